@@ -1,0 +1,161 @@
+//! The difference between what plans ask for and what a cloud has: steps in an order, each with its reason, and the
+//! exposure that results. Plain data without a choice left in it; a saved changeset is this, serialised.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One bastion's part of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Changeset<A> {
+    pub bastion: String,
+    /// Where it is, for people: `aws us-east-1`.
+    pub location: String,
+    /// The plan's file.
+    pub plan: String,
+    /// In an order that can be executed one by one.
+    pub steps: Vec<Step<A>>,
+    /// Who can reach what once every step is done; empty after a teardown.
+    pub exposure: Vec<Exposure>,
+    /// What a reader should know and no step says: a pinned image, a tunnel without a key, a deadline.
+    pub notes: Vec<String>,
+}
+
+impl<A> Changeset<A> {
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+/// One change of one resource.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step<A> {
+    pub id: StepId,
+    pub op: Op,
+    /// What is changed, for people: `security group gangplank-warehouse`.
+    pub resource: String,
+    /// The resource's properties or rules that change.
+    pub details: Vec<Detail>,
+    pub reason: String,
+    pub impact: Impact,
+    /// Steps that must be done before this one starts.
+    pub after: Vec<StepId>,
+    pub action: A,
+}
+
+/// `bastion/what`: unique within a run, stable between runs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StepId(pub String);
+
+impl StepId {
+    pub fn new(bastion: &str, what: &str) -> Self {
+        Self(format!("{bastion}/{what}"))
+    }
+}
+
+impl fmt::Display for StepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Op {
+    Create,
+    Update,
+    /// A new one takes the old one's place; the old one's removal is a step of its own.
+    Replace,
+    Delete,
+}
+
+impl Op {
+    /// The sign before a line of a diff.
+    pub fn sign(self) -> &'static str {
+        match self {
+            Op::Create => "+",
+            Op::Update => "~",
+            Op::Replace => "±",
+            Op::Delete => "-",
+        }
+    }
+}
+
+/// One property or rule: absent before a create, absent after a delete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub before: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub after: Option<String>,
+    /// Why it is there: `secoda/north-america for tunnel secoda`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub note: Option<String>,
+}
+
+impl Detail {
+    pub fn added(name: impl Into<String>, after: impl Into<String>) -> Self {
+        Self { name: name.into(), before: None, after: Some(after.into()), note: None }
+    }
+
+    pub fn removed(name: impl Into<String>, before: impl Into<String>) -> Self {
+        Self { name: name.into(), before: Some(before.into()), after: None, note: None }
+    }
+
+    pub fn changed(name: impl Into<String>, before: impl Into<String>, after: impl Into<String>) -> Self {
+        Self { name: name.into(), before: Some(before.into()), after: Some(after.into()), note: None }
+    }
+
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.note = Some(note.into());
+        self
+    }
+
+    pub fn op(&self) -> Op {
+        match (&self.before, &self.after) {
+            (None, _) => Op::Create,
+            (Some(_), None) => Op::Delete,
+            (Some(_), Some(_)) => Op::Update,
+        }
+    }
+}
+
+/// What a step does to the tunnels that run now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Impact {
+    /// Nothing that runs is interrupted.
+    Live,
+    /// Connections are cut; address and host key stay.
+    Restart,
+    /// A new machine: connections are cut, the host key changes; the address stays unless the step says otherwise.
+    Replacement,
+    /// The bastion goes away.
+    Teardown,
+}
+
+/// One way in or out that is open after the changeset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exposure {
+    pub direction: Direction,
+    /// Who: `35.175.75.15/32`, `tunnel secoda`, `the machine`.
+    pub from: String,
+    /// What: `tcp 22 on the bastion's address`, `warehouse.internal:5432`.
+    pub to: String,
+    /// Why: `secoda/north-america`, `target warehouse (postgres)`, `package mirrors`.
+    pub why: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Into the bastion from outside.
+    Inbound,
+    /// Through a tunnel to a target.
+    Tunnel,
+    /// From the machine itself.
+    Outbound,
+}

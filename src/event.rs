@@ -1,0 +1,71 @@
+//! Everything that a run can tell its watcher. One console draws it: bars on a terminal, lines elsewhere, JSON on request.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{changeset::StepId, provider::CloudError};
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    RunStarted {
+        steps: usize,
+    },
+    /// `what` is for people: `create security group gangplank-warehouse`.
+    StepStarted {
+        step: StepId,
+        what: String,
+    },
+    /// The step waits for the cloud: `for_what` is `i-0abc to run`.
+    StepWaiting {
+        step: StepId,
+        for_what: String,
+    },
+    /// The cloud asked to slow down or failed for a moment; the call is repeated after `delay`.
+    StepRetrying {
+        step: StepId,
+        operation: String,
+        code: String,
+        attempt: u32,
+        #[serde(rename = "delay_s", serialize_with = "seconds")]
+        delay: Duration,
+    },
+    StepDone {
+        step: StepId,
+        #[serde(rename = "elapsed_s", serialize_with = "seconds")]
+        elapsed: Duration,
+        /// What exists now, where the cloud gave it a name: `sg-0abc`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        made: Option<String>,
+    },
+    StepFailed {
+        step: StepId,
+        error: CloudError,
+    },
+    /// Never started, because `because` failed or the run was interrupted.
+    StepSkipped {
+        step: StepId,
+        because: String,
+    },
+    /// The person asked to stop: nothing new starts, `running` steps are awaited.
+    Interrupted {
+        running: usize,
+    },
+    RunFinished {
+        done: usize,
+        failed: usize,
+        skipped: usize,
+        #[serde(rename = "elapsed_s", serialize_with = "seconds")]
+        elapsed: Duration,
+    },
+}
+
+fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((duration.as_secs_f64() * 1000.0).round() / 1000.0)
+}
+
+/// Takes a run's events as they happen. Called from one thread, must not block.
+pub trait Watcher {
+    fn event(&self, event: Event);
+}

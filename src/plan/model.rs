@@ -1,0 +1,395 @@
+//! A plan that has passed every check: the types cannot hold a wrong one.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, ops::Range, sync::Arc};
+
+use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::diagnostic::{Diagnostic, Place, Source};
+
+/// One bastion, as its file describes it.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub name: Name,
+    pub deadline: Option<Deadline>,
+    /// The user's own tags; never a key that a cloud or gangplank reserves.
+    pub tags: BTreeMap<String, String>,
+    pub ssh: Ssh,
+    /// At least one.
+    pub tunnels: Vec<Tunnel>,
+    pub operators: Vec<Operator>,
+    pub cloud: Cloud,
+    pub origin: Origin,
+}
+
+/// Where a plan came from: its file, and where each field stands in it.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub source: Arc<Source>,
+    /// Dotted field path (`aws.subnet`, `tunnels[0].keys[1]`) → bytes of its value.
+    pub fields: BTreeMap<String, Range<usize>>,
+}
+
+impl Origin {
+    /// The place of a field; of its nearest parent where the field itself is not written; of the file's start otherwise.
+    pub fn place(&self, field: &str) -> Place {
+        let mut path = field;
+        loop {
+            if let Some(span) = self.fields.get(path) {
+                return Place { source: Arc::clone(&self.source), span: span.clone() };
+            }
+            match path.rfind(['.', '[']) {
+                Some(cut) => path = &path[..cut],
+                None => return Place { source: Arc::clone(&self.source), span: 0..0 },
+            }
+        }
+    }
+
+    /// A problem with one field, found after the file was read (a subnet that the cloud does not know, say).
+    pub fn problem(&self, field: &str, summary: impl Into<String>, label: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(summary).at(self.place(field), label)
+    }
+}
+
+/// A bastion's identity within an account and region: 3 to 32 of `[a-z0-9-]`, beginning with a letter, not ending in `-`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+impl Name {
+    /// `None` where the text is not a name.
+    pub fn new(text: &str) -> Option<Self> {
+        let ok = (3..=32).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && !text.ends_with('-');
+        ok.then(|| Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// When a bastion ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// So long after its creation; whole seconds, more than zero.
+    Lifetime(SignedDuration),
+    Expires(Timestamp),
+}
+
+/// The daemon's settings. Defaults are those that Secoda's documentation recommends for concurrency.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ssh {
+    pub port: u16,
+    /// `MaxSessions`: session channels on one connection.
+    pub max_sessions: u32,
+    pub max_startups: MaxStartups,
+    /// `LimitNOFILE` of the daemon and `nofile` of the tunnel users.
+    pub open_files: u32,
+}
+
+/// `MaxStartups start:rate:full` of sshd_config(5): from `start` unauthenticated connections on, `rate` percent of new ones
+/// are refused, all of them at `full`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxStartups {
+    pub start: u32,
+    pub rate: u32,
+    pub full: u32,
+}
+
+impl fmt::Display for MaxStartups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.start, self.rate, self.full)
+    }
+}
+
+impl Default for Ssh {
+    fn default() -> Self {
+        Self {
+            port: 22,
+            max_sessions: 50,
+            max_startups: MaxStartups { start: 50, rate: 30, full: 200 },
+            open_files: 65535,
+        }
+    }
+}
+
+/// One vendor's way in: an unprivileged user that may open its targets and nothing else.
+#[derive(Clone, Debug)]
+pub struct Tunnel {
+    pub user: UserName,
+    pub vendor: Option<Vendor>,
+    /// Addresses beside the vendor's.
+    pub allow_from: Vec<IpNet>,
+    /// May be empty: a vendor may show its key only after the tunnel's address is known.
+    pub keys: Vec<PublicKey>,
+    /// At least one.
+    pub targets: Vec<Target>,
+}
+
+impl Tunnel {
+    /// Every source that this tunnel admits, with the reason: the vendor's id, or `allow_from`.
+    pub fn sources(&self) -> impl Iterator<Item = (IpNet, &str)> {
+        let vendor = self.vendor.iter().flat_map(|v| v.sources.iter().map(|s| (*s, v.id.as_str())));
+        vendor.chain(self.allow_from.iter().map(|s| (*s, "allow_from")))
+    }
+}
+
+/// Somebody who may verify the tunnels from an own machine with an own key: every target, no shell.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    pub name: UserName,
+    pub allow_from: Vec<IpNet>,
+    pub keys: Vec<PublicKey>,
+}
+
+/// A Unix user name that no supported image uses itself: `[a-z_][a-z0-9_-]{0,31}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserName(String);
+
+impl UserName {
+    /// `None` where the text is no portable user name. Reserved names are the reader's business.
+    pub fn new(text: &str) -> Option<Self> {
+        let ok = (1..=32).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+            && text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+        ok.then(|| Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An OpenSSH public key that has passed the checks: no options, no control characters, RSA of at least 2048 bits, no DSA,
+/// no certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey {
+    /// `ssh-ed25519`, `ssh-rsa`, ...
+    pub algorithm: String,
+    /// The key itself in base64, as OpenSSH writes it.
+    pub base64: String,
+    /// One line without control characters; may be empty.
+    pub comment: String,
+    /// `SHA256:...`, as `ssh-keygen -l` prints it.
+    pub fingerprint: String,
+}
+
+/// What a tunnel reaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub name: String,
+    pub host: Host,
+    pub port: u16,
+    pub speaks: Protocol,
+    /// Where the host is, for the egress rule, when neither its address nor a database group says so.
+    pub networks: Vec<IpNet>,
+}
+
+/// A target's host: an address that a tunnel may reach, or a DNS name in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    Address(IpAddr),
+    Name(String),
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Address(address) => address.fmt(f),
+            Host::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// What a target answers with; the verifier speaks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Postgres,
+    Mysql,
+    Sqlserver,
+    Tls,
+    Tcp,
+}
+
+impl Protocol {
+    pub const ALL: [(&'static str, Protocol); 5] = [
+        ("postgres", Protocol::Postgres),
+        ("mysql", Protocol::Mysql),
+        ("sqlserver", Protocol::Sqlserver),
+        ("tls", Protocol::Tls),
+        ("tcp", Protocol::Tcp),
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(_, p)| *p == self).map_or("tcp", |(name, _)| name)
+    }
+}
+
+/// Who connects: from the catalogue, or described in the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vendor {
+    /// `secoda/north-america`, or the name that the plan gives.
+    pub id: String,
+    pub sources: Vec<IpNet>,
+    pub documentation: Option<String>,
+    /// Where the vendor's form is, and its fields in the form's order.
+    pub form: Option<Form>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Form {
+    pub url: String,
+    pub fields: Vec<FormField>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormField {
+    pub label: String,
+    pub value: FormValue,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormValue {
+    User,
+    Host,
+    Port,
+}
+
+#[derive(Clone, Debug)]
+pub enum Cloud {
+    Aws(Aws),
+    Azure(Azure),
+}
+
+/// The plan's `aws:` block.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    /// From the standard chain (AWS_REGION, profile) where the plan names none.
+    pub region: Option<String>,
+    /// A named profile of the shared configuration files; the standard chain where the plan names none.
+    pub profile: Option<String>,
+    pub subnet: SubnetRef,
+    pub image: AwsImage,
+    /// Replace a running bastion when its alias has a newer image.
+    pub image_update: bool,
+    pub instance_type: String,
+    pub address: AwsAddress,
+    pub database_access: Vec<DatabaseAccess>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubnetRef {
+    Id(String),
+    /// Exactly one tag; must match exactly one subnet.
+    Tag {
+        key: String,
+        value: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AwsImage {
+    Alias(ImageAlias),
+    /// `ami-...`
+    Id(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageAlias {
+    Debian13,
+    Debian12,
+    Ubuntu2404,
+    Ubuntu2604,
+    AmazonLinux2023,
+}
+
+impl ImageAlias {
+    pub const ALL: [(&'static str, ImageAlias); 5] = [
+        ("debian-13", ImageAlias::Debian13),
+        ("debian-12", ImageAlias::Debian12),
+        ("ubuntu-24.04", ImageAlias::Ubuntu2404),
+        ("ubuntu-26.04", ImageAlias::Ubuntu2604),
+        ("amazon-linux-2023", ImageAlias::AmazonLinux2023),
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(_, a)| *a == self).map_or("debian-13", |(name, _)| name)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AwsAddress {
+    /// An Elastic IP that is created with the bastion and released with it.
+    Elastic,
+    /// `eipalloc-...`: somebody's own, associated and never released.
+    Existing(String),
+}
+
+/// Inbound rule in a database's own security group, from the bastion's group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseAccess {
+    /// `sg-...`
+    pub security_group: String,
+    pub port: u16,
+}
+
+/// The plan's `azure:` block.
+#[derive(Clone, Debug)]
+pub struct Azure {
+    pub subscription: String,
+    pub location: String,
+    pub resource_group: ResourceGroup,
+    pub network: AzureNetwork,
+    pub edge: Edge,
+    pub size: String,
+    pub image: ImageAlias,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResourceGroup {
+    Owned(String),
+    Existing(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AzureNetwork {
+    /// `firewall_subnet` is there exactly when the edge is a firewall of the bastion's own.
+    Created {
+        address_space: IpNet,
+        bastion_subnet: IpNet,
+        firewall_subnet: Option<IpNet>,
+    },
+    Existing {
+        vnet: String,
+        subnet: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edge {
+    Firewall(FirewallSku),
+    ExistingFirewall(String),
+    ExistingPolicy(String),
+    PublicAddress,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirewallSku {
+    Basic,
+    Standard,
+    Premium,
+}

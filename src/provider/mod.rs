@@ -1,0 +1,120 @@
+//! What every cloud offers to the executor, and what its failures say. A cloud is one folder here.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::{
+    changeset::{Step, StepId},
+    event::{Event, Watcher},
+};
+
+/// Carries out steps. Deciding happened before: a provider does what the step's action says, and nothing else.
+///
+/// Every action may be repeated: "already exists" means adopt what is ours, "not found" on removal means done.
+pub trait Provider {
+    type Action;
+
+    /// Returns what exists now, where the cloud gave it a name.
+    fn perform(
+        &self,
+        step: &Step<Self::Action>,
+        progress: &Progress<'_>,
+    ) -> impl Future<Output = Result<Option<String>, CloudError>>;
+}
+
+/// A step's line to the watcher.
+pub struct Progress<'a> {
+    pub step: &'a StepId,
+    pub watcher: &'a dyn Watcher,
+}
+
+impl Progress<'_> {
+    pub fn waiting(&self, for_what: impl Into<String>) {
+        self.watcher.event(Event::StepWaiting { step: self.step.clone(), for_what: for_what.into() });
+    }
+
+    pub fn retrying(&self, operation: &str, code: &str, attempt: u32, delay: std::time::Duration) {
+        self.watcher.event(Event::StepRetrying {
+            step: self.step.clone(),
+            operation: operation.to_owned(),
+            code: code.to_owned(),
+            attempt,
+            delay,
+        });
+    }
+}
+
+/// A cloud said no, or said nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CloudError {
+    /// The API's own name: `RunInstances`.
+    pub operation: String,
+    pub kind: ErrorKind,
+    /// The API's own code: `UnauthorizedOperation`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    pub message: String,
+    /// What exists because of this call.
+    pub residue: Residue,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// No credentials, or the cloud does not accept them.
+    Credentials,
+    /// Credentials are fine, the permission is missing.
+    Permission,
+    Quota,
+    /// Asked to slow down for longer than we wait.
+    Throttled,
+    /// No answer, or an answer that cannot be read.
+    Unreachable,
+    NotFound,
+    /// Something is there that is not ours, or is in use.
+    Conflict,
+    /// The cloud refuses the request itself.
+    Invalid,
+    /// The cloud failed.
+    Fault,
+}
+
+/// What a failed call may have left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Residue {
+    /// The cloud refused: nothing changed.
+    Nothing,
+    /// No answer came: the change may have happened. The next run observes and continues.
+    Unknown,
+}
+
+impl fmt::Display for CloudError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed: {}", self.operation, self.message)?;
+        if let Some(code) = &self.code {
+            write!(f, "\n  code: {code}")?;
+        }
+        if let Some(id) = &self.request_id {
+            write!(f, "\n  request id: {id}")?;
+        }
+        match self.residue {
+            Residue::Nothing => write!(f, "\n  exists now: this call changed nothing")?,
+            Residue::Unknown => {
+                write!(f, "\n  exists now: unknown, no answer came; the next run looks before it acts")?
+            }
+        }
+        if let Some(remedy) = &self.remedy {
+            write!(f, "\n  to do: {remedy}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for CloudError {}
