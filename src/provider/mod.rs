@@ -1,5 +1,7 @@
 //! What every cloud offers to the executor, and what its failures say. A cloud is one folder here.
 
+pub mod aws;
+
 use std::fmt;
 
 use serde::Serialize;
