@@ -16,5 +16,6 @@
 pub mod changeset;
 pub mod diagnostic;
 pub mod event;
+pub mod execute;
 pub mod plan;
 pub mod provider;
