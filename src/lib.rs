@@ -17,5 +17,6 @@ pub mod changeset;
 pub mod cloudinit;
 pub mod diagnostic;
 pub mod event;
+pub mod execute;
 pub mod plan;
 pub mod provider;
