@@ -1,1 +1,2 @@
 mod execute;
+mod plan;
