@@ -4,18 +4,22 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{changeset::StepId, provider::CloudError};
+use crate::{
+    changeset::{Op, StepId},
+    provider::{CloudError, ErrorKind},
+};
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     RunStarted {
         steps: usize,
     },
-    /// `what` is for people: `create security group gangplank-warehouse`.
+    /// `resource` is for people: `security group gangplank-warehouse`.
     StepStarted {
         step: StepId,
-        what: String,
+        op: Op,
+        resource: String,
     },
     /// The step waits for the cloud: `for_what` is `i-0abc to run`.
     StepWaiting {
@@ -26,6 +30,8 @@ pub enum Event {
     StepRetrying {
         step: StepId,
         operation: String,
+        /// Throttled, or why else the call is worth repeating.
+        kind: ErrorKind,
         code: String,
         attempt: u32,
         #[serde(rename = "delay_s", serialize_with = "seconds")]
@@ -48,6 +54,11 @@ pub enum Event {
         step: StepId,
         because: String,
     },
+    /// Comes every ten seconds while steps take longer than that: nothing is stuck unnoticed.
+    StillRunning {
+        /// In the order in which they were started.
+        steps: Vec<RunningStep>,
+    },
     /// The person asked to stop: nothing new starts, `running` steps are awaited.
     Interrupted {
         running: usize,
@@ -59,6 +70,13 @@ pub enum Event {
         #[serde(rename = "elapsed_s", serialize_with = "seconds")]
         elapsed: Duration,
     },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunningStep {
+    pub step: StepId,
+    #[serde(rename = "elapsed_s", serialize_with = "seconds")]
+    pub elapsed: Duration,
 }
 
 fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

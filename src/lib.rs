@@ -14,7 +14,9 @@
 //! - No input, no answer of a cloud and no network fault panics.
 
 pub mod changeset;
+pub mod cloudinit;
 pub mod diagnostic;
 pub mod event;
+pub mod execute;
 pub mod plan;
 pub mod provider;

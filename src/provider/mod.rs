@@ -1,6 +1,8 @@
 //! What every cloud offers to the executor, and what its failures say. A cloud is one folder here.
 
-use std::fmt;
+pub mod aws;
+
+use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
@@ -34,10 +36,12 @@ impl Progress<'_> {
         self.watcher.event(Event::StepWaiting { step: self.step.clone(), for_what: for_what.into() });
     }
 
-    pub fn retrying(&self, operation: &str, code: &str, attempt: u32, delay: std::time::Duration) {
+    /// `attempt` counts the calls that failed so far, from 1.
+    pub fn retrying(&self, operation: &str, kind: ErrorKind, code: &str, attempt: u32, delay: Duration) {
         self.watcher.event(Event::StepRetrying {
             step: self.step.clone(),
             operation: operation.to_owned(),
+            kind,
             code: code.to_owned(),
             attempt,
             delay,

@@ -1,5 +1,6 @@
 //! All integration tests, as one binary: linking is what costs.
 
+mod execute;
 mod harness;
 // Only the clouds' tests use all of it.
 #[cfg_attr(not(feature = "aws"), allow(dead_code))]
