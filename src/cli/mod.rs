@@ -1,6 +1,7 @@
 //! The command line: what people type and read.
 
 pub mod console;
+pub mod show;
 pub mod style;
 pub mod summary;
 mod words;

@@ -1,1 +1,4 @@
 mod execute;
+mod show;
+#[cfg(unix)]
+mod signals;
