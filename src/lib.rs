@@ -15,6 +15,7 @@
 
 pub mod changeset;
 pub mod cli;
+pub mod cloudinit;
 pub mod diagnostic;
 pub mod event;
 pub mod execute;

@@ -1,0 +1,179 @@
+//! The values of the document, in an order of their own, so that plans which mean the same have the same text.
+
+use handlebars::Handlebars;
+use serde::Serialize;
+use serde_json::json;
+
+use super::{RenderError, quote, short_digest};
+use crate::plan::{Host, Plan, PublicKey, Ssh, Target, UserName};
+
+/// The templates that hold values, by the names that errors use.
+const TEMPLATES: [(&str, &str); 4] = [
+    ("cloud-config.yaml", include_str!("../../templates/cloud-config.yaml.hbs")),
+    ("settings", include_str!("../../templates/settings.hbs")),
+    ("sshd.conf", include_str!("../../templates/sshd.conf.hbs")),
+    ("authorized_keys", include_str!("../../templates/authorized_keys.hbs")),
+];
+const BOOT: &str = include_str!("../../templates/boot.sh");
+const UPDATES: &str = include_str!("../../templates/updates.sh");
+
+/// Everything that the document says, and nothing else: equal documents have equal texts and the other way round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// By name.
+    accounts: Vec<Account>,
+    ssh: Ssh,
+}
+
+/// A tunnel's or an operator's way in; the machine knows no difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Account {
+    name: String,
+    /// `host:port`, sorted, each once.
+    opens: Vec<String>,
+    /// Sorted, each once.
+    keys: Vec<Key>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct Key {
+    algorithm: String,
+    base64: String,
+    comment: String,
+}
+
+impl Document {
+    pub fn new(plan: &Plan) -> Self {
+        let tunnels = plan.tunnels.iter().map(|t| Account::new(&t.user, &t.keys, t.targets.iter()));
+        let operators =
+            plan.operators.iter().map(|o| Account::new(&o.name, &o.keys, plan.tunnels.iter().flat_map(|t| &t.targets)));
+        let mut accounts: Vec<Account> = tunnels.chain(operators).collect();
+        accounts.sort_by(|a, b| a.name.cmp(&b.name));
+        Self { accounts, ssh: plan.ssh.clone() }
+    }
+
+    pub fn text(&self) -> Result<String, RenderError> {
+        let templates = Templates::new()?;
+        let names: Vec<&str> = self.accounts.iter().map(|a| a.name.as_str()).collect();
+        let settings =
+            templates.render("settings", &json!({"users": names.join(" "), "open_files": self.ssh.open_files}))?;
+        let sshd = templates.render(
+            "sshd.conf",
+            &json!({
+                "port": self.ssh.port,
+                "max_sessions": self.ssh.max_sessions,
+                "max_startups": self.ssh.max_startups.to_string(),
+                "accounts": self.accounts,
+            }),
+        )?;
+        let accounts = self
+            .accounts
+            .iter()
+            .map(|account| {
+                Ok(json!({
+                    "name": account.name,
+                    "keys_path": format!("/etc/gangplank/keys/{}", account.name),
+                    "authorized_keys": templates.render("authorized_keys", account)?,
+                }))
+            })
+            .collect::<Result<Vec<_>, RenderError>>()?;
+        templates.render(
+            "cloud-config.yaml",
+            &json!({"accounts": accounts, "settings": settings, "sshd": sshd, "boot": BOOT, "updates": UPDATES}),
+        )
+    }
+
+    /// See [`super::UserData::parts`].
+    pub fn parts(&self) -> Result<Vec<(&'static str, String)>, RenderError> {
+        let keys: Vec<_> = self.accounts.iter().flat_map(|a| a.keys.iter().map(|k| (&a.name, k))).collect();
+        let tunnels: Vec<_> = self.accounts.iter().map(|a| (&a.name, &a.opens)).collect();
+        let Ssh { port, max_sessions, max_startups, open_files } = &self.ssh;
+        Ok(vec![
+            ("keys", short_digest(&json!(keys).to_string())),
+            ("tunnels", short_digest(&json!(tunnels).to_string())),
+            ("sshd", short_digest(&format!("{port} {max_sessions} {max_startups} {open_files}"))),
+            ("system", short_digest(&Self::reference().text()?)),
+        ])
+    }
+
+    /// What takes the most of the text, in words, and its bytes.
+    pub fn largest_part(&self) -> Result<(String, usize), RenderError> {
+        let all = self.text()?.len();
+        let mut reduced = self.clone();
+        reduced.accounts.iter_mut().for_each(|account| account.keys.clear());
+        let without_keys = reduced.text()?.len();
+        reduced.accounts.clear();
+        let without_accounts = reduced.text()?.len();
+
+        let keys: usize = self.accounts.iter().map(|account| account.keys.len()).sum();
+        let users = self.accounts.len();
+        let parts = [
+            (format!("the {keys} keys of {users} users, each with the targets that it opens"), all - without_keys),
+            (
+                format!("the accounts of {users} users and the targets that each may open"),
+                without_keys - without_accounts,
+            ),
+            ("gangplank's own settings and scripts".to_owned(), without_accounts),
+        ];
+        Ok(parts.into_iter().max_by_key(|(_, bytes)| *bytes).unwrap_or_default())
+    }
+
+    /// Stands for everything that no plan changes: its text is another one exactly when the templates or this code say
+    /// something else.
+    fn reference() -> Self {
+        let key = |comment: &str| Key { algorithm: "a".into(), base64: "k".into(), comment: comment.into() };
+        Self {
+            accounts: vec![
+                Account {
+                    name: "a".into(),
+                    opens: vec!["h:1".into(), "[::1]:2".into()],
+                    keys: vec![key(""), key("c")],
+                },
+                Account { name: "b".into(), opens: vec!["h:1".into()], keys: Vec::new() },
+            ],
+            ssh: Ssh::default(),
+        }
+    }
+}
+
+impl Account {
+    fn new<'a>(name: &UserName, keys: &[PublicKey], targets: impl Iterator<Item = &'a Target>) -> Self {
+        let mut opens: Vec<String> = targets.map(open).collect();
+        opens.sort();
+        opens.dedup();
+        let mut keys: Vec<Key> = keys
+            .iter()
+            .map(|k| Key { algorithm: k.algorithm.clone(), base64: k.base64.clone(), comment: k.comment.clone() })
+            .collect();
+        keys.sort();
+        keys.dedup();
+        Self { name: name.to_string(), opens, keys }
+    }
+}
+
+/// A target as `permitopen` and `PermitOpen` write it. sshd compares it with the client's request as text.
+fn open(target: &Target) -> String {
+    match target.host {
+        Host::Address(std::net::IpAddr::V6(address)) => format!("[{address}]:{}", target.port),
+        _ => format!("{}:{}", target.host, target.port),
+    }
+}
+
+struct Templates(Handlebars<'static>);
+
+impl Templates {
+    fn new() -> Result<Self, RenderError> {
+        let mut handlebars = Handlebars::new();
+        handlebars.set_strict_mode(true);
+        handlebars.register_escape_fn(handlebars::no_escape);
+        quote::register(&mut handlebars);
+        for (name, text) in TEMPLATES {
+            handlebars.register_template_string(name, text).map_err(|e| RenderError::Value(e.to_string()))?;
+        }
+        Ok(Self(handlebars))
+    }
+
+    fn render(&self, name: &str, values: &impl Serialize) -> Result<String, RenderError> {
+        self.0.render(name, values).map_err(|e| RenderError::Value(e.to_string()))
+    }
+}

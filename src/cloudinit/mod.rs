@@ -1,0 +1,91 @@
+//! The machine's whole configuration: [`Plan`] → one cloud-init document, from `templates/`.
+//!
+//! Pure. The document holds nothing but what the machine needs: who may enter with which key, what they may open, how
+//! sshd runs, and two scripts. It does not depend on the plan's name, cloud, deadline or order of lists.
+
+mod document;
+mod quote;
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use self::document::Document;
+use crate::plan::{Cloud, Plan};
+
+/// Renders the machine's user-data.
+///
+/// # Errors
+/// [`RenderError::Value`] where a value cannot be written safely in its place (the plan reader refuses such values),
+/// [`RenderError::TooLarge`] where the plan's cloud would refuse the document.
+pub fn render(plan: &Plan) -> Result<UserData, RenderError> {
+    let document = Document::new(plan);
+    let text = document.text()?;
+    check_size(&document, &text, &plan.cloud)?;
+    Ok(UserData { parts: document.parts()?, text })
+}
+
+/// What a machine is given at its creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserData {
+    /// One `#cloud-config` document in ASCII.
+    pub text: String,
+    /// Short digests of what the document is made of, by kind, in this order: `keys`, `tunnels` (users and what each may
+    /// open), `sshd` (port, sessions, startups, open files), `system` (all the rest, which only another version of
+    /// gangplank changes). They tell later why a document differs. Equal texts have equal digests.
+    pub parts: Vec<(&'static str, String)>,
+}
+
+impl UserData {
+    /// 12 hexadecimal digits that stand for the whole text.
+    pub fn digest(&self) -> String {
+        short_digest(&self.text)
+    }
+}
+
+/// Why a plan has no user-data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RenderError {
+    /// A value that has no safe spelling where the document needs it: which one, where, and why.
+    Value(String),
+    /// The cloud accepts less.
+    TooLarge {
+        cloud: &'static str,
+        /// Bytes as this cloud counts them.
+        size: usize,
+        limit: usize,
+        /// The part of the document that takes the most, and its bytes.
+        largest: (String, usize),
+    },
+}
+
+impl fmt::Display for RenderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RenderError::Value(problem) => write!(f, "the machine's user-data cannot be written: {problem}"),
+            RenderError::TooLarge { cloud, size, limit, largest: (part, bytes) } => write!(
+                f,
+                "the machine's user-data has {size} bytes and {cloud} accepts {limit}; most of it are {part} ({bytes} bytes). \
+                 Remove what is no longer used, or split the plan into two bastions"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RenderError {}
+
+/// EC2 takes 16 KiB as they are (EC2 User Guide, "Run commands when you launch an EC2 instance"), Azure 64 KiB of base64.
+fn check_size(document: &Document, text: &str, cloud: &Cloud) -> Result<(), RenderError> {
+    let (cloud, size, limit) = match cloud {
+        Cloud::Aws(_) => ("EC2", text.len(), 16 * 1024),
+        Cloud::Azure(_) => ("Azure", text.len().div_ceil(3) * 4, 64 * 1024),
+    };
+    if size <= limit {
+        return Ok(());
+    }
+    Err(RenderError::TooLarge { cloud, size, limit, largest: document.largest_part()? })
+}
+
+fn short_digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,103 @@
+//! What a step does, with nothing left to choose: a saved changeset holds these.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    rule::{Direction, Rule},
+    tags::Tags,
+};
+
+/// One step's work, in one region, for one bastion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Action {
+    /// Which of the run's regions ([`super::RegionKey`] as text).
+    pub region: String,
+    pub bastion: String,
+    pub call: Call,
+}
+
+/// A resource that exists, or the one that an earlier step of the same bastion makes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ref {
+    Id(String),
+    Made,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Call {
+    CreateGroup {
+        vpc: String,
+        name: String,
+        tags: Tags,
+    },
+    /// `tags` go onto the added rules.
+    ChangeRules {
+        group: Ref,
+        direction: Direction,
+        add: Vec<DescribedRule>,
+        remove: Vec<Rule>,
+        tags: Tags,
+    },
+    AllocateAddress {
+        tags: Tags,
+    },
+    RunInstance(Box<Launch>),
+    Associate {
+        address: Ref,
+        instance: Ref,
+    },
+    StartInstance {
+        instance: String,
+    },
+    SetMetadataOptions {
+        instance: String,
+    },
+    SetGroups {
+        instance: String,
+        groups: Vec<Ref>,
+    },
+    SetShutdownBehavior {
+        instance: String,
+        terminate: bool,
+    },
+    Tag {
+        resource: String,
+        set: Tags,
+        remove: Vec<String>,
+    },
+    TerminateInstance {
+        instance: String,
+    },
+    ReleaseAddress {
+        allocation: String,
+    },
+    DeleteGroup {
+        group: String,
+    },
+}
+
+/// A rule with its description. For a rule in somebody else's group, `peer` is the bastion's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DescribedRule {
+    pub rule: Rule,
+    pub description: String,
+}
+
+/// Everything that RunInstances is told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Launch {
+    pub image: String,
+    pub root_device: String,
+    pub instance_type: String,
+    pub subnet: String,
+    pub group: Ref,
+    pub user_data: String,
+    pub terminate_on_shutdown: bool,
+    pub tags: Tags,
+    /// The tags of its volume and network interface.
+    pub part_tags: Tags,
+    /// Every instance that the bastion has had: with it the client token differs from theirs.
+    pub history: Vec<String>,
+}

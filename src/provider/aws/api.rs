@@ -1,0 +1,143 @@
+//! The client of one region, and the one way to call it: repeated while that can help, its errors in our words.
+
+use std::error::Error;
+
+use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_ec2::{
+    Client,
+    config::http::HttpResponse,
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    operation::RequestId,
+};
+use std::time::Duration;
+use tokio::time::Instant;
+
+use super::{
+    error::{Refusal, cloud_error},
+    retry::{self, Repeat},
+};
+use crate::provider::{CloudError, ErrorKind, Progress, Residue};
+
+/// EC2 in one region, as one identity.
+#[derive(Clone, Debug)]
+pub struct Ec2 {
+    pub client: Client,
+    pub region: String,
+}
+
+/// The standard chain found no region.
+#[derive(Debug)]
+pub struct NoRegion;
+
+impl Ec2 {
+    /// Through the standard chain: environment, profile, web identity, container, instance; `AWS_ENDPOINT_URL` is honoured.
+    /// Reads files and environment; the network is first asked by the first call (or for the region, on an EC2 machine).
+    pub async fn connect(profile: Option<&str>, region: Option<&str>) -> Result<Self, NoRegion> {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            // `call` repeats, since it knows which calls may be, and says so while it waits.
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(Duration::from_secs(5))
+                    .operation_attempt_timeout(Duration::from_secs(60))
+                    .build(),
+            );
+        if let Some(profile) = profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region.to_owned()));
+        }
+        let config = loader.load().await;
+        let region = config.region().ok_or(NoRegion)?.to_string();
+        Ok(Self { client: Client::new(&config), region })
+    }
+
+    /// Calls until it succeeds, fails for good, or patience ends.
+    pub async fn call<T, E, F>(
+        &self,
+        operation: &str,
+        repeat: Repeat,
+        progress: &Progress<'_>,
+        send: impl Fn() -> F,
+    ) -> Result<T, CloudError>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let started = Instant::now();
+        let mut attempt = 1;
+        loop {
+            let error = match send().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => self.explain(operation, &error),
+            };
+            let Some(pause) = retry::delay(&error, repeat, attempt, started.elapsed(), (progress.step, operation))
+            else {
+                return Err(error);
+            };
+            progress.retrying(operation, error.kind, error.code.as_deref().unwrap_or("no answer"), attempt, pause);
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+        }
+    }
+
+    fn explain<E>(&self, operation: &str, error: &SdkError<E, HttpResponse>) -> CloudError
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        if let SdkError::ServiceError(service) = error {
+            let meta = service.err().meta();
+            return cloud_error(
+                operation,
+                Refusal {
+                    code: meta.code().map(str::to_owned),
+                    status: Some(service.raw().status().as_u16()),
+                    message: meta.message().unwrap_or("EC2 gave no reason").to_owned(),
+                    request_id: error.request_id().map(str::to_owned),
+                },
+            );
+        }
+        let no_answer = |kind, message, residue, remedy: String| CloudError {
+            operation: operation.to_owned(),
+            kind,
+            code: None,
+            request_id: error.request_id().map(str::to_owned),
+            message,
+            residue,
+            remedy: Some(remedy),
+        };
+        if let Some(missing) = find::<CredentialsError>(error) {
+            return no_answer(
+                ErrorKind::Credentials,
+                format!("there are no AWS credentials: {}", DisplayErrorContext(missing)),
+                Residue::Nothing,
+                "log in (`aws sso login`, `aws configure`), set AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; asked were \
+                 the environment, the shared files, web identity, the container and the instance"
+                    .to_owned(),
+            );
+        }
+        let residue = match error {
+            SdkError::ConstructionFailure(_) => Residue::Nothing,
+            _ => Residue::Unknown,
+        };
+        no_answer(
+            ErrorKind::Unreachable,
+            format!("no readable answer from EC2 in {}: {}", self.region, DisplayErrorContext(error)),
+            residue,
+            format!("check the network, AWS_ENDPOINT_URL, and that {} is a region of this account", self.region),
+        )
+    }
+}
+
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        current = error.source();
+    }
+    None
+}

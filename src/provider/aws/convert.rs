@@ -1,0 +1,198 @@
+//! Between the SDK's types and ours.
+
+use std::net::IpAddr;
+
+use aws_sdk_ec2::types as ec2;
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::{
+    observed::{
+        Attachment, ElasticIp, Group, Image, Instance, InstanceState, InstanceType, MetadataOptions, RouteTable, Subnet,
+    },
+    rule::{ANY_V4, Peer, Protocol, Rule, Rules},
+    tags::Tags,
+};
+
+pub fn tags(tags: &[ec2::Tag]) -> Tags {
+    tags.iter().filter_map(|t| Some((t.key()?.to_owned(), t.value().unwrap_or_default().to_owned()))).collect()
+}
+
+pub fn sdk_tags(tags: &Tags) -> Vec<ec2::Tag> {
+    tags.iter().map(|(key, value)| ec2::Tag::builder().key(key).value(value).build()).collect()
+}
+
+pub fn tag_specification(kind: ec2::ResourceType, tags: &Tags) -> ec2::TagSpecification {
+    ec2::TagSpecification::builder().resource_type(kind).set_tags(Some(sdk_tags(tags))).build()
+}
+
+pub fn state(name: Option<&ec2::InstanceStateName>) -> InstanceState {
+    match name {
+        Some(ec2::InstanceStateName::Running) => InstanceState::Running,
+        Some(ec2::InstanceStateName::Stopping) => InstanceState::Stopping,
+        Some(ec2::InstanceStateName::Stopped) => InstanceState::Stopped,
+        Some(ec2::InstanceStateName::ShuttingDown) => InstanceState::ShuttingDown,
+        Some(ec2::InstanceStateName::Terminated) => InstanceState::Terminated,
+        _ => InstanceState::Pending,
+    }
+}
+
+pub fn instance(from: &ec2::Instance) -> Option<Instance> {
+    let metadata = from.metadata_options();
+    Some(Instance {
+        id: from.instance_id()?.to_owned(),
+        state: state(from.state().and_then(|s| s.name())),
+        instance_type: from.instance_type().map(|t| t.as_str().to_owned()).unwrap_or_default(),
+        image: text(from.image_id()),
+        subnet: text(from.subnet_id()),
+        vpc: text(from.vpc_id()),
+        groups: from.security_groups().iter().filter_map(|g| g.group_id().map(str::to_owned)).collect(),
+        metadata: MetadataOptions {
+            tokens_required: metadata.and_then(|m| m.http_tokens()) == Some(&ec2::HttpTokensState::Required),
+            hop_limit: metadata.and_then(|m| m.http_put_response_hop_limit()).unwrap_or_default(),
+        },
+        private_ip: from.private_ip_address().map(str::to_owned),
+        public_ip: from.public_ip_address().map(str::to_owned),
+        launched: from.launch_time().and_then(|t| Timestamp::from_second(t.secs()).ok()),
+        tags: tags(from.tags()),
+    })
+}
+
+pub fn address(from: &ec2::Address) -> Option<ElasticIp> {
+    let id = |text: Option<&str>| text.filter(|t| !t.is_empty()).map(str::to_owned);
+    let attached = match (id(from.instance_id()), id(from.network_interface_id()), id(from.association_id())) {
+        (Some(instance), _, _) => Some(Attachment::Instance(instance)),
+        (None, Some(interface), _) => Some(Attachment::Interface(interface)),
+        (None, None, Some(association)) => Some(Attachment::Interface(association)),
+        (None, None, None) => None,
+    };
+    Some(ElasticIp {
+        allocation: from.allocation_id()?.to_owned(),
+        ip: from.public_ip().and_then(|ip| ip.parse::<IpAddr>().ok()),
+        attached,
+        tags: tags(from.tags()),
+    })
+}
+
+pub fn group(from: &ec2::SecurityGroup) -> Option<Group> {
+    Some(Group {
+        id: from.group_id()?.to_owned(),
+        name: text(from.group_name()),
+        vpc: text(from.vpc_id()),
+        ingress: rules(from.ip_permissions()),
+        egress: rules(from.ip_permissions_egress()),
+        tags: tags(from.tags()),
+    })
+}
+
+/// EC2 folds rules of the same ports into one permission; here each peer is a rule again.
+pub fn rules(permissions: &[ec2::IpPermission]) -> Rules {
+    let mut rules = Rules::new();
+    for permission in permissions {
+        let protocol = protocol(permission);
+        let v4 = permission.ip_ranges().iter().filter_map(|r| Some((net(r.cidr_ip()?)?, r.description())));
+        let v6 = permission.ipv6_ranges().iter().filter_map(|r| Some((net(r.cidr_ipv6()?)?, r.description())));
+        let groups = permission
+            .user_id_group_pairs()
+            .iter()
+            .filter_map(|p| Some((Peer::Group(p.group_id()?.to_owned()), p.description())));
+        let lists = permission
+            .prefix_list_ids()
+            .iter()
+            .filter_map(|p| Some((Peer::PrefixList(p.prefix_list_id()?.to_owned()), p.description())));
+        for (peer, description) in v4.chain(v6).chain(groups).chain(lists) {
+            rules.insert(Rule { protocol: protocol.clone(), peer }, text(description));
+        }
+    }
+    rules
+}
+
+/// Something that is no network can't come from EC2; should it, it is shown and treated as the widest there is.
+fn net(text: &str) -> Option<Peer> {
+    Some(Peer::Net(text.parse::<IpNet>().map_or(ANY_V4, |net| net)))
+}
+
+fn protocol(permission: &ec2::IpPermission) -> Protocol {
+    let port = |port: Option<i32>| port.and_then(|p| u16::try_from(p).ok());
+    match (permission.ip_protocol(), port(permission.from_port()), port(permission.to_port())) {
+        (Some("tcp" | "6"), Some(from), Some(to)) => Protocol::Tcp { from, to },
+        (Some("-1"), _, _) => Protocol::All,
+        (name, _, _) => Protocol::Other { name: text(name), from: permission.from_port(), to: permission.to_port() },
+    }
+}
+
+/// One permission for one rule; `own` stands for [`Peer::Bastion`].
+pub fn permission(rule: &Rule, description: Option<&str>, own: &str) -> ec2::IpPermission {
+    let description = description.map(str::to_owned);
+    let permission = match &rule.protocol {
+        Protocol::Tcp { from, to } => {
+            ec2::IpPermission::builder().ip_protocol("tcp").from_port((*from).into()).to_port((*to).into())
+        }
+        Protocol::All => ec2::IpPermission::builder().ip_protocol("-1"),
+        Protocol::Other { name, from, to } => {
+            ec2::IpPermission::builder().ip_protocol(name).set_from_port(*from).set_to_port(*to)
+        }
+    };
+    let pair =
+        |group: &str| ec2::UserIdGroupPair::builder().group_id(group).set_description(description.clone()).build();
+    match &rule.peer {
+        Peer::Net(net @ IpNet::V4(_)) => {
+            permission.ip_ranges(ec2::IpRange::builder().cidr_ip(net.to_string()).set_description(description).build())
+        }
+        Peer::Net(net @ IpNet::V6(_)) => permission
+            .ipv6_ranges(ec2::Ipv6Range::builder().cidr_ipv6(net.to_string()).set_description(description).build()),
+        Peer::Group(group) => permission.user_id_group_pairs(pair(group)),
+        Peer::Bastion => permission.user_id_group_pairs(pair(own)),
+        Peer::PrefixList(list) => permission
+            .prefix_list_ids(ec2::PrefixListId::builder().prefix_list_id(list).set_description(description).build()),
+    }
+    .build()
+}
+
+pub fn subnet(from: &ec2::Subnet) -> Option<Subnet> {
+    Some(Subnet {
+        id: from.subnet_id()?.to_owned(),
+        vpc: text(from.vpc_id()),
+        ipv6: !from.ipv6_cidr_block_association_set().is_empty(),
+        tags: tags(from.tags()),
+    })
+}
+
+pub fn route_table(from: &ec2::RouteTable) -> Option<RouteTable> {
+    let everywhere = |route: &&ec2::Route| {
+        route.destination_cidr_block() == Some("0.0.0.0/0")
+            && route.gateway_id().is_some_and(|id| id.starts_with("igw-"))
+            && route.state() != Some(&ec2::RouteState::Blackhole)
+    };
+    Some(RouteTable {
+        id: from.route_table_id()?.to_owned(),
+        vpc: text(from.vpc_id()),
+        main: from.associations().iter().any(|a| a.main() == Some(true)),
+        subnets: from.associations().iter().filter_map(|a| a.subnet_id().map(str::to_owned)).collect(),
+        internet: from.routes().iter().any(|route| everywhere(&route)),
+    })
+}
+
+pub fn image(from: &ec2::Image) -> Option<Image> {
+    Some(Image {
+        id: from.image_id()?.to_owned(),
+        name: text(from.name()),
+        owner: text(from.owner_id()),
+        architecture: from.architecture().map(|a| a.as_str().to_owned()).unwrap_or_default(),
+        root_device: from.root_device_name().unwrap_or("/dev/xvda").to_owned(),
+        created: text(from.creation_date()),
+    })
+}
+
+pub fn instance_type(from: &ec2::InstanceTypeInfo) -> Option<InstanceType> {
+    let architectures = from.processor_info().map(|p| p.supported_architectures()).unwrap_or_default();
+    Some(InstanceType {
+        name: from.instance_type()?.as_str().to_owned(),
+        // i386 runs on what x86_64 runs on, and no image that we know is made for it.
+        architectures: architectures.iter().map(|a| a.as_str().to_owned()).filter(|a| a != "i386").collect(),
+    })
+}
+
+fn text(value: Option<&str>) -> String {
+    value.unwrap_or_default().to_owned()
+}

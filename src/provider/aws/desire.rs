@@ -1,0 +1,215 @@
+//! A plan as EC2 resources: what must be there, without looking at what is.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{
+    rule::{ANY_V4, Direction, Peer, Rule, Rules, description},
+    tags::{self, ResolvedDeadline, Tags},
+};
+use crate::{
+    changeset::{self, Exposure},
+    cloudinit::UserData,
+    plan::{Aws, AwsImage, Deadline, Host, Plan, SubnetRef, Target},
+};
+
+/// Ports on which a machine fetches its security updates, from mirrors whose addresses nobody publishes. Name resolution,
+/// time and metadata of EC2 pass no security group.
+const UPDATE_PORTS: [u16; 2] = [80, 443];
+
+/// One bastion as its plan wants it.
+#[derive(Clone, Debug)]
+pub struct Desired<'a> {
+    pub plan: &'a Plan,
+    pub aws: &'a Aws,
+    pub user_data: &'a UserData,
+    pub ingress: Rules,
+    pub egress: Rules,
+    /// Database group → the rules in it that let the bastion in; their peer is [`Peer::Bastion`].
+    pub database: BTreeMap<&'a str, Rules>,
+}
+
+impl<'a> Desired<'a> {
+    pub fn new(plan: &'a Plan, aws: &'a Aws, user_data: &'a UserData) -> Self {
+        Self { plan, aws, user_data, ingress: ingress(plan), egress: egress(plan, aws), database: database(plan, aws) }
+    }
+
+    pub fn bastion(&self) -> &'a str {
+        self.plan.name.as_str()
+    }
+
+    pub fn tags(&self, deadline: Option<&ResolvedDeadline>) -> Tags {
+        tags::common(&self.plan.name, &self.plan.tags, deadline)
+    }
+
+    /// The instance's tags: the common ones, and what keeps its image, subnet and document recognisable.
+    pub fn instance_tags(&self, deadline: Option<&ResolvedDeadline>) -> Tags {
+        let mut tags = self.tags(deadline);
+        tags.insert(tags::IMAGE.to_owned(), image_text(&self.aws.image));
+        tags.insert(tags::SUBNET.to_owned(), subnet_text(&self.aws.subnet));
+        tags.insert(tags::BOOT.to_owned(), boot_text(self.user_data));
+        tags
+    }
+
+    /// Who reaches what when the plan is fulfilled. `address` is the bastion's, as far as it is known.
+    pub fn exposure(&self, address: &str) -> Vec<Exposure> {
+        let port = self.plan.ssh.port;
+        let inbound = self.ingress.iter().map(|(rule, why)| Exposure {
+            direction: changeset::Direction::Inbound,
+            from: rule.peer.to_string(),
+            to: format!("tcp {port} on {address}"),
+            why: why.clone(),
+        });
+        let tunnels = self.plan.tunnels.iter().flat_map(|tunnel| {
+            tunnel.targets.iter().map(|target| Exposure {
+                direction: changeset::Direction::Tunnel,
+                from: format!("user {}", tunnel.user),
+                to: format!("{}:{}", target.host, target.port),
+                why: match tunnel.keys.len() {
+                    0 => format!("target {}; closed until the tunnel has a key", target.name),
+                    1 => format!("target {}, 1 key", target.name),
+                    n => format!("target {}, {n} keys", target.name),
+                },
+            })
+        });
+        let operators = self.plan.operators.iter().map(|operator| Exposure {
+            direction: changeset::Direction::Tunnel,
+            from: format!("user {}", operator.name),
+            to: "every target above".to_owned(),
+            why: "operator".to_owned(),
+        });
+        let outbound = self.egress.iter().map(|(rule, why)| Exposure {
+            direction: changeset::Direction::Outbound,
+            from: "the machine".to_owned(),
+            to: format!("{} {}", rule.protocol, rule.peer),
+            why: why.clone(),
+        });
+        inbound.chain(tunnels).chain(operators).chain(outbound).collect()
+    }
+}
+
+pub fn image_text(image: &AwsImage) -> String {
+    match image {
+        AwsImage::Alias(alias) => alias.as_str().to_owned(),
+        AwsImage::Id(id) => id.clone(),
+    }
+}
+
+pub fn subnet_text(subnet: &SubnetRef) -> String {
+    match subnet {
+        SubnetRef::Id(id) => id.clone(),
+        SubnetRef::Tag { key, value } => format!("{key}={value}"),
+    }
+}
+
+/// `document=… keys=… sshd=…`: 12 hex digits each, far below a tag's 256 characters.
+pub fn boot_text(user_data: &UserData) -> String {
+    let parts = user_data.parts.iter().map(|(part, digest)| format!(" {part}={digest}"));
+    std::iter::once(format!("document={}", user_data.digest())).chain(parts).collect()
+}
+
+/// The parts in which two boot tags differ, in words of the plan; empty where the tags are equal.
+pub fn boot_differences(want: &str, have: &str) -> Vec<String> {
+    let parse = |text: &str| -> BTreeMap<String, String> {
+        text.split_whitespace().filter_map(|p| p.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+    };
+    let (want, have) = (parse(want), parse(have));
+    let differing = |name: &&String| want.get(*name) != have.get(*name);
+    let parts: Vec<String> = want.keys().filter(|k| *k != "document").filter(differing).cloned().collect();
+    if parts.is_empty() && want.get("document") != have.get("document") { vec!["document".to_owned()] } else { parts }
+}
+
+/// The moment at which a bastion ends. A lifetime counts from the creation that `existing` remembers; from `now` where
+/// nothing exists.
+pub fn deadline(
+    plan: Option<Deadline>,
+    existing: Option<ResolvedDeadline>,
+    now: Timestamp,
+) -> Option<ResolvedDeadline> {
+    match plan? {
+        Deadline::Expires(expires) => Some(ResolvedDeadline { expires, lifetime: None }),
+        Deadline::Lifetime(lifetime) => {
+            let seconds = lifetime.as_secs();
+            let remembered = existing.and_then(|e| Some(e.expires.as_second() - e.lifetime?));
+            let start = remembered.unwrap_or_else(|| now.as_second());
+            // A lifetime has at most ten years; the sum stays inside what a timestamp can hold.
+            let expires = Timestamp::from_second(start.saturating_add(seconds)).unwrap_or(Timestamp::MAX);
+            Some(ResolvedDeadline { expires, lifetime: Some(seconds) })
+        }
+    }
+}
+
+fn ingress(plan: &Plan) -> Rules {
+    let tunnels = plan.tunnels.iter().flat_map(|tunnel| {
+        tunnel.sources().map(move |(source, why)| (source, format!("tunnel {} ({why})", tunnel.user)))
+    });
+    let operators = plan
+        .operators
+        .iter()
+        .flat_map(|operator| operator.allow_from.iter().map(move |s| (*s, format!("operator {}", operator.name))));
+    let admit = |(source, why)| (Rule::tcp(plan.ssh.port, Peer::Net(source)), why);
+    collect(tunnels.chain(operators).map(admit))
+}
+
+fn egress(plan: &Plan, aws: &Aws) -> Rules {
+    let targets = plan.tunnels.iter().flat_map(|tunnel| &tunnel.targets).flat_map(|target| {
+        let why = format!("target {} {}:{}", target.name, target.host, target.port);
+        peers(target, aws).into_iter().map(move |peer| (Rule::tcp(target.port, peer), why.clone()))
+    });
+    let updates = UPDATE_PORTS.map(|port| (Rule::tcp(port, Peer::Net(ANY_V4)), "security updates".to_owned()));
+    collect(targets.chain(updates))
+}
+
+/// Where a target is: its own address, the networks that the plan names, or the database groups that open its port.
+fn peers(target: &Target, aws: &Aws) -> Vec<Peer> {
+    let networks = target.networks.iter().copied();
+    let own = match target.host {
+        Host::Address(address) => Some(address.into()),
+        Host::Name(_) => None,
+    };
+    let known: Vec<Peer> = own.into_iter().chain(networks).map(Peer::Net).collect();
+    if !known.is_empty() {
+        return known;
+    }
+    let opens = aws.database_access.iter().filter(|access| access.port == target.port);
+    opens.map(|access| Peer::Group(access.security_group.clone())).collect()
+}
+
+fn database<'a>(plan: &Plan, aws: &'a Aws) -> BTreeMap<&'a str, Rules> {
+    let mut groups: BTreeMap<&str, Rules> = BTreeMap::new();
+    for access in &aws.database_access {
+        let note = format!("{}port {}", database_mark(plan.name.as_str()), access.port);
+        let rules = groups.entry(access.security_group.as_str()).or_default();
+        rules.insert(Rule::tcp(access.port, Peer::Bastion), description(&note));
+    }
+    groups
+}
+
+/// How the description of a rule in somebody else's group begins when the rule is this bastion's.
+pub fn database_mark(bastion: &str) -> String {
+    format!("gangplank:{bastion} ")
+}
+
+/// One rule for what several ask for, with all their reasons.
+fn collect(rules: impl Iterator<Item = (Rule, String)>) -> Rules {
+    let mut all = Rules::new();
+    for (rule, why) in rules {
+        let reasons = all.entry(rule).or_default();
+        if !reasons.split(", ").any(|known| known == why) {
+            if !reasons.is_empty() {
+                reasons.push_str(", ");
+            }
+            reasons.push_str(&why);
+        }
+    }
+    for reasons in all.values_mut() {
+        *reasons = description(reasons);
+    }
+    all
+}
+
+/// A rule as a diff's line: `ingress tcp 22 from 35.175.75.15/32`.
+pub fn rule_line(direction: Direction, rule: &Rule) -> String {
+    format!("{} {} {} {}", direction.as_str(), rule.protocol, direction.preposition(), rule.peer)
+}

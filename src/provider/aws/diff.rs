@@ -1,0 +1,663 @@
+//! Desired × observed → changeset, for one bastion. Pure: whatever it says was decided from its arguments alone.
+
+use jiff::Timestamp;
+
+use super::{
+    action::{Action, Call, DescribedRule, Launch, Ref},
+    desire::{self, Desired, database_mark, rule_line},
+    machine,
+    observed::{
+        Attachment, ElasticIp, Group, Image, Instance, InstanceState, MetadataOptions, Observed, Subnet, Surroundings,
+    },
+    rule::{Direction, Peer, Rule, RuleChange, Rules},
+    tags::{self, ResolvedDeadline, TagChange, Tags},
+    teardown,
+};
+use crate::{
+    changeset::{Changeset, Detail, Impact, Op, Step, StepId},
+    diagnostic::{Diagnostic, Diagnostics},
+    plan::AwsAddress,
+};
+
+/// What a diff is made against.
+#[derive(Clone, Copy, Debug)]
+pub struct World<'a> {
+    /// The region as a step's action names it, and as people read it.
+    pub region: &'a str,
+    pub seen: &'a Observed,
+    pub around: &'a Surroundings,
+    pub now: Timestamp,
+}
+
+/// The changes that make the cloud match the plan, or every reason why that can't be.
+pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, Diagnostics> {
+    let current = Current::of(want, world);
+    let mut problems = Vec::new();
+    let placed = place(want, world, &current, &mut problems);
+    let deadline = resolve_deadline(want, world, &current, &mut problems);
+    check_address(want, world, &current, &mut problems);
+    let Some((vpc, launch)) = placed else { return Err(Diagnostics(problems)) };
+    check_databases(want, world, vpc, &mut problems);
+    let group = world.seen.groups_of(want.bastion()).find(|g| g.vpc == vpc);
+    check_group_name(want, world, vpc, group, &mut problems);
+    if !problems.is_empty() {
+        return Err(Diagnostics(problems));
+    }
+
+    let mut plan = Differ::new(want.bastion(), world.region);
+    let made = Made { group: group.map_or(Ref::Made, |g| Ref::Id(g.id.clone())), deadline, vpc };
+    plan.group(want, world, &made, group);
+    plan.databases(want, world, &made);
+    plan.address(want, &made, &current);
+    plan.instance(want, world, &made, &current, launch);
+    plan.association(want, &current);
+    plan.leftovers(want, world, &current, vpc);
+
+    Ok(Changeset {
+        bastion: want.bastion().to_owned(),
+        location: format!("aws {}", world.region),
+        plan: want.plan.origin.source.path.clone(),
+        steps: plan.steps,
+        exposure: want.exposure(&current.public_address()),
+        notes: notes(want, world, &current, deadline.as_ref()),
+    })
+}
+
+/// What exists of a bastion, chosen among what may be several.
+struct Current<'a> {
+    instance: Option<&'a Instance>,
+    reasons: Vec<Detail>,
+    newest: Option<&'a Image>,
+    address: Option<&'a ElasticIp>,
+    /// Owned addresses that the plan has no use for.
+    spare_addresses: Vec<&'a ElasticIp>,
+}
+
+impl<'a> Current<'a> {
+    fn of(want: &Desired<'_>, world: World<'a>) -> Self {
+        let seen: &'a Observed = world.seen;
+        let newest = if want.aws.image_update { machine::image(want, world.around, world.region).ok() } else { None };
+        let owned: Vec<&ElasticIp> =
+            seen.addresses.iter().filter(|a| teardown::owns(&a.tags, want.bastion())).collect();
+        let all: Vec<&Instance> =
+            seen.instances.iter().filter(|i| teardown::owns(&i.tags, want.bastion()) && i.state.is_there()).collect();
+        let instance = machine::choose(want, &all, &owned, newest);
+        let reasons = instance.map(|i| machine::replacement_reasons(want, i, newest)).unwrap_or_default();
+        let points_here =
+            |a: &ElasticIp| instance.is_some_and(|i| a.attached.as_ref().is_some_and(|at| at.is_instance(&i.id)));
+        let address = match &want.aws.address {
+            AwsAddress::Elastic => owned.iter().copied().min_by_key(|a| (!points_here(a), a.allocation.clone())),
+            AwsAddress::Existing(id) => seen.addresses.iter().find(|a| a.allocation == *id),
+        };
+        let used = |a: &&ElasticIp| address.is_none_or(|chosen| chosen.allocation != a.allocation);
+        let spare_addresses = owned.into_iter().filter(used).collect();
+        Self { instance, reasons, newest, address, spare_addresses }
+    }
+
+    /// The instance, where it may stay.
+    fn kept(&self) -> Option<&'a Instance> {
+        self.instance.filter(|_| self.reasons.is_empty())
+    }
+
+    fn public_address(&self) -> String {
+        self.address.and_then(|a| a.ip).map_or_else(|| "the new address".to_owned(), |ip| ip.to_string())
+    }
+}
+
+/// What later steps refer to.
+struct Made<'a> {
+    group: Ref,
+    deadline: Option<ResolvedDeadline>,
+    vpc: &'a str,
+}
+
+/// The network that the bastion stands in, and what a new instance is made from where one is needed.
+fn place<'a>(
+    want: &Desired<'_>,
+    world: World<'a>,
+    current: &Current<'a>,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<(&'a str, Option<(&'a Subnet, &'a Image)>)> {
+    if let Some(kept) = current.kept() {
+        return Some((kept.vpc.as_str(), None));
+    }
+    let subnet = machine::subnet(want, world.around, world.region).map_err(|p| problems.push(p)).ok();
+    let image = machine::image(want, world.around, world.region).map_err(|p| problems.push(p)).ok();
+    let (subnet, image) = (subnet?, image?);
+    Some((subnet.vpc.as_str(), Some((subnet, image))))
+}
+
+fn resolve_deadline(
+    want: &Desired<'_>,
+    world: World<'_>,
+    current: &Current<'_>,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<ResolvedDeadline> {
+    let groups = world.seen.groups_of(want.bastion()).map(|g| &g.tags);
+    let addresses = world.seen.addresses_of(want.bastion()).map(|a| &a.tags);
+    let existing = current
+        .instance
+        .map(|i| &i.tags)
+        .into_iter()
+        .chain(addresses)
+        .chain(groups)
+        .find_map(ResolvedDeadline::from_tags);
+    let deadline = desire::deadline(want.plan.deadline, existing, world.now)?;
+    if deadline.expires <= world.now {
+        let field = if deadline.lifetime.is_some() { "lifetime" } else { "expires" };
+        problems.push(
+            want.plan
+                .origin
+                .problem(field, "the bastion's time is up", format!("it ended at {}", deadline.expires))
+                .because("a lifetime counts from the bastion's creation; applying would keep open what was meant to be closed")
+                .fix("run `gangplank destroy`, or give it more time here"),
+        );
+    }
+    Some(deadline)
+}
+
+/// An address that points to something that is not ours is never taken away from it.
+fn check_address(want: &Desired<'_>, world: World<'_>, current: &Current<'_>, problems: &mut Vec<Diagnostic>) {
+    let problem = |summary: &str, label: String| want.plan.origin.problem("aws.address", summary, label);
+    if let (AwsAddress::Existing(id), None) = (&want.aws.address, current.address) {
+        problems.push(
+            problem("no such address", format!("{} has no {id}", world.region))
+                .fix("check the id and the region, or write `elastic` for an address of the bastion's own"),
+        );
+    }
+    let history = world.seen.instance_history(want.bastion());
+    for address in current.address.iter().chain(&current.spare_addresses) {
+        let foreign = match &address.attached {
+            Some(Attachment::Instance(id)) if !history.contains(id) => id,
+            Some(Attachment::Interface(id)) => id,
+            _ => continue,
+        };
+        problems.push(
+            problem("the address points to something that is not this bastion", format!("{} points to {foreign}", address.allocation))
+                .because(format!("{foreign} does not carry the tag {}={}, so it is left alone", tags::BASTION, want.bastion()))
+                .fix(format!(
+                    "if it is this bastion's machine and lost its tag, give it back: `aws ec2 create-tags --region {} --resources \
+                     {foreign} --tags Key={},Value={}`; otherwise disassociate the address",
+                    world.region,
+                    tags::BASTION,
+                    want.bastion()
+                )),
+        );
+    }
+}
+
+fn check_databases(want: &Desired<'_>, world: World<'_>, vpc: &str, problems: &mut Vec<Diagnostic>) {
+    for (i, access) in want.aws.database_access.iter().enumerate() {
+        let id = &access.security_group;
+        let field = format!("aws.database_access[{i}].security_group");
+        let problem = |summary: &str, label: String| want.plan.origin.problem(&field, summary, label);
+        match world.seen.group(id) {
+            None => problems.push(
+                problem("no such security group", format!("{} has no {id}", world.region))
+                    .fix("name the group of the database itself, in the bastion's region"),
+            ),
+            Some(group) if group.vpc != vpc => problems.push(
+                problem("the subnet is not in the database's network", format!("{id} is in {}, the bastion's subnet in {vpc}", group.vpc))
+                    .because("a rule can refer to the bastion's group only within one network, and packets don't cross by themselves")
+                    .fix(format!("choose a public subnet in {}", group.vpc)),
+            ),
+            Some(_) => {}
+        }
+    }
+}
+
+/// EC2 allows one group of a name in a network: if somebody else has ours, creating would fail half way.
+fn check_group_name(
+    want: &Desired<'_>,
+    world: World<'_>,
+    vpc: &str,
+    own: Option<&Group>,
+    problems: &mut Vec<Diagnostic>,
+) {
+    let name = tags::resource_name(&want.plan.name);
+    let taken = world.seen.groups.iter().find(|g| g.vpc == vpc && g.name == name);
+    if let (None, Some(foreign)) = (own, taken) {
+        problems.push(
+            want.plan
+                .origin
+                .problem("name", "a security group of this name is not gangplank's", format!("{} is called {name}", foreign.id))
+                .because(format!("it does not carry the tag {}={}, so it is left alone", tags::BASTION, want.bastion()))
+                .fix(format!(
+                    "give the plan another name; or, if the group is this bastion's and lost its tag: `aws ec2 create-tags --region {} \
+                     --resources {} --tags Key={},Value={}`",
+                    world.region,
+                    foreign.id,
+                    tags::BASTION,
+                    want.bastion()
+                )),
+        );
+    }
+}
+
+fn notes(
+    want: &Desired<'_>,
+    world: World<'_>,
+    current: &Current<'_>,
+    deadline: Option<&ResolvedDeadline>,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    for tunnel in want.plan.tunnels.iter().filter(|t| t.keys.is_empty()) {
+        notes.push(format!("tunnel {} has no key yet: it admits nobody until the plan has one", tunnel.user));
+    }
+    match deadline {
+        Some(deadline) => notes.push(format!("ends at {}", deadline.expires)),
+        None => notes.push("has no deadline: it stays until it is destroyed".to_owned()),
+    }
+    if let (Some(kept), Some(newest)) = (current.kept(), current.newest)
+        && kept.image != newest.id
+    {
+        notes.push(format!("a newer image is published: {}", newest.id));
+    }
+    notes.extend(teardown::foreign_references(want.bastion(), world.seen).into_iter().map(|r| r.note()));
+    notes
+}
+
+/// Collects a bastion's steps.
+pub(super) struct Differ<'a> {
+    bastion: &'a str,
+    region: &'a str,
+    pub steps: Vec<Step<Action>>,
+}
+
+/// A step without what the collector adds.
+pub(super) struct Draft {
+    pub op: Op,
+    pub resource: String,
+    pub details: Vec<Detail>,
+    pub reason: String,
+    pub impact: Impact,
+    pub after: Vec<StepId>,
+}
+
+impl Draft {
+    pub fn new(op: Op, resource: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            op,
+            resource: resource.into(),
+            details: Vec::new(),
+            reason: reason.into(),
+            impact: Impact::Live,
+            after: Vec::new(),
+        }
+    }
+}
+
+impl<'a> Differ<'a> {
+    pub fn new(bastion: &'a str, region: &'a str) -> Self {
+        Self { bastion, region, steps: Vec::new() }
+    }
+
+    pub fn id(&self, what: &str) -> StepId {
+        StepId(format!("{}/{}/{what}", self.region, self.bastion))
+    }
+
+    /// The dependency on a step, where that step is part of the changeset.
+    pub fn if_planned(&self, what: &str) -> Option<StepId> {
+        let id = self.id(what);
+        self.steps.iter().any(|s| s.id == id).then_some(id)
+    }
+
+    pub fn push(&mut self, what: &str, draft: Draft, call: Call) {
+        let Draft { op, resource, details, reason, impact, after } = draft;
+        let action = Action { region: self.region.to_owned(), bastion: self.bastion.to_owned(), call };
+        self.steps.push(Step { id: self.id(what), op, resource, details, reason, impact, after, action });
+    }
+
+    fn group(&mut self, want: &Desired<'_>, world: World<'_>, made: &Made<'_>, have: Option<&Group>) {
+        let name = tags::resource_name(&want.plan.name);
+        let wanted_tags = want.tags(made.deadline.as_ref());
+        let (ingress, egress) = match have {
+            Some(group) => {
+                self.tags(
+                    "security-group-tags",
+                    &format!("security group {name}"),
+                    &group.id,
+                    &wanted_tags,
+                    &group.tags,
+                    None,
+                );
+                (group.ingress.clone(), group.egress.clone())
+            }
+            None => {
+                let mut draft = Draft::new(Op::Create, format!("security group {name}"), "the bastion's own firewall");
+                draft.details = vec![Detail::added("network", made.vpc)];
+                draft.details.extend(tag_details(&wanted_tags));
+                self.push(
+                    "security-group",
+                    draft,
+                    Call::CreateGroup { vpc: made.vpc.to_owned(), name: name.clone(), tags: wanted_tags },
+                );
+                let ipv6 = world.around.subnets.iter().any(|s| s.vpc == made.vpc && s.ipv6);
+                (
+                    Rules::new(),
+                    Rule::default_egress(ipv6)
+                        .into_iter()
+                        .map(|rule| (rule, "EC2 adds it to every new group".to_owned()))
+                        .collect(),
+                )
+            }
+        };
+        let after = self.if_planned("security-group");
+        for (direction, wanted, has) in
+            [(Direction::Ingress, &want.ingress, ingress), (Direction::Egress, &want.egress, egress)]
+        {
+            let change = RuleChange::between(wanted, &has);
+            let op = if have.is_some() { Op::Update } else { Op::Create };
+            let reason = if have.is_some() { rules_reason(&change) } else { "exactly what the plan lists".to_owned() };
+            let draft = Draft {
+                after: after.iter().cloned().collect(),
+                ..Draft::new(op, format!("{} rules of {name}", direction.as_str()), reason)
+            };
+            self.rules(direction.as_str(), draft, made, made.group.clone(), direction, change);
+        }
+    }
+
+    /// Rules that let the bastion into the databases' own groups, and those of ours there that are no longer wanted.
+    fn databases(&mut self, want: &Desired<'_>, world: World<'_>, made: &Made<'_>) {
+        let own = match &made.group {
+            Ref::Id(id) => Some(id.as_str()),
+            Ref::Made => None,
+        };
+        let mark = database_mark(want.bastion());
+        for group in &world.seen.groups {
+            let wanted = want.database.get(group.id.as_str());
+            // Our group stands as `Peer::Bastion` on both sides, since a new one has no id yet.
+            let refers = |rule: &Rule| own.is_some_and(|own| rule.peer == Peer::Group(own.to_owned()));
+            let as_bastion = |rule: &Rule| Rule { protocol: rule.protocol.clone(), peer: Peer::Bastion };
+            let have: Rules =
+                group.ingress.iter().filter(|(r, _)| refers(r)).map(|(r, d)| (as_bastion(r), d.clone())).collect();
+            let mut change = RuleChange::between(wanted.unwrap_or(&Rules::new()), &have);
+            change.remove.retain(|_, description| description.starts_with(&mark));
+            let op = if wanted.is_some() && have.is_empty() { Op::Create } else { Op::Update };
+            let after = self.if_planned("security-group").into_iter().collect();
+            let reason = if op == Op::Create {
+                "the database must let the bastion in".to_owned()
+            } else {
+                rules_reason(&change)
+            };
+            let draft = Draft { after, ..Draft::new(op, format!("rules in {} ({})", group.id, group.name), reason) };
+            self.rules(
+                &format!("database-{}", group.id),
+                draft,
+                made,
+                Ref::Id(group.id.clone()),
+                Direction::Ingress,
+                change,
+            );
+        }
+    }
+
+    fn rules(
+        &mut self,
+        what: &str,
+        mut draft: Draft,
+        made: &Made<'_>,
+        group: Ref,
+        direction: Direction,
+        change: RuleChange,
+    ) {
+        if change.add.is_empty() && change.remove.is_empty() {
+            return;
+        }
+        let line = |rule: &Rule| rule_line(direction, rule);
+        draft.details.extend(change.remove.iter().map(|(r, d)| Detail::removed("rule", line(r)).note(d)));
+        draft.details.extend(change.add.iter().map(|(r, d)| Detail::added("rule", line(r)).note(d)));
+        let resolve = |mut rule: Rule| {
+            if let (Peer::Bastion, Ref::Id(id)) = (&rule.peer, &made.group) {
+                rule.peer = Peer::Group(id.clone());
+            }
+            rule
+        };
+        let add = change
+            .add
+            .into_iter()
+            .map(|(rule, description)| DescribedRule { rule: resolve(rule), description })
+            .collect();
+        let remove = change.remove.into_keys().map(resolve).collect();
+        let tags = Tags::from([(tags::BASTION.to_owned(), self.bastion.to_owned())]);
+        self.push(what, draft, Call::ChangeRules { group, direction, add, remove, tags });
+    }
+
+    fn address(&mut self, want: &Desired<'_>, made: &Made<'_>, current: &Current<'_>) {
+        let wanted = want.tags(made.deadline.as_ref());
+        match (&want.aws.address, current.address) {
+            (AwsAddress::Elastic, None) => {
+                let mut draft =
+                    Draft::new(Op::Create, "elastic IP", "the fixed address that the vendor's form asks for");
+                draft.details.extend(tag_details(&wanted));
+                self.push("address", draft, Call::AllocateAddress { tags: wanted });
+            }
+            (AwsAddress::Elastic, Some(address)) => {
+                let resource = format!("elastic IP {}", current.public_address());
+                self.tags("address-tags", &resource, &address.allocation, &wanted, &address.tags, None);
+            }
+            (AwsAddress::Existing(_), _) => {}
+        }
+    }
+
+    fn instance(
+        &mut self,
+        want: &Desired<'_>,
+        world: World<'_>,
+        made: &Made<'_>,
+        current: &Current<'_>,
+        launch: Option<(&Subnet, &Image)>,
+    ) {
+        let tags = want.instance_tags(made.deadline.as_ref());
+        let terminate = made.deadline.is_some();
+        if let Some(kept) = current.kept() {
+            return self.kept_instance(kept, made, &tags);
+        }
+        let Some((subnet, image)) = launch else { return };
+        let aws = want.aws;
+        let mut draft = match current.instance {
+            None => Draft::new(Op::Create, format!("instance {}", aws.instance_type), "the bastion itself"),
+            Some(old) => Draft {
+                impact: Impact::Replacement,
+                details: current.reasons.clone(),
+                ..Draft::new(Op::Replace, format!("instance {}", old.id), replacement_reason(&current.reasons))
+            },
+        };
+        draft.details.extend([
+            Detail::added("image", format!("{} ({})", image.id, image.name)),
+            Detail::added("subnet", &subnet.id),
+            Detail::added("metadata service", "session tokens required, 1 hop"),
+            Detail::added("root volume", "gp3, encrypted"),
+            Detail::added("on shutdown", if terminate { "terminate" } else { "stop" }),
+            Detail::added("cloud-init", format!("{} bytes", want.user_data.text.len())),
+        ]);
+        if current.instance.is_none() {
+            draft.details.extend(tag_details(&tags));
+        }
+        draft.after = self.if_planned("security-group").into_iter().collect();
+        let launch = Launch {
+            image: image.id.clone(),
+            root_device: image.root_device.clone(),
+            instance_type: aws.instance_type.clone(),
+            subnet: subnet.id.clone(),
+            group: made.group.clone(),
+            user_data: want.user_data.text.clone(),
+            terminate_on_shutdown: terminate,
+            tags,
+            part_tags: want.tags(None),
+            history: world.seen.instance_history(want.bastion()),
+        };
+        self.push("instance", draft, Call::RunInstance(Box::new(launch)));
+    }
+
+    /// What can be put right on a running instance.
+    fn kept_instance(&mut self, kept: &Instance, made: &Made<'_>, wanted_tags: &Tags) {
+        let id = kept.id.clone();
+        let resource = format!("instance {id}");
+        let one = |detail: Detail, reason: &str, impact| Draft {
+            details: vec![detail],
+            impact,
+            ..Draft::new(Op::Update, resource.clone(), reason)
+        };
+        if matches!(kept.state, InstanceState::Stopped | InstanceState::Stopping) {
+            let draft =
+                one(Detail::changed("state", kept.state.as_str(), "running"), "somebody stopped it", Impact::Restart);
+            self.push("instance-start", draft, Call::StartInstance { instance: id.clone() });
+        }
+        if kept.metadata != MetadataOptions::WANTED {
+            let text = |m: MetadataOptions| {
+                format!(
+                    "{}, hop limit {}",
+                    if m.tokens_required { "session tokens required" } else { "session tokens optional" },
+                    m.hop_limit
+                )
+            };
+            let detail = Detail::changed("metadata service", text(kept.metadata), text(MetadataOptions::WANTED));
+            let draft = one(detail, "nothing behind the machine may read its metadata", Impact::Live);
+            self.push("instance-metadata", draft, Call::SetMetadataOptions { instance: id.clone() });
+        }
+        let only_ours = matches!(&made.group, Ref::Id(group) if kept.groups == [group.clone()]);
+        if !only_ours {
+            let after = match &made.group {
+                Ref::Id(group) => group.clone(),
+                Ref::Made => "the new group".to_owned(),
+            };
+            let mut draft = one(
+                Detail::changed("security groups", kept.groups.join(", "), after),
+                "only the bastion's own group may decide who gets in",
+                Impact::Live,
+            );
+            draft.after = self.if_planned("security-group").into_iter().collect();
+            self.push(
+                "instance-groups",
+                draft,
+                Call::SetGroups { instance: id.clone(), groups: vec![made.group.clone()] },
+            );
+        }
+        let terminate = made.deadline.is_some();
+        let terminates = kept.tags.contains_key(tags::EXPIRES);
+        if terminate != terminates {
+            let text = |terminate| if terminate { "terminate" } else { "stop" };
+            let draft = one(
+                Detail::changed("on shutdown", text(terminates), text(terminate)),
+                "a bastion with a deadline ends for good",
+                Impact::Live,
+            );
+            self.push("instance-shutdown", draft, Call::SetShutdownBehavior { instance: id.clone(), terminate });
+        }
+        // The tags say how it shuts down, so they change after that has.
+        let after = self.if_planned("instance-shutdown");
+        self.tags("instance-tags", &resource, &id, wanted_tags, &kept.tags, after);
+    }
+
+    fn association(&mut self, want: &Desired<'_>, current: &Current<'_>) {
+        let already = match (current.kept(), current.address) {
+            (Some(kept), Some(address)) => address.attached.as_ref().is_some_and(|at| at.is_instance(&kept.id)),
+            _ => false,
+        };
+        if already {
+            return;
+        }
+        let address = match (&want.aws.address, current.address) {
+            (AwsAddress::Existing(id), _) => Ref::Id(id.clone()),
+            (AwsAddress::Elastic, Some(address)) => Ref::Id(address.allocation.clone()),
+            (AwsAddress::Elastic, None) => Ref::Made,
+        };
+        let instance = current.kept().map_or(Ref::Made, |kept| Ref::Id(kept.id.clone()));
+        let (op, reason) = match current.address.and_then(|a| a.attached.as_ref()) {
+            Some(Attachment::Instance(_)) => (Op::Update, "the address moves to the new instance"),
+            _ => (Op::Create, "the address must lead to the instance"),
+        };
+        let mut draft = Draft::new(op, "address association", reason);
+        draft.details = vec![Detail::added("address", current.public_address())];
+        draft.after =
+            ["address", "instance", "instance-start"].iter().filter_map(|what| self.if_planned(what)).collect();
+        self.push("association", draft, Call::Associate { address, instance });
+    }
+
+    /// What is ours and of no use any more: the replaced instance, and what an interrupted run left twice.
+    fn leftovers(&mut self, want: &Desired<'_>, world: World<'_>, current: &Current<'_>, vpc: &str) {
+        let kept = current.kept().map(|k| k.id.as_str());
+        let replaced = current.instance.map(|i| i.id.as_str());
+        let association = self.if_planned("association");
+        for instance in world.seen.instances_of(want.bastion()).filter(|i| Some(i.id.as_str()) != kept) {
+            let is_replaced = Some(instance.id.as_str()) == replaced;
+            let reason =
+                if is_replaced { "the new instance has its place" } else { "a second instance of the same bastion" };
+            let mut draft = Draft::new(Op::Delete, format!("instance {}", instance.id), reason);
+            draft.after = if is_replaced { association.iter().cloned().collect() } else { Vec::new() };
+            self.push(
+                &format!("instance-{}", instance.id),
+                draft,
+                Call::TerminateInstance { instance: instance.id.clone() },
+            );
+        }
+        let gone: Vec<StepId> = self
+            .steps
+            .iter()
+            .filter(|s| matches!(s.action.call, Call::TerminateInstance { .. }))
+            .map(|s| s.id.clone())
+            .collect();
+        let after: Vec<StepId> = gone.into_iter().chain(association).collect();
+        for address in &current.spare_addresses {
+            let resource =
+                format!("elastic IP {}", address.ip.map_or_else(|| address.allocation.clone(), |ip| ip.to_string()));
+            let draft =
+                Draft { after: after.clone(), ..Draft::new(Op::Delete, resource, "the bastion uses another address") };
+            self.push(
+                &format!("address-{}", address.allocation),
+                draft,
+                Call::ReleaseAddress { allocation: address.allocation.clone() },
+            );
+        }
+        let moved = world.seen.groups_of(want.bastion()).filter(|g| g.vpc != vpc);
+        for group in moved {
+            teardown::delete_group(
+                self,
+                want.bastion(),
+                world.seen,
+                group,
+                "the bastion moves to another network",
+                &after,
+            );
+        }
+    }
+
+    fn tags(&mut self, what: &str, resource: &str, id: &str, want: &Tags, have: &Tags, after: Option<StepId>) {
+        let change = TagChange::between(want, have);
+        if change.is_empty() {
+            return;
+        }
+        let mut draft = Draft::new(Op::Update, format!("tags of {resource}"), "the tags are not what the plan says");
+        draft.after = after.into_iter().collect();
+        draft.details.extend(change.set.iter().map(|(key, value)| match have.get(key) {
+            Some(before) => Detail::changed(format!("tag {key}"), before, value),
+            None => Detail::added(format!("tag {key}"), value),
+        }));
+        draft.details.extend(
+            change
+                .remove
+                .iter()
+                .map(|key| Detail::removed(format!("tag {key}"), have.get(key).cloned().unwrap_or_default())),
+        );
+        self.push(what, draft, Call::Tag { resource: id.to_owned(), set: change.set, remove: change.remove });
+    }
+}
+
+fn tag_details(tags: &Tags) -> impl Iterator<Item = Detail> {
+    tags.iter().map(|(key, value)| Detail::added(format!("tag {key}"), value))
+}
+
+fn rules_reason(change: &RuleChange) -> String {
+    match (change.add.is_empty(), change.remove.is_empty()) {
+        (false, true) => "the plan lists what is not open".to_owned(),
+        (true, false) => "something is open that the plan does not list".to_owned(),
+        _ => "the open rules are not the plan's".to_owned(),
+    }
+}
+
+fn replacement_reason(reasons: &[Detail]) -> String {
+    let mut names: Vec<&str> = reasons.iter().map(|d| d.name.as_str()).collect();
+    names.dedup();
+    format!("{} can't be changed on a running machine", names.join(", "))
+}

@@ -1,0 +1,26 @@
+//! AWS: a bastion as an EC2 instance with its security group, its fixed address and its rules in the databases' groups.
+//!
+//! `desire` → `observe` → `diff` → `perform`; `machine` decides about the instance, `teardown` about everything's removal.
+//! Only `api`, `observe` and `perform` know the SDK.
+
+pub mod action;
+#[cfg(feature = "aws")]
+pub mod api;
+#[cfg(feature = "aws")]
+mod convert;
+pub mod desire;
+pub mod diff;
+pub mod error;
+#[cfg(feature = "aws")]
+pub mod fleet;
+pub mod machine;
+#[cfg(feature = "aws")]
+pub mod observe;
+pub mod observed;
+#[cfg(feature = "aws")]
+pub mod perform;
+pub mod retry;
+pub mod rule;
+pub mod status;
+pub mod tags;
+pub mod teardown;

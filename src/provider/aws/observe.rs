@@ -1,0 +1,149 @@
+//! Reads a region: three calls, at once, however many bastions there are (pages aside); up to five more, also at once, when a
+//! machine is to be created.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_ec2::types::{Filter, Reservation, SecurityGroup};
+
+use super::{
+    api::Ec2,
+    convert,
+    machine::{Needs, publisher},
+    observed::{ElasticIp, Group, Image, Instance, InstanceType, Observed, RouteTable, Subnet, Surroundings},
+    retry::Repeat,
+    rule::{Peer, Rules},
+    tags,
+};
+use crate::provider::{CloudError, Progress};
+
+/// Everything of ours in the region, and what it touches. `databases` are the groups that plans name.
+pub async fn observe(ec2: &Ec2, databases: &BTreeSet<String>, progress: &Progress<'_>) -> Result<Observed, CloudError> {
+    let (instances, addresses, groups) =
+        tokio::try_join!(instances(ec2, progress), addresses(ec2, progress), groups(ec2, databases, progress))?;
+    Ok(Observed { instances, addresses, groups })
+}
+
+pub async fn surroundings(ec2: &Ec2, needs: &Needs, progress: &Progress<'_>) -> Result<Surroundings, CloudError> {
+    let (subnets, route_tables, mut images, named, instance_types) = tokio::try_join!(
+        async { if needs.network { subnets(ec2, progress).await } else { Ok(Vec::new()) } },
+        async { if needs.network { route_tables(ec2, progress).await } else { Ok(Vec::new()) } },
+        published_images(ec2, needs, progress),
+        named_images(ec2, needs, progress),
+        instance_types(ec2, needs, progress),
+    )?;
+    images.extend(named);
+    Ok(Surroundings { subnets, route_tables, images, instance_types })
+}
+
+/// Reads every page of a describe call. The pages of one answer depend on each other; different calls run at once. A macro,
+/// since the SDK's requests and answers share methods but no trait.
+macro_rules! pages {
+    ($ec2:expr, $progress:expr, $operation:literal, $request:expr, $page_size:expr, $items:ident, $convert:expr) => {{
+        let request = $request.max_results($page_size);
+        let mut all = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let send = || request.clone().set_next_token(token.clone()).send();
+            let page = $ec2.call($operation, Repeat::SAFE, $progress, send).await?;
+            all.extend(page.$items().iter().filter_map($convert));
+            token = page.next_token().filter(|t| !t.is_empty()).map(str::to_owned);
+            if token.is_none() {
+                break all;
+            }
+        }
+    }};
+}
+
+/// What EC2 gives on one page at the most, by call.
+const PAGE: i32 = 1000;
+const SMALL_PAGE: i32 = 100;
+
+/// Instances with our tag, in every state: the terminated ones are history that a client token must differ from.
+pub async fn instances(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Instance>, CloudError> {
+    let ours = Filter::builder().name("tag-key").values(tags::BASTION).build();
+    let request = ec2.client.describe_instances().filters(ours);
+    let convert = |r: &Reservation| Some(r.instances().iter().filter_map(convert::instance).collect::<Vec<_>>());
+    let reservations = pages!(ec2, progress, "DescribeInstances", request, PAGE, reservations, convert);
+    let mut instances: Vec<Instance> = reservations.into_iter().flatten().collect();
+    instances.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(instances)
+}
+
+/// All of the region's addresses: EC2 gives them on one page, and a quota keeps them few.
+pub async fn addresses(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<ElasticIp>, CloudError> {
+    let answer =
+        ec2.call("DescribeAddresses", Repeat::SAFE, progress, || ec2.client.describe_addresses().send()).await?;
+    let mut addresses: Vec<ElasticIp> = answer.addresses().iter().filter_map(convert::address).collect();
+    addresses.sort_by(|a, b| a.allocation.cmp(&b.allocation));
+    Ok(addresses)
+}
+
+/// All of the region's groups: that alone shows a foreign group of our name, and foreign rules that refer to ours, before
+/// anything is written. What is of no concern is dropped as it arrives.
+async fn groups(ec2: &Ec2, databases: &BTreeSet<String>, progress: &Progress<'_>) -> Result<Vec<Group>, CloudError> {
+    let convert = |from: &SecurityGroup| {
+        let mut group = convert::group(from)?;
+        let concerns = group.tags.contains_key(tags::BASTION) || databases.contains(&group.id);
+        if !concerns {
+            group.ingress = referring(group.ingress);
+            group.egress = referring(group.egress);
+            group.tags.clear();
+        }
+        let keep =
+            concerns || group.name.starts_with("gangplank-") || !group.ingress.is_empty() || !group.egress.is_empty();
+        keep.then_some(group)
+    };
+    let request = ec2.client.describe_security_groups();
+    let mut groups = pages!(ec2, progress, "DescribeSecurityGroups", request, PAGE, security_groups, convert);
+    groups.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(groups)
+}
+
+fn referring(rules: Rules) -> Rules {
+    rules.into_iter().filter(|(rule, _)| matches!(rule.peer, Peer::Group(_))).collect()
+}
+
+async fn subnets(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Subnet>, CloudError> {
+    Ok(pages!(ec2, progress, "DescribeSubnets", ec2.client.describe_subnets(), PAGE, subnets, convert::subnet))
+}
+
+async fn route_tables(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<RouteTable>, CloudError> {
+    let request = ec2.client.describe_route_tables();
+    Ok(pages!(ec2, progress, "DescribeRouteTables", request, SMALL_PAGE, route_tables, convert::route_table))
+}
+
+/// The publishers' images under their usual names; which one is newest is decided elsewhere.
+async fn published_images(ec2: &Ec2, needs: &Needs, progress: &Progress<'_>) -> Result<Vec<Image>, CloudError> {
+    if needs.aliases.is_empty() {
+        return Ok(Vec::new());
+    }
+    let publishers: Vec<_> = needs.aliases.iter().map(|alias| publisher(*alias)).collect();
+    let owners: BTreeSet<&str> = publishers.iter().map(|(owner, _)| *owner).collect();
+    let names = publishers.iter().flat_map(|(_, patterns)| patterns.iter().map(|p| (*p).to_owned())).collect();
+    let request = ec2
+        .client
+        .describe_images()
+        .set_owners(Some(owners.into_iter().map(str::to_owned).collect()))
+        .filters(Filter::builder().name("name").set_values(Some(names)).build())
+        .filters(Filter::builder().name("state").values("available").build());
+    Ok(pages!(ec2, progress, "DescribeImages", request, PAGE, images, convert::image))
+}
+
+/// Images that plans name by id. Unknown ones are simply not among them.
+async fn named_images(ec2: &Ec2, needs: &Needs, progress: &Progress<'_>) -> Result<Vec<Image>, CloudError> {
+    if needs.image_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let filter = Filter::builder().name("image-id").set_values(Some(needs.image_ids.clone())).build();
+    let request = ec2.client.describe_images().filters(filter);
+    Ok(pages!(ec2, progress, "DescribeImages", request, PAGE, images, convert::image))
+}
+
+async fn instance_types(ec2: &Ec2, needs: &Needs, progress: &Progress<'_>) -> Result<Vec<InstanceType>, CloudError> {
+    if needs.instance_types.is_empty() {
+        return Ok(Vec::new());
+    }
+    let filter = Filter::builder().name("instance-type").set_values(Some(needs.instance_types.clone())).build();
+    let request = ec2.client.describe_instance_types().filters(filter);
+    Ok(pages!(ec2, progress, "DescribeInstanceTypes", request, SMALL_PAGE, instance_types, convert::instance_type))
+}

@@ -1,0 +1,189 @@
+//! What an account has in one region, as far as gangplank's plans are concerned. Plain data: no SDK type gets past here.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+
+use super::{
+    rule::Rules,
+    tags::{BASTION, Tags},
+};
+
+/// One look at a region: every instance that carries our tag, every address, every group that matters.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    pub instances: Vec<Instance>,
+    /// All of the region's: a plan may name an address that is not ours.
+    pub addresses: Vec<ElasticIp>,
+    /// All of the region's; of those that are neither ours nor named by a plan, only the rules that refer to groups.
+    pub groups: Vec<Group>,
+}
+
+impl Observed {
+    /// Instances of a bastion that are not gone, in the order of their ids.
+    pub fn instances_of<'a>(&'a self, bastion: &'a str) -> impl Iterator<Item = &'a Instance> {
+        self.instances.iter().filter(move |i| owned_by(&i.tags, bastion) && i.state.is_there())
+    }
+
+    /// Ids of every instance that a bastion ever had, as far as EC2 remembers.
+    pub fn instance_history(&self, bastion: &str) -> Vec<String> {
+        self.instances.iter().filter(|i| owned_by(&i.tags, bastion)).map(|i| i.id.clone()).collect()
+    }
+
+    pub fn addresses_of<'a>(&'a self, bastion: &'a str) -> impl Iterator<Item = &'a ElasticIp> {
+        self.addresses.iter().filter(move |a| owned_by(&a.tags, bastion))
+    }
+
+    pub fn groups_of<'a>(&'a self, bastion: &'a str) -> impl Iterator<Item = &'a Group> {
+        self.groups.iter().filter(move |g| owned_by(&g.tags, bastion))
+    }
+
+    pub fn group(&self, id: &str) -> Option<&Group> {
+        self.groups.iter().find(|g| g.id == id)
+    }
+}
+
+fn owned_by(tags: &Tags, bastion: &str) -> bool {
+    tags.get(BASTION).is_some_and(|owner| owner == bastion)
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instance {
+    pub id: String,
+    pub state: InstanceState,
+    pub instance_type: String,
+    pub image: String,
+    pub subnet: String,
+    pub vpc: String,
+    pub groups: Vec<String>,
+    pub metadata: MetadataOptions,
+    pub private_ip: Option<String>,
+    pub public_ip: Option<String>,
+    pub launched: Option<Timestamp>,
+    pub tags: Tags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstanceState {
+    Pending,
+    Running,
+    Stopping,
+    Stopped,
+    ShuttingDown,
+    Terminated,
+}
+
+impl InstanceState {
+    /// Not on its way out. EC2 shows terminated instances for about an hour.
+    pub fn is_there(self) -> bool {
+        !matches!(self, InstanceState::ShuttingDown | InstanceState::Terminated)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            InstanceState::Pending => "pending",
+            InstanceState::Running => "running",
+            InstanceState::Stopping => "stopping",
+            InstanceState::Stopped => "stopped",
+            InstanceState::ShuttingDown => "shutting-down",
+            InstanceState::Terminated => "terminated",
+        }
+    }
+}
+
+/// The instance metadata service as gangplank wants it: session tokens only, and one hop, so that nothing behind the machine
+/// (a forwarded connection among them) is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetadataOptions {
+    pub tokens_required: bool,
+    pub hop_limit: i32,
+}
+
+impl MetadataOptions {
+    pub const WANTED: Self = Self { tokens_required: true, hop_limit: 1 };
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ElasticIp {
+    pub allocation: String,
+    pub ip: Option<IpAddr>,
+    pub attached: Option<Attachment>,
+    pub tags: Tags,
+}
+
+/// What an address points to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    Instance(String),
+    /// A network interface without an instance (a NAT gateway, a load balancer).
+    Interface(String),
+}
+
+impl Attachment {
+    pub fn is_instance(&self, id: &str) -> bool {
+        matches!(self, Attachment::Instance(instance) if instance == id)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    pub id: String,
+    pub name: String,
+    pub vpc: String,
+    pub ingress: Rules,
+    pub egress: Rules,
+    pub tags: Tags,
+}
+
+/// What the cloud knows beside the bastions themselves, read only when a machine is to be created.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Surroundings {
+    pub subnets: Vec<Subnet>,
+    pub route_tables: Vec<RouteTable>,
+    pub images: Vec<Image>,
+    pub instance_types: Vec<InstanceType>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subnet {
+    pub id: String,
+    pub vpc: String,
+    pub ipv6: bool,
+    pub tags: Tags,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteTable {
+    pub id: String,
+    pub vpc: String,
+    pub main: bool,
+    pub subnets: Vec<String>,
+    /// An active 0.0.0.0/0 route to an internet gateway.
+    pub internet: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Image {
+    pub id: String,
+    pub name: String,
+    pub owner: String,
+    pub architecture: String,
+    pub root_device: String,
+    /// ISO 8601, as EC2 gives it: sorts as text.
+    pub created: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstanceType {
+    pub name: String,
+    pub architectures: Vec<String>,
+}
+
+impl Surroundings {
+    /// Whether a subnet's packets find the internet: by its own route table, or its network's main one.
+    pub fn reaches_internet(&self, subnet: &Subnet) -> bool {
+        let own = self.route_tables.iter().find(|t| t.subnets.contains(&subnet.id));
+        let main = || self.route_tables.iter().find(|t| t.main && t.vpc == subnet.vpc);
+        own.or_else(main).is_some_and(|t| t.internet)
+    }
+}

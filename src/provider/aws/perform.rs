@@ -1,0 +1,623 @@
+//! Carries out one step. Every call may come twice: what exists already is adopted when it is ours, what is gone already is done.
+
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+
+use aws_sdk_ec2::types::{
+    AttributeValue, BlockDeviceMapping, DomainType, EbsBlockDevice, Filter, HttpTokensState,
+    InstanceMetadataEndpointState, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
+    IpPermission, ResourceType, ShutdownBehavior, VolumeType,
+};
+use sha2::{Digest, Sha256};
+use tokio::{sync::Mutex, time::Instant};
+
+use super::{
+    action::{Action, Call, DescribedRule, Launch, Ref},
+    api::Ec2,
+    convert::{permission, sdk_tags, tag_specification},
+    observe,
+    observed::{Instance, InstanceState, MetadataOptions},
+    retry::Repeat,
+    rule::{Direction, Rule, description},
+    tags::Tags,
+    teardown::owns,
+};
+use crate::provider::{CloudError, ErrorKind, Progress, Residue};
+
+/// EC2 starts a machine within a minute and ends one within two; beyond this something is wrong.
+const START_LIMIT: Duration = Duration::from_secs(300);
+const END_LIMIT: Duration = Duration::from_secs(900);
+const POLL: Duration = Duration::from_secs(2);
+
+/// Performs the steps of one region.
+pub struct Performer<'a> {
+    ec2: &'a Ec2,
+    /// By bastion, what this run has made so far.
+    made: RefCell<BTreeMap<String, Made>>,
+    watch: Mutex<Option<Look>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Made {
+    group: Option<String>,
+    address: Option<String>,
+    instance: Option<String>,
+}
+
+/// One shared look at all instances: however many steps wait, each look is one call.
+struct Look {
+    at: Instant,
+    instances: Vec<Instance>,
+}
+
+impl<'a> Performer<'a> {
+    pub fn new(ec2: &'a Ec2) -> Self {
+        Self { ec2, made: RefCell::default(), watch: Mutex::new(None) }
+    }
+
+    pub async fn perform(&self, action: &Action, progress: &Progress<'_>) -> Result<Option<String>, CloudError> {
+        let bastion = &action.bastion;
+        match &action.call {
+            Call::CreateGroup { vpc, name, tags } => {
+                let id = self.create_group(bastion, vpc, name, tags, progress).await?;
+                self.remember(bastion, |made| made.group = Some(id.clone()));
+                Ok(Some(id))
+            }
+            Call::ChangeRules { group, direction, add, remove, tags } => {
+                let change = self.change_rules(bastion, group, *direction, add, remove, tags, progress);
+                change.await.map(|()| None)
+            }
+            Call::AllocateAddress { tags } => {
+                let (id, ip) = self.allocate(bastion, tags, progress).await?;
+                self.remember(bastion, |made| made.address = Some(id.clone()));
+                Ok(Some(format!("{ip} {id}")))
+            }
+            Call::RunInstance(launch) => {
+                let id = self.run_instance(bastion, launch, progress).await?;
+                self.remember(bastion, |made| made.instance = Some(id.clone()));
+                Ok(Some(id))
+            }
+            Call::Associate { address, instance } => {
+                self.associate(bastion, address, instance, progress).await.map(|()| None)
+            }
+            Call::StartInstance { instance } => self.start(instance, progress).await.map(|()| None),
+            Call::SetMetadataOptions { instance } => {
+                let send = || {
+                    self.ec2
+                        .client
+                        .modify_instance_metadata_options()
+                        .instance_id(instance)
+                        .http_tokens(HttpTokensState::Required)
+                        .http_put_response_hop_limit(MetadataOptions::WANTED.hop_limit)
+                        .http_endpoint(InstanceMetadataEndpointState::Enabled)
+                        .send()
+                };
+                self.ec2.call("ModifyInstanceMetadataOptions", Repeat::SAFE, progress, send).await.map(|_| None)
+            }
+            Call::SetGroups { instance, groups } => {
+                let groups = groups.iter().map(|g| self.group(bastion, g)).collect::<Result<Vec<_>, _>>()?;
+                let send = || {
+                    self.ec2
+                        .client
+                        .modify_instance_attribute()
+                        .instance_id(instance)
+                        .set_groups(Some(groups.clone()))
+                        .send()
+                };
+                self.ec2.call("ModifyInstanceAttribute", Repeat::SETTLING, progress, send).await.map(|_| None)
+            }
+            Call::SetShutdownBehavior { instance, terminate } => {
+                let behavior = if *terminate { ShutdownBehavior::Terminate } else { ShutdownBehavior::Stop };
+                let value = AttributeValue::builder().value(behavior.as_str()).build();
+                let send = || {
+                    self.ec2
+                        .client
+                        .modify_instance_attribute()
+                        .instance_id(instance)
+                        .instance_initiated_shutdown_behavior(value.clone())
+                        .send()
+                };
+                self.ec2.call("ModifyInstanceAttribute", Repeat::SAFE, progress, send).await.map(|_| None)
+            }
+            Call::Tag { resource, set, remove } => self.tag(resource, set, remove, progress).await.map(|()| None),
+            Call::TerminateInstance { instance } => self.terminate(instance, progress).await.map(|()| None),
+            Call::ReleaseAddress { allocation } => {
+                let send = || self.ec2.client.release_address().allocation_id(allocation).send();
+                gone(self.ec2.call("ReleaseAddress", Repeat::RELEASING, progress, send).await).map(|()| None)
+            }
+            Call::DeleteGroup { group } => self.delete_group(group, progress).await.map(|()| None),
+        }
+    }
+
+    fn remember(&self, bastion: &str, note: impl FnOnce(&mut Made)) {
+        note(self.made.borrow_mut().entry(bastion.to_owned()).or_default());
+    }
+
+    fn made(&self, bastion: &str, what: &str, get: impl Fn(&Made) -> Option<String>) -> Result<String, CloudError> {
+        // The graph lets a step start only after the steps that make what it needs.
+        self.made
+            .borrow()
+            .get(bastion)
+            .and_then(get)
+            .ok_or_else(|| CloudError::mistake(format!("the {what} of {bastion} is needed before it is made")))
+    }
+
+    fn group(&self, bastion: &str, group: &Ref) -> Result<String, CloudError> {
+        match group {
+            Ref::Id(id) => Ok(id.clone()),
+            Ref::Made => self.made(bastion, "security group", |m| m.group.clone()),
+        }
+    }
+
+    async fn create_group(
+        &self,
+        bastion: &str,
+        vpc: &str,
+        name: &str,
+        tags: &Tags,
+        progress: &Progress<'_>,
+    ) -> Result<String, CloudError> {
+        let client = &self.ec2.client;
+        let send = || {
+            client
+                .create_security_group()
+                .group_name(name)
+                .description(description(&format!("SSH bastion {bastion}, managed by gangplank")))
+                .vpc_id(vpc)
+                .tag_specifications(tag_specification(ResourceType::SecurityGroup, tags))
+                .send()
+        };
+        let error = match self.ec2.call("CreateSecurityGroup", Repeat::SAFE, progress, send).await {
+            Ok(created) => {
+                return created.group_id().map(str::to_owned).ok_or_else(|| unreadable("CreateSecurityGroup"));
+            }
+            Err(error) => error,
+        };
+        if error.code.as_deref() != Some("InvalidGroup.Duplicate") {
+            return Err(error);
+        }
+        // It came into being since we looked: by a lost answer of ours, by another gangplank, or by a stranger.
+        let filter = |name: &str, value: &str| Filter::builder().name(name).values(value).build();
+        let send = || {
+            client.describe_security_groups().filters(filter("group-name", name)).filters(filter("vpc-id", vpc)).send()
+        };
+        let found = self.ec2.call("DescribeSecurityGroups", Repeat::SAFE, progress, send).await?;
+        let ours = found
+            .security_groups()
+            .iter()
+            .filter_map(crate::provider::aws::convert::group)
+            .find(|g| owns(&g.tags, bastion));
+        ours.map(|g| g.id).ok_or(error)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one action")]
+    async fn change_rules(
+        &self,
+        bastion: &str,
+        group: &Ref,
+        direction: Direction,
+        add: &[DescribedRule],
+        remove: &[Rule],
+        tags: &Tags,
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
+        let group = self.group(bastion, group)?;
+        let own = if add.iter().any(|a| a.rule.peer == super::rule::Peer::Bastion) {
+            self.group(bastion, &Ref::Made)?
+        } else {
+            String::new()
+        };
+        let add: Vec<IpPermission> = add.iter().map(|a| permission(&a.rule, Some(&a.description), &own)).collect();
+        let remove: Vec<IpPermission> = remove.iter().map(|r| permission(r, None, &own)).collect();
+        // Closing does not wait for opening.
+        let (closed, opened) = tokio::join!(
+            self.revoke(&group, direction, &remove, progress),
+            self.authorize(&group, direction, &add, tags, progress)
+        );
+        closed.and(opened)
+    }
+
+    /// All rules in one call. Where EC2 says that one of them exists, each is tried alone.
+    async fn authorize(
+        &self,
+        group: &str,
+        direction: Direction,
+        rules: &[IpPermission],
+        tags: &Tags,
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
+        if rules.is_empty() {
+            return Ok(());
+        }
+        match self.authorize_once(group, direction, rules, tags, progress).await {
+            Err(error) if is(&error, "InvalidPermission.Duplicate") && rules.len() > 1 => {
+                for rule in rules {
+                    match self.authorize_once(group, direction, std::slice::from_ref(rule), tags, progress).await {
+                        Err(error) if !is(&error, "InvalidPermission.Duplicate") => return Err(error),
+                        _ => {}
+                    }
+                }
+                Ok(())
+            }
+            Err(error) if is(&error, "InvalidPermission.Duplicate") => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn authorize_once(
+        &self,
+        group: &str,
+        direction: Direction,
+        rules: &[IpPermission],
+        tags: &Tags,
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
+        let client = &self.ec2.client;
+        let rules = Some(rules.to_vec());
+        let tags = tag_specification(ResourceType::SecurityGroupRule, tags);
+        match direction {
+            Direction::Ingress => {
+                let request = client
+                    .authorize_security_group_ingress()
+                    .group_id(group)
+                    .set_ip_permissions(rules)
+                    .tag_specifications(tags);
+                self.ec2
+                    .call("AuthorizeSecurityGroupIngress", Repeat::SETTLING, progress, || request.clone().send())
+                    .await
+                    .map(drop)
+            }
+            Direction::Egress => {
+                let request = client
+                    .authorize_security_group_egress()
+                    .group_id(group)
+                    .set_ip_permissions(rules)
+                    .tag_specifications(tags);
+                self.ec2
+                    .call("AuthorizeSecurityGroupEgress", Repeat::SETTLING, progress, || request.clone().send())
+                    .await
+                    .map(drop)
+            }
+        }
+    }
+
+    /// All rules in one call. Where EC2 says that one of them is gone, each is tried alone.
+    async fn revoke(
+        &self,
+        group: &str,
+        direction: Direction,
+        rules: &[IpPermission],
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
+        if rules.is_empty() {
+            return Ok(());
+        }
+        match self.revoke_once(group, direction, rules, progress).await {
+            Err(error) if is(&error, "InvalidPermission.NotFound") && rules.len() > 1 => {
+                for rule in rules {
+                    gone(self.revoke_once(group, direction, std::slice::from_ref(rule), progress).await)?;
+                }
+                Ok(())
+            }
+            other => gone(other),
+        }
+    }
+
+    async fn revoke_once(
+        &self,
+        group: &str,
+        direction: Direction,
+        rules: &[IpPermission],
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
+        let client = &self.ec2.client;
+        let rules = Some(rules.to_vec());
+        match direction {
+            Direction::Ingress => {
+                let request = client.revoke_security_group_ingress().group_id(group).set_ip_permissions(rules);
+                self.ec2
+                    .call("RevokeSecurityGroupIngress", Repeat::SAFE, progress, || request.clone().send())
+                    .await
+                    .map(drop)
+            }
+            Direction::Egress => {
+                let request = client.revoke_security_group_egress().group_id(group).set_ip_permissions(rules);
+                self.ec2
+                    .call("RevokeSecurityGroupEgress", Repeat::SAFE, progress, || request.clone().send())
+                    .await
+                    .map(drop)
+            }
+        }
+    }
+
+    /// AllocateAddress knows no client token: where its answer is lost, the address is looked for before another is asked for.
+    async fn allocate(
+        &self,
+        bastion: &str,
+        tags: &Tags,
+        progress: &Progress<'_>,
+    ) -> Result<(String, String), CloudError> {
+        let send = || {
+            self.ec2
+                .client
+                .allocate_address()
+                .domain(DomainType::Vpc)
+                .tag_specifications(tag_specification(ResourceType::ElasticIp, tags))
+                .send()
+        };
+        for last in [false, false, true] {
+            match self.ec2.call("AllocateAddress", Repeat::ONCE, progress, send).await {
+                Ok(made) => {
+                    let id = made.allocation_id().ok_or_else(|| unreadable("AllocateAddress"))?;
+                    return Ok((id.to_owned(), made.public_ip().unwrap_or_default().to_owned()));
+                }
+                Err(error) if error.residue == Residue::Unknown && !last => {
+                    progress.retrying(
+                        "AllocateAddress",
+                        error.kind,
+                        error.code.as_deref().unwrap_or("no answer"),
+                        1,
+                        POLL,
+                    );
+                    tokio::time::sleep(POLL).await;
+                    let found = observe::addresses(self.ec2, progress).await?;
+                    if let Some(ours) = found.into_iter().find(|a| owns(&a.tags, bastion)) {
+                        let ip = ours.ip.map_or_else(String::new, |ip| ip.to_string());
+                        return Ok((ours.allocation, ip));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(unreadable("AllocateAddress"))
+    }
+
+    async fn run_instance(
+        &self,
+        bastion: &str,
+        launch: &Launch,
+        progress: &Progress<'_>,
+    ) -> Result<String, CloudError> {
+        let group = self.group(bastion, &launch.group)?;
+        let request = self
+            .ec2
+            .client
+            .run_instances()
+            .min_count(1)
+            .max_count(1)
+            .client_token(client_token(bastion, &group, launch))
+            .image_id(&launch.image)
+            .instance_type(InstanceType::from(launch.instance_type.as_str()))
+            .user_data(base64(&launch.user_data))
+            .instance_initiated_shutdown_behavior(if launch.terminate_on_shutdown {
+                ShutdownBehavior::Terminate
+            } else {
+                ShutdownBehavior::Stop
+            })
+            .metadata_options(
+                InstanceMetadataOptionsRequest::builder()
+                    .http_tokens(HttpTokensState::Required)
+                    .http_put_response_hop_limit(MetadataOptions::WANTED.hop_limit)
+                    .http_endpoint(InstanceMetadataEndpointState::Enabled)
+                    .build(),
+            )
+            .block_device_mappings(
+                BlockDeviceMapping::builder()
+                    .device_name(&launch.root_device)
+                    .ebs(
+                        EbsBlockDevice::builder()
+                            .volume_type(VolumeType::Gp3)
+                            .encrypted(true)
+                            .delete_on_termination(true)
+                            .build(),
+                    )
+                    .build(),
+            )
+            // Its only public address is the fixed one.
+            .network_interfaces(
+                InstanceNetworkInterfaceSpecification::builder()
+                    .device_index(0)
+                    .subnet_id(&launch.subnet)
+                    .groups(&group)
+                    .associate_public_ip_address(false)
+                    .delete_on_termination(true)
+                    .build(),
+            )
+            .tag_specifications(tag_specification(ResourceType::Instance, &launch.tags))
+            .tag_specifications(tag_specification(ResourceType::Volume, &launch.part_tags))
+            .tag_specifications(tag_specification(ResourceType::NetworkInterface, &launch.part_tags));
+        let made = self.ec2.call("RunInstances", Repeat::SETTLING, progress, || request.clone().send()).await?;
+        let id = made
+            .instances()
+            .first()
+            .and_then(|i| i.instance_id())
+            .ok_or_else(|| unreadable("RunInstances"))?
+            .to_owned();
+        self.until(&id, InstanceState::Running, START_LIMIT, progress).await?;
+        Ok(id)
+    }
+
+    async fn associate(
+        &self,
+        bastion: &str,
+        address: &Ref,
+        instance: &Ref,
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
+        let address = match address {
+            Ref::Id(id) => id.clone(),
+            Ref::Made => self.made(bastion, "address", |m| m.address.clone())?,
+        };
+        let instance = match instance {
+            Ref::Id(id) => id.clone(),
+            Ref::Made => self.made(bastion, "instance", |m| m.instance.clone())?,
+        };
+        let send = || {
+            self.ec2
+                .client
+                .associate_address()
+                .allocation_id(&address)
+                .instance_id(&instance)
+                .allow_reassociation(true)
+                .send()
+        };
+        self.ec2.call("AssociateAddress", Repeat::SETTLING, progress, send).await.map(drop)
+    }
+
+    async fn start(&self, instance: &str, progress: &Progress<'_>) -> Result<(), CloudError> {
+        self.until(instance, InstanceState::Stopped, END_LIMIT, progress).await?;
+        self.ec2
+            .call("StartInstances", Repeat::SAFE, progress, || {
+                self.ec2.client.start_instances().instance_ids(instance).send()
+            })
+            .await?;
+        self.until(instance, InstanceState::Running, START_LIMIT, progress).await
+    }
+
+    async fn tag(
+        &self,
+        resource: &str,
+        set: &Tags,
+        remove: &[String],
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
+        let client = &self.ec2.client;
+        if !set.is_empty() {
+            let tags = sdk_tags(set);
+            let send = || client.create_tags().resources(resource).set_tags(Some(tags.clone())).send();
+            self.ec2.call("CreateTags", Repeat::SAFE, progress, send).await?;
+        }
+        if !remove.is_empty() {
+            let tags: Vec<_> = remove.iter().map(|key| aws_sdk_ec2::types::Tag::builder().key(key).build()).collect();
+            let send = || client.delete_tags().resources(resource).set_tags(Some(tags.clone())).send();
+            self.ec2.call("DeleteTags", Repeat::SAFE, progress, send).await?;
+        }
+        Ok(())
+    }
+
+    async fn terminate(&self, instance: &str, progress: &Progress<'_>) -> Result<(), CloudError> {
+        let send = || self.ec2.client.terminate_instances().instance_ids(instance).send();
+        gone(self.ec2.call("TerminateInstances", Repeat::SAFE, progress, send).await)?;
+        self.until(instance, InstanceState::Terminated, END_LIMIT, progress).await
+    }
+
+    /// Names what still uses the group when EC2 keeps refusing.
+    async fn delete_group(&self, group: &str, progress: &Progress<'_>) -> Result<(), CloudError> {
+        let send = || self.ec2.client.delete_security_group().group_id(group).send();
+        let result = gone(self.ec2.call("DeleteSecurityGroup", Repeat::RELEASING, progress, send).await);
+        let Err(mut error) = result else { return Ok(()) };
+        if is(&error, "DependencyViolation") {
+            let filter = Filter::builder().name("group-id").values(group).build();
+            let send = || self.ec2.client.describe_network_interfaces().filters(filter.clone()).send();
+            if let Ok(users) = self.ec2.call("DescribeNetworkInterfaces", Repeat::SAFE, progress, send).await {
+                let users: Vec<&str> =
+                    users.network_interfaces().iter().filter_map(|i| i.network_interface_id()).collect();
+                if !users.is_empty() {
+                    error.message = format!("{} (used by {})", error.message, users.join(", "));
+                }
+            }
+        }
+        Err(error)
+    }
+
+    /// Waits until an instance is in a state. EC2 forgets terminated instances after a while: then they are terminated.
+    async fn until(
+        &self,
+        id: &str,
+        wanted: InstanceState,
+        limit: Duration,
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
+        let started = Instant::now();
+        let mut said = false;
+        loop {
+            let found = self.look(id, progress).await?;
+            match found {
+                Some(state) if state == wanted => return Ok(()),
+                None if wanted == InstanceState::Terminated => return Ok(()),
+                Some(state) if !state.is_there() && wanted != InstanceState::Terminated => {
+                    return Err(stuck(
+                        id,
+                        &format!("EC2 ended it before it was {} (it is {})", wanted.as_str(), state.as_str()),
+                    ));
+                }
+                _ if started.elapsed() > limit => {
+                    return Err(stuck(id, &format!("it is not {} after {} s", wanted.as_str(), limit.as_secs())));
+                }
+                _ => {}
+            }
+            if !said {
+                progress.waiting(format!("{id} to be {}", wanted.as_str()));
+                said = true;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The instance's state in a look that began after this call. Steps that ask at the same time share one look.
+    async fn look(&self, id: &str, progress: &Progress<'_>) -> Result<Option<InstanceState>, CloudError> {
+        let asked = Instant::now();
+        let mut watch = self.watch.lock().await;
+        let state = |look: &Look| look.instances.iter().find(|i| i.id == id).map(|i| i.state);
+        if let Some(look) = watch.as_ref().filter(|look| look.at >= asked) {
+            return Ok(state(look));
+        }
+        let at = Instant::now();
+        let instances = observe::instances(self.ec2, progress).await?;
+        Ok(state(watch.insert(Look { at, instances })))
+    }
+}
+
+/// Removing what is not there is done.
+fn gone<T>(result: Result<T, CloudError>) -> Result<(), CloudError> {
+    match result {
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+fn is(error: &CloudError, code: &str) -> bool {
+    error.code.as_deref() == Some(code)
+}
+
+fn unreadable(operation: &str) -> CloudError {
+    CloudError {
+        operation: operation.to_owned(),
+        kind: ErrorKind::Unreachable,
+        code: None,
+        request_id: None,
+        message: "EC2's answer does not say what it made".to_owned(),
+        residue: Residue::Unknown,
+        remedy: Some("run the command again: it looks before it acts".to_owned()),
+    }
+}
+
+fn stuck(id: &str, message: &str) -> CloudError {
+    CloudError {
+        operation: "DescribeInstances".to_owned(),
+        kind: ErrorKind::Fault,
+        code: None,
+        request_id: None,
+        message: format!("{id}: {message}"),
+        residue: Residue::Unknown,
+        remedy: Some(format!(
+            "see why: `aws ec2 describe-instances --instance-ids {id} --query 'Reservations[].Instances[].StateReason'`; then run the command again"
+        )),
+    }
+}
+
+/// The same request of the same bastion in the same situation has the same token, so that EC2 answers a repeated call with the
+/// instance that the first one made. 64 hex digits, EC2's limit.
+fn client_token(bastion: &str, group: &str, launch: &Launch) -> String {
+    let mut hash = Sha256::new();
+    let fields = [bastion, group, &launch.image, &launch.instance_type, &launch.subnet, &launch.user_data];
+    let tags = launch.tags.iter().flat_map(|(k, v)| [k.as_str(), v.as_str()]);
+    for field in fields.into_iter().chain(tags).chain(launch.history.iter().map(String::as_str)) {
+        hash.update(u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(field);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn base64(text: &str) -> String {
+    aws_smithy_types::base64::encode(text)
+}

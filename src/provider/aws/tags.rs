@@ -1,0 +1,78 @@
+//! Ownership: the tags that every resource carries from its create call on, and that say everything gangplank needs to
+//! remember. EC2 limits a value to 256 characters.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::plan::Name;
+
+pub type Tags = BTreeMap<String, String>;
+
+/// Whose it is: the bastion's name. What lacks this tag is not ours.
+pub const BASTION: &str = "gangplank:bastion";
+/// When the bastion ends, RFC 3339 in UTC.
+pub const EXPIRES: &str = "gangplank:expires";
+/// The plan's lifetime in seconds that [`EXPIRES`] was reckoned with, so that a changed lifetime counts from the same start.
+pub const LIFETIME: &str = "gangplank:lifetime";
+/// On the instance: what the plan called its image and its subnet, so that both stay pinned while the plan says the same.
+pub const IMAGE: &str = "gangplank:image";
+pub const SUBNET: &str = "gangplank:subnet";
+/// On the instance: digests of its cloud-init document and of the document's parts.
+pub const BOOT: &str = "gangplank:boot";
+/// What the console shows.
+pub const NAME: &str = "Name";
+
+/// The name of everything that belongs to a bastion and can carry one.
+pub fn resource_name(bastion: &Name) -> String {
+    format!("gangplank-{bastion}")
+}
+
+/// The tags of every resource of a bastion.
+pub fn common(bastion: &Name, user: &Tags, deadline: Option<&ResolvedDeadline>) -> Tags {
+    let mut tags = user.clone();
+    tags.insert(NAME.to_owned(), resource_name(bastion));
+    tags.insert(BASTION.to_owned(), bastion.to_string());
+    if let Some(deadline) = deadline {
+        tags.insert(EXPIRES.to_owned(), deadline.expires.to_string());
+        if let Some(seconds) = deadline.lifetime {
+            tags.insert(LIFETIME.to_owned(), seconds.to_string());
+        }
+    }
+    tags
+}
+
+/// A deadline as a moment, and the lifetime (seconds) that it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResolvedDeadline {
+    pub expires: Timestamp,
+    pub lifetime: Option<i64>,
+}
+
+impl ResolvedDeadline {
+    /// Reads back what [`common`] wrote; `None` where there is no readable deadline.
+    pub fn from_tags(tags: &Tags) -> Option<Self> {
+        let expires = tags.get(EXPIRES)?.parse().ok()?;
+        Some(Self { expires, lifetime: tags.get(LIFETIME).and_then(|s| s.parse().ok()) })
+    }
+}
+
+/// What must change for `have` to carry `want`. Tags that others added are theirs and stay; a tag of ours that is no longer
+/// wanted goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TagChange {
+    pub set: Tags,
+    pub remove: Vec<String>,
+}
+
+impl TagChange {
+    pub fn between(want: &Tags, have: &Tags) -> Self {
+        let set = want.iter().filter(|(k, v)| have.get(*k) != Some(v)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let stale = |key: &&String| key.starts_with("gangplank:") && !want.contains_key(*key);
+        Self { set, remove: have.keys().filter(stale).cloned().collect() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.remove.is_empty()
+    }
+}

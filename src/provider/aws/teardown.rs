@@ -1,0 +1,156 @@
+//! The changeset towards nothing, and what is left of a bastion.
+
+use super::{
+    action::{Action, Call, Ref},
+    desire::{database_mark, rule_line},
+    diff::{Differ, Draft},
+    observed::{Attachment, Group, InstanceState, Observed},
+    rule::{Direction, Peer, Rule},
+    tags::{self, Tags},
+};
+use crate::changeset::{Changeset, Detail, Impact, Op, StepId};
+
+pub fn owns(tags: &Tags, bastion: &str) -> bool {
+    tags.get(tags::BASTION).is_some_and(|owner| owner == bastion)
+}
+
+/// Removes everything that carries the bastion's tag, and its rules in other groups; nothing else.
+pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Changeset<Action> {
+    let mut differ = Differ::new(bastion, region);
+    let mut gone = Vec::new();
+    let instances = seen.instances.iter().filter(|i| owns(&i.tags, bastion) && i.state != InstanceState::Terminated);
+    for instance in instances {
+        let mut draft = Draft::new(Op::Delete, format!("instance {}", instance.id), "the bastion goes away");
+        draft.impact = Impact::Teardown;
+        draft.details =
+            vec![Detail::removed("state", instance.state.as_str()), Detail::removed("type", &instance.instance_type)];
+        let what = format!("instance-{}", instance.id);
+        gone.push(differ.id(&what));
+        differ.push(&what, draft, Call::TerminateInstance { instance: instance.id.clone() });
+    }
+    let mut notes = Vec::new();
+    let history = seen.instance_history(bastion);
+    for address in seen.addresses_of(bastion) {
+        let ip = address.ip.map_or_else(|| address.allocation.clone(), |ip| ip.to_string());
+        let foreign = match &address.attached {
+            Some(Attachment::Instance(id)) if !history.contains(id) => Some(id),
+            Some(Attachment::Interface(id)) => Some(id),
+            _ => None,
+        };
+        if let Some(foreign) = foreign {
+            notes.push(format!("elastic IP {ip} stays: it points to {foreign}, which is not gangplank's; disassociate it and destroy again"));
+            continue;
+        }
+        let draft = Draft {
+            after: gone.clone(),
+            ..Draft::new(Op::Delete, format!("elastic IP {ip}"), "the bastion goes away")
+        };
+        differ.push(
+            &format!("address-{}", address.allocation),
+            draft,
+            Call::ReleaseAddress { allocation: address.allocation.clone() },
+        );
+    }
+    for group in seen.groups_of(bastion) {
+        delete_group(&mut differ, bastion, seen, group, "the bastion goes away", &gone);
+    }
+    notes.extend(foreign_references(bastion, seen).iter().map(ForeignReference::note));
+    Changeset {
+        bastion: bastion.to_owned(),
+        location: format!("aws {region}"),
+        plan: plan.to_owned(),
+        steps: differ.steps,
+        exposure: Vec::new(),
+        notes,
+    }
+}
+
+/// Takes our rules out of other groups, then deletes the group: EC2 refuses while somebody refers to it.
+pub(super) fn delete_group(
+    differ: &mut Differ<'_>,
+    bastion: &str,
+    seen: &Observed,
+    group: &Group,
+    reason: &str,
+    gone: &[StepId],
+) {
+    let mark = database_mark(bastion);
+    let mut after = gone.to_vec();
+    for other in seen.groups.iter().filter(|g| g.id != group.id) {
+        let ours: Vec<Rule> = other
+            .ingress
+            .iter()
+            .filter(|(r, d)| refers_to(r, &group.id) && d.starts_with(&mark))
+            .map(|(r, _)| r.clone())
+            .collect();
+        if ours.is_empty() {
+            continue;
+        }
+        let mut draft = Draft::new(Op::Delete, format!("rules in {} ({})", other.id, other.name), reason);
+        draft.details = ours.iter().map(|r| Detail::removed("rule", rule_line(Direction::Ingress, r))).collect();
+        let what = format!("database-{}-{}", other.id, group.id);
+        after.push(differ.id(&what));
+        let call = Call::ChangeRules {
+            group: Ref::Id(other.id.clone()),
+            direction: Direction::Ingress,
+            add: Vec::new(),
+            remove: ours,
+            tags: Tags::new(),
+        };
+        differ.push(&what, draft, call);
+    }
+    let mut draft = Draft::new(Op::Delete, format!("security group {} ({})", group.name, group.id), reason);
+    let rules = [(Direction::Ingress, &group.ingress), (Direction::Egress, &group.egress)];
+    draft.details =
+        rules.iter().flat_map(|(d, rules)| rules.keys().map(|r| Detail::removed("rule", rule_line(*d, r)))).collect();
+    draft.after = after;
+    differ.push(&format!("security-group-{}", group.id), draft, Call::DeleteGroup { group: group.id.clone() });
+}
+
+/// Everything of a bastion that is still there, as lines for people; empty when nothing is.
+pub fn remains(bastion: &str, seen: &Observed) -> Vec<String> {
+    let instances = seen.instances.iter().filter(|i| owns(&i.tags, bastion) && i.state != InstanceState::Terminated);
+    let instances = instances.map(|i| format!("instance {} ({})", i.id, i.state.as_str()));
+    let addresses = seen
+        .addresses_of(bastion)
+        .map(|a| format!("elastic IP {} ({})", a.allocation, a.ip.map_or_else(String::new, |ip| ip.to_string())));
+    let groups = seen.groups_of(bastion).map(|g| format!("security group {} ({})", g.id, g.name));
+    instances.chain(addresses).chain(groups).collect()
+}
+
+fn refers_to(rule: &Rule, group: &str) -> bool {
+    matches!(&rule.peer, Peer::Group(id) if id == group)
+}
+
+/// A rule of somebody else's that refers to a bastion's group. It is left alone, and EC2 won't delete the group before it goes.
+pub struct ForeignReference {
+    pub group: String,
+    pub rule: String,
+    pub own: String,
+}
+
+impl ForeignReference {
+    pub fn note(&self) -> String {
+        format!(
+            "{} has a rule that refers to {} and is not gangplank's: {}; it stays, and keeps the group from being deleted",
+            self.group, self.own, self.rule
+        )
+    }
+}
+
+pub fn foreign_references(bastion: &str, seen: &Observed) -> Vec<ForeignReference> {
+    let mark = database_mark(bastion);
+    let mut found = Vec::new();
+    for own in seen.groups_of(bastion) {
+        for other in seen.groups.iter().filter(|g| !owns(&g.tags, bastion)) {
+            let sides = [(Direction::Ingress, &other.ingress), (Direction::Egress, &other.egress)];
+            for (direction, rules) in sides {
+                for (rule, _) in rules.iter().filter(|(r, d)| refers_to(r, &own.id) && !d.starts_with(&mark)) {
+                    let rule = rule_line(direction, rule);
+                    found.push(ForeignReference { group: other.id.clone(), rule, own: own.id.clone() });
+                }
+            }
+        }
+    }
+    found
+}

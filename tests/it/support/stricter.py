@@ -1,0 +1,90 @@
+"""What EC2 does and moto leaves out, where a client's order and repetition of calls depend on it.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/ for DeleteSecurityGroup, ReleaseAddress and RunInstances, and its
+"Ensuring idempotency" for the client token.
+"""
+
+import io
+import threading
+from urllib.parse import parse_qs
+
+from moto.ec2 import models
+from moto.ec2.exceptions import DependencyViolationError, EC2ClientError
+
+Backend = models.EC2Backend
+
+
+def living(backend):
+    return [i for r in backend.reservations.copy().values() for i in r.instances if i._state.name != "terminated"]
+
+
+def delete_security_group(backend, name=None, group_id=None):
+    """A group that a machine or another group's rule uses stays."""
+    group = backend.get_security_group_by_name_or_id(group_id or name)
+    if group:
+        machines = any(group.id in [g.id for g in i.security_groups] for i in living(backend))
+        others = [g for groups in backend.groups.copy().values() for g in groups.copy().values() if g.id != group.id]
+        rules = [r for g in others for r in [*g.ingress_rules, *g.egress_rules]]
+        if machines or any(r.source_group.get("GroupId") == group.id for r in rules):
+            raise DependencyViolationError(f"resource {group.id} has a dependent object")
+    original_delete_security_group(backend, name=name, group_id=group_id)
+
+
+def release_address(backend, address=None, allocation_id=None):
+    """An address that a machine uses stays."""
+    found = backend.address_by_allocation([allocation_id]) if allocation_id else backend.address_by_ip([address])
+    if found[0].association_id:
+        raise EC2ClientError("InvalidIPAddress.InUse", f"Address {found[0].public_ip} is in use.")
+    original_release_address(backend, address=address, allocation_id=allocation_id)
+
+
+def terminate_instances(backend, instance_ids):
+    """A machine that goes takes the interfaces with it that it came with, and leaves its address."""
+    for instance in backend.get_multi_instances_by_id(instance_ids):
+        for nic in instance.nics.values():
+            nic.delete_on_termination = True
+    answer = original_terminate_instances(backend, instance_ids)
+    for address in backend.addresses.copy():
+        if address.association_id and address.instance and address.instance.id in instance_ids:
+            backend.disassociate_address(association_id=address.association_id)
+    return answer
+
+
+original_delete_security_group = Backend.delete_security_group
+original_release_address = Backend.release_address
+original_terminate_instances = Backend.terminate_instances
+
+
+def apply():
+    Backend.delete_security_group = delete_security_group
+    Backend.release_address = release_address
+    Backend.terminate_instances = terminate_instances
+
+
+class ClientTokens:
+    """RunInstances with a client token that was used before answers as the first time, and makes nothing."""
+
+    def __init__(self, app):
+        self.app = app
+        self.lock = threading.Lock()
+        self.answers = {}
+
+    def __call__(self, environ, start_response):
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        form = parse_qs(body.decode("utf-8", "replace"))
+        token = form.get("ClientToken", [""])[0]
+        if form.get("Action") != ["RunInstances"] or not token:
+            return self.app(environ, start_response)
+        key = (environ.get("HTTP_X_MOTO_ACCOUNT_ID"), environ.get("HTTP_AUTHORIZATION", "").split("/")[2:3][0], token)
+        with self.lock:
+            if key not in self.answers:
+                head = []
+                answer = b"".join(self.app(environ, lambda *line: head.append(line[:2])))
+                if not head[0][0].startswith("200"):
+                    start_response(*head[0])
+                    return [answer]
+                self.answers[key] = (*head[0], answer)
+        status, headers, answer = self.answers[key]
+        start_response(status, headers)
+        return [answer]
