@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A value longer than this does not widen its column.
-const WIDEST: usize = 48;
+const WIDEST: usize = 64;
 
 /// The whole diff, ending in a newline: each bastion's changes, then who can reach what afterwards, then the totals.
 pub fn human<A>(sets: &[Changeset<A>], palette: &Palette) -> String {
