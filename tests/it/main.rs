@@ -3,6 +3,9 @@
 mod execute;
 mod harness;
 mod plan;
+mod show;
+#[cfg(unix)]
+mod signals;
 // Only the clouds' tests use all of it.
 #[cfg_attr(not(feature = "aws"), allow(dead_code))]
 mod support;
