@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{RenderError, quote, short_digest};
-use crate::plan::{Host, Plan, PublicKey, Ssh, Target, UserName};
+use crate::plan::{Host, MaxStartups, Plan, PublicKey, Ssh, Target, UserName};
 
 /// The templates that hold values, by the names that errors use.
 const TEMPLATES: [(&str, &str); 4] = [
@@ -107,10 +107,10 @@ impl Document {
 
         let keys: usize = self.accounts.iter().map(|account| account.keys.len()).sum();
         let parts = [
-            (format!("keys ({keys}), each with the targets that it opens"), all - without_keys),
+            (format!("keys ({keys}), each with the targets that it opens"), all.saturating_sub(without_keys)),
             (
                 format!("users ({}) and the targets that each may open", self.accounts.len()),
-                without_keys - without_accounts,
+                without_keys.saturating_sub(without_accounts),
             ),
             ("gangplank's own settings and scripts".to_owned(), without_accounts),
         ];
@@ -130,7 +130,12 @@ impl Document {
                 },
                 Account { name: "b".into(), opens: vec!["h:1".into()], keys: Vec::new() },
             ],
-            ssh: Ssh::default(),
+            ssh: Ssh {
+                port: 1,
+                max_sessions: 1,
+                max_startups: MaxStartups { start: 1, rate: 1, full: 1 },
+                open_files: 1,
+            },
         }
     }
 }
