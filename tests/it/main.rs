@@ -9,3 +9,6 @@ mod signals;
 // Only the clouds' tests use all of it.
 #[cfg_attr(not(feature = "aws"), allow(dead_code))]
 mod support;
+//! One test binary: modules by subject.
+
+mod cloudinit;
