@@ -54,9 +54,10 @@ fn first(text: &str, from: usize) -> Option<Range<usize>> {
 /// `-----BEGIN ... PRIVATE KEY-----` to the end of the line with the `END` marker.
 fn pem(text: &str) -> Option<Range<usize>> {
     let begin = private_marker(text, "BEGIN ")?;
-    let dashes = text[..begin].len() - text[..begin].trim_end_matches(['-', ' ']).len();
+    let before = &text[..begin];
+    let dashes = before.len() - before.strip_suffix(' ').unwrap_or(before).trim_end_matches('-').len();
     let end = private_marker(&text[begin..], "END ").map_or(text.len(), |at| marker_end(text, begin + at));
-    Some(begin - dashes.min(begin)..end)
+    Some(begin - dashes..end)
 }
 
 /// The offset of `word` where `PRIVATE KEY` follows on the same line.
