@@ -39,5 +39,5 @@ pub fn skip(why: &str) {
     assert!(env::var_os("GANGPLANK_TEST_REQUIRE").is_none_or(|v| v != "1"), "not skipped, as required: {why}");
     let current = thread::current();
     // Not `eprintln!`: the test harness would keep it to itself when the test passes.
-    let _ = writeln!(stderr(), "skipped: {}: {why}", current.name().unwrap_or("a test"));
+    let _ = writeln!(stderr(), "skipped: {} ({why})", current.name().unwrap_or("a test"));
 }
