@@ -1,12 +1,24 @@
 //! Problems of a plan file, each pointing at its place. They are collected, never thrown singly, so that one run shows all.
 
+mod render;
+pub(crate) mod secret;
+
 use std::{fmt, ops::Range, sync::Arc};
 
+pub use render::render;
+
 /// One plan file as it was read: the name that the user gave it, and its text.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct Source {
     pub path: String,
     pub text: String,
+}
+
+/// Without the text: a private key may have been pasted into it.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("path", &self.path).field("bytes", &self.text.len()).finish()
+    }
 }
 
 /// A place in a source, in bytes. Empty ranges are allowed and point between two characters.
@@ -14,6 +26,15 @@ pub struct Source {
 pub struct Place {
     pub source: Arc<Source>,
     pub span: Range<usize>,
+}
+
+impl Place {
+    /// Line and column of the beginning, both counted from 1; the column in characters.
+    pub fn line_column(&self) -> (usize, usize) {
+        let before = self.source.text.get(..self.span.start).unwrap_or(&self.source.text);
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
 }
 
 /// One problem of a plan.

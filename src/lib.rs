@@ -14,6 +14,7 @@
 //! - No input, no answer of a cloud and no network fault panics.
 
 pub mod changeset;
+pub mod cli;
 pub mod cloudinit;
 pub mod diagnostic;
 pub mod event;

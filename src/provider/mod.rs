@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::{
     changeset::{Step, StepId},
+    diagnostic::Diagnostics,
     event::{Event, Watcher},
 };
 
@@ -97,6 +98,40 @@ pub enum Residue {
     Nothing,
     /// No answer came: the change may have happened. The next run observes and continues.
     Unknown,
+}
+
+impl CloudError {
+    /// For what the types can't rule out and the graph does: reported like a cloud's failure instead of a panic.
+    pub fn mistake(message: String) -> Self {
+        Self {
+            operation: "gangplank".to_owned(),
+            kind: ErrorKind::Fault,
+            code: None,
+            request_id: None,
+            message: format!("{message}: a mistake in gangplank"),
+            residue: Residue::Nothing,
+            remedy: Some("report it, with the plan; running the command again may help".to_owned()),
+        }
+    }
+}
+
+/// Why there is no changeset: the plan can't be fulfilled in this cloud, or the cloud didn't answer.
+#[derive(Clone, Debug)]
+pub enum Refused {
+    Plan(Diagnostics),
+    Cloud(CloudError),
+}
+
+impl From<Diagnostics> for Refused {
+    fn from(problems: Diagnostics) -> Self {
+        Refused::Plan(problems)
+    }
+}
+
+impl From<CloudError> for Refused {
+    fn from(error: CloudError) -> Self {
+        Refused::Cloud(error)
+    }
 }
 
 impl fmt::Display for CloudError {

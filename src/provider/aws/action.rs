@@ -27,20 +27,55 @@ pub enum Ref {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Call {
-    CreateGroup { vpc: String, name: String, tags: Tags },
+    CreateGroup {
+        vpc: String,
+        name: String,
+        tags: Tags,
+    },
     /// `tags` go onto the added rules.
-    ChangeRules { group: Ref, direction: Direction, add: Vec<DescribedRule>, remove: Vec<Rule>, tags: Tags },
-    AllocateAddress { tags: Tags },
+    ChangeRules {
+        group: Ref,
+        direction: Direction,
+        add: Vec<DescribedRule>,
+        remove: Vec<Rule>,
+        tags: Tags,
+    },
+    AllocateAddress {
+        tags: Tags,
+    },
     RunInstance(Box<Launch>),
-    Associate { address: Ref, instance: Ref },
-    StartInstance { instance: String },
-    SetMetadataOptions { instance: String },
-    SetGroups { instance: String, groups: Vec<Ref> },
-    SetShutdownBehavior { instance: String, terminate: bool },
-    Tag { resource: String, set: Tags, remove: Vec<String> },
-    TerminateInstance { instance: String },
-    ReleaseAddress { allocation: String },
-    DeleteGroup { group: String },
+    Associate {
+        address: Ref,
+        instance: Ref,
+    },
+    StartInstance {
+        instance: String,
+    },
+    SetMetadataOptions {
+        instance: String,
+    },
+    SetGroups {
+        instance: String,
+        groups: Vec<Ref>,
+    },
+    SetShutdownBehavior {
+        instance: String,
+        terminate: bool,
+    },
+    Tag {
+        resource: String,
+        set: Tags,
+        remove: Vec<String>,
+    },
+    TerminateInstance {
+        instance: String,
+    },
+    ReleaseAddress {
+        allocation: String,
+    },
+    DeleteGroup {
+        group: String,
+    },
 }
 
 /// A rule with its description. For a rule in somebody else's group, `peer` is the bastion's own.

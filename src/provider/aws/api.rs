@@ -55,7 +55,13 @@ impl Ec2 {
     }
 
     /// Calls until it succeeds, fails for good, or patience ends.
-    pub async fn call<T, E, F>(&self, operation: &str, repeat: Repeat, progress: &Progress<'_>, send: impl Fn() -> F) -> Result<T, CloudError>
+    pub async fn call<T, E, F>(
+        &self,
+        operation: &str,
+        repeat: Repeat,
+        progress: &Progress<'_>,
+        send: impl Fn() -> F,
+    ) -> Result<T, CloudError>
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + Error + 'static,
@@ -67,10 +73,11 @@ impl Ec2 {
                 Ok(answer) => return Ok(answer),
                 Err(error) => self.explain(operation, &error),
             };
-            let Some(pause) = retry::delay(&error, repeat, attempt, started.elapsed(), (progress.step, operation)) else {
+            let Some(pause) = retry::delay(&error, repeat, attempt, started.elapsed(), (progress.step, operation))
+            else {
                 return Err(error);
             };
-            progress.retrying(operation, error.code.as_deref().unwrap_or("no answer"), attempt, pause);
+            progress.retrying(operation, error.kind, error.code.as_deref().unwrap_or("no answer"), attempt, pause);
             tokio::time::sleep(pause).await;
             attempt += 1;
         }

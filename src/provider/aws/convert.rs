@@ -7,7 +7,9 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::{
-    observed::{Attachment, ElasticIp, Group, Image, Instance, InstanceState, InstanceType, MetadataOptions, RouteTable, Subnet},
+    observed::{
+        Attachment, ElasticIp, Group, Image, Instance, InstanceState, InstanceType, MetadataOptions, RouteTable, Subnet,
+    },
     rule::{ANY_V4, Peer, Protocol, Rule, Rules},
     tags::Tags,
 };
@@ -90,8 +92,14 @@ pub fn rules(permissions: &[ec2::IpPermission]) -> Rules {
         let protocol = protocol(permission);
         let v4 = permission.ip_ranges().iter().filter_map(|r| Some((net(r.cidr_ip()?)?, r.description())));
         let v6 = permission.ipv6_ranges().iter().filter_map(|r| Some((net(r.cidr_ipv6()?)?, r.description())));
-        let groups = permission.user_id_group_pairs().iter().filter_map(|p| Some((Peer::Group(p.group_id()?.to_owned()), p.description())));
-        let lists = permission.prefix_list_ids().iter().filter_map(|p| Some((Peer::PrefixList(p.prefix_list_id()?.to_owned()), p.description())));
+        let groups = permission
+            .user_id_group_pairs()
+            .iter()
+            .filter_map(|p| Some((Peer::Group(p.group_id()?.to_owned()), p.description())));
+        let lists = permission
+            .prefix_list_ids()
+            .iter()
+            .filter_map(|p| Some((Peer::PrefixList(p.prefix_list_id()?.to_owned()), p.description())));
         for (peer, description) in v4.chain(v6).chain(groups).chain(lists) {
             rules.insert(Rule { protocol: protocol.clone(), peer }, text(description));
         }
@@ -117,23 +125,26 @@ fn protocol(permission: &ec2::IpPermission) -> Protocol {
 pub fn permission(rule: &Rule, description: Option<&str>, own: &str) -> ec2::IpPermission {
     let description = description.map(str::to_owned);
     let permission = match &rule.protocol {
-        Protocol::Tcp { from, to } => ec2::IpPermission::builder().ip_protocol("tcp").from_port((*from).into()).to_port((*to).into()),
+        Protocol::Tcp { from, to } => {
+            ec2::IpPermission::builder().ip_protocol("tcp").from_port((*from).into()).to_port((*to).into())
+        }
         Protocol::All => ec2::IpPermission::builder().ip_protocol("-1"),
-        Protocol::Other { name, from, to } => ec2::IpPermission::builder().ip_protocol(name).set_from_port(*from).set_to_port(*to),
+        Protocol::Other { name, from, to } => {
+            ec2::IpPermission::builder().ip_protocol(name).set_from_port(*from).set_to_port(*to)
+        }
     };
-    let pair = |group: &str| ec2::UserIdGroupPair::builder().group_id(group).set_description(description.clone()).build();
+    let pair =
+        |group: &str| ec2::UserIdGroupPair::builder().group_id(group).set_description(description.clone()).build();
     match &rule.peer {
         Peer::Net(net @ IpNet::V4(_)) => {
             permission.ip_ranges(ec2::IpRange::builder().cidr_ip(net.to_string()).set_description(description).build())
         }
-        Peer::Net(net @ IpNet::V6(_)) => {
-            permission.ipv6_ranges(ec2::Ipv6Range::builder().cidr_ipv6(net.to_string()).set_description(description).build())
-        }
+        Peer::Net(net @ IpNet::V6(_)) => permission
+            .ipv6_ranges(ec2::Ipv6Range::builder().cidr_ipv6(net.to_string()).set_description(description).build()),
         Peer::Group(group) => permission.user_id_group_pairs(pair(group)),
         Peer::Bastion => permission.user_id_group_pairs(pair(own)),
-        Peer::PrefixList(list) => {
-            permission.prefix_list_ids(ec2::PrefixListId::builder().prefix_list_id(list).set_description(description).build())
-        }
+        Peer::PrefixList(list) => permission
+            .prefix_list_ids(ec2::PrefixListId::builder().prefix_list_id(list).set_description(description).build()),
     }
     .build()
 }

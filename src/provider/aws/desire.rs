@@ -32,14 +32,7 @@ pub struct Desired<'a> {
 
 impl<'a> Desired<'a> {
     pub fn new(plan: &'a Plan, aws: &'a Aws, user_data: &'a UserData) -> Self {
-        Self {
-            plan,
-            aws,
-            user_data,
-            ingress: ingress(plan),
-            egress: egress(plan, aws),
-            database: database(plan, aws),
-        }
+        Self { plan, aws, user_data, ingress: ingress(plan), egress: egress(plan, aws), database: database(plan, aws) }
     }
 
     pub fn bastion(&self) -> &'a str {

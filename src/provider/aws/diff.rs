@@ -6,7 +6,9 @@ use super::{
     action::{Action, Call, DescribedRule, Launch, Ref},
     desire::{self, Desired, database_mark, rule_line},
     machine,
-    observed::{Attachment, ElasticIp, Group, Image, Instance, InstanceState, MetadataOptions, Observed, Subnet, Surroundings},
+    observed::{
+        Attachment, ElasticIp, Group, Image, Instance, InstanceState, MetadataOptions, Observed, Subnet, Surroundings,
+    },
     rule::{Direction, Peer, Rule, RuleChange, Rules},
     tags::{self, ResolvedDeadline, TagChange, Tags},
     teardown,
@@ -75,12 +77,14 @@ impl<'a> Current<'a> {
     fn of(want: &Desired<'_>, world: World<'a>) -> Self {
         let seen: &'a Observed = world.seen;
         let newest = if want.aws.image_update { machine::image(want, world.around, world.region).ok() } else { None };
-        let owned: Vec<&ElasticIp> = seen.addresses.iter().filter(|a| teardown::owns(&a.tags, want.bastion())).collect();
+        let owned: Vec<&ElasticIp> =
+            seen.addresses.iter().filter(|a| teardown::owns(&a.tags, want.bastion())).collect();
         let all: Vec<&Instance> =
             seen.instances.iter().filter(|i| teardown::owns(&i.tags, want.bastion()) && i.state.is_there()).collect();
         let instance = machine::choose(want, &all, &owned, newest);
         let reasons = instance.map(|i| machine::replacement_reasons(want, i, newest)).unwrap_or_default();
-        let points_here = |a: &ElasticIp| instance.is_some_and(|i| a.attached.as_ref().is_some_and(|at| at.is_instance(&i.id)));
+        let points_here =
+            |a: &ElasticIp| instance.is_some_and(|i| a.attached.as_ref().is_some_and(|at| at.is_instance(&i.id)));
         let address = match &want.aws.address {
             AwsAddress::Elastic => owned.iter().copied().min_by_key(|a| (!points_here(a), a.allocation.clone())),
             AwsAddress::Existing(id) => seen.addresses.iter().find(|a| a.allocation == *id),
@@ -131,7 +135,13 @@ fn resolve_deadline(
 ) -> Option<ResolvedDeadline> {
     let groups = world.seen.groups_of(want.bastion()).map(|g| &g.tags);
     let addresses = world.seen.addresses_of(want.bastion()).map(|a| &a.tags);
-    let existing = current.instance.map(|i| &i.tags).into_iter().chain(addresses).chain(groups).find_map(ResolvedDeadline::from_tags);
+    let existing = current
+        .instance
+        .map(|i| &i.tags)
+        .into_iter()
+        .chain(addresses)
+        .chain(groups)
+        .find_map(ResolvedDeadline::from_tags);
     let deadline = desire::deadline(want.plan.deadline, existing, world.now)?;
     if deadline.expires <= world.now {
         let field = if deadline.lifetime.is_some() { "lifetime" } else { "expires" };
@@ -197,7 +207,13 @@ fn check_databases(want: &Desired<'_>, world: World<'_>, vpc: &str, problems: &m
 }
 
 /// EC2 allows one group of a name in a network: if somebody else has ours, creating would fail half way.
-fn check_group_name(want: &Desired<'_>, world: World<'_>, vpc: &str, own: Option<&Group>, problems: &mut Vec<Diagnostic>) {
+fn check_group_name(
+    want: &Desired<'_>,
+    world: World<'_>,
+    vpc: &str,
+    own: Option<&Group>,
+    problems: &mut Vec<Diagnostic>,
+) {
     let name = tags::resource_name(&want.plan.name);
     let taken = world.seen.groups.iter().find(|g| g.vpc == vpc && g.name == name);
     if let (None, Some(foreign)) = (own, taken) {
@@ -218,7 +234,12 @@ fn check_group_name(want: &Desired<'_>, world: World<'_>, vpc: &str, own: Option
     }
 }
 
-fn notes(want: &Desired<'_>, world: World<'_>, current: &Current<'_>, deadline: Option<&ResolvedDeadline>) -> Vec<String> {
+fn notes(
+    want: &Desired<'_>,
+    world: World<'_>,
+    current: &Current<'_>,
+    deadline: Option<&ResolvedDeadline>,
+) -> Vec<String> {
     let mut notes = Vec::new();
     for tunnel in want.plan.tunnels.iter().filter(|t| t.keys.is_empty()) {
         notes.push(format!("tunnel {} has no key yet: it admits nobody until the plan has one", tunnel.user));
@@ -255,7 +276,14 @@ pub(super) struct Draft {
 
 impl Draft {
     pub fn new(op: Op, resource: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { op, resource: resource.into(), details: Vec::new(), reason: reason.into(), impact: Impact::Live, after: Vec::new() }
+        Self {
+            op,
+            resource: resource.into(),
+            details: Vec::new(),
+            reason: reason.into(),
+            impact: Impact::Live,
+            after: Vec::new(),
+        }
     }
 }
 
@@ -285,24 +313,46 @@ impl<'a> Differ<'a> {
         let wanted_tags = want.tags(made.deadline.as_ref());
         let (ingress, egress) = match have {
             Some(group) => {
-                self.tags("security-group-tags", &format!("security group {name}"), &group.id, &wanted_tags, &group.tags, None);
+                self.tags(
+                    "security-group-tags",
+                    &format!("security group {name}"),
+                    &group.id,
+                    &wanted_tags,
+                    &group.tags,
+                    None,
+                );
                 (group.ingress.clone(), group.egress.clone())
             }
             None => {
                 let mut draft = Draft::new(Op::Create, format!("security group {name}"), "the bastion's own firewall");
                 draft.details = vec![Detail::added("network", made.vpc)];
                 draft.details.extend(tag_details(&wanted_tags));
-                self.push("security-group", draft, Call::CreateGroup { vpc: made.vpc.to_owned(), name: name.clone(), tags: wanted_tags });
+                self.push(
+                    "security-group",
+                    draft,
+                    Call::CreateGroup { vpc: made.vpc.to_owned(), name: name.clone(), tags: wanted_tags },
+                );
                 let ipv6 = world.around.subnets.iter().any(|s| s.vpc == made.vpc && s.ipv6);
-                (Rules::new(), Rule::default_egress(ipv6).into_iter().map(|rule| (rule, "EC2 adds it to every new group".to_owned())).collect())
+                (
+                    Rules::new(),
+                    Rule::default_egress(ipv6)
+                        .into_iter()
+                        .map(|rule| (rule, "EC2 adds it to every new group".to_owned()))
+                        .collect(),
+                )
             }
         };
         let after = self.if_planned("security-group");
-        for (direction, wanted, has) in [(Direction::Ingress, &want.ingress, ingress), (Direction::Egress, &want.egress, egress)] {
+        for (direction, wanted, has) in
+            [(Direction::Ingress, &want.ingress, ingress), (Direction::Egress, &want.egress, egress)]
+        {
             let change = RuleChange::between(wanted, &has);
             let op = if have.is_some() { Op::Update } else { Op::Create };
             let reason = if have.is_some() { rules_reason(&change) } else { "exactly what the plan lists".to_owned() };
-            let draft = Draft { after: after.iter().cloned().collect(), ..Draft::new(op, format!("{} rules of {name}", direction.as_str()), reason) };
+            let draft = Draft {
+                after: after.iter().cloned().collect(),
+                ..Draft::new(op, format!("{} rules of {name}", direction.as_str()), reason)
+            };
             self.rules(direction.as_str(), draft, made, made.group.clone(), direction, change);
         }
     }
@@ -319,18 +369,38 @@ impl<'a> Differ<'a> {
             // Our group stands as `Peer::Bastion` on both sides, since a new one has no id yet.
             let refers = |rule: &Rule| own.is_some_and(|own| rule.peer == Peer::Group(own.to_owned()));
             let as_bastion = |rule: &Rule| Rule { protocol: rule.protocol.clone(), peer: Peer::Bastion };
-            let have: Rules = group.ingress.iter().filter(|(r, _)| refers(r)).map(|(r, d)| (as_bastion(r), d.clone())).collect();
+            let have: Rules =
+                group.ingress.iter().filter(|(r, _)| refers(r)).map(|(r, d)| (as_bastion(r), d.clone())).collect();
             let mut change = RuleChange::between(wanted.unwrap_or(&Rules::new()), &have);
             change.remove.retain(|_, description| description.starts_with(&mark));
             let op = if wanted.is_some() && have.is_empty() { Op::Create } else { Op::Update };
             let after = self.if_planned("security-group").into_iter().collect();
-            let reason = if op == Op::Create { "the database must let the bastion in".to_owned() } else { rules_reason(&change) };
+            let reason = if op == Op::Create {
+                "the database must let the bastion in".to_owned()
+            } else {
+                rules_reason(&change)
+            };
             let draft = Draft { after, ..Draft::new(op, format!("rules in {} ({})", group.id, group.name), reason) };
-            self.rules(&format!("database-{}", group.id), draft, made, Ref::Id(group.id.clone()), Direction::Ingress, change);
+            self.rules(
+                &format!("database-{}", group.id),
+                draft,
+                made,
+                Ref::Id(group.id.clone()),
+                Direction::Ingress,
+                change,
+            );
         }
     }
 
-    fn rules(&mut self, what: &str, mut draft: Draft, made: &Made<'_>, group: Ref, direction: Direction, change: RuleChange) {
+    fn rules(
+        &mut self,
+        what: &str,
+        mut draft: Draft,
+        made: &Made<'_>,
+        group: Ref,
+        direction: Direction,
+        change: RuleChange,
+    ) {
         if change.add.is_empty() && change.remove.is_empty() {
             return;
         }
@@ -343,7 +413,11 @@ impl<'a> Differ<'a> {
             }
             rule
         };
-        let add = change.add.into_iter().map(|(rule, description)| DescribedRule { rule: resolve(rule), description }).collect();
+        let add = change
+            .add
+            .into_iter()
+            .map(|(rule, description)| DescribedRule { rule: resolve(rule), description })
+            .collect();
         let remove = change.remove.into_keys().map(resolve).collect();
         let tags = Tags::from([(tags::BASTION.to_owned(), self.bastion.to_owned())]);
         self.push(what, draft, Call::ChangeRules { group, direction, add, remove, tags });
@@ -353,7 +427,8 @@ impl<'a> Differ<'a> {
         let wanted = want.tags(made.deadline.as_ref());
         match (&want.aws.address, current.address) {
             (AwsAddress::Elastic, None) => {
-                let mut draft = Draft::new(Op::Create, "elastic IP", "the fixed address that the vendor's form asks for");
+                let mut draft =
+                    Draft::new(Op::Create, "elastic IP", "the fixed address that the vendor's form asks for");
                 draft.details.extend(tag_details(&wanted));
                 self.push("address", draft, Call::AllocateAddress { tags: wanted });
             }
@@ -365,7 +440,14 @@ impl<'a> Differ<'a> {
         }
     }
 
-    fn instance(&mut self, want: &Desired<'_>, world: World<'_>, made: &Made<'_>, current: &Current<'_>, launch: Option<(&Subnet, &Image)>) {
+    fn instance(
+        &mut self,
+        want: &Desired<'_>,
+        world: World<'_>,
+        made: &Made<'_>,
+        current: &Current<'_>,
+        launch: Option<(&Subnet, &Image)>,
+    ) {
         let tags = want.instance_tags(made.deadline.as_ref());
         let terminate = made.deadline.is_some();
         if let Some(kept) = current.kept() {
@@ -412,14 +494,23 @@ impl<'a> Differ<'a> {
     fn kept_instance(&mut self, kept: &Instance, made: &Made<'_>, wanted_tags: &Tags) {
         let id = kept.id.clone();
         let resource = format!("instance {id}");
-        let one = |detail: Detail, reason: &str, impact| Draft { details: vec![detail], impact, ..Draft::new(Op::Update, resource.clone(), reason) };
+        let one = |detail: Detail, reason: &str, impact| Draft {
+            details: vec![detail],
+            impact,
+            ..Draft::new(Op::Update, resource.clone(), reason)
+        };
         if matches!(kept.state, InstanceState::Stopped | InstanceState::Stopping) {
-            let draft = one(Detail::changed("state", kept.state.as_str(), "running"), "somebody stopped it", Impact::Restart);
+            let draft =
+                one(Detail::changed("state", kept.state.as_str(), "running"), "somebody stopped it", Impact::Restart);
             self.push("instance-start", draft, Call::StartInstance { instance: id.clone() });
         }
         if kept.metadata != MetadataOptions::WANTED {
             let text = |m: MetadataOptions| {
-                format!("{}, hop limit {}", if m.tokens_required { "session tokens required" } else { "session tokens optional" }, m.hop_limit)
+                format!(
+                    "{}, hop limit {}",
+                    if m.tokens_required { "session tokens required" } else { "session tokens optional" },
+                    m.hop_limit
+                )
             };
             let detail = Detail::changed("metadata service", text(kept.metadata), text(MetadataOptions::WANTED));
             let draft = one(detail, "nothing behind the machine may read its metadata", Impact::Live);
@@ -431,15 +522,27 @@ impl<'a> Differ<'a> {
                 Ref::Id(group) => group.clone(),
                 Ref::Made => "the new group".to_owned(),
             };
-            let mut draft = one(Detail::changed("security groups", kept.groups.join(", "), after), "only the bastion's own group may decide who gets in", Impact::Live);
+            let mut draft = one(
+                Detail::changed("security groups", kept.groups.join(", "), after),
+                "only the bastion's own group may decide who gets in",
+                Impact::Live,
+            );
             draft.after = self.if_planned("security-group").into_iter().collect();
-            self.push("instance-groups", draft, Call::SetGroups { instance: id.clone(), groups: vec![made.group.clone()] });
+            self.push(
+                "instance-groups",
+                draft,
+                Call::SetGroups { instance: id.clone(), groups: vec![made.group.clone()] },
+            );
         }
         let terminate = made.deadline.is_some();
         let terminates = kept.tags.contains_key(tags::EXPIRES);
         if terminate != terminates {
             let text = |terminate| if terminate { "terminate" } else { "stop" };
-            let draft = one(Detail::changed("on shutdown", text(terminates), text(terminate)), "a bastion with a deadline ends for good", Impact::Live);
+            let draft = one(
+                Detail::changed("on shutdown", text(terminates), text(terminate)),
+                "a bastion with a deadline ends for good",
+                Impact::Live,
+            );
             self.push("instance-shutdown", draft, Call::SetShutdownBehavior { instance: id.clone(), terminate });
         }
         // The tags say how it shuts down, so they change after that has.
@@ -467,7 +570,8 @@ impl<'a> Differ<'a> {
         };
         let mut draft = Draft::new(op, "address association", reason);
         draft.details = vec![Detail::added("address", current.public_address())];
-        draft.after = ["address", "instance", "instance-start"].iter().filter_map(|what| self.if_planned(what)).collect();
+        draft.after =
+            ["address", "instance", "instance-start"].iter().filter_map(|what| self.if_planned(what)).collect();
         self.push("association", draft, Call::Associate { address, instance });
     }
 
@@ -478,21 +582,44 @@ impl<'a> Differ<'a> {
         let association = self.if_planned("association");
         for instance in world.seen.instances_of(want.bastion()).filter(|i| Some(i.id.as_str()) != kept) {
             let is_replaced = Some(instance.id.as_str()) == replaced;
-            let reason = if is_replaced { "the new instance has its place" } else { "a second instance of the same bastion" };
+            let reason =
+                if is_replaced { "the new instance has its place" } else { "a second instance of the same bastion" };
             let mut draft = Draft::new(Op::Delete, format!("instance {}", instance.id), reason);
             draft.after = if is_replaced { association.iter().cloned().collect() } else { Vec::new() };
-            self.push(&format!("instance-{}", instance.id), draft, Call::TerminateInstance { instance: instance.id.clone() });
+            self.push(
+                &format!("instance-{}", instance.id),
+                draft,
+                Call::TerminateInstance { instance: instance.id.clone() },
+            );
         }
-        let gone: Vec<StepId> = self.steps.iter().filter(|s| matches!(s.action.call, Call::TerminateInstance { .. })).map(|s| s.id.clone()).collect();
+        let gone: Vec<StepId> = self
+            .steps
+            .iter()
+            .filter(|s| matches!(s.action.call, Call::TerminateInstance { .. }))
+            .map(|s| s.id.clone())
+            .collect();
         let after: Vec<StepId> = gone.into_iter().chain(association).collect();
         for address in &current.spare_addresses {
-            let resource = format!("elastic IP {}", address.ip.map_or_else(|| address.allocation.clone(), |ip| ip.to_string()));
-            let draft = Draft { after: after.clone(), ..Draft::new(Op::Delete, resource, "the bastion uses another address") };
-            self.push(&format!("address-{}", address.allocation), draft, Call::ReleaseAddress { allocation: address.allocation.clone() });
+            let resource =
+                format!("elastic IP {}", address.ip.map_or_else(|| address.allocation.clone(), |ip| ip.to_string()));
+            let draft =
+                Draft { after: after.clone(), ..Draft::new(Op::Delete, resource, "the bastion uses another address") };
+            self.push(
+                &format!("address-{}", address.allocation),
+                draft,
+                Call::ReleaseAddress { allocation: address.allocation.clone() },
+            );
         }
         let moved = world.seen.groups_of(want.bastion()).filter(|g| g.vpc != vpc);
         for group in moved {
-            teardown::delete_group(self, want.bastion(), world.seen, group, "the bastion moves to another network", &after);
+            teardown::delete_group(
+                self,
+                want.bastion(),
+                world.seen,
+                group,
+                "the bastion moves to another network",
+                &after,
+            );
         }
     }
 
@@ -507,7 +634,12 @@ impl<'a> Differ<'a> {
             Some(before) => Detail::changed(format!("tag {key}"), before, value),
             None => Detail::added(format!("tag {key}"), value),
         }));
-        draft.details.extend(change.remove.iter().map(|key| Detail::removed(format!("tag {key}"), have.get(key).cloned().unwrap_or_default())));
+        draft.details.extend(
+            change
+                .remove
+                .iter()
+                .map(|key| Detail::removed(format!("tag {key}"), have.get(key).cloned().unwrap_or_default())),
+        );
         self.push(what, draft, Call::Tag { resource: id.to_owned(), set: change.set, remove: change.remove });
     }
 }

@@ -16,18 +16,39 @@ pub struct Refusal {
 pub fn kind(refusal: &Refusal) -> ErrorKind {
     let code = refusal.code.as_deref().unwrap_or_default();
     match code {
-        "RequestLimitExceeded" | "Throttling" | "ThrottlingException" | "RequestThrottled" | "RequestThrottledException"
-        | "TooManyRequestsException" | "BandwidthLimitExceeded" | "SlowDown" => ErrorKind::Throttled,
-        "AuthFailure" | "InvalidClientTokenId" | "UnrecognizedClientException" | "SignatureDoesNotMatch" | "ExpiredToken"
-        | "ExpiredTokenException" | "RequestExpired" | "MissingAuthenticationToken" | "IncompleteSignature" | "OptInRequired" => {
-            ErrorKind::Credentials
-        }
+        "RequestLimitExceeded"
+        | "Throttling"
+        | "ThrottlingException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "BandwidthLimitExceeded"
+        | "SlowDown" => ErrorKind::Throttled,
+        "AuthFailure"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "SignatureDoesNotMatch"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired"
+        | "MissingAuthenticationToken"
+        | "IncompleteSignature"
+        | "OptInRequired" => ErrorKind::Credentials,
         "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => ErrorKind::Permission,
-        "DependencyViolation" | "IncorrectInstanceState" | "IncorrectState" | "OperationNotPermitted" | "Resource.AlreadyAssociated" => {
-            ErrorKind::Conflict
+        "DependencyViolation"
+        | "IncorrectInstanceState"
+        | "IncorrectState"
+        | "OperationNotPermitted"
+        | "Resource.AlreadyAssociated" => ErrorKind::Conflict,
+        "InternalError" | "InternalFailure" | "ServiceUnavailable" | "Unavailable" | "RequestTimeout" => {
+            ErrorKind::Fault
         }
-        "InternalError" | "InternalFailure" | "ServiceUnavailable" | "Unavailable" | "RequestTimeout" => ErrorKind::Fault,
-        _ if code.ends_with("LimitExceeded") || code.ends_with("CapacityExceeded") || code.starts_with("Insufficient") => ErrorKind::Quota,
+        _ if code.ends_with("LimitExceeded")
+            || code.ends_with("CapacityExceeded")
+            || code.starts_with("Insufficient") =>
+        {
+            ErrorKind::Quota
+        }
         _ if code.ends_with(".NotFound") => ErrorKind::NotFound,
         _ if code.ends_with(".Duplicate") || code.ends_with(".InUse") => ErrorKind::Conflict,
         _ => match refusal.status {
@@ -52,26 +73,40 @@ pub fn cloud_error(operation: &str, refusal: Refusal) -> CloudError {
 fn remedy(operation: &str, kind: ErrorKind, code: &str) -> Option<String> {
     let text = match (kind, code) {
         (ErrorKind::Credentials, "ExpiredToken" | "ExpiredTokenException" | "RequestExpired") => {
-            "the session has ended or the clock is wrong: log in again, check the time, run the command again".to_owned()
+            "the session has ended or the clock is wrong: log in again, check the time, run the command again"
+                .to_owned()
         }
         (ErrorKind::Credentials, "OptInRequired") => "the account has not enabled this region".to_owned(),
-        (ErrorKind::Credentials, _) => "AWS does not accept these credentials: see `aws sts get-caller-identity`".to_owned(),
+        (ErrorKind::Credentials, _) => {
+            "AWS does not accept these credentials: see `aws sts get-caller-identity`".to_owned()
+        }
         (ErrorKind::Permission, _) => {
-            format!("allow ec2:{operation} for this identity (the README has the whole policy), then run the command again")
+            format!(
+                "allow ec2:{operation} for this identity (the README has the whole policy), then run the command again"
+            )
         }
         (ErrorKind::Quota, "AddressLimitExceeded") => {
-            "release an Elastic IP, raise the quota \"EC2-VPC Elastic IPs\", or name an existing one in `aws.address`".to_owned()
+            "release an Elastic IP, raise the quota \"EC2-VPC Elastic IPs\", or name an existing one in `aws.address`"
+                .to_owned()
         }
         (ErrorKind::Quota, "InsufficientInstanceCapacity") => {
             "the zone has none of this type left: try later, or change `aws.instance_type` or `aws.subnet`".to_owned()
         }
-        (ErrorKind::Quota, _) => "raise the quota in Service Quotas or remove what is unused, then run the command again".to_owned(),
-        (ErrorKind::Throttled, _) => "EC2 kept asking to slow down: run the command again later, it continues where it stopped".to_owned(),
-        (ErrorKind::Fault, _) => "EC2 kept failing: run the command again later, it continues where it stopped".to_owned(),
+        (ErrorKind::Quota, _) => {
+            "raise the quota in Service Quotas or remove what is unused, then run the command again".to_owned()
+        }
+        (ErrorKind::Throttled, _) => {
+            "EC2 kept asking to slow down: run the command again later, it continues where it stopped".to_owned()
+        }
+        (ErrorKind::Fault, _) => {
+            "EC2 kept failing: run the command again later, it continues where it stopped".to_owned()
+        }
         (ErrorKind::Conflict, "OperationNotPermitted") => {
             "it may be protected from termination; take the protection away if it shall go".to_owned()
         }
-        (ErrorKind::Conflict, "DependencyViolation") => "something still uses it; remove that first, then run the command again".to_owned(),
+        (ErrorKind::Conflict, "DependencyViolation") => {
+            "something still uses it; remove that first, then run the command again".to_owned()
+        }
         _ => return None,
     };
     Some(text)
@@ -87,7 +122,11 @@ mod tests {
 
     #[test]
     fn codes_tell_kinds_apart() {
-        assert_eq!(kind_of("RequestLimitExceeded", 503), ErrorKind::Throttled, "not a quota, whatever its name ends in");
+        assert_eq!(
+            kind_of("RequestLimitExceeded", 503),
+            ErrorKind::Throttled,
+            "not a quota, whatever its name ends in"
+        );
         assert_eq!(kind_of("VcpuLimitExceeded", 400), ErrorKind::Quota);
         assert_eq!(kind_of("AddressLimitExceeded", 400), ErrorKind::Quota);
         assert_eq!(kind_of("InsufficientInstanceCapacity", 500), ErrorKind::Quota);
@@ -101,7 +140,12 @@ mod tests {
 
     #[test]
     fn a_fault_leaves_the_outcome_open() {
-        let refusal = |code: &str, status| Refusal { code: Some(code.to_owned()), status: Some(status), message: String::new(), request_id: None };
+        let refusal = |code: &str, status| Refusal {
+            code: Some(code.to_owned()),
+            status: Some(status),
+            message: String::new(),
+            request_id: None,
+        };
         assert_eq!(cloud_error("RunInstances", refusal("InternalError", 500)).residue, Residue::Unknown);
         assert_eq!(cloud_error("RunInstances", refusal("UnauthorizedOperation", 403)).residue, Residue::Nothing);
     }

@@ -51,9 +51,8 @@ pub fn replacement_reasons(want: &Desired<'_>, have: &Instance, newest: Option<&
             let parts = boot_differences(&boot_text(want.user_data), boot);
             reasons.extend(parts.iter().map(|part| cloud_init_detail(part)));
         }
-        None => reasons.push(
-            Detail::changed("cloud-init", "unknown", "known").note(format!("the tag {} is gone", tags::BOOT)),
-        ),
+        None => reasons
+            .push(Detail::changed("cloud-init", "unknown", "known").note(format!("the tag {} is gone", tags::BOOT))),
     }
     reasons
 }
@@ -71,10 +70,13 @@ fn cloud_init_detail(part: &str) -> Detail {
 
 /// The instance that stays or is replaced when there are several: one that needs no replacement, then the one that the
 /// address points to, then the lowest id. Every gangplank chooses the same.
-pub fn choose<'a>(want: &Desired<'_>, all: &[&'a Instance], addresses: &[&ElasticIp], newest: Option<&Image>) -> Option<&'a Instance> {
-    let attached = |i: &Instance| {
-        addresses.iter().any(|a| a.attached.as_ref().is_some_and(|at| at.is_instance(&i.id)))
-    };
+pub fn choose<'a>(
+    want: &Desired<'_>,
+    all: &[&'a Instance],
+    addresses: &[&ElasticIp],
+    newest: Option<&Image>,
+) -> Option<&'a Instance> {
+    let attached = |i: &Instance| addresses.iter().any(|a| a.attached.as_ref().is_some_and(|at| at.is_instance(&i.id)));
     all.iter().copied().min_by_key(|i| (!replacement_reasons(want, i, newest).is_empty(), !attached(i), i.id.clone()))
 }
 
@@ -148,15 +150,23 @@ pub fn image<'a>(want: &Desired<'_>, around: &'a Surroundings, region: &str) -> 
     let problem = |field: &str, summary: &str, label: String| want.plan.origin.problem(field, summary, label);
     let type_name = &want.aws.instance_type;
     let Some(instance_type) = around.instance_types.iter().find(|t| t.name == *type_name) else {
-        return Err(problem("aws.instance_type", "no such instance type", format!("{region} does not offer {type_name}"))
-            .fix("t4g.nano and t3.nano are enough for a tunnel, and offered in most regions"));
+        return Err(problem(
+            "aws.instance_type",
+            "no such instance type",
+            format!("{region} does not offer {type_name}"),
+        )
+        .fix("t4g.nano and t3.nano are enough for a tunnel, and offered in most regions"));
     };
     let fits = |image: &&Image| instance_type.architectures.contains(&image.architecture);
     match &want.aws.image {
         AwsImage::Id(id) => {
             let Some(image) = around.images.iter().find(|i| i.id == *id) else {
-                return Err(problem("aws.image", "no such image", format!("{region} has no {id} that this account may use"))
-                    .fix("image ids differ between regions; an alias like debian-13 works in all"));
+                return Err(problem(
+                    "aws.image",
+                    "no such image",
+                    format!("{region} has no {id} that this account may use"),
+                )
+                .fix("image ids differ between regions; an alias like debian-13 works in all"));
             };
             if !fits(&image) {
                 let label = format!("{id} is for {}", image.architecture);
@@ -168,12 +178,22 @@ pub fn image<'a>(want: &Desired<'_>, around: &'a Surroundings, region: &str) -> 
         AwsImage::Alias(alias) => {
             let (owner, patterns) = publisher(*alias);
             let published = |image: &&Image| image.owner == owner && patterns.iter().any(|p| glob(p, &image.name));
-            around.images.iter().filter(published).filter(fits).max_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id))).ok_or_else(|| {
-                let label = format!("{region} has no {} image for {}", alias.as_str(), instance_type.architectures.join(" or "));
-                problem("aws.image", "no image for this alias", label)
-                    .because(format!("account {owner} publishes none here under its usual names"))
-                    .fix("name an image by its id (ami-...)")
-            })
+            around
+                .images
+                .iter()
+                .filter(published)
+                .filter(fits)
+                .max_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)))
+                .ok_or_else(|| {
+                    let label = format!(
+                        "{region} has no {} image for {}",
+                        alias.as_str(),
+                        instance_type.architectures.join(" or ")
+                    );
+                    problem("aws.image", "no image for this alias", label)
+                        .because(format!("account {owner} publishes none here under its usual names"))
+                        .fix("name an image by its id (ami-...)")
+                })
         }
     }
 }
@@ -191,11 +211,17 @@ pub fn publisher(alias: ImageAlias) -> (&'static str, [&'static str; 2]) {
         ImageAlias::Debian12 => (DEBIAN, ["debian-12-arm64-*", "debian-12-amd64-*"]),
         ImageAlias::Ubuntu2404 => (
             CANONICAL,
-            ["ubuntu/images/hvm-ssd-gp3/ubuntu-*-24.04-arm64-server-*", "ubuntu/images/hvm-ssd-gp3/ubuntu-*-24.04-amd64-server-*"],
+            [
+                "ubuntu/images/hvm-ssd-gp3/ubuntu-*-24.04-arm64-server-*",
+                "ubuntu/images/hvm-ssd-gp3/ubuntu-*-24.04-amd64-server-*",
+            ],
         ),
         ImageAlias::Ubuntu2604 => (
             CANONICAL,
-            ["ubuntu/images/hvm-ssd-gp3/ubuntu-*-26.04-arm64-server-*", "ubuntu/images/hvm-ssd-gp3/ubuntu-*-26.04-amd64-server-*"],
+            [
+                "ubuntu/images/hvm-ssd-gp3/ubuntu-*-26.04-arm64-server-*",
+                "ubuntu/images/hvm-ssd-gp3/ubuntu-*-26.04-amd64-server-*",
+            ],
         ),
         ImageAlias::AmazonLinux2023 => (AMAZON, ["al2023-ami-2023.*-arm64", "al2023-ami-2023.*-x86_64"]),
     }

@@ -11,6 +11,8 @@ mod convert;
 pub mod desire;
 pub mod diff;
 pub mod error;
+#[cfg(feature = "aws")]
+pub mod fleet;
 pub mod machine;
 #[cfg(feature = "aws")]
 pub mod observe;
@@ -19,5 +21,6 @@ pub mod observed;
 pub mod perform;
 pub mod retry;
 pub mod rule;
+pub mod status;
 pub mod tags;
 pub mod teardown;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_ec2::types::{Filter, InstanceType as InstanceTypeName};
+use aws_sdk_ec2::types::{Filter, Reservation, SecurityGroup};
 
 use super::{
     api::Ec2,
@@ -14,10 +14,7 @@ use super::{
     rule::{Peer, Rules},
     tags,
 };
-use crate::provider::{CloudError, ErrorKind, Progress};
-
-/// The most that EC2 gives on one page.
-const PAGE: i32 = 1000;
+use crate::provider::{CloudError, Progress};
 
 /// Everything of ours in the region, and what it touches. `databases` are the groups that plans name.
 pub async fn observe(ec2: &Ec2, databases: &BTreeSet<String>, progress: &Progress<'_>) -> Result<Observed, CloudError> {
@@ -38,17 +35,17 @@ pub async fn surroundings(ec2: &Ec2, needs: &Needs, progress: &Progress<'_>) -> 
     Ok(Surroundings { subnets, route_tables, images, instance_types })
 }
 
-/// Pages through a describe call. The pages of one answer depend on each other; different calls run at once.
+/// Reads every page of a describe call. The pages of one answer depend on each other; different calls run at once. A macro,
+/// since the SDK's requests and answers share methods but no trait.
 macro_rules! pages {
-    ($ec2:expr, $progress:expr, $name:literal, $request:expr, $items:ident) => {{
+    ($ec2:expr, $progress:expr, $operation:literal, $request:expr, $page_size:expr, $items:ident, $convert:expr) => {{
+        let request = $request.max_results($page_size);
         let mut all = Vec::new();
         let mut token: Option<String> = None;
         loop {
-            let request = $request;
-            let page = $ec2
-                .call($name, Repeat::SAFE, $progress, || request.clone().max_results(PAGE).set_next_token(token.clone()).send())
-                .await?;
-            all.extend(page.$items().iter().filter_map(convert_page));
+            let send = || request.clone().set_next_token(token.clone()).send();
+            let page = $ec2.call($operation, Repeat::SAFE, $progress, send).await?;
+            all.extend(page.$items().iter().filter_map($convert));
             token = page.next_token().filter(|t| !t.is_empty()).map(str::to_owned);
             if token.is_none() {
                 break all;
@@ -57,11 +54,16 @@ macro_rules! pages {
     }};
 }
 
+/// What EC2 gives on one page at the most, by call.
+const PAGE: i32 = 1000;
+const SMALL_PAGE: i32 = 100;
+
 /// Instances with our tag, in every state: the terminated ones are history that a client token must differ from.
 pub async fn instances(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Instance>, CloudError> {
     let ours = Filter::builder().name("tag-key").values(tags::BASTION).build();
-    let convert_page = |r: &aws_sdk_ec2::types::Reservation| Some(r.instances().iter().filter_map(convert::instance).collect::<Vec<_>>());
-    let reservations = pages!(ec2, progress, "DescribeInstances", ec2.client.describe_instances().filters(ours.clone()), reservations);
+    let request = ec2.client.describe_instances().filters(ours);
+    let convert = |r: &Reservation| Some(r.instances().iter().filter_map(convert::instance).collect::<Vec<_>>());
+    let reservations = pages!(ec2, progress, "DescribeInstances", request, PAGE, reservations, convert);
     let mut instances: Vec<Instance> = reservations.into_iter().flatten().collect();
     instances.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(instances)
@@ -69,7 +71,8 @@ pub async fn instances(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Instanc
 
 /// All of the region's addresses: EC2 gives them on one page, and a quota keeps them few.
 pub async fn addresses(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<ElasticIp>, CloudError> {
-    let answer = ec2.call("DescribeAddresses", Repeat::SAFE, progress, || ec2.client.describe_addresses().send()).await?;
+    let answer =
+        ec2.call("DescribeAddresses", Repeat::SAFE, progress, || ec2.client.describe_addresses().send()).await?;
     let mut addresses: Vec<ElasticIp> = answer.addresses().iter().filter_map(convert::address).collect();
     addresses.sort_by(|a, b| a.allocation.cmp(&b.allocation));
     Ok(addresses)
@@ -78,7 +81,7 @@ pub async fn addresses(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Elastic
 /// All of the region's groups: that alone shows a foreign group of our name, and foreign rules that refer to ours, before
 /// anything is written. What is of no concern is dropped as it arrives.
 async fn groups(ec2: &Ec2, databases: &BTreeSet<String>, progress: &Progress<'_>) -> Result<Vec<Group>, CloudError> {
-    let convert_page = |from: &aws_sdk_ec2::types::SecurityGroup| {
+    let convert = |from: &SecurityGroup| {
         let mut group = convert::group(from)?;
         let concerns = group.tags.contains_key(tags::BASTION) || databases.contains(&group.id);
         if !concerns {
@@ -86,10 +89,12 @@ async fn groups(ec2: &Ec2, databases: &BTreeSet<String>, progress: &Progress<'_>
             group.egress = referring(group.egress);
             group.tags.clear();
         }
-        let keep = concerns || group.name.starts_with("gangplank-") || !group.ingress.is_empty() || !group.egress.is_empty();
+        let keep =
+            concerns || group.name.starts_with("gangplank-") || !group.ingress.is_empty() || !group.egress.is_empty();
         keep.then_some(group)
     };
-    let mut groups = pages!(ec2, progress, "DescribeSecurityGroups", ec2.client.describe_security_groups(), security_groups);
+    let request = ec2.client.describe_security_groups();
+    let mut groups = pages!(ec2, progress, "DescribeSecurityGroups", request, PAGE, security_groups, convert);
     groups.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(groups)
 }
@@ -99,15 +104,12 @@ fn referring(rules: Rules) -> Rules {
 }
 
 async fn subnets(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Subnet>, CloudError> {
-    let convert_page = convert::subnet;
-    Ok(pages!(ec2, progress, "DescribeSubnets", ec2.client.describe_subnets(), subnets))
+    Ok(pages!(ec2, progress, "DescribeSubnets", ec2.client.describe_subnets(), PAGE, subnets, convert::subnet))
 }
 
 async fn route_tables(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<RouteTable>, CloudError> {
-    let convert_page = convert::route_table;
-    // EC2's limit for this call is 100 a page.
-    const PAGE: i32 = 100;
-    Ok(pages!(ec2, progress, "DescribeRouteTables", ec2.client.describe_route_tables(), route_tables))
+    let request = ec2.client.describe_route_tables();
+    Ok(pages!(ec2, progress, "DescribeRouteTables", request, SMALL_PAGE, route_tables, convert::route_table))
 }
 
 /// The publishers' images under their usual names; which one is newest is decided elsewhere.
@@ -124,8 +126,7 @@ async fn published_images(ec2: &Ec2, needs: &Needs, progress: &Progress<'_>) -> 
         .set_owners(Some(owners.into_iter().map(str::to_owned).collect()))
         .filters(Filter::builder().name("name").set_values(Some(names)).build())
         .filters(Filter::builder().name("state").values("available").build());
-    let convert_page = convert::image;
-    Ok(pages!(ec2, progress, "DescribeImages", request.clone(), images))
+    Ok(pages!(ec2, progress, "DescribeImages", request, PAGE, images, convert::image))
 }
 
 /// Images that plans name by id. Unknown ones are simply not among them.
@@ -134,29 +135,15 @@ async fn named_images(ec2: &Ec2, needs: &Needs, progress: &Progress<'_>) -> Resu
         return Ok(Vec::new());
     }
     let filter = Filter::builder().name("image-id").set_values(Some(needs.image_ids.clone())).build();
-    let convert_page = convert::image;
-    Ok(pages!(ec2, progress, "DescribeImages", ec2.client.describe_images().filters(filter.clone()), images))
+    let request = ec2.client.describe_images().filters(filter);
+    Ok(pages!(ec2, progress, "DescribeImages", request, PAGE, images, convert::image))
 }
 
 async fn instance_types(ec2: &Ec2, needs: &Needs, progress: &Progress<'_>) -> Result<Vec<InstanceType>, CloudError> {
     if needs.instance_types.is_empty() {
         return Ok(Vec::new());
     }
-    let convert_page = convert::instance_type;
-    let read = async |names: &[String]| -> Result<Vec<InstanceType>, CloudError> {
-        // EC2's limit for this call is 100 a page.
-        const PAGE: i32 = 100;
-        let filter = Filter::builder().name("instance-type").set_values(Some(names.to_vec())).build();
-        Ok(pages!(ec2, progress, "DescribeInstanceTypes", ec2.client.describe_instance_types().filters(filter.clone()), instance_types))
-    };
-    match read(&needs.instance_types).await {
-        // An unknown type is the plan's problem, and is reported as such.
-        Err(error) if error.kind == ErrorKind::Invalid && error.code.as_deref() == Some("InvalidInstanceType") => Ok(Vec::new()),
-        other => other,
-    }
-}
-
-/// Only to compile the type's name where the SDK wants it.
-pub fn type_name(name: &str) -> InstanceTypeName {
-    InstanceTypeName::from(name)
+    let filter = Filter::builder().name("instance-type").set_values(Some(needs.instance_types.clone())).build();
+    let request = ec2.client.describe_instance_types().filters(filter);
+    Ok(pages!(ec2, progress, "DescribeInstanceTypes", request, SMALL_PAGE, instance_types, convert::instance_type))
 }

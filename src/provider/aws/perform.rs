@@ -3,8 +3,8 @@
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use aws_sdk_ec2::types::{
-    AttributeBooleanValue, BlockDeviceMapping, DomainType, EbsBlockDevice, Filter, HttpTokensState,
-    InstanceInterfaceType, InstanceMetadataEndpointState, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification,
+    AttributeValue, BlockDeviceMapping, DomainType, EbsBlockDevice, Filter, HttpTokensState,
+    InstanceMetadataEndpointState, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
     IpPermission, ResourceType, ShutdownBehavior, VolumeType,
 };
 use sha2::{Digest, Sha256};
@@ -18,7 +18,7 @@ use super::{
     observed::{Instance, InstanceState, MetadataOptions},
     retry::Repeat,
     rule::{Direction, Rule, description},
-    tags::{self, Tags},
+    tags::Tags,
     teardown::owns,
 };
 use crate::provider::{CloudError, ErrorKind, Progress, Residue};
@@ -76,7 +76,9 @@ impl<'a> Performer<'a> {
                 self.remember(bastion, |made| made.instance = Some(id.clone()));
                 Ok(Some(id))
             }
-            Call::Associate { address, instance } => self.associate(bastion, address, instance, progress).await.map(|()| None),
+            Call::Associate { address, instance } => {
+                self.associate(bastion, address, instance, progress).await.map(|()| None)
+            }
             Call::StartInstance { instance } => self.start(instance, progress).await.map(|()| None),
             Call::SetMetadataOptions { instance } => {
                 let send = || {
@@ -93,12 +95,19 @@ impl<'a> Performer<'a> {
             }
             Call::SetGroups { instance, groups } => {
                 let groups = groups.iter().map(|g| self.group(bastion, g)).collect::<Result<Vec<_>, _>>()?;
-                let send = || self.ec2.client.modify_instance_attribute().instance_id(instance).set_groups(Some(groups.clone())).send();
+                let send = || {
+                    self.ec2
+                        .client
+                        .modify_instance_attribute()
+                        .instance_id(instance)
+                        .set_groups(Some(groups.clone()))
+                        .send()
+                };
                 self.ec2.call("ModifyInstanceAttribute", Repeat::SETTLING, progress, send).await.map(|_| None)
             }
             Call::SetShutdownBehavior { instance, terminate } => {
                 let behavior = if *terminate { ShutdownBehavior::Terminate } else { ShutdownBehavior::Stop };
-                let value = aws_sdk_ec2::types::AttributeValue::builder().value(behavior.as_str()).build();
+                let value = AttributeValue::builder().value(behavior.as_str()).build();
                 let send = || {
                     self.ec2
                         .client
@@ -125,15 +134,11 @@ impl<'a> Performer<'a> {
 
     fn made(&self, bastion: &str, what: &str, get: impl Fn(&Made) -> Option<String>) -> Result<String, CloudError> {
         // The graph lets a step start only after the steps that make what it needs.
-        self.made.borrow().get(bastion).and_then(get).ok_or_else(|| CloudError {
-            operation: "gangplank".to_owned(),
-            kind: ErrorKind::Fault,
-            code: None,
-            request_id: None,
-            message: format!("the {what} of {bastion} is needed before it is made: a mistake in gangplank"),
-            residue: Residue::Nothing,
-            remedy: Some("report it, with the plan".to_owned()),
-        })
+        self.made
+            .borrow()
+            .get(bastion)
+            .and_then(get)
+            .ok_or_else(|| CloudError::mistake(format!("the {what} of {bastion} is needed before it is made")))
     }
 
     fn group(&self, bastion: &str, group: &Ref) -> Result<String, CloudError> {
@@ -143,7 +148,14 @@ impl<'a> Performer<'a> {
         }
     }
 
-    async fn create_group(&self, bastion: &str, vpc: &str, name: &str, tags: &Tags, progress: &Progress<'_>) -> Result<String, CloudError> {
+    async fn create_group(
+        &self,
+        bastion: &str,
+        vpc: &str,
+        name: &str,
+        tags: &Tags,
+        progress: &Progress<'_>,
+    ) -> Result<String, CloudError> {
         let client = &self.ec2.client;
         let send = || {
             client
@@ -155,7 +167,9 @@ impl<'a> Performer<'a> {
                 .send()
         };
         let error = match self.ec2.call("CreateSecurityGroup", Repeat::SAFE, progress, send).await {
-            Ok(created) => return created.group_id().map(str::to_owned).ok_or_else(|| unreadable("CreateSecurityGroup")),
+            Ok(created) => {
+                return created.group_id().map(str::to_owned).ok_or_else(|| unreadable("CreateSecurityGroup"));
+            }
             Err(error) => error,
         };
         if error.code.as_deref() != Some("InvalidGroup.Duplicate") {
@@ -163,9 +177,15 @@ impl<'a> Performer<'a> {
         }
         // It came into being since we looked: by a lost answer of ours, by another gangplank, or by a stranger.
         let filter = |name: &str, value: &str| Filter::builder().name(name).values(value).build();
-        let send = || client.describe_security_groups().filters(filter("group-name", name)).filters(filter("vpc-id", vpc)).send();
+        let send = || {
+            client.describe_security_groups().filters(filter("group-name", name)).filters(filter("vpc-id", vpc)).send()
+        };
         let found = self.ec2.call("DescribeSecurityGroups", Repeat::SAFE, progress, send).await?;
-        let ours = found.security_groups().iter().filter_map(crate::provider::aws::convert::group).find(|g| owns(&g.tags, bastion));
+        let ours = found
+            .security_groups()
+            .iter()
+            .filter_map(crate::provider::aws::convert::group)
+            .find(|g| owns(&g.tags, bastion));
         ours.map(|g| g.id).ok_or(error)
     }
 
@@ -181,17 +201,30 @@ impl<'a> Performer<'a> {
         progress: &Progress<'_>,
     ) -> Result<(), CloudError> {
         let group = self.group(bastion, group)?;
-        let own = if add.iter().any(|a| a.rule.peer == super::rule::Peer::Bastion) { self.group(bastion, &Ref::Made)? } else { String::new() };
+        let own = if add.iter().any(|a| a.rule.peer == super::rule::Peer::Bastion) {
+            self.group(bastion, &Ref::Made)?
+        } else {
+            String::new()
+        };
         let add: Vec<IpPermission> = add.iter().map(|a| permission(&a.rule, Some(&a.description), &own)).collect();
         let remove: Vec<IpPermission> = remove.iter().map(|r| permission(r, None, &own)).collect();
         // Closing does not wait for opening.
-        let (closed, opened) =
-            tokio::join!(self.revoke(&group, direction, &remove, progress), self.authorize(&group, direction, &add, tags, progress));
+        let (closed, opened) = tokio::join!(
+            self.revoke(&group, direction, &remove, progress),
+            self.authorize(&group, direction, &add, tags, progress)
+        );
         closed.and(opened)
     }
 
     /// All rules in one call. Where EC2 says that one of them exists, each is tried alone.
-    async fn authorize(&self, group: &str, direction: Direction, rules: &[IpPermission], tags: &Tags, progress: &Progress<'_>) -> Result<(), CloudError> {
+    async fn authorize(
+        &self,
+        group: &str,
+        direction: Direction,
+        rules: &[IpPermission],
+        tags: &Tags,
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
         if rules.is_empty() {
             return Ok(());
         }
@@ -210,24 +243,51 @@ impl<'a> Performer<'a> {
         }
     }
 
-    async fn authorize_once(&self, group: &str, direction: Direction, rules: &[IpPermission], tags: &Tags, progress: &Progress<'_>) -> Result<(), CloudError> {
+    async fn authorize_once(
+        &self,
+        group: &str,
+        direction: Direction,
+        rules: &[IpPermission],
+        tags: &Tags,
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
         let client = &self.ec2.client;
         let rules = Some(rules.to_vec());
         let tags = tag_specification(ResourceType::SecurityGroupRule, tags);
         match direction {
             Direction::Ingress => {
-                let request = client.authorize_security_group_ingress().group_id(group).set_ip_permissions(rules).tag_specifications(tags);
-                self.ec2.call("AuthorizeSecurityGroupIngress", Repeat::SETTLING, progress, || request.clone().send()).await.map(drop)
+                let request = client
+                    .authorize_security_group_ingress()
+                    .group_id(group)
+                    .set_ip_permissions(rules)
+                    .tag_specifications(tags);
+                self.ec2
+                    .call("AuthorizeSecurityGroupIngress", Repeat::SETTLING, progress, || request.clone().send())
+                    .await
+                    .map(drop)
             }
             Direction::Egress => {
-                let request = client.authorize_security_group_egress().group_id(group).set_ip_permissions(rules).tag_specifications(tags);
-                self.ec2.call("AuthorizeSecurityGroupEgress", Repeat::SETTLING, progress, || request.clone().send()).await.map(drop)
+                let request = client
+                    .authorize_security_group_egress()
+                    .group_id(group)
+                    .set_ip_permissions(rules)
+                    .tag_specifications(tags);
+                self.ec2
+                    .call("AuthorizeSecurityGroupEgress", Repeat::SETTLING, progress, || request.clone().send())
+                    .await
+                    .map(drop)
             }
         }
     }
 
     /// All rules in one call. Where EC2 says that one of them is gone, each is tried alone.
-    async fn revoke(&self, group: &str, direction: Direction, rules: &[IpPermission], progress: &Progress<'_>) -> Result<(), CloudError> {
+    async fn revoke(
+        &self,
+        group: &str,
+        direction: Direction,
+        rules: &[IpPermission],
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
         if rules.is_empty() {
             return Ok(());
         }
@@ -242,23 +302,40 @@ impl<'a> Performer<'a> {
         }
     }
 
-    async fn revoke_once(&self, group: &str, direction: Direction, rules: &[IpPermission], progress: &Progress<'_>) -> Result<(), CloudError> {
+    async fn revoke_once(
+        &self,
+        group: &str,
+        direction: Direction,
+        rules: &[IpPermission],
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
         let client = &self.ec2.client;
         let rules = Some(rules.to_vec());
         match direction {
             Direction::Ingress => {
                 let request = client.revoke_security_group_ingress().group_id(group).set_ip_permissions(rules);
-                self.ec2.call("RevokeSecurityGroupIngress", Repeat::SAFE, progress, || request.clone().send()).await.map(drop)
+                self.ec2
+                    .call("RevokeSecurityGroupIngress", Repeat::SAFE, progress, || request.clone().send())
+                    .await
+                    .map(drop)
             }
             Direction::Egress => {
                 let request = client.revoke_security_group_egress().group_id(group).set_ip_permissions(rules);
-                self.ec2.call("RevokeSecurityGroupEgress", Repeat::SAFE, progress, || request.clone().send()).await.map(drop)
+                self.ec2
+                    .call("RevokeSecurityGroupEgress", Repeat::SAFE, progress, || request.clone().send())
+                    .await
+                    .map(drop)
             }
         }
     }
 
     /// AllocateAddress knows no client token: where its answer is lost, the address is looked for before another is asked for.
-    async fn allocate(&self, bastion: &str, tags: &Tags, progress: &Progress<'_>) -> Result<(String, String), CloudError> {
+    async fn allocate(
+        &self,
+        bastion: &str,
+        tags: &Tags,
+        progress: &Progress<'_>,
+    ) -> Result<(String, String), CloudError> {
         let send = || {
             self.ec2
                 .client
@@ -274,7 +351,13 @@ impl<'a> Performer<'a> {
                     return Ok((id.to_owned(), made.public_ip().unwrap_or_default().to_owned()));
                 }
                 Err(error) if error.residue == Residue::Unknown && !last => {
-                    progress.retrying("AllocateAddress", error.code.as_deref().unwrap_or("no answer"), 1, POLL);
+                    progress.retrying(
+                        "AllocateAddress",
+                        error.kind,
+                        error.code.as_deref().unwrap_or("no answer"),
+                        1,
+                        POLL,
+                    );
                     tokio::time::sleep(POLL).await;
                     let found = observe::addresses(self.ec2, progress).await?;
                     if let Some(ours) = found.into_iter().find(|a| owns(&a.tags, bastion)) {
@@ -288,7 +371,12 @@ impl<'a> Performer<'a> {
         Err(unreadable("AllocateAddress"))
     }
 
-    async fn run_instance(&self, bastion: &str, launch: &Launch, progress: &Progress<'_>) -> Result<String, CloudError> {
+    async fn run_instance(
+        &self,
+        bastion: &str,
+        launch: &Launch,
+        progress: &Progress<'_>,
+    ) -> Result<String, CloudError> {
         let group = self.group(bastion, &launch.group)?;
         let request = self
             .ec2
@@ -298,9 +386,13 @@ impl<'a> Performer<'a> {
             .max_count(1)
             .client_token(client_token(bastion, &group, launch))
             .image_id(&launch.image)
-            .instance_type(observe::type_name(&launch.instance_type))
+            .instance_type(InstanceType::from(launch.instance_type.as_str()))
             .user_data(base64(&launch.user_data))
-            .instance_initiated_shutdown_behavior(if launch.terminate_on_shutdown { ShutdownBehavior::Terminate } else { ShutdownBehavior::Stop })
+            .instance_initiated_shutdown_behavior(if launch.terminate_on_shutdown {
+                ShutdownBehavior::Terminate
+            } else {
+                ShutdownBehavior::Stop
+            })
             .metadata_options(
                 InstanceMetadataOptionsRequest::builder()
                     .http_tokens(HttpTokensState::Required)
@@ -311,7 +403,13 @@ impl<'a> Performer<'a> {
             .block_device_mappings(
                 BlockDeviceMapping::builder()
                     .device_name(&launch.root_device)
-                    .ebs(EbsBlockDevice::builder().volume_type(VolumeType::Gp3).encrypted(true).delete_on_termination(true).build())
+                    .ebs(
+                        EbsBlockDevice::builder()
+                            .volume_type(VolumeType::Gp3)
+                            .encrypted(true)
+                            .delete_on_termination(true)
+                            .build(),
+                    )
                     .build(),
             )
             // Its only public address is the fixed one.
@@ -328,12 +426,23 @@ impl<'a> Performer<'a> {
             .tag_specifications(tag_specification(ResourceType::Volume, &launch.part_tags))
             .tag_specifications(tag_specification(ResourceType::NetworkInterface, &launch.part_tags));
         let made = self.ec2.call("RunInstances", Repeat::SETTLING, progress, || request.clone().send()).await?;
-        let id = made.instances().first().and_then(|i| i.instance_id()).ok_or_else(|| unreadable("RunInstances"))?.to_owned();
+        let id = made
+            .instances()
+            .first()
+            .and_then(|i| i.instance_id())
+            .ok_or_else(|| unreadable("RunInstances"))?
+            .to_owned();
         self.until(&id, InstanceState::Running, START_LIMIT, progress).await?;
         Ok(id)
     }
 
-    async fn associate(&self, bastion: &str, address: &Ref, instance: &Ref, progress: &Progress<'_>) -> Result<(), CloudError> {
+    async fn associate(
+        &self,
+        bastion: &str,
+        address: &Ref,
+        instance: &Ref,
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
         let address = match address {
             Ref::Id(id) => id.clone(),
             Ref::Made => self.made(bastion, "address", |m| m.address.clone())?,
@@ -343,18 +452,34 @@ impl<'a> Performer<'a> {
             Ref::Made => self.made(bastion, "instance", |m| m.instance.clone())?,
         };
         let send = || {
-            self.ec2.client.associate_address().allocation_id(&address).instance_id(&instance).allow_reassociation(true).send()
+            self.ec2
+                .client
+                .associate_address()
+                .allocation_id(&address)
+                .instance_id(&instance)
+                .allow_reassociation(true)
+                .send()
         };
         self.ec2.call("AssociateAddress", Repeat::SETTLING, progress, send).await.map(drop)
     }
 
     async fn start(&self, instance: &str, progress: &Progress<'_>) -> Result<(), CloudError> {
         self.until(instance, InstanceState::Stopped, END_LIMIT, progress).await?;
-        self.ec2.call("StartInstances", Repeat::SAFE, progress, || self.ec2.client.start_instances().instance_ids(instance).send()).await?;
+        self.ec2
+            .call("StartInstances", Repeat::SAFE, progress, || {
+                self.ec2.client.start_instances().instance_ids(instance).send()
+            })
+            .await?;
         self.until(instance, InstanceState::Running, START_LIMIT, progress).await
     }
 
-    async fn tag(&self, resource: &str, set: &Tags, remove: &[String], progress: &Progress<'_>) -> Result<(), CloudError> {
+    async fn tag(
+        &self,
+        resource: &str,
+        set: &Tags,
+        remove: &[String],
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
         let client = &self.ec2.client;
         if !set.is_empty() {
             let tags = sdk_tags(set);
@@ -384,7 +509,8 @@ impl<'a> Performer<'a> {
             let filter = Filter::builder().name("group-id").values(group).build();
             let send = || self.ec2.client.describe_network_interfaces().filters(filter.clone()).send();
             if let Ok(users) = self.ec2.call("DescribeNetworkInterfaces", Repeat::SAFE, progress, send).await {
-                let users: Vec<&str> = users.network_interfaces().iter().filter_map(|i| i.network_interface_id()).collect();
+                let users: Vec<&str> =
+                    users.network_interfaces().iter().filter_map(|i| i.network_interface_id()).collect();
                 if !users.is_empty() {
                     error.message = format!("{} (used by {})", error.message, users.join(", "));
                 }
@@ -394,7 +520,13 @@ impl<'a> Performer<'a> {
     }
 
     /// Waits until an instance is in a state. EC2 forgets terminated instances after a while: then they are terminated.
-    async fn until(&self, id: &str, wanted: InstanceState, limit: Duration, progress: &Progress<'_>) -> Result<(), CloudError> {
+    async fn until(
+        &self,
+        id: &str,
+        wanted: InstanceState,
+        limit: Duration,
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
         let started = Instant::now();
         let mut said = false;
         loop {
@@ -403,7 +535,10 @@ impl<'a> Performer<'a> {
                 Some(state) if state == wanted => return Ok(()),
                 None if wanted == InstanceState::Terminated => return Ok(()),
                 Some(state) if !state.is_there() && wanted != InstanceState::Terminated => {
-                    return Err(stuck(id, &format!("EC2 ended it before it was {} (it is {})", wanted.as_str(), state.as_str())));
+                    return Err(stuck(
+                        id,
+                        &format!("EC2 ended it before it was {} (it is {})", wanted.as_str(), state.as_str()),
+                    ));
                 }
                 _ if started.elapsed() > limit => {
                     return Err(stuck(id, &format!("it is not {} after {} s", wanted.as_str(), limit.as_secs())));
@@ -464,7 +599,9 @@ fn stuck(id: &str, message: &str) -> CloudError {
         request_id: None,
         message: format!("{id}: {message}"),
         residue: Residue::Unknown,
-        remedy: Some(format!("see why: `aws ec2 describe-instances --instance-ids {id} --query 'Reservations[].Instances[].StateReason'`; then run the command again")),
+        remedy: Some(format!(
+            "see why: `aws ec2 describe-instances --instance-ids {id} --query 'Reservations[].Instances[].StateReason'`; then run the command again"
+        )),
     }
 }
 

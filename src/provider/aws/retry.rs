@@ -37,7 +37,13 @@ impl Repeat {
 
 /// The pause before the next attempt, or `None` where the error stands. `waited` counts from the first attempt; `spread` tells
 /// concurrent callers apart so that they don't come back together.
-pub fn delay(error: &CloudError, repeat: Repeat, attempt: u32, waited: Duration, spread: impl Hash) -> Option<Duration> {
+pub fn delay(
+    error: &CloudError,
+    repeat: Repeat,
+    attempt: u32,
+    waited: Duration,
+    spread: impl Hash,
+) -> Option<Duration> {
     if error.residue == Residue::Unknown && !repeat.idempotent {
         return None;
     }
@@ -69,7 +75,15 @@ mod tests {
     use super::*;
 
     fn error(kind: ErrorKind, residue: Residue) -> CloudError {
-        CloudError { operation: "RunInstances".to_owned(), kind, code: None, request_id: None, message: String::new(), residue, remedy: None }
+        CloudError {
+            operation: "RunInstances".to_owned(),
+            kind,
+            code: None,
+            request_id: None,
+            message: String::new(),
+            residue,
+            remedy: None,
+        }
     }
 
     #[test]
@@ -100,7 +114,10 @@ mod tests {
 
     #[test]
     fn a_permission_never_heals() {
-        assert_eq!(delay(&error(ErrorKind::Permission, Residue::Nothing), Repeat::SETTLING, 1, Duration::ZERO, ""), None);
+        assert_eq!(
+            delay(&error(ErrorKind::Permission, Residue::Nothing), Repeat::SETTLING, 1, Duration::ZERO, ""),
+            None
+        );
     }
 
     #[test]

@@ -22,7 +22,11 @@ pub enum Protocol {
     /// EC2's `-1`: every protocol and port.
     All,
     /// Something that gangplank never makes: protocol and ports as EC2 gives them.
-    Other { name: String, from: Option<i32>, to: Option<i32> },
+    Other {
+        name: String,
+        from: Option<i32>,
+        to: Option<i32>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -22,7 +22,8 @@ pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Cha
     for instance in instances {
         let mut draft = Draft::new(Op::Delete, format!("instance {}", instance.id), "the bastion goes away");
         draft.impact = Impact::Teardown;
-        draft.details = vec![Detail::removed("state", instance.state.as_str()), Detail::removed("type", &instance.instance_type)];
+        draft.details =
+            vec![Detail::removed("state", instance.state.as_str()), Detail::removed("type", &instance.instance_type)];
         let what = format!("instance-{}", instance.id);
         gone.push(differ.id(&what));
         differ.push(&what, draft, Call::TerminateInstance { instance: instance.id.clone() });
@@ -40,8 +41,15 @@ pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Cha
             notes.push(format!("elastic IP {ip} stays: it points to {foreign}, which is not gangplank's; disassociate it and destroy again"));
             continue;
         }
-        let draft = Draft { after: gone.clone(), ..Draft::new(Op::Delete, format!("elastic IP {ip}"), "the bastion goes away") };
-        differ.push(&format!("address-{}", address.allocation), draft, Call::ReleaseAddress { allocation: address.allocation.clone() });
+        let draft = Draft {
+            after: gone.clone(),
+            ..Draft::new(Op::Delete, format!("elastic IP {ip}"), "the bastion goes away")
+        };
+        differ.push(
+            &format!("address-{}", address.allocation),
+            draft,
+            Call::ReleaseAddress { allocation: address.allocation.clone() },
+        );
     }
     for group in seen.groups_of(bastion) {
         delete_group(&mut differ, bastion, seen, group, "the bastion goes away", &gone);
@@ -58,12 +66,23 @@ pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Cha
 }
 
 /// Takes our rules out of other groups, then deletes the group: EC2 refuses while somebody refers to it.
-pub(super) fn delete_group(differ: &mut Differ<'_>, bastion: &str, seen: &Observed, group: &Group, reason: &str, gone: &[StepId]) {
+pub(super) fn delete_group(
+    differ: &mut Differ<'_>,
+    bastion: &str,
+    seen: &Observed,
+    group: &Group,
+    reason: &str,
+    gone: &[StepId],
+) {
     let mark = database_mark(bastion);
     let mut after = gone.to_vec();
     for other in seen.groups.iter().filter(|g| g.id != group.id) {
-        let ours: Vec<Rule> =
-            other.ingress.iter().filter(|(r, d)| refers_to(r, &group.id) && d.starts_with(&mark)).map(|(r, _)| r.clone()).collect();
+        let ours: Vec<Rule> = other
+            .ingress
+            .iter()
+            .filter(|(r, d)| refers_to(r, &group.id) && d.starts_with(&mark))
+            .map(|(r, _)| r.clone())
+            .collect();
         if ours.is_empty() {
             continue;
         }
@@ -82,7 +101,8 @@ pub(super) fn delete_group(differ: &mut Differ<'_>, bastion: &str, seen: &Observ
     }
     let mut draft = Draft::new(Op::Delete, format!("security group {} ({})", group.name, group.id), reason);
     let rules = [(Direction::Ingress, &group.ingress), (Direction::Egress, &group.egress)];
-    draft.details = rules.iter().flat_map(|(d, rules)| rules.keys().map(|r| Detail::removed("rule", rule_line(*d, r)))).collect();
+    draft.details =
+        rules.iter().flat_map(|(d, rules)| rules.keys().map(|r| Detail::removed("rule", rule_line(*d, r)))).collect();
     draft.after = after;
     differ.push(&format!("security-group-{}", group.id), draft, Call::DeleteGroup { group: group.id.clone() });
 }
@@ -91,7 +111,9 @@ pub(super) fn delete_group(differ: &mut Differ<'_>, bastion: &str, seen: &Observ
 pub fn remains(bastion: &str, seen: &Observed) -> Vec<String> {
     let instances = seen.instances.iter().filter(|i| owns(&i.tags, bastion) && i.state != InstanceState::Terminated);
     let instances = instances.map(|i| format!("instance {} ({})", i.id, i.state.as_str()));
-    let addresses = seen.addresses_of(bastion).map(|a| format!("elastic IP {} ({})", a.allocation, a.ip.map_or_else(String::new, |ip| ip.to_string())));
+    let addresses = seen
+        .addresses_of(bastion)
+        .map(|a| format!("elastic IP {} ({})", a.allocation, a.ip.map_or_else(String::new, |ip| ip.to_string())));
     let groups = seen.groups_of(bastion).map(|g| format!("security group {} ({})", g.id, g.name));
     instances.chain(addresses).chain(groups).collect()
 }

@@ -1,0 +1,94 @@
+//! Draws a run's events: live on a terminal, as plain lines elsewhere, as JSON on request.
+//!
+//! Progress goes to stderr, JSON to stdout because somebody asked for it as data. Writing never stops a run: an error of
+//! the stream (a closed pipe, say) is ignored, for the cloud's state matters more than its picture.
+
+mod bars;
+mod board;
+mod json;
+mod lines;
+
+use std::{
+    io::{self, Stderr, Stdout},
+    pin::pin,
+    time::Duration,
+};
+
+use indicatif::ProgressDrawTarget;
+use jiff::Timestamp;
+
+pub use self::{bars::Bars, json::Json, lines::Lines};
+use super::style::Palette;
+use crate::event::{Event, Watcher};
+
+/// How often a terminal's elapsed times and spinners move.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The watcher of the command line.
+pub enum Console {
+    Bars(Bars),
+    Lines(Lines<Stderr>),
+    Json(Json<Stdout>),
+}
+
+impl Console {
+    /// JSON where it was asked for; otherwise bars, where stderr is a terminal that can move its cursor. `palette` is
+    /// stderr's.
+    pub fn new(json: bool, palette: Palette) -> Self {
+        let terminal = ProgressDrawTarget::stderr();
+        if json {
+            Self::Json(Json::new(io::stdout(), Timestamp::now))
+        } else if terminal.is_hidden() {
+            Self::Lines(Lines::new(io::stderr(), palette))
+        } else {
+            Self::Bars(Bars::new(terminal, palette))
+        }
+    }
+
+    /// Runs `work`, whose events come to this console, and keeps the elapsed times moving meanwhile.
+    pub async fn during<T>(&self, work: impl Future<Output = T>) -> T {
+        let Self::Bars(bars) = self else { return work.await };
+        let mut work = pin!(work);
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                biased;
+                out = &mut work => return out,
+                _ = tick.tick() => bars.redraw(),
+            }
+        }
+    }
+}
+
+impl Watcher for Console {
+    fn event(&self, event: Event) {
+        match self {
+            Self::Bars(bars) => bars.event(event),
+            Self::Lines(lines) => lines.event(event),
+            Self::Json(json) => json.event(event),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use indicatif::InMemoryTerm;
+
+    use super::*;
+    use crate::{changeset::Op, cli::console::board::tests::started};
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_moves_without_events() {
+        let term = InMemoryTerm::new(10, 60);
+        let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
+        let console = Console::Bars(Bars::new(target, Palette::PLAIN));
+        let work = async {
+            console.event(Event::RunStarted { steps: 1 });
+            console.event(started("b/group", Op::Create, "security group"));
+            tokio::time::sleep(Duration::from_millis(65_050)).await;
+            term.contents()
+        };
+        let picture = console.during(work).await;
+        assert!(picture.contains("1:05 creating security group"), "{picture}");
+    }
+}

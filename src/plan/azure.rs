@@ -1,0 +1,242 @@
+//! The plan's `azure:` block. Names follow Azure's "Naming rules and restrictions for Azure resources".
+
+use ipnet::IpNet;
+
+use super::{
+    Azure, AzureNetwork, Edge, FirewallSku, ResourceGroup,
+    aws::image_alias,
+    fields::{Block, Field, Shape, excerpt},
+    net,
+    report::{Read, Report},
+    tunnel::choice,
+};
+
+pub(super) const AZURE: Shape = Shape {
+    what: "`azure`",
+    fields: &["subscription", "location", "resource_group", "network", "edge", "size", "image"],
+};
+pub(super) const RESOURCE_GROUP: Shape = Shape { what: "`resource_group`", fields: &["existing"] };
+pub(super) const NETWORK: Shape =
+    Shape { what: "`network`", fields: &["address_space", "bastion_subnet", "firewall_subnet", "existing", "subnet"] };
+pub(super) const EDGE: Shape = Shape { what: "`edge`", fields: &["firewall"] };
+pub(super) const FIREWALL: Shape = Shape { what: "`firewall`", fields: &["sku", "existing", "policy"] };
+
+const SKUS: [(&str, FirewallSku); 3] =
+    [("basic", FirewallSku::Basic), ("standard", FirewallSku::Standard), ("premium", FirewallSku::Premium)];
+
+pub(super) fn azure(field: &Field<'_>, report: &mut Report) -> Read<Azure> {
+    let block = field.block(&AZURE, report)?;
+    let subscription = block.required("subscription", report, subscription);
+    let location = block.required("location", report, location);
+    let resource_group = block.required("resource_group", report, resource_group);
+    let edge = block.required("edge", report, edge);
+    let network = block.required("network", report, |field, report| network(field, edge.as_ref().ok(), report));
+    let size = block.required("size", report, size);
+    let image = block.required("image", report, |field, report| image_alias(field, "an image", report));
+    Ok(Azure {
+        subscription: subscription?,
+        location: location?,
+        resource_group: resource_group?,
+        network: network?,
+        edge: edge?,
+        size: size?,
+        image: image?,
+    })
+}
+
+fn subscription(field: &Field<'_>, report: &mut Report) -> Read<String> {
+    let text = field.text(report)?;
+    let groups: Vec<usize> = text.split('-').map(str::len).collect();
+    if groups == [8, 4, 4, 4, 12] && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
+        return Ok(text.to_lowercase());
+    }
+    let label = format!("`{}` is not a subscription's id", excerpt(text));
+    let problem = field.problem(report, "not an id", label);
+    Err(report.push(problem.fix("`az account show --query id` prints it: 00000000-0000-0000-0000-000000000000")))
+}
+
+fn location(field: &Field<'_>, report: &mut Report) -> Read<String> {
+    let text = field.text(report)?;
+    let is_name = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if is_name(text) {
+        return Ok(text.to_owned());
+    }
+    let label = format!("`{}` is not a location's name", excerpt(text));
+    let problem = field.problem(report, "not a location", label);
+    let name = text.to_lowercase().replace([' ', '-', '_'], "");
+    let fix = if is_name(&name) {
+        format!("write `{}`", excerpt(&name))
+    } else {
+        "names are written like westeurope".to_owned()
+    };
+    Err(report.push(problem.fix(fix)))
+}
+
+fn size(field: &Field<'_>, report: &mut Report) -> Read<String> {
+    let text = field.text(report)?;
+    let ok = text.split_once('_').is_some_and(|(tier, size)| {
+        matches!(tier, "Standard" | "Basic")
+            && !size.is_empty()
+            && size.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    });
+    if ok && text.len() <= 64 {
+        return Ok(text.to_owned());
+    }
+    let label = format!("`{}` is not a virtual machine's size", excerpt(text));
+    let problem = field.problem(report, "not a size", label);
+    Err(report.push(problem.fix("sizes are written like Standard_B1s")))
+}
+
+fn resource_group(field: &Field<'_>, report: &mut Report) -> Read<ResourceGroup> {
+    if !field.is_map() {
+        return group_name(field, report).map(ResourceGroup::Owned);
+    }
+    let block = field.block(&RESOURCE_GROUP, report)?;
+    block.required("existing", report, group_name).map(ResourceGroup::Existing)
+}
+
+fn group_name(field: &Field<'_>, report: &mut Report) -> Read<String> {
+    let text = field.text(report)?;
+    let ok = (1..=90).contains(&text.chars().count())
+        && text.chars().all(|c| c.is_alphanumeric() || "_-.()".contains(c))
+        && !text.ends_with('.');
+    if ok {
+        return Ok(text.to_owned());
+    }
+    let label = format!("`{}` cannot be a resource group's name", excerpt(text));
+    let problem = field.problem(report, "a name that Azure refuses", label);
+    Err(report.push(problem.fix("use 1 to 90 letters, digits and _ - . ( ), not ending with a dot")))
+}
+
+/// The names of networks, subnets, firewalls and policies, which differ in length only.
+fn name(field: &Field<'_>, what: &str, lengths: std::ops::RangeInclusive<usize>, report: &mut Report) -> Read<String> {
+    let text = field.text(report)?;
+    let ok = lengths.contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    if ok {
+        return Ok(text.to_owned());
+    }
+    let label = format!("`{}` cannot be the name of {what}", excerpt(text));
+    let problem = field.problem(report, "a name that Azure refuses", label);
+    Err(report.push(problem.fix(format!(
+        "use {} to {} of a-z, A-Z, 0-9, _ - and ., beginning with a letter or digit, ending with one or `_`",
+        lengths.start(),
+        lengths.end()
+    ))))
+}
+
+fn edge(field: &Field<'_>, report: &mut Report) -> Read<Edge> {
+    if !field.is_map() {
+        return choice(field, "an edge", &[("public_address", ())], report).map(|()| Edge::PublicAddress);
+    }
+    let block = field.block(&EDGE, report)?;
+    let firewall = block.require("firewall", report)?.clone();
+    let block = firewall.block(&FIREWALL, report)?;
+    let sku = block.optional("sku", report, |field, report| choice(field, "a firewall's sku", &SKUS, report));
+    let existing = block.optional("existing", report, |field, report| name(field, "a firewall", 1..=56, report));
+    let policy = block.optional("policy", report, |field, report| name(field, "a firewall policy", 1..=80, report));
+    match (sku?, existing?, policy?) {
+        (Some(sku), None, None) => Ok(Edge::Firewall(sku)),
+        (None, Some(existing), None) => Ok(Edge::ExistingFirewall(existing)),
+        (None, None, Some(policy)) => Ok(Edge::ExistingPolicy(policy)),
+        _ => {
+            let problem = firewall.problem(
+                report,
+                "not one firewall",
+                "exactly one of `sku`, `existing` and `policy` stands here",
+            );
+            Err(report.push(problem.fix("`sku` creates a firewall, `existing` names one, `policy` names one's policy")))
+        }
+    }
+}
+
+fn network(field: &Field<'_>, edge: Option<&Edge>, report: &mut Report) -> Read<AzureNetwork> {
+    let block = field.block(&NETWORK, report)?;
+    if block.get("existing").is_none() {
+        return created(field, &block, edge, report);
+    }
+    let vnet = block.required("existing", report, |field, report| name(field, "a virtual network", 2..=64, report));
+    let subnet = block.required("subnet", report, |field, report| name(field, "a subnet", 1..=80, report));
+    let foreign = ["address_space", "bastion_subnet", "firewall_subnet"].map(|name| match block.get(name) {
+        Some(field) => {
+            let problem = field.problem(
+                report,
+                "a field of another kind of network",
+                format!("`{name}` is for a network that gangplank creates"),
+            );
+            Err(report.push(problem.fix("remove it, or remove `existing` and `subnet`")))
+        }
+        None => Ok(()),
+    });
+    foreign.into_iter().collect::<Read<Vec<()>>>()?;
+    Ok(AzureNetwork::Existing { vnet: vnet?, subnet: subnet? })
+}
+
+fn created(field: &Field<'_>, block: &Block<'_>, edge: Option<&Edge>, report: &mut Report) -> Read<AzureNetwork> {
+    let foreign = match block.get("subnet") {
+        Some(subnet) => {
+            let problem = subnet.problem(
+                report,
+                "a field of another kind of network",
+                "`subnet` goes with an `existing` network",
+            );
+            Err(report.push(problem.fix("remove it, or name the network in `existing`")))
+        }
+        None => Ok(()),
+    };
+    let space = block.required("address_space", report, |field, report| space(field, 8..=29, report));
+    let inside = |field: &Field<'_>, smallest: u8, report: &mut Report| {
+        let net = self::space(field, 8..=smallest, report)?;
+        match space {
+            Ok(space) if !space.contains(&net) => {
+                let problem =
+                    field.problem(report, "a subnet outside its network", format!("{net} is not inside {space}"));
+                Err(report.push(problem.fix("choose a range inside `address_space`")))
+            }
+            _ => Ok(net),
+        }
+    };
+    let bastion = block.required("bastion_subnet", report, |field, report| inside(field, 29, report));
+    let firewall = block.optional("firewall_subnet", report, |field, report| {
+        let net = inside(field, 26, report)?;
+        match bastion {
+            Ok(bastion) if bastion.contains(&net) || net.contains(&bastion) => {
+                let problem =
+                    field.problem(report, "overlapping subnets", format!("{net} overlaps `bastion_subnet`, {bastion}"));
+                Err(report.push(problem.fix("choose another range inside `address_space`")))
+            }
+            _ => Ok(net),
+        }
+    });
+    match (edge, block.get("firewall_subnet")) {
+        (Some(Edge::Firewall(_)), None) => {
+            let problem = field
+                .problem(report, "a field is missing", "a firewall in this network needs `firewall_subnet`")
+                .because("It becomes the AzureFirewallSubnet, which Azure requires.");
+            return Err(report.push(problem.fix("add `firewall_subnet`, a /26 or larger inside `address_space`")));
+        }
+        (Some(Edge::ExistingFirewall(_) | Edge::ExistingPolicy(_) | Edge::PublicAddress), Some(subnet)) => {
+            let problem =
+                subnet.problem(report, "a subnet without a firewall", "no firewall is created in this network");
+            return Err(
+                report.push(problem.fix("remove `firewall_subnet`, or write `edge: {firewall: {sku: standard}}`"))
+            );
+        }
+        _ => {}
+    }
+    foreign?;
+    Ok(AzureNetwork::Created { address_space: space?, bastion_subnet: bastion?, firewall_subnet: firewall? })
+}
+
+/// An IPv4 range of a size that Azure allows.
+fn space(field: &Field<'_>, prefixes: std::ops::RangeInclusive<u8>, report: &mut Report) -> Read<IpNet> {
+    let net = net::range(field, report)?;
+    if matches!(net, IpNet::V4(_)) && prefixes.contains(&net.prefix_len()) {
+        return Ok(net);
+    }
+    let label = format!("{net} is not an IPv4 range from /{} to /{}", prefixes.start(), prefixes.end());
+    let problem = field.problem(report, "a range of the wrong size", label);
+    Err(report.push(problem))
+}

@@ -1,0 +1,178 @@
+//! Text → [`Plan`]: pure, and every problem of the file at once.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    Cloud, Deadline, MaxStartups, Name, Origin, Plan, Ssh,
+    aws::{aws, check_egress},
+    azure::azure,
+    fields::{Block, Field, Shape, excerpt},
+    net,
+    report::{PRIVATE_KEY, Read, Report},
+    tags::tags,
+    time, tree,
+    tunnel::{Census, operator, tunnel},
+};
+use crate::diagnostic::{Diagnostics, Source, secret};
+
+pub(super) const PLAN: Shape = Shape {
+    what: "a plan",
+    fields: &["version", "name", "lifetime", "expires", "tags", "aws", "azure", "ssh", "tunnels", "operators"],
+};
+pub(super) const SSH: Shape = Shape { what: "`ssh`", fields: &["port", "max_sessions", "max_startups", "open_files"] };
+
+/// Reads and checks one plan.
+///
+/// # Errors
+///
+/// Every problem of the file, in the order of the file, each with its place.
+pub fn read(source: Arc<Source>) -> Result<Plan, Diagnostics> {
+    let mut report = Report::new(source);
+    report_private_keys(&mut report);
+    let text = Arc::clone(report.source());
+    let plan = tree::parse(&text.text, &mut report).and_then(|root| plan(&Field::root(&root), &mut report));
+    match plan {
+        Ok(plan) if report.is_clean() => Ok(Plan { origin: Origin { source: text, fields: report.fields }, ..plan }),
+        _ => Err(report.into_problems()),
+    }
+}
+
+fn report_private_keys(report: &mut Report) {
+    let source = Arc::clone(report.source());
+    for span in secret::find(&source.text) {
+        let problem = report
+            .at(&span, PRIVATE_KEY, "this is a private key (its text is hidden here)")
+            .because("Whoever has seen this file can use the key. Treat it as compromised, also if the file was never committed.")
+            .fix("replace the key pair everywhere it is used, and put the new pair's public key (the .pub file's one line) here");
+        report.push(problem);
+    }
+}
+
+fn plan(root: &Field<'_>, report: &mut Report) -> Read<Plan> {
+    let block = root.block(&PLAN, report)?;
+    let version = block.required("version", report, version);
+    let name = block.required("name", report, name);
+    let deadline = deadline(&block, report);
+    let on_azure = block.get("aws").is_none() && block.get("azure").is_some();
+    let tags = block.optional("tags", report, |field, report| tags(field, on_azure, report));
+    let ssh = block.optional("ssh", report, ssh);
+    let mut census = Census::default();
+    let tunnels = block.required("tunnels", report, |field, report| {
+        let tunnels = field.list(report, |item, report| tunnel(item, &mut census, report))?;
+        if tunnels.is_empty() {
+            let problem = field.problem(report, "a plan without a tunnel", "the list is empty");
+            return Err(report.push(problem.fix("describe at least one tunnel; `gangplank init` shows how")));
+        }
+        Ok(tunnels)
+    });
+    let operators = block.optional("operators", report, |field, report| {
+        field.list(report, |item, report| operator(item, &mut census, report))
+    });
+    let exposure = net::judge(&census.sources, report);
+    let cloud = cloud(&block, report);
+    if let (Ok(Cloud::Aws(aws)), Ok(tunnels)) = (&cloud, &tunnels) {
+        check_egress(aws, tunnels, report);
+    }
+    version?;
+    exposure?;
+    Ok(Plan {
+        name: name?,
+        deadline: deadline?,
+        tags: tags?.unwrap_or_default(),
+        ssh: ssh?.unwrap_or_default(),
+        tunnels: tunnels?,
+        operators: operators?.unwrap_or_default(),
+        cloud: cloud?,
+        origin: Origin { source: Arc::clone(report.source()), fields: BTreeMap::new() },
+    })
+}
+
+fn version(field: &Field<'_>, report: &mut Report) -> Read<()> {
+    match field.integer(0..=u32::MAX, report)? {
+        1 => Ok(()),
+        other => {
+            let problem =
+                field.problem(report, "an unknown version", format!("this gangplank reads version 1, not {other}"));
+            Err(report.push(problem.fix("write `version: 1`, or use a gangplank that knows this version")))
+        }
+    }
+}
+
+fn name(field: &Field<'_>, report: &mut Report) -> Read<Name> {
+    let text = field.text(report)?;
+    Name::new(text).ok_or_else(|| {
+        let label = format!("`{}` cannot name a bastion", excerpt(text));
+        let problem = field.problem(report, "not a name", label);
+        report.push(problem.fix("use 3 to 32 of a-z, 0-9 and `-`, beginning with a letter and not ending with `-`"))
+    })
+}
+
+fn deadline(block: &Block<'_>, report: &mut Report) -> Read<Option<Deadline>> {
+    let lifetime = block.optional("lifetime", report, time::lifetime);
+    let expires = block.optional("expires", report, time::expires);
+    if let (Some(_), Some(second)) = (block.get("lifetime"), block.get("expires")) {
+        let problem = second.problem(report, "two deadlines", "`lifetime` already says when the bastion ends");
+        return Err(report.push(problem.fix("keep `lifetime` or `expires`")));
+    }
+    Ok(lifetime?.map(Deadline::Lifetime).or(expires?.map(Deadline::Expires)))
+}
+
+fn cloud(block: &Block<'_>, report: &mut Report) -> Read<Cloud> {
+    let aws = block.optional("aws", report, aws);
+    let azure = block.optional("azure", report, azure);
+    match (block.get("aws"), block.get("azure")) {
+        (Some(first), Some(second)) => {
+            let later = if first.place.start < second.place.start { second } else { first };
+            let problem = later.problem(report, "two clouds", "a plan describes one bastion, in one cloud");
+            Err(report.push(problem.fix("move one of `aws` and `azure` to a plan of its own")))
+        }
+        (None, None) => {
+            let problem = report.at(block.place(), "a field is missing", "a plan needs `aws` or `azure`");
+            Err(report.push(problem.fix("`gangplank init aws` and `gangplank init azure` show what stands there")))
+        }
+        _ => match (aws?, azure?) {
+            (Some(aws), _) => Ok(Cloud::Aws(aws)),
+            (None, Some(azure)) => Ok(Cloud::Azure(azure)),
+            (None, None) => {
+                let problem = report.at(block.place(), "a field is missing", "a plan needs `aws` or `azure`");
+                Err(report.push(problem))
+            }
+        },
+    }
+}
+
+fn ssh(field: &Field<'_>, report: &mut Report) -> Read<Ssh> {
+    let defaults = Ssh::default();
+    let block = field.block(&SSH, report)?;
+    let port = block.optional("port", report, Field::port);
+    let max_sessions = block.optional("max_sessions", report, |field, report| field.integer(1..=10_000, report));
+    let max_startups = block.optional("max_startups", report, max_startups);
+    // The upper bound is the kernel's usual fs.nr_open.
+    let open_files = block.optional("open_files", report, |field, report| field.integer(1024..=1_048_576, report));
+    Ok(Ssh {
+        port: port?.unwrap_or(defaults.port),
+        max_sessions: max_sessions?.unwrap_or(defaults.max_sessions),
+        max_startups: max_startups?.unwrap_or(defaults.max_startups),
+        open_files: open_files?.unwrap_or(defaults.open_files),
+    })
+}
+
+fn max_startups(field: &Field<'_>, report: &mut Report) -> Read<MaxStartups> {
+    let text = &field.scalar("a text like \"50:30:200\"", report)?.text;
+    let parts: Vec<Option<u32>> = text
+        .split(':')
+        .map(|part| part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok()).flatten())
+        .collect();
+    if let [Some(start), Some(rate), Some(full)] = parts.as_slice()
+        && (1..=*full).contains(start)
+        && (1..=100).contains(rate)
+        && *full <= 10_000
+    {
+        return Ok(MaxStartups { start: *start, rate: *rate, full: *full });
+    }
+    let label = format!("`{}` is not start:rate:full", excerpt(text));
+    let problem = field.problem(report, "not a MaxStartups value", label).because(
+        "From `start` unauthenticated connections on, sshd refuses `rate` percent of new ones, and all of them at `full`.",
+    );
+    Err(report.push(problem.fix("write three numbers like \"50:30:200\": 1 to full, 1 to 100, up to 10000")))
+}

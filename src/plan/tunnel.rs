@@ -1,0 +1,258 @@
+//! Tunnels and operators: who may come in, from where, with which key, and what they reach.
+
+use std::ops::Range;
+
+use super::{
+    Operator, Protocol, PublicKey, Target, Tunnel, UserName,
+    fields::{Block, Field, Shape, excerpt, near},
+    host, key, net,
+    report::{Read, Report},
+    vendor,
+};
+
+pub(super) const TUNNEL: Shape =
+    Shape { what: "a tunnel", fields: &["user", "vendor", "allow_from", "keys", "targets"] };
+pub(super) const TARGET: Shape = Shape { what: "a target", fields: &["name", "host", "port", "speaks", "networks"] };
+pub(super) const OPERATOR: Shape = Shape { what: "an operator", fields: &["name", "allow_from", "keys"] };
+
+/// Accounts that the supported images (Debian, Ubuntu, Amazon Linux) carry, or that their packages create.
+const RESERVED_USERS: &[&str] = &[
+    "_apt",
+    "_chrony",
+    "adm",
+    "admin",
+    "administrator",
+    "azureuser",
+    "backup",
+    "bin",
+    "chrony",
+    "cloud-user",
+    "daemon",
+    "dbus",
+    "debian",
+    "dnsmasq",
+    "ec2-instance-connect",
+    "ec2-user",
+    "fwupd-refresh",
+    "games",
+    "gangplank",
+    "gnats",
+    "halt",
+    "irc",
+    "landscape",
+    "libstoragemgmt",
+    "list",
+    "lp",
+    "lxd",
+    "mail",
+    "man",
+    "messagebus",
+    "news",
+    "nobody",
+    "nogroup",
+    "ntp",
+    "operator",
+    "polkitd",
+    "pollinate",
+    "postfix",
+    "proxy",
+    "root",
+    "rpc",
+    "rpcuser",
+    "shutdown",
+    "ssh",
+    "sshd",
+    "sssd",
+    "staff",
+    "sudo",
+    "sync",
+    "sys",
+    "syslog",
+    "systemd",
+    "tcpdump",
+    "tss",
+    "ubuntu",
+    "unbound",
+    "usbmux",
+    "users",
+    "uucp",
+    "uuidd",
+    "waagent",
+    "wheel",
+    "www-data",
+];
+
+/// What is judged over the whole plan, with the place of each.
+#[derive(Default)]
+pub(super) struct Census {
+    users: Vec<(String, Range<usize>)>,
+    keys: Vec<(String, Range<usize>, String)>,
+    pub sources: Vec<net::Placed>,
+}
+
+pub(super) fn tunnel(field: &Field<'_>, census: &mut Census, report: &mut Report) -> Read<Tunnel> {
+    let block = field.block(&TUNNEL, report)?;
+    let user = block.required("user", report, |field, report| user(field, census, report));
+    let vendor = block.optional("vendor", report, vendor::read);
+    let allow_from = block.optional("allow_from", report, net::ranges);
+    let keys =
+        block.optional("keys", report, |field, report| keys(field, &block_owner(&block, "user"), census, report));
+    let targets = block.required("targets", report, targets);
+
+    let (vendor, allow_from) = (vendor?, allow_from?.unwrap_or_default());
+    if vendor.is_none() && allow_from.is_empty() {
+        let problem = report
+            .at(
+                block.get("allow_from").map_or(block.place(), |field| &field.place),
+                "nobody could connect",
+                "no source address is allowed here",
+            )
+            .fix("name a `vendor`, or list addresses in `allow_from`");
+        return Err(report.push(problem));
+    }
+    let (vendor, vendor_sources) = vendor.unzip();
+    census.sources.extend(vendor_sources.unwrap_or_default());
+    census.sources.extend(allow_from.iter().cloned());
+    Ok(Tunnel {
+        user: user?,
+        vendor,
+        allow_from: allow_from.into_iter().map(|(net, _)| net).collect(),
+        keys: keys?.unwrap_or_default(),
+        targets: targets?,
+    })
+}
+
+pub(super) fn operator(field: &Field<'_>, census: &mut Census, report: &mut Report) -> Read<Operator> {
+    let block = field.block(&OPERATOR, report)?;
+    let name = block.required("name", report, |field, report| user(field, census, report));
+    let allow_from = block.required("allow_from", report, |field, report| {
+        let sources = net::ranges(field, report)?;
+        if sources.is_empty() {
+            let problem = field.problem(report, "nobody could connect", "no source address is allowed here");
+            return Err(report.push(problem.fix("list the operator's addresses, or remove the operator")));
+        }
+        Ok(sources)
+    });
+    let keys = block.required("keys", report, |field, report| {
+        let keys = keys(field, &block_owner(&block, "name"), census, report)?;
+        if keys.is_empty() {
+            let problem = field.problem(report, "an operator without a key", "the list is empty");
+            return Err(report.push(problem.fix("add the operator's public key, or remove the operator")));
+        }
+        Ok(keys)
+    });
+    let allow_from = allow_from?;
+    census.sources.extend(allow_from.iter().cloned());
+    Ok(Operator { name: name?, allow_from: allow_from.into_iter().map(|(net, _)| net).collect(), keys: keys? })
+}
+
+/// Where a block of a tunnel or an operator stands identifies it, even if its name is broken.
+fn block_owner(block: &Block<'_>, name: &str) -> String {
+    block.get(name).map_or_else(String::new, |field| field.path.clone())
+}
+
+fn user(field: &Field<'_>, census: &mut Census, report: &mut Report) -> Read<UserName> {
+    let text = field.text(report)?;
+    let Some(user) = UserName::new(text) else {
+        let label = format!("`{}` is not a user name", excerpt(text));
+        let problem = field.problem(report, "not a user name", label);
+        return Err(report.push(problem.fix("use 1 to 32 of a-z, 0-9, `_` and `-`, beginning with a letter or `_`")));
+    };
+    if RESERVED_USERS.contains(&text) || text.starts_with("systemd-") {
+        let problem = field.problem(report, "a reserved user name", format!("the machine has a `{text}` of its own"));
+        return Err(report.push(problem.fix("choose a name for the tunnel alone, such as the vendor's")));
+    }
+    if let Some((_, first)) = census.users.iter().find(|(known, _)| known == text) {
+        let label = format!("`{text}` already stands on line {}", report.line(first));
+        let problem = field.problem(report, "a user twice", label);
+        return Err(report.push(problem.fix("each tunnel and each operator needs a user of its own")));
+    }
+    census.users.push((text.to_owned(), field.place.clone()));
+    Ok(user)
+}
+
+fn keys(field: &Field<'_>, owner: &str, census: &mut Census, report: &mut Report) -> Read<Vec<PublicKey>> {
+    field.list(report, |item, report| {
+        let key = key::public_key(item, report)?;
+        if let Some((_, first, first_owner)) = census.keys.iter().find(|(known, ..)| *known == key.base64) {
+            let label = format!("the same key stands on line {}", report.line(first));
+            let problem = item.problem(report, "a key twice", label);
+            let problem = if first_owner == owner {
+                problem.fix("remove one of them")
+            } else {
+                problem
+                    .because("A key that opens two users blurs who may do what.")
+                    .fix("give each user a key of its own")
+            };
+            return Err(report.push(problem));
+        }
+        census.keys.push((key.base64.clone(), item.place.clone(), owner.to_owned()));
+        Ok(key)
+    })
+}
+
+fn targets(field: &Field<'_>, report: &mut Report) -> Read<Vec<Target>> {
+    let mut names: Vec<(String, Range<usize>)> = Vec::new();
+    let targets = field.list(report, |item, report| target(item, &mut names, report))?;
+    if targets.is_empty() {
+        let problem = field.problem(report, "a tunnel without a target", "the list is empty");
+        return Err(report.push(problem.fix("name what the tunnel reaches: {name: warehouse, host: ..., port: 5432}")));
+    }
+    Ok(targets)
+}
+
+fn target(field: &Field<'_>, names: &mut Vec<(String, Range<usize>)>, report: &mut Report) -> Read<Target> {
+    let block = field.block(&TARGET, report)?;
+    let name = block.required("name", report, |field, report| target_name(field, names, report));
+    let host = block.required("host", report, host::host);
+    let port = block.required("port", report, Field::port);
+    let speaks = block.optional("speaks", report, protocol);
+    let networks = block.optional("networks", report, net::ranges);
+    Ok(Target {
+        name: name?,
+        host: host?,
+        port: port?,
+        speaks: speaks?.unwrap_or(Protocol::Tcp),
+        networks: networks?.unwrap_or_default().into_iter().map(|(net, _)| net).collect(),
+    })
+}
+
+fn target_name(field: &Field<'_>, names: &mut Vec<(String, Range<usize>)>, report: &mut Report) -> Read<String> {
+    let name = field.text(report)?;
+    let ok = (1..=32).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if !ok {
+        let label = format!("`{}` is not a target's name", excerpt(name));
+        let problem = field.problem(report, "not a name", label);
+        return Err(report.push(problem.fix("use 1 to 32 of a-z, 0-9 and `-`, not at an end")));
+    }
+    if let Some((_, first)) = names.iter().find(|(known, _)| known == name) {
+        let label = format!("`{name}` already stands on line {}", report.line(first));
+        let problem = field.problem(report, "a target twice", label);
+        return Err(report.push(problem.fix("give each target of a tunnel a name of its own")));
+    }
+    names.push((name.to_owned(), field.place.clone()));
+    Ok(name.to_owned())
+}
+
+fn protocol(field: &Field<'_>, report: &mut Report) -> Read<Protocol> {
+    choice(field, "a protocol", &Protocol::ALL, report)
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy>(field: &Field<'_>, what: &str, known: &[(&str, T)], report: &mut Report) -> Read<T> {
+    let text = field.text(report)?;
+    if let Some((_, value)) = known.iter().find(|(word, _)| *word == text) {
+        return Ok(*value);
+    }
+    let label = format!("`{}` is not {what} that gangplank knows", excerpt(text));
+    let problem = field.problem(report, "an unknown word", label);
+    let words = || known.iter().map(|(word, _)| *word);
+    let fix = match near(text, words()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("choose one of {}", words().collect::<Vec<_>>().join(", ")),
+    };
+    Err(report.push(problem.fix(fix)))
+}

@@ -1,0 +1,231 @@
+//! All AWS plans of a run together: one client for each profile and region, one look for all bastions of each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+
+use super::{
+    action::Action,
+    api::Ec2,
+    desire::Desired,
+    diff::{self, World},
+    machine::{self, Needs},
+    observe,
+    observed::{Observed, Surroundings},
+    perform::Performer,
+    status::Status,
+    teardown,
+};
+use crate::{
+    changeset::{Changeset, Step, StepId},
+    cloudinit::{self, UserData},
+    diagnostic::{Diagnostic, Diagnostics},
+    event::Watcher,
+    plan::{Aws, Cloud, Plan},
+    provider::{CloudError, Progress, Provider, Refused},
+};
+
+/// The AWS plans of one run, each in its region.
+pub struct Fleet<'a> {
+    regions: Vec<Region>,
+    /// In the order of the plans.
+    bastions: Vec<Bastion<'a>>,
+}
+
+struct Region {
+    /// `us-east-1`, or `profile@us-east-1` where a plan names a profile: stable between runs.
+    key: String,
+    ec2: Ec2,
+}
+
+struct Bastion<'a> {
+    plan: &'a Plan,
+    aws: &'a Aws,
+    /// Index into the fleet's regions.
+    region: usize,
+}
+
+impl<'a> Fleet<'a> {
+    /// Resolves credentials' sources and regions; plans of other clouds are left to their own providers.
+    ///
+    /// # Errors
+    /// A plan whose region nobody knows, or two plans that are the same bastion.
+    pub async fn connect(plans: &'a [Plan]) -> Result<Self, Diagnostics> {
+        let mut fleet = Self { regions: Vec::new(), bastions: Vec::new() };
+        let mut connected: BTreeMap<(Option<&str>, Option<&str>), usize> = BTreeMap::new();
+        let mut problems = Vec::new();
+        for plan in plans {
+            let Cloud::Aws(aws) = &plan.cloud else { continue };
+            let wanted = (aws.profile.as_deref(), aws.region.as_deref());
+            let region = match connected.get(&wanted) {
+                Some(known) => *known,
+                None => match Ec2::connect(wanted.0, wanted.1).await {
+                    Ok(ec2) => {
+                        let region = fleet.add_region(wanted.0, ec2);
+                        connected.insert(wanted, region);
+                        region
+                    }
+                    Err(_) => {
+                        problems.push(no_region(plan));
+                        continue;
+                    }
+                },
+            };
+            if let Some(twin) = fleet.bastions.iter().find(|b| b.region == region && b.plan.name == plan.name) {
+                problems.push(same_bastion(plan, twin.plan, &fleet.regions[region].key));
+                continue;
+            }
+            fleet.bastions.push(Bastion { plan, aws, region });
+        }
+        if problems.is_empty() { Ok(fleet) } else { Err(Diagnostics(problems)) }
+    }
+
+    fn add_region(&mut self, profile: Option<&str>, ec2: Ec2) -> usize {
+        let key = profile.map_or_else(|| ec2.region.clone(), |profile| format!("{profile}@{}", ec2.region));
+        // A plan that names the default region and one that leaves it to the environment share a client.
+        self.regions.iter().position(|r| r.key == key).unwrap_or_else(|| {
+            self.regions.push(Region { key, ec2 });
+            self.regions.len() - 1
+        })
+    }
+
+    /// Looks at every region and works out what would make it match the plans. Writes nothing.
+    pub async fn changes(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Changeset<Action>>, Refused> {
+        let user_data = self.render()?;
+        let wants: Vec<Desired<'_>> =
+            self.bastions.iter().zip(&user_data).map(|(b, user_data)| Desired::new(b.plan, b.aws, user_data)).collect();
+        let looks = try_join_all(self.regions.iter().enumerate().map(async |(i, region)| {
+            let wants: Vec<&Desired<'_>> =
+                self.bastions.iter().zip(&wants).filter(|(b, _)| b.region == i).map(|(_, want)| want).collect();
+            region.look(&wants, watcher).await
+        }))
+        .await?;
+        let mut sets = Vec::new();
+        let mut problems = Vec::new();
+        for (bastion, want) in self.bastions.iter().zip(&wants) {
+            let (seen, around) = &looks[bastion.region];
+            let world = World { region: &self.regions[bastion.region].key, seen, around, now };
+            match diff::diff(want, world) {
+                Ok(set) => sets.push(set),
+                Err(Diagnostics(found)) => problems.extend(found),
+            }
+        }
+        if problems.is_empty() { Ok(sets) } else { Err(Refused::Plan(Diagnostics(problems))) }
+    }
+
+    /// What removes the bastions. Writes nothing.
+    pub async fn teardowns(&self, watcher: &dyn Watcher) -> Result<Vec<Changeset<Action>>, CloudError> {
+        self.each(watcher, |bastion, region, seen| {
+            teardown::teardown(bastion.plan.name.as_str(), &bastion.plan.origin.source.path, region, seen)
+        })
+        .await
+    }
+
+    /// By bastion, what of it is still there.
+    pub async fn remains(&self, watcher: &dyn Watcher) -> Result<Vec<(String, Vec<String>)>, CloudError> {
+        self.each(watcher, |bastion, _, seen| {
+            let name = bastion.plan.name.as_str();
+            (name.to_owned(), teardown::remains(name, seen))
+        })
+        .await
+    }
+
+    pub async fn status(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Status>, CloudError> {
+        self.each(watcher, |bastion, region, seen| Status::of(bastion.plan, bastion.aws, region, seen, now)).await
+    }
+
+    async fn each<T>(
+        &self,
+        watcher: &dyn Watcher,
+        read: impl Fn(&Bastion<'_>, &str, &Observed) -> T,
+    ) -> Result<Vec<T>, CloudError> {
+        let none = BTreeSet::new();
+        let looks = try_join_all(self.regions.iter().map(async |region| {
+            let step = region.step();
+            observe::observe(&region.ec2, &none, &Progress { step: &step, watcher }).await
+        }))
+        .await?;
+        Ok(self.bastions.iter().map(|b| read(b, &self.regions[b.region].key, &looks[b.region])).collect())
+    }
+
+    fn render(&self) -> Result<Vec<UserData>, Diagnostics> {
+        let rendered = self.bastions.iter().map(|b| {
+            cloudinit::render(b.plan).map_err(|error| {
+                b.plan.origin.problem("tunnels", "the machine's document can't be made", "").because(error.to_string())
+            })
+        });
+        let (user_data, problems): (Vec<_>, Vec<_>) = rendered.partition(Result::is_ok);
+        let problems: Vec<Diagnostic> = problems.into_iter().filter_map(Result::err).collect();
+        if problems.is_empty() { Ok(user_data.into_iter().flatten().collect()) } else { Err(Diagnostics(problems)) }
+    }
+
+    /// Something that performs this fleet's steps, with nothing made yet.
+    pub fn performer(&self) -> FleetPerformer<'_> {
+        FleetPerformer(self.regions.iter().map(|r| (r.key.as_str(), Performer::new(&r.ec2))).collect())
+    }
+}
+
+impl Region {
+    fn step(&self) -> StepId {
+        StepId(format!("{}/observe", self.key))
+    }
+
+    async fn look(
+        &self,
+        wants: &[&Desired<'_>],
+        watcher: &dyn Watcher,
+    ) -> Result<(Observed, Surroundings), CloudError> {
+        let step = self.step();
+        let progress = Progress { step: &step, watcher };
+        let databases = wants.iter().flat_map(|w| w.database.keys().map(|id| (*id).to_owned())).collect();
+        let seen = observe::observe(&self.ec2, &databases, &progress).await?;
+        let mut needs = Needs::default();
+        for want in wants {
+            let instances: Vec<_> = seen.instances_of(want.bastion()).collect();
+            let addresses: Vec<_> = seen.addresses_of(want.bastion()).collect();
+            needs.add(want, machine::choose(want, &instances, &addresses, None));
+        }
+        let around = if needs.is_empty() {
+            Surroundings::default()
+        } else {
+            observe::surroundings(&self.ec2, &needs, &progress).await?
+        };
+        Ok((seen, around))
+    }
+}
+
+/// Performs each step in its region.
+pub struct FleetPerformer<'a>(BTreeMap<&'a str, Performer<'a>>);
+
+impl Provider for FleetPerformer<'_> {
+    type Action = Action;
+
+    async fn perform(&self, step: &Step<Action>, progress: &Progress<'_>) -> Result<Option<String>, CloudError> {
+        match self.0.get(step.action.region.as_str()) {
+            Some(performer) => performer.perform(&step.action, progress).await,
+            None => Err(CloudError::mistake(format!("{} is in a region that this run does not know", step.id))),
+        }
+    }
+}
+
+fn no_region(plan: &Plan) -> Diagnostic {
+    plan.origin
+        .problem(
+            "aws",
+            "the bastion's region is not known",
+            "no region here, and none in the environment or the profile",
+        )
+        .fix("add `region: us-east-1` (or yours) here, or set AWS_REGION")
+}
+
+fn same_bastion(plan: &Plan, twin: &Plan, region: &str) -> Diagnostic {
+    plan.origin
+        .problem(
+            "name",
+            "two plans describe the same bastion",
+            format!("{} is also in {}", plan.name, twin.origin.source.path),
+        )
+        .because(format!("a name is a bastion's identity within an account and region, and both are in {region}"))
+        .fix("give one of them another name")
+}

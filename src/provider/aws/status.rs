@@ -1,0 +1,95 @@
+//! What exists of a bastion now, for people and for scripts.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{observed::Observed, rule::Direction, tags::ResolvedDeadline};
+use crate::plan::{Aws, AwsAddress, Plan};
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Status {
+    pub bastion: String,
+    pub location: String,
+    pub plan: String,
+    pub state: State,
+    /// Where the vendor connects to.
+    pub address: Option<String>,
+    pub port: u16,
+    pub instances: Vec<Machine>,
+    pub security_groups: Vec<String>,
+    /// `tcp 22 from 35.175.75.15/32`, as the cloud has them.
+    pub ingress: Vec<String>,
+    pub expires: Option<String>,
+    /// Until the deadline; below zero when it has passed.
+    pub seconds_left: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Nothing of it exists.
+    Absent,
+    /// Some of it exists: a run was interrupted, or something was removed.
+    Partial,
+    /// Machine, group and address are there and connected. Whether they match the plan, `plan` tells.
+    Up,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Machine {
+    pub id: String,
+    pub state: &'static str,
+    pub instance_type: String,
+    pub image: String,
+    pub private_address: Option<String>,
+    pub launched: Option<String>,
+}
+
+impl Status {
+    pub fn of(plan: &Plan, aws: &Aws, region: &str, seen: &Observed, now: Timestamp) -> Self {
+        let name = plan.name.as_str();
+        let instances: Vec<_> = seen.instances_of(name).collect();
+        let groups: Vec<_> = seen.groups_of(name).collect();
+        let address = match &aws.address {
+            AwsAddress::Elastic => seen.addresses_of(name).next(),
+            AwsAddress::Existing(id) => seen.addresses.iter().find(|a| a.allocation == *id),
+        };
+        let owns_address = aws.address == AwsAddress::Elastic && address.is_some();
+        let points_here = |id: &str| address.and_then(|a| a.attached.as_ref()).is_some_and(|at| at.is_instance(id));
+        let running =
+            instances.iter().any(|i| i.state == super::observed::InstanceState::Running && points_here(&i.id));
+        let state = match (instances.is_empty() && groups.is_empty() && !owns_address, running && !groups.is_empty()) {
+            (true, _) => State::Absent,
+            (false, true) => State::Up,
+            (false, false) => State::Partial,
+        };
+        let tags = instances.iter().map(|i| &i.tags).chain(groups.iter().map(|g| &g.tags));
+        let deadline = tags.into_iter().find_map(ResolvedDeadline::from_tags);
+        let ingress = groups.iter().flat_map(|g| g.ingress.keys());
+        Self {
+            bastion: name.to_owned(),
+            location: format!("aws {region}"),
+            plan: plan.origin.source.path.clone(),
+            state,
+            address: address.and_then(|a| a.ip).map(|ip| ip.to_string()),
+            port: plan.ssh.port,
+            instances: instances
+                .iter()
+                .map(|i| Machine {
+                    id: i.id.clone(),
+                    state: i.state.as_str(),
+                    instance_type: i.instance_type.clone(),
+                    image: i.image.clone(),
+                    private_address: i.private_ip.clone(),
+                    launched: i.launched.map(|t| t.to_string()),
+                })
+                .collect(),
+            security_groups: groups.iter().map(|g| g.id.clone()).collect(),
+            ingress: ingress
+                .map(|r| format!("{} {} {}", r.protocol, Direction::Ingress.preposition(), r.peer))
+                .collect(),
+            expires: deadline.map(|d| d.expires.to_string()),
+            seconds_left: deadline.map(|d| d.expires.as_second() - now.as_second()),
+        }
+    }
+}
