@@ -1,8 +1,16 @@
 //! All integration tests, as one binary: linking is what costs.
 
+#[cfg(feature = "aws")]
+mod calls;
+#[cfg(feature = "aws")]
+mod contract;
+#[cfg(feature = "aws")]
+mod crash;
 mod execute;
-mod plan;
+#[cfg(feature = "aws")]
+mod faults;
 mod harness;
+mod plan;
 // Only the clouds' tests use all of it.
-#[cfg_attr(not(feature = "aws"), allow(dead_code))]
+#[cfg_attr(not(feature = "aws"), allow(dead_code, unused_imports))]
 mod support;
