@@ -21,3 +21,4 @@ pub mod event;
 pub mod execute;
 pub mod plan;
 pub mod provider;
+pub mod saved;

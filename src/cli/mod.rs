@@ -1,6 +1,62 @@
 //! The command line: what people type and read.
 
+pub mod args;
 pub mod console;
+pub mod exit;
+#[cfg(feature = "aws")]
+mod form;
+pub mod show;
 pub mod style;
 pub mod summary;
+mod verbs;
 mod words;
+
+use jiff::Timestamp;
+
+use self::{
+    args::{Cli, Verb},
+    exit::{Error, Exit, say},
+    verbs::offline,
+};
+
+/// Does what the command line says and reports its errors.
+pub fn main(args: &Cli) -> Exit {
+    dispatch(args).unwrap_or_else(|error| {
+        say(&error.render(args.color));
+        error.exit()
+    })
+}
+
+fn dispatch(args: &Cli) -> Result<Exit, Error> {
+    let now = Timestamp::now();
+    match &args.verb {
+        Verb::Validate(paths) => offline::validate(paths, now),
+        Verb::Schema => offline::schema(),
+        Verb::Init(init) => offline::init(init.cloud),
+        Verb::Render(render) => offline::render(&render.path),
+        online => ask_cloud(online, args.color, now),
+    }
+}
+
+/// The verbs that need a cloud. One thread is enough: they wait far more than they work.
+#[cfg(feature = "aws")]
+fn ask_cloud(verb: &Verb, color: style::Color, now: Timestamp) -> Result<Exit, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Io("starting".to_owned(), error))?;
+    runtime.block_on(async {
+        match verb {
+            Verb::Plan(plan) => verbs::plan::run(plan, color, now).await,
+            Verb::Apply(apply) => verbs::apply::run(apply, color, now).await,
+            Verb::Destroy(destroy) => verbs::destroy::run(destroy, color).await,
+            Verb::Status(status) => verbs::status::run(status, color, now).await,
+            Verb::Validate(_) | Verb::Schema | Verb::Init(_) | Verb::Render(_) => Ok(Exit::Done),
+        }
+    })
+}
+
+#[cfg(not(feature = "aws"))]
+fn ask_cloud(_: &Verb, _: style::Color, _: Timestamp) -> Result<Exit, Error> {
+    Err(Error::Usage("this gangplank was built without a cloud: build it with the feature `aws`".to_owned()))
+}

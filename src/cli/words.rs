@@ -26,7 +26,6 @@ pub fn verb(op: Op) -> Verb {
     }
 }
 
-#[allow(dead_code)]
 pub fn style(op: Op, palette: &Palette) -> Style {
     match op {
         Op::Create => palette.create,
@@ -59,7 +58,6 @@ impl Totals {
     }
 
     /// `3 to create, 2 to remove`; `None` where all are zero.
-    #[allow(dead_code)]
     pub fn to_do(self) -> Option<String> {
         self.list(|n, op| format!("{n} to {}", verb(op).plain))
     }

@@ -25,3 +25,15 @@ pub use model::*;
 pub use read::read;
 pub use source::load;
 pub use vendor::catalogue;
+
+/// TEMP
+pub fn schema() -> &'static str {
+    "{}"
+}
+pub enum StarterFor {
+    Aws,
+    Azure,
+}
+pub fn starter(_: StarterFor) -> &'static str {
+    ""
+}

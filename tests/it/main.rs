@@ -11,6 +11,9 @@ mod execute;
 mod faults;
 mod harness;
 mod plan;
+mod show;
+#[cfg(unix)]
+mod signals;
 // Only the clouds' tests use all of it.
 #[cfg_attr(not(feature = "aws"), allow(dead_code, unused_imports))]
 mod support;

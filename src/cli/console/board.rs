@@ -90,7 +90,7 @@ impl Board {
 }
 
 /// `the cloud is throttling RunInstances (RequestLimitExceeded), trying again in 4 s`
-fn retrying(operation: &str, kind: ErrorKind, code: &str, delay: Duration) -> String {
+pub fn retrying(operation: &str, kind: ErrorKind, code: &str, delay: Duration) -> String {
     let (operation, code, delay) = (clean(operation), clean(code), words::elapsed(delay));
     match kind {
         ErrorKind::Throttled => format!("the cloud is throttling {operation} ({code}), trying again in {delay}"),

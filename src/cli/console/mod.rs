@@ -17,7 +17,7 @@ use std::{
 use indicatif::ProgressDrawTarget;
 use jiff::Timestamp;
 
-pub use self::{bars::Bars, json::Json, lines::Lines};
+pub use self::{bars::Bars, board::retrying, json::Json, lines::Lines};
 use super::style::Palette;
 use crate::event::{Event, Watcher};
 

@@ -33,6 +33,13 @@ pub struct Fleet<'a> {
     bastions: Vec<Bastion<'a>>,
 }
 
+/// One look at the cloud: what is there, and what would make it match the plans.
+#[derive(Debug, Default)]
+pub struct Outlook {
+    pub changesets: Vec<Changeset<Action>>,
+    pub statuses: Vec<Status>,
+}
+
 struct Region {
     /// `us-east-1`, or `profile@us-east-1` where a plan names a profile: stable between runs.
     key: String,
@@ -91,7 +98,10 @@ impl<'a> Fleet<'a> {
     }
 
     /// Looks at every region and works out what would make it match the plans. Writes nothing.
-    pub async fn changes(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Changeset<Action>>, Refused> {
+    ///
+    /// # Errors
+    /// Every reason why a plan can't be fulfilled, or the cloud's failure.
+    pub async fn changes(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Outlook, Refused> {
         let user_data = self.render()?;
         let wants: Vec<Desired<'_>> =
             self.bastions.iter().zip(&user_data).map(|(b, user_data)| Desired::new(b.plan, b.aws, user_data)).collect();
@@ -101,17 +111,18 @@ impl<'a> Fleet<'a> {
             region.look(&wants, watcher).await
         }))
         .await?;
-        let mut sets = Vec::new();
+        let mut outlook = Outlook::default();
         let mut problems = Vec::new();
         for (bastion, want) in self.bastions.iter().zip(&wants) {
             let (seen, around) = &looks[bastion.region];
-            let world = World { region: &self.regions[bastion.region].key, seen, around, now };
-            match diff::diff(want, world) {
-                Ok(set) => sets.push(set),
+            let region = self.regions[bastion.region].key.as_str();
+            match diff::diff(want, World { region, seen, around, now }) {
+                Ok(set) => outlook.changesets.push(set),
                 Err(Diagnostics(found)) => problems.extend(found),
             }
+            outlook.statuses.push(Status::of(bastion.plan, bastion.aws, region, seen, now));
         }
-        if problems.is_empty() { Ok(sets) } else { Err(Refused::Plan(Diagnostics(problems))) }
+        if problems.is_empty() { Ok(outlook) } else { Err(Refused::Plan(Diagnostics(problems))) }
     }
 
     /// What removes the bastions. Writes nothing.

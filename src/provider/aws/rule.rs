@@ -155,7 +155,8 @@ mod tests {
         fn a_description_is_always_accepted(text in any::<String>()) {
             let out = description(&text);
             prop_assert!(out.len() <= 255);
-            prop_assert!(out.bytes().all(|b| b.is_ascii_alphanumeric() || b" ._-:/()#,@[]+=&;{}!$*".contains(&b)));
+            let accepted = out.bytes().all(|b| b.is_ascii_alphanumeric() || b" ._-:/()#,@[]+=&;{}!$*".contains(&b));
+            prop_assert!(accepted, "{}", out);
         }
     }
 }

@@ -1,0 +1,100 @@
+//! How a command ends: exit codes, and errors on their way to stderr.
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use super::style::{Color, Palette};
+use crate::{
+    diagnostic::{self, Diagnostics},
+    provider::{CloudError, Refused},
+};
+
+/// The documented exit codes; README has the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    Failed = 1,
+    Differs = 2,
+    WrongPlan = 3,
+    Usage = 64,
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub enum Error {
+    Plan(Diagnostics),
+    Cloud(CloudError),
+    Usage(String),
+    /// What failed, and the operating system's word for it.
+    Io(String, io::Error),
+}
+
+impl Error {
+    pub fn exit(&self) -> Exit {
+        match self {
+            Error::Plan(_) => Exit::WrongPlan,
+            Error::Cloud(_) | Error::Io(..) => Exit::Failed,
+            Error::Usage(_) => Exit::Usage,
+        }
+    }
+
+    /// Text for stderr, ending in a newline.
+    pub fn render(&self, color: Color) -> String {
+        let palette = color.palette(&io::stderr());
+        let line = |text: &dyn Display| format!("{bad}error{bad:#}: {text}\n", bad = palette.delete);
+        match self {
+            Error::Plan(problems) => diagnostic::render(problems, palette == Palette::COLORED),
+            Error::Cloud(error) => line(error),
+            Error::Usage(text) => line(text),
+            Error::Io(what, error) => line(&format!("{what}: {error}")),
+        }
+    }
+}
+
+impl From<Diagnostics> for Error {
+    fn from(problems: Diagnostics) -> Self {
+        Error::Plan(problems)
+    }
+}
+
+impl From<CloudError> for Error {
+    fn from(error: CloudError) -> Self {
+        Error::Cloud(error)
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Plan(problems) => Error::Plan(problems),
+            Refused::Cloud(error) => Error::Cloud(error),
+        }
+    }
+}
+
+/// Writes to stdout. A reader that has gone away wants no more, and that is no error.
+///
+/// # Errors
+/// Any other failure of the stream: a full disk behind a redirection must not look like success.
+pub fn print(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Io("stdout".to_owned(), error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes to stderr, where there is nowhere to report a failure.
+pub fn say(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,83 @@
+//! The diff for programs.
+
+use serde::Serialize;
+
+use super::{totals, totals_of_all};
+use crate::{
+    changeset::{Changeset, Detail, Exposure, Impact, Op, Step, StepId},
+    cli::words::Totals,
+};
+
+/// Raised when a field goes away or changes its meaning; new fields may come without it.
+const FORMAT_VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    format_version: u32,
+    changed: bool,
+    totals: Totals,
+    bastions: Vec<Bastion<'a>>,
+}
+
+#[derive(Serialize)]
+struct Bastion<'a> {
+    name: &'a str,
+    location: &'a str,
+    plan: &'a str,
+    changed: bool,
+    totals: Totals,
+    steps: Vec<StepLine<'a>>,
+    exposure: &'a [Exposure],
+    notes: &'a [String],
+}
+
+#[derive(Serialize)]
+struct StepLine<'a> {
+    id: &'a StepId,
+    op: Op,
+    resource: &'a str,
+    reason: &'a str,
+    impact: Impact,
+    after: &'a [StepId],
+    details: &'a [Detail],
+}
+
+impl<'a, A> From<&'a Step<A>> for StepLine<'a> {
+    fn from(step: &'a Step<A>) -> Self {
+        let Step { id, op, resource, details, reason, impact, after, action: _ } = step;
+        Self { id, op: *op, resource, reason, impact: *impact, after, details }
+    }
+}
+
+/// One JSON document, ending in a newline:
+///
+/// - `format_version`: 1
+/// - `changed`: whether any bastion has a step
+/// - `totals`: how many steps `create`, `update`, `replace` and `delete`, over all bastions
+/// - `bastions[]`: `name`, `location`, `plan` (the file), `changed`, `totals`, and
+///   - `steps[]`: `id`, `op` (`create`, `update`, `replace`, `delete`), `resource`, `reason`, `impact` (`live`, `restart`,
+///     `replacement`, `teardown`), `after` (ids of the steps that come first), `details[]` (`name`, and where there is one
+///     `before`, `after`, `note`)
+///   - `exposure[]`: who can reach what afterwards: `direction` (`inbound`, `tunnel`, `outbound`), `from`, `to`, `why`
+///   - `notes[]`: sentences
+pub fn json<A>(sets: &[Changeset<A>]) -> String {
+    let bastions: Vec<_> = sets
+        .iter()
+        .map(|set| Bastion {
+            name: &set.bastion,
+            location: &set.location,
+            plan: &set.plan,
+            changed: !set.is_empty(),
+            totals: totals(set),
+            steps: set.steps.iter().map(StepLine::from).collect(),
+            exposure: &set.exposure,
+            notes: &set.notes,
+        })
+        .collect();
+    let changed = bastions.iter().any(|b| b.changed);
+    let document = Document { format_version: FORMAT_VERSION, changed, totals: totals_of_all(sets), bastions };
+    // Cannot fail: every map key is a string and nothing refuses to be serialised.
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
+    text.push('\n');
+    text
+}

@@ -1,0 +1,139 @@
+//! `gangplank apply`: shows the difference, asks, carries it out, and looks again to find none.
+
+use std::{path::Path, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{
+    Reading, check_current, load_current, only_reachable,
+    run::{LOOKS, carry_out, closing_event, confirmed},
+};
+use crate::{
+    changeset::Changeset,
+    cli::{
+        args::{Apply, RunOutput},
+        exit::{Error, Exit, print, say},
+        form, show,
+        style::Color,
+        summary::Resume,
+    },
+    diagnostic::{Diagnostic, Diagnostics},
+    plan::Plan,
+    provider::aws::{
+        action::Action,
+        fleet::{Fleet, Outlook},
+    },
+    saved::Saved,
+};
+
+pub async fn run(args: &Apply, color: Color, now: Timestamp) -> Result<Exit, Error> {
+    if let [path] = args.paths.paths.as_slice()
+        && Saved::<Action>::is_at(path)
+    {
+        return saved(path, args, color, now).await;
+    }
+    let plans = load_current(&args.paths.paths, now)?;
+    only_reachable(&plans)?;
+    let fleet = Fleet::connect(&plans).await?;
+    let outlook = fleet.changes(now, &Reading::new(color)).await?;
+    carry_on(&plans, &fleet, outlook, args, color, now, Resume::SameCommand).await
+}
+
+/// Carries out a saved changeset, or refuses it: worked out again as of then, it must come out the same.
+async fn saved(path: &Path, args: &Apply, color: Color, now: Timestamp) -> Result<Exit, Error> {
+    let saved = Saved::<Action>::read(path)?;
+    let plans = saved.plans()?;
+    check_current(&plans, now)?;
+    only_reachable(&plans)?;
+    let fleet = Fleet::connect(&plans).await?;
+    let outlook = fleet.changes(saved.made, &Reading::new(color)).await?;
+    if outlook.changesets != saved.changesets {
+        if args.output == RunOutput::Human {
+            print("What would be needed now:\n\n")?;
+            print(&show::human(&outlook.changesets, &color.palette(&std::io::stdout())))?;
+        }
+        let moved = Diagnostic::new(format!("{} no longer fits: the world has moved", path.display()))
+            .because(moved(&saved.changesets, &outlook.changesets))
+            .fix("look at the difference again: `gangplank plan --out FILE`");
+        return Err(Diagnostics::from(moved).into());
+    }
+    carry_on(&plans, &fleet, outlook, args, color, saved.made, Resume::NewChangeset).await
+}
+
+/// Names the steps that come out otherwise.
+fn moved(then: &[Changeset<Action>], now: &[Changeset<Action>]) -> String {
+    let steps = |sets: &[Changeset<Action>]| sets.iter().flat_map(|s| s.steps.clone()).collect::<Vec<_>>();
+    let (then, now) = (steps(then), steps(now));
+    let missing = |a: &[_], b: &[crate::changeset::Step<Action>]| {
+        let gone = a.iter().filter(|s: &&crate::changeset::Step<Action>| !b.contains(s)).map(|s| s.id.to_string());
+        gone.collect::<Vec<_>>().join(", ")
+    };
+    match (missing(&then, &now), missing(&now, &then)) {
+        (gone, new) if gone.is_empty() && new.is_empty() => "what it says about the result is no longer so".to_owned(),
+        (gone, new) if new.is_empty() => format!("no longer needed, or needed otherwise: {gone}"),
+        (gone, new) if gone.is_empty() => format!("needed beside it: {new}"),
+        (gone, new) => format!("saved: {gone}; needed now: {new}"),
+    }
+}
+
+async fn carry_on(
+    plans: &[Plan],
+    fleet: &Fleet<'_>,
+    outlook: Outlook,
+    args: &Apply,
+    color: Color,
+    clock: Timestamp,
+    resume: Resume,
+) -> Result<Exit, Error> {
+    let sets = &outlook.changesets;
+    if args.output == RunOutput::Human {
+        print(&show::human(sets, &color.palette(&std::io::stdout())))?;
+    }
+    if sets.iter().all(Changeset::is_empty) {
+        closing_event(args.output, &json!({"event": "converged", "changed": false, "bastions": outlook.statuses}))?;
+        return Ok(Exit::Done);
+    }
+    if !confirmed("\nApply this?", args.yes, args.output)? {
+        say("Nothing was changed.\n");
+        return Ok(Exit::Done);
+    }
+    if let Some(exit) = carry_out(fleet, sets, resume, args.output, color).await? {
+        return Ok(exit);
+    }
+    converged(plans, fleet, args.output, color, clock).await
+}
+
+/// A run ends by looking again and finding no difference. EC2 may show what was done a little later, so it is looked at
+/// several times before a difference is believed.
+async fn converged(
+    plans: &[Plan],
+    fleet: &Fleet<'_>,
+    output: RunOutput,
+    color: Color,
+    clock: Timestamp,
+) -> Result<Exit, Error> {
+    let reading = Reading::new(color);
+    let mut outlook = Outlook::default();
+    for pause in LOOKS {
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        outlook = fleet.changes(clock, &reading).await?;
+        if outlook.changesets.iter().all(Changeset::is_empty) {
+            closing_event(output, &json!({"event": "converged", "changed": true, "bastions": outlook.statuses}))?;
+            if output == RunOutput::Human {
+                say("Looked again: the cloud matches the plan.\n");
+                print(&form::fields(plans, &outlook.statuses))?;
+            }
+            return Ok(Exit::Done);
+        }
+    }
+    let steps: Vec<_> = outlook.changesets.iter().flat_map(|s| &s.steps).map(|s| &s.id).collect();
+    closing_event(output, &json!({"event": "differs", "steps": steps}))?;
+    if output == RunOutput::Human {
+        print(&show::human(&outlook.changesets, &color.palette(&std::io::stdout())))?;
+    }
+    say(
+        "error: every step was done, and the cloud still differs as shown; somebody else may be changing it. Run apply again.\n",
+    );
+    Ok(Exit::Failed)
+}

@@ -1,0 +1,74 @@
+//! `gangplank destroy`: shows what goes, asks, removes it, and proves by looking that nothing is left.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{
+    Reading, only_reachable,
+    run::{LOOKS, carry_out, closing_event, confirmed},
+};
+use crate::{
+    changeset::Changeset,
+    cli::{
+        args::{Apply, RunOutput},
+        exit::{Error, Exit, print, say},
+        show,
+        style::Color,
+        summary::Resume,
+        words::count,
+    },
+    plan,
+    provider::aws::fleet::Fleet,
+};
+
+pub async fn run(args: &Apply, color: Color) -> Result<Exit, Error> {
+    // A plan whose time is up is just the one to destroy: its deadline is not asked about.
+    let plans = plan::load(&args.paths.paths)?;
+    only_reachable(&plans)?;
+    let fleet = Fleet::connect(&plans).await?;
+    let reading = Reading::new(color);
+    let sets = fleet.teardowns(&reading).await?;
+    if !sets.iter().all(Changeset::is_empty) {
+        if args.output == RunOutput::Human {
+            print(&show::human(&sets, &color.palette(&std::io::stdout())))?;
+        }
+        if !confirmed("\nDestroy this?", args.yes, args.output)? {
+            say("Nothing was changed.\n");
+            return Ok(Exit::Done);
+        }
+        if let Some(exit) = carry_out(&fleet, &sets, Resume::SameCommand, args.output, color).await? {
+            return Ok(exit);
+        }
+    }
+    gone(&fleet, &reading, args.output).await
+}
+
+/// Looks until nothing of the bastions is there, or long enough to believe that something is.
+async fn gone(fleet: &Fleet<'_>, reading: &Reading, output: RunOutput) -> Result<Exit, Error> {
+    let mut left = Vec::new();
+    for pause in LOOKS {
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        let remains = fleet.remains(reading).await?;
+        let bastions = remains.len();
+        left = remains.into_iter().filter(|(_, remains)| !remains.is_empty()).collect();
+        if left.is_empty() {
+            closing_event(output, &json!({"event": "gone"}))?;
+            if output == RunOutput::Human {
+                print(&format!("Looked again: nothing is left of {}.\n", count(bastions, "bastion")))?;
+            }
+            return Ok(Exit::Done);
+        }
+    }
+    closing_event(
+        output,
+        &json!({"event": "remains", "remains": left.iter().map(|(name, what)| json!({"bastion": name, "what": what})).collect::<Vec<_>>()}),
+    )?;
+    for (bastion, remains) in &left {
+        say(&format!("error: of {bastion} there is still:\n"));
+        for what in remains {
+            say(&format!("  {what}\n"));
+        }
+    }
+    Ok(Exit::Failed)
+}

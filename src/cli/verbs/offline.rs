@@ -1,0 +1,58 @@
+//! The verbs that ask no cloud.
+
+use std::{path::Path, slice};
+
+use jiff::Timestamp;
+
+use super::load_current;
+use crate::{
+    cli::{
+        args::{Paths, StarterCloud},
+        exit::{Error, Exit, print},
+    },
+    cloudinit,
+    diagnostic::{Diagnostic, Diagnostics},
+    plan,
+};
+
+pub fn validate(args: &Paths, now: Timestamp) -> Result<Exit, Error> {
+    let plans = load_current(&args.paths, now)?;
+    let problems: Vec<Diagnostic> =
+        plans.iter().filter_map(|plan| cloudinit::render(plan).err().map(|error| unrenderable(plan, &error))).collect();
+    if !problems.is_empty() {
+        return Err(Diagnostics(problems).into());
+    }
+    for plan in &plans {
+        print(&format!("{}: {} is valid\n", plan.origin.source.path, plan.name))?;
+    }
+    Ok(Exit::Done)
+}
+
+pub fn schema() -> Result<Exit, Error> {
+    print(plan::schema())?;
+    Ok(Exit::Done)
+}
+
+pub fn init(cloud: StarterCloud) -> Result<Exit, Error> {
+    print(match cloud {
+        StarterCloud::Aws => plan::starter(plan::StarterFor::Aws),
+        StarterCloud::Azure => plan::starter(plan::StarterFor::Azure),
+    })?;
+    Ok(Exit::Done)
+}
+
+pub fn render(path: &Path) -> Result<Exit, Error> {
+    let plans = plan::load(slice::from_ref(&path.to_owned()))?;
+    let [plan] = plans.as_slice() else {
+        return Err(Error::Usage(format!("{} holds {} plans; render one file at a time", path.display(), plans.len())));
+    };
+    match cloudinit::render(plan) {
+        Ok(user_data) => print(&user_data.text)?,
+        Err(error) => return Err(Diagnostics::from(unrenderable(plan, &error)).into()),
+    }
+    Ok(Exit::Done)
+}
+
+fn unrenderable(plan: &plan::Plan, error: &cloudinit::RenderError) -> Diagnostic {
+    plan.origin.problem("tunnels", "the machine's document can't be made", "").because(error.to_string())
+}

@@ -1,0 +1,35 @@
+//! `gangplank plan`: the difference, and nothing changed.
+
+use jiff::Timestamp;
+
+use super::{Reading, load_current, only_reachable};
+use crate::{
+    changeset::Changeset,
+    cli::{
+        args::{Output, PlanArgs},
+        exit::{Error, Exit, print},
+        show,
+        style::Color,
+    },
+    provider::aws::fleet::Fleet,
+    saved::Saved,
+};
+
+pub async fn run(args: &PlanArgs, color: Color, now: Timestamp) -> Result<Exit, Error> {
+    let plans = load_current(&args.paths.paths, now)?;
+    only_reachable(&plans)?;
+    let fleet = Fleet::connect(&plans).await?;
+    let sets = fleet.changes(now, &Reading::new(color)).await?.changesets;
+    print(&match args.output {
+        Output::Human => show::human(&sets, &color.palette(&std::io::stdout())),
+        Output::Json => show::json(&sets),
+        Output::Markdown => show::markdown(&sets),
+    })?;
+    let changed = !sets.iter().all(Changeset::is_empty);
+    if let Some(path) = &args.out {
+        Saved::new(&plans, now, sets)
+            .write(path)
+            .map_err(|error| Error::Io(format!("saving the changeset to {}", path.display()), error))?;
+    }
+    Ok(if args.detailed_exitcode && changed { Exit::Differs } else { Exit::Done })
+}

@@ -1,0 +1,77 @@
+//! `gangplank status`: what exists now.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{Reading, only_reachable};
+use crate::{
+    cli::{
+        args::{self, RunOutput},
+        exit::{Error, Exit, print},
+        style::{Color, Palette, clean},
+    },
+    plan,
+    provider::aws::{
+        fleet::Fleet,
+        status::{State, Status},
+    },
+};
+
+pub async fn run(args: &args::Status, color: Color, now: Timestamp) -> Result<Exit, Error> {
+    let plans = plan::load(&args.paths.paths)?;
+    only_reachable(&plans)?;
+    let statuses = Fleet::connect(&plans).await?.status(now, &Reading::new(color)).await?;
+    match args.output {
+        RunOutput::Json => print(&format!("{:#}\n", json!({"format_version": 1, "bastions": statuses})))?,
+        RunOutput::Human => {
+            let palette = color.palette(&std::io::stdout());
+            print(&statuses.iter().map(|s| human(s, &palette)).collect::<Vec<_>>().join("\n"))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn human(status: &Status, palette: &Palette) -> String {
+    let Palette { heading, create, warning, faint, .. } = palette;
+    let (style, state) = match status.state {
+        State::Absent => (faint, "not there"),
+        State::Partial => (warning, "incomplete: `gangplank apply` completes it"),
+        State::Up => (create, "up"),
+    };
+    let mut lines =
+        vec![format!("{heading}{}{heading:#}  {}  {}", status.bastion, status.location, clean(&status.plan))];
+    let mut line = |name: &str, value: String| lines.push(format!("  {name:<16} {value}"));
+    line("state", format!("{style}{state}{style:#}"));
+    if let Some(address) = &status.address {
+        line("address", format!("{address} port {}", status.port));
+    }
+    for machine in &status.instances {
+        let private = machine.private_address.as_deref().unwrap_or("no private address");
+        line(
+            "instance",
+            format!("{} {} {} {} {private}", machine.id, machine.state, machine.instance_type, machine.image),
+        );
+    }
+    for group in &status.security_groups {
+        line("security group", group.clone());
+    }
+    for rule in &status.ingress {
+        line("admits", rule.clone());
+    }
+    if let Some(expires) = &status.expires {
+        line("ends", format!("{expires}, {}", time_left(status.seconds_left.unwrap_or_default())));
+    } else if status.state != State::Absent {
+        line("ends", "never: it has no deadline".to_owned());
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn time_left(seconds: i64) -> String {
+    let words = |seconds: i64| match seconds {
+        s if s >= 2 * 86400 => format!("{} days", s / 86400),
+        s if s >= 2 * 3600 => format!("{} hours", s / 3600),
+        s => format!("{} minutes", s / 60),
+    };
+    if seconds >= 0 { format!("in {}", words(seconds)) } else { format!("{} ago: destroy it", words(-seconds)) }
+}
