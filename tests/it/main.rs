@@ -1,13 +1,21 @@
 //! All integration tests, as one binary: linking is what costs.
 
+#[cfg(feature = "aws")]
+mod calls;
+#[cfg(feature = "aws")]
+mod contract;
+#[cfg(feature = "aws")]
+mod crash;
 mod execute;
+#[cfg(feature = "aws")]
+mod faults;
 mod harness;
 mod plan;
 mod show;
 #[cfg(unix)]
 mod signals;
 // Only the clouds' tests use all of it.
-#[cfg_attr(not(feature = "aws"), allow(dead_code))]
+#[cfg_attr(not(feature = "aws"), allow(dead_code, unused_imports))]
 mod support;
 //! One test binary: modules by subject.
 

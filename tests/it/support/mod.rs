@@ -14,7 +14,12 @@ use std::{
     thread,
 };
 
-pub use moto::{Account, Moto};
+use serde_json::Value;
+
+pub use moto::{Account, Moto, Seed, World};
+pub use plans::Bastion;
+pub use program::{Gangplank, Run};
+pub use proxy::{Calls, Fault, Moment, Proxy, Scope};
 
 /// The cloud that all tests of this process share; each takes an account of its own from it.
 ///
@@ -39,5 +44,79 @@ pub fn skip(why: &str) {
     assert!(env::var_os("GANGPLANK_TEST_REQUIRE").is_none_or(|v| v != "1"), "not skipped, as required: {why}");
     let current = thread::current();
     // Not `eprintln!`: the test harness would keep it to itself when the test passes.
-    let _ = writeln!(stderr(), "skipped: {}: {why}", current.name().unwrap_or("a test"));
+    let _ = writeln!(stderr(), "skipped: {} ({why})", current.name().unwrap_or("a test"));
+}
+
+/// A test's own world: an account with a company's network in it, and somebody at its command line.
+pub struct Lab<'a> {
+    pub account: Account<'a>,
+    pub seed: Seed,
+    /// What is not ours, and must stay as it is.
+    foreign: Value,
+    pub gangplank: Gangplank<'a>,
+}
+
+impl<'a> Lab<'a> {
+    pub fn new(moto: &'a Moto) -> Self {
+        let account = moto.account();
+        let seed = account.seed();
+        let foreign = account.world().foreign;
+        Self { gangplank: Gangplank::new(&account), account, seed, foreign }
+    }
+
+    /// The bastion that most tests are about.
+    pub fn bastion(&self) -> Bastion {
+        Bastion::new("warehouse", &self.seed)
+    }
+
+    /// Writes the plan, runs the verb on it, and counts the calls.
+    #[track_caller]
+    pub fn run(&self, verb: &str, bastion: &Bastion, options: &[&str]) -> (Run, Calls) {
+        let path = self.gangplank.write(bastion);
+        let path = path.to_str().expect("a temporary folder's name");
+        self.command(&[&[verb, path], options].concat())
+    }
+
+    /// Runs the program, and counts the calls.
+    #[track_caller]
+    pub fn command(&self, arguments: &[&str]) -> (Run, Calls) {
+        let proxy = self.proxy();
+        let run = proxy.run(self.gangplank.command(proxy.address()).args(arguments));
+        (run, proxy.take_calls())
+    }
+
+    #[track_caller]
+    pub fn apply(&self, bastion: &Bastion) -> Calls {
+        let (run, calls) = self.run("apply", bastion, &["--yes"]);
+        run.expect(0);
+        calls
+    }
+
+    pub fn proxy(&self) -> Proxy {
+        Proxy::start(self.account.moto().address())
+    }
+
+    /// What is ours, after a look at what is not: nothing foreign was touched.
+    #[track_caller]
+    pub fn ours(&self) -> World {
+        let world = self.account.world();
+        assert_eq!(world.foreign, self.foreign, "something foreign was touched");
+        world
+    }
+
+    /// The plan says that there is nothing to do, and asks only.
+    #[track_caller]
+    pub fn assert_settled(&self, bastion: &Bastion) {
+        let (plan, calls) = self.run("plan", bastion, &["--detailed-exitcode"]);
+        plan.expect(0);
+        assert_eq!(calls.writes(), 0, "{calls}");
+    }
+
+    /// The plan sees a difference, and asks only.
+    #[track_caller]
+    pub fn assert_differs(&self, bastion: &Bastion) -> Run {
+        let (plan, calls) = self.run("plan", bastion, &["--detailed-exitcode"]);
+        assert_eq!(calls.writes(), 0, "{calls}");
+        plan.expect(2)
+    }
 }

@@ -1,0 +1,96 @@
+//! A cloud that refuses, stumbles, or answers into the void: a clear end, and a next run that finishes the work.
+
+use crate::support::{self, Calls, Fault, Lab, Moment, Proxy, Run, Scope};
+
+/// Applies while the proxy makes trouble.
+fn troubled(lab: &Lab<'_>, trouble: impl FnOnce(&Proxy)) -> (Run, Calls) {
+    let proxy = lab.proxy();
+    trouble(&proxy);
+    let path = lab.gangplank.write(&lab.bastion());
+    let run = proxy.run(lab.gangplank.command(proxy.address()).arg("apply").arg(path).arg("--yes"));
+    (run, proxy.take_calls())
+}
+
+/// Runs again without trouble: the world is as it would have been, nothing twice, and it goes away whole.
+#[track_caller]
+fn assert_converges(lab: &Lab<'_>, undisturbed: &serde_json::Value, what: &str) {
+    lab.apply(&lab.bastion());
+    assert_eq!(&lab.ours().ours, undisturbed, "{what}");
+    lab.assert_settled(&lab.bastion());
+    lab.run("destroy", &lab.bastion(), &["--yes"]).0.expect(0);
+    lab.ours().assert_nothing_of_ours();
+}
+
+/// The calls of a creation, and what it gives.
+fn undisturbed(lab: &Lab<'_>) -> (Calls, serde_json::Value) {
+    (lab.apply(&lab.bastion()), lab.ours().ours)
+}
+
+#[test]
+fn throttling_is_waited_out() {
+    let Some(moto) = support::moto_or_skip() else { return };
+    let (_, expected) = undisturbed(&Lab::new(moto));
+    for fault in [Fault::THROTTLED, Fault::INTERNAL] {
+        let lab = Lab::new(moto);
+        let (run, calls) = troubled(&lab, |proxy| proxy.fault(Scope::EachAction, 0..2, fault.clone()));
+        run.expect(0);
+        assert!(calls.by_action().values().all(|count| *count > 2), "{calls}");
+        assert_eq!(lab.ours().ours, expected, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_refusal_names_the_operation_the_code_and_what_to_do() {
+    let Some(moto) = support::moto_or_skip() else { return };
+    let (_, expected) = undisturbed(&Lab::new(moto));
+    for (action, fault, code) in [
+        ("DescribeSecurityGroups", Fault::DENIED, "UnauthorizedOperation"),
+        ("CreateSecurityGroup", Fault::DENIED, "UnauthorizedOperation"),
+        ("AllocateAddress", Fault::quota("AddressLimitExceeded"), "AddressLimitExceeded"),
+        ("RunInstances", Fault::quota("VcpuLimitExceeded"), "VcpuLimitExceeded"),
+        ("RunInstances", Fault::quota("InstanceLimitExceeded"), "InstanceLimitExceeded"),
+        ("RunInstances", Fault::DENIED, "UnauthorizedOperation"),
+        ("AssociateAddress", Fault::DENIED, "UnauthorizedOperation"),
+    ] {
+        let lab = Lab::new(moto);
+        let (run, calls) = troubled(&lab, |proxy| proxy.fault(Scope::Action(action), 0..usize::MAX, fault.clone()));
+        let run = run.expect(1);
+        assert_eq!(calls.of(action), 1, "a refusal is not repeated\n{calls}");
+        for expected in [action, code, "exists now", "to do"] {
+            assert!(run.stderr.contains(expected), "{action} refused with {code}: expected {expected:?}\n{run}");
+        }
+        assert_converges(&lab, &expected, &format!("{action} refused with {code}"));
+    }
+}
+
+/// Each write in turn happens, and its answer is lost; or does not happen, and nobody says so.
+#[test]
+fn lost_answers_duplicate_nothing() {
+    let Some(moto) = support::moto_or_skip() else { return };
+    let (calls, expected) = undisturbed(&Lab::new(moto));
+    for moment in [Moment::After, Moment::Before] {
+        for n in 0..calls.writes() {
+            let lab = Lab::new(moto);
+            let (run, calls) = troubled(&lab, |proxy| proxy.fault(Scope::Writes, n..n + 1, Fault::Drop(moment)));
+            // It may look and go on by itself, or leave that to the next run.
+            assert!(matches!(run.code(), Some(0 | 1)), "{run}\n{calls}");
+            if run.code() == Some(0) {
+                assert_eq!(lab.ours().ours, expected, "answer {n} lost {moment:?}\n{run}\n{calls}");
+            }
+            assert_converges(&lab, &expected, &format!("answer {n} lost {moment:?}\n{run}\n{calls}"));
+        }
+    }
+}
+
+#[test]
+fn garbage_is_an_error_and_no_panic() {
+    let Some(moto) = support::moto_or_skip() else { return };
+    let (_, expected) = undisturbed(&Lab::new(moto));
+    for scope in [Scope::Any, Scope::Writes] {
+        let lab = Lab::new(moto);
+        let (run, _) = troubled(&lab, |proxy| proxy.fault(scope, 0..usize::MAX, Fault::Garbage));
+        let run = run.expect(1);
+        assert!(!run.stderr.contains("panicked"), "{run}");
+        assert_converges(&lab, &expected, &format!("garbage for {scope:?}"));
+    }
+}
