@@ -27,15 +27,3 @@ pub use read::read;
 pub use schema::{CloudKind, schema, starter};
 pub use source::load;
 pub use vendor::catalogue;
-
-/// TEMP
-pub fn schema() -> &'static str {
-    "{}"
-}
-pub enum StarterFor {
-    Aws,
-    Azure,
-}
-pub fn starter(_: StarterFor) -> &'static str {
-    ""
-}

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "aws")]
 mod calls;
+mod cloudinit;
 #[cfg(feature = "aws")]
 mod contract;
 #[cfg(feature = "aws")]
@@ -17,6 +18,3 @@ mod signals;
 // Only the clouds' tests use all of it.
 #[cfg_attr(not(feature = "aws"), allow(dead_code, unused_imports))]
 mod support;
-//! One test binary: modules by subject.
-
-mod cloudinit;
