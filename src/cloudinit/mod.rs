@@ -30,7 +30,8 @@ pub fn render(plan: &Plan) -> Result<UserData, RenderError> {
 pub struct UserData {
     /// One `#cloud-config` document in ASCII.
     pub text: String,
-    /// Short digests of what the document is made of, by kind, in this order: `keys`, `tunnels` (users and what each may
+    /// Short digests of what the document is made of, by kind, in this order: `keys` (which are accepted; `live-` and the
+    /// way in which the machine takes them where they are not in the document), `tunnels` (users and what each may
     /// open), `sshd` (port, sessions, startups, open files), `system` (all the rest, which only another version of
     /// gangplank changes). They tell later why a document differs. Equal texts have equal digests.
     pub parts: Vec<(&'static str, String)>,

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{
     action::{Action, Call, DescribedRule, Launch, Ref},
     desire::{self, Desired, database_mark, rule_added, rule_removed},
-    machine,
+    keys, machine,
     observed::{
         Attachment, ElasticIp, Group, Image, Instance, InstanceState, MetadataOptions, Observed, Subnet, Surroundings,
     },
@@ -36,6 +36,9 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     let placed = place(want, world, &current, &mut problems);
     let deadline = resolve_deadline(want, world, &current, &mut problems);
     check_address(want, world, &current, &mut problems);
+    if let Some(kept) = current.kept() {
+        problems.extend(keys::check_room(want.plan, &want.instance_tags(deadline.as_ref()), &kept.tags));
+    }
     let Some((vpc, launch)) = placed else { return Err(Diagnostics(problems)) };
     check_databases(want, world, vpc, &mut problems);
     let group = world.seen.groups_of(want.bastion()).find(|g| g.vpc == vpc);
@@ -439,7 +442,7 @@ impl<'a> Differ<'a> {
         let tags = want.instance_tags(made.deadline.as_ref());
         let terminate = made.deadline.is_some();
         if let Some(kept) = current.kept() {
-            return self.kept_instance(kept, made, &tags);
+            return self.kept_instance(want, kept, made, &tags);
         }
         let Some((subnet, image)) = launch else { return };
         let aws = want.aws;
@@ -451,16 +454,18 @@ impl<'a> Differ<'a> {
                 ..Draft::new(Op::Replace, format!("instance {}", old.id), replacement_reason(&current.reasons))
             },
         };
+        let metadata = MetadataOptions::wanted(want.plan.keys_are_live());
         draft.details.extend([
             Detail::added("image", format!("{} ({})", image.id, image.name)),
             Detail::added("subnet", &subnet.id),
-            Detail::added("metadata service", "session tokens required, 1 hop"),
+            Detail::added("metadata service", metadata_text(metadata)),
             Detail::added("root volume", format!("{} GiB gp3, encrypted", image.root_size)),
             Detail::added("on shutdown", if terminate { "terminate" } else { "stop" }),
             Detail::added("cloud-init", format!("{} bytes", want.user_data.text.len())),
         ]);
+        draft.details.extend(keys::details(want.plan));
         if current.instance.is_none() {
-            draft.details.push(tags_detail(&tags));
+            draft.details.push(tags_detail(&keys::split(&tags).1));
         }
         draft.after = self.if_planned("security-group").into_iter().collect();
         let launch = Launch {
@@ -473,6 +478,7 @@ impl<'a> Differ<'a> {
             user_data: want.user_data.text.clone(),
             terminate_on_shutdown: terminate,
             tags,
+            metadata_tags: metadata.tags,
             part_tags: want.tags(None),
             history: world.seen.instance_history(want.bastion()),
         };
@@ -480,7 +486,7 @@ impl<'a> Differ<'a> {
     }
 
     /// What can be put right on a running instance.
-    fn kept_instance(&mut self, kept: &Instance, made: &Made<'_>, wanted_tags: &Tags) {
+    fn kept_instance(&mut self, want: &Desired<'_>, kept: &Instance, made: &Made<'_>, wanted_tags: &Tags) {
         let id = kept.id.clone();
         let resource = format!("instance {id}");
         let one = |detail: Detail, reason: &str, impact| Draft {
@@ -493,17 +499,26 @@ impl<'a> Differ<'a> {
                 one(Detail::changed("state", kept.state.as_str(), "running"), "somebody stopped it", Impact::Live);
             self.push("instance-start", draft, Call::StartInstance { instance: id.clone() });
         }
-        if kept.metadata != MetadataOptions::WANTED {
-            let text = |m: MetadataOptions| {
-                format!(
-                    "{}, hop limit {}",
-                    if m.tokens_required { "session tokens required" } else { "session tokens optional" },
-                    m.hop_limit
-                )
+        let metadata = MetadataOptions::wanted(want.plan.keys_are_live());
+        if kept.metadata != metadata {
+            let detail = Detail::changed("metadata service", metadata_text(kept.metadata), metadata_text(metadata));
+            let reason = if kept.metadata.tags == metadata.tags {
+                "nothing behind the machine may read its metadata"
+            } else if metadata.tags {
+                "the machine takes its keys from its tags"
+            } else {
+                "the machine does not need its tags"
             };
-            let detail = Detail::changed("metadata service", text(kept.metadata), text(MetadataOptions::WANTED));
-            let draft = one(detail, "nothing behind the machine may read its metadata", Impact::Live);
-            self.push("instance-metadata", draft, Call::SetMetadataOptions { instance: id.clone() });
+            let call = Call::SetMetadataOptions { instance: id.clone(), tags: metadata.tags };
+            self.push("instance-metadata", one(detail, reason, Impact::Live), call);
+        }
+        if let Some(change) = keys::change(want.plan, &kept.tags) {
+            let draft = Draft {
+                details: change.details,
+                ..Draft::new(Op::Update, format!("keys of {resource}"), change.reason)
+            };
+            let TagChange { set, remove } = change.tags;
+            self.push("instance-keys", draft, Call::Tag { resource: id.clone(), set, remove });
         }
         let only_ours = matches!(&made.group, Ref::Id(group) if kept.groups == [group.clone()]);
         if !only_ours {
@@ -536,7 +551,8 @@ impl<'a> Differ<'a> {
         }
         // The tags say how it shuts down, so they change after that has.
         let after = self.if_planned("instance-shutdown");
-        self.tags("instance-tags", &resource, &id, wanted_tags, &kept.tags, after);
+        let ((_, wanted), (_, have)) = (keys::split(wanted_tags), keys::split(&kept.tags));
+        self.tags("instance-tags", &resource, &id, &wanted, &have, after);
     }
 
     fn association(&mut self, want: &Desired<'_>, current: &Current<'_>) {
@@ -631,6 +647,15 @@ impl<'a> Differ<'a> {
         );
         self.push(what, draft, Call::Tag { resource: id.to_owned(), set: change.set, remove: change.remove });
     }
+}
+
+fn metadata_text(options: MetadataOptions) -> String {
+    format!(
+        "session tokens {}, hop limit {}, tags {}",
+        if options.tokens_required { "required" } else { "optional" },
+        options.hop_limit,
+        if options.tags { "readable" } else { "hidden" },
+    )
 }
 
 /// The tags of something new, on one line: they are the same on everything that a bastion has.
