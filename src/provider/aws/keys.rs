@@ -154,3 +154,80 @@ pub fn check_room(plan: &Plan, want: &Tags, have: &Tags) -> Option<Diagnostic> {
             .fix("remove keys, or tags of the instance that nobody needs; or write `key_updates: replace`")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Texts as long as those of real keys: ed25519 has 80 characters, RSA 4096 has 724, RSA 16384 has 2772.
+    fn sets() -> impl Strategy<Value = Keys> {
+        let length = prop_oneof![Just(80_usize), Just(255), Just(256), Just(257), Just(724), Just(2772), 1..3000_usize];
+        let text = (length, any::<u64>()).prop_map(|(length, seed)| {
+            let data: String = format!("{seed:016x}").chars().cycle().take(length).collect();
+            format!("ssh-rsa {data}")
+        });
+        proptest::collection::btree_set(("[a-z_][a-z0-9_-]{0,31}", text), 0..14)
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_survives_its_way_through_tags(keys in sets()) {
+            let tags = write(&keys);
+            prop_assert_eq!(read(&tags), (keys.clone(), true));
+            let expected: usize = keys.iter().map(|(_, text)| text.len().div_ceil(256)).sum();
+            prop_assert_eq!(tags.len(), expected + 1);
+            for (key, value) in &tags {
+                // EC2 User Guide, "View tags for your EC2 instances using instance metadata".
+                prop_assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-=.,_:@".contains(&b)), "{key}");
+                prop_assert!(key.len() <= 127 && value.len() <= 256 && !value.is_empty() && is_key_tag(key));
+            }
+        }
+
+        /// Whatever stands between two sets, after some of the removed tags are gone and some of the new ones are there, is
+        /// neither of them or is one of them: the machine never takes a mixture.
+        #[test]
+        fn nothing_between_two_sets_is_whole(before in sets(), after in sets(), cut in any::<prop::sample::Index>()) {
+            let (have, want) = (write(&before), write(&after));
+            let change = TagChange::between(&want, &have);
+            let mut tags = have.clone();
+            let edits: Vec<(&String, Option<&String>)> =
+                change.remove.iter().map(|k| (k, None)).chain(change.set.iter().map(|(k, v)| (k, Some(v)))).collect();
+            for (key, value) in edits.iter().take(cut.index(edits.len() + 1)) {
+                match value {
+                    Some(value) => tags.insert((*key).clone(), (*value).clone()),
+                    None => tags.remove(*key),
+                };
+            }
+            let (found, whole) = read(&tags);
+            prop_assert!(!whole || found == before || found == after);
+            // A run that was cut short is continued by the next one.
+            let rest = TagChange::between(&want, &tags);
+            tags.retain(|key, _| !rest.remove.contains(key));
+            tags.extend(rest.set);
+            prop_assert_eq!(tags, want);
+        }
+
+        #[test]
+        fn any_change_breaks_the_digest(keys in sets(), victim in any::<prop::sample::Index>(), what in 0..3) {
+            let mut tags = write(&keys);
+            let key = tags.keys().nth(victim.index(tags.len())).cloned().unwrap();
+            let value = tags.remove(&key).unwrap();
+            match what {
+                0 => {}
+                1 => _ = tags.insert(key, value + "x"),
+                _ => {
+                    tags.insert(key.clone(), value);
+                    tags.insert(format!("{PART}intruder.0.0"), "ssh-ed25519 AAAA".to_owned());
+                }
+            }
+            prop_assert!(!read(&tags).1);
+        }
+
+        #[test]
+        fn any_tags_are_read(tags in proptest::collection::btree_map("gangplank:key[s.]?[a-z0-9.]{0,12}", ".{0,20}", 0..6)) {
+            let _ = read(&tags);
+        }
+    }
+}
