@@ -51,10 +51,17 @@ for user in $users; do
     fi
     if command -v restorecon >/dev/null; then restorecon -R "$home/.ssh"; fi
 done
-# Where the keys come by tags, nobody is let in before they do; a service goes on asking.
-live=
-if [ -x /usr/local/sbin/gangplank-keys ]; then live=1; fi
-if [ $live ]; then /usr/local/sbin/gangplank-keys || :; fi
+# Where tags bring the keys, nobody is let in before a first set was read; the service goes on asking.
+if [ -x /usr/local/sbin/gangplank-keys ]; then
+    /usr/local/sbin/gangplank-keys || :
+    if [ -d /run/systemd/system ]; then
+        systemctl enable --now gangplank-keys.service
+    else
+        sed -i '/^gpk:/d' /etc/inittab
+        echo 'gpk:2345:respawn:/usr/local/sbin/gangplank-keys 20' >>/etc/inittab
+        telinit q
+    fi
+fi
 
 service=ssh
 if [ -d /run/systemd/system ]; then
@@ -68,7 +75,6 @@ if [ -d /run/systemd/system ]; then
     if systemctl cat $service.socket >/dev/null 2>&1; then systemctl disable --now $service.socket; fi
     systemctl enable $service.service
     systemctl restart $service.service || fail "$service does not start: see journalctl -u $service"
-    if [ $live ]; then systemctl enable --now gangplank-keys.service; fi
     systemd-run --no-block --collect --unit=gangplank-updates /usr/local/sbin/gangplank-updates || :
 else
     [ -x /etc/init.d/ssh ] || service=sshd
@@ -77,11 +83,6 @@ else
     sed -i '/^ulimit -n /d' /etc/default/$service
     echo "ulimit -n $open_files" >>/etc/default/$service
     service $service restart || fail "$service does not start"
-    if [ $live ]; then
-        sed -i '/^gpk:/d' /etc/inittab
-        echo 'gpk:2345:respawn:/usr/local/sbin/gangplank-keys 20' >>/etc/inittab
-        telinit q
-    fi
     setsid /usr/local/sbin/gangplank-updates >/var/log/gangplank-updates.log 2>&1 </dev/null &
 fi
 echo "gangplank: $service is up for: $users"
