@@ -27,7 +27,12 @@ esac
 # Settings that sshd refuses would lock everybody out at its next start: they go again, and no key is let in.
 mkdir -p /etc/ssh/sshd_config.d /run/sshd
 dropin=/etc/ssh/sshd_config.d/00-gangplank.conf
-cp /etc/gangplank/sshd.conf $dropin
+{
+    # From 9.8 on sshd shuts out an address after failed logins, for minutes: a vendor whose key is still to come, and
+    # behind a firewall that hides its clients everybody. Only listed addresses get this far.
+    if /usr/sbin/sshd -T | grep -q '^persourcepenalties '; then echo 'PerSourcePenalties no'; fi
+    cat /etc/gangplank/sshd.conf
+} >$dropin
 chmod 0600 $dropin
 if ! /usr/sbin/sshd -t; then
     rm $dropin
@@ -45,33 +50,21 @@ for user in $users; do
     if command -v restorecon >/dev/null; then restorecon -R "$home/.ssh"; fi
 done
 
-service=
+service=ssh
 if [ -d /run/systemd/system ]; then
-    for name in ssh sshd; do
-        if systemctl cat $name.service >/dev/null 2>&1; then
-            service=$name
-            break
-        fi
-    done
-    [ "$service" ] || fail "no ssh or sshd service"
+    systemctl cat ssh.service >/dev/null 2>&1 || service=sshd
     mkdir -p /etc/systemd/system/$service.service.d
     printf '[Service]\nLimitNOFILE=%s\nLimitNPROC=65535\n' "$open_files" \
         >/etc/systemd/system/$service.service.d/gangplank.conf
     systemctl daemon-reload
-    # Ubuntu's sshd starts from a socket that has a port of its own, Debian 12's once per connection, which undoes
-    # MaxStartups. The plain service reads one file everywhere.
+    # Ubuntu's socket has a port of its own, Debian 12's starts one sshd per connection, which undoes MaxStartups.
+    # The plain service reads one file everywhere.
     if systemctl cat $service.socket >/dev/null 2>&1; then systemctl disable --now $service.socket; fi
     systemctl enable $service.service
     systemctl restart $service.service || fail "$service does not start: see journalctl -u $service"
     systemd-run --no-block --collect --unit=gangplank-updates /usr/local/sbin/gangplank-updates || :
 else
-    for name in ssh sshd; do
-        if [ -x /etc/init.d/$name ]; then
-            service=$name
-            break
-        fi
-    done
-    [ "$service" ] || fail "no ssh or sshd service"
+    [ -x /etc/init.d/ssh ] || service=sshd
     # The init script reads this file as shell before it starts the daemon.
     touch /etc/default/$service
     sed -i '/^ulimit -n /d' /etc/default/$service

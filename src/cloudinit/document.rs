@@ -1,11 +1,13 @@
 //! The values of the document, in an order of their own, so that plans which mean the same have the same text.
 
-use handlebars::Handlebars;
+use std::sync::LazyLock;
+
+use handlebars::{Handlebars, RenderErrorReason};
 use serde::Serialize;
 use serde_json::json;
 
 use super::{RenderError, quote, short_digest};
-use crate::plan::{Host, Plan, PublicKey, Ssh, Target, UserName};
+use crate::plan::{Host, MaxStartups, Plan, PublicKey, Ssh, Target, UserName};
 
 /// The templates that hold values, by the names that errors use.
 const TEMPLATES: [(&str, &str); 4] = [
@@ -53,11 +55,9 @@ impl Document {
     }
 
     pub fn text(&self) -> Result<String, RenderError> {
-        let templates = Templates::new()?;
         let names: Vec<&str> = self.accounts.iter().map(|a| a.name.as_str()).collect();
-        let settings =
-            templates.render("settings", &json!({"users": names.join(" "), "open_files": self.ssh.open_files}))?;
-        let sshd = templates.render(
+        let settings = fill("settings", &json!({"users": names.join(" "), "open_files": self.ssh.open_files}))?;
+        let sshd = fill(
             "sshd.conf",
             &json!({
                 "port": self.ssh.port,
@@ -73,11 +73,11 @@ impl Document {
                 Ok(json!({
                     "name": account.name,
                     "keys_path": format!("/etc/gangplank/keys/{}", account.name),
-                    "authorized_keys": templates.render("authorized_keys", account)?,
+                    "authorized_keys": fill("authorized_keys", account)?,
                 }))
             })
             .collect::<Result<Vec<_>, RenderError>>()?;
-        templates.render(
+        fill(
             "cloud-config.yaml",
             &json!({"accounts": accounts, "settings": settings, "sshd": sshd, "boot": BOOT, "updates": UPDATES}),
         )
@@ -92,7 +92,7 @@ impl Document {
             ("keys", short_digest(&json!(keys).to_string())),
             ("tunnels", short_digest(&json!(tunnels).to_string())),
             ("sshd", short_digest(&format!("{port} {max_sessions} {max_startups} {open_files}"))),
-            ("system", short_digest(&Self::reference().text()?)),
+            ("system", SYSTEM.clone()?),
         ])
     }
 
@@ -106,20 +106,19 @@ impl Document {
         let without_accounts = reduced.text()?.len();
 
         let keys: usize = self.accounts.iter().map(|account| account.keys.len()).sum();
-        let users = self.accounts.len();
         let parts = [
-            (format!("the {keys} keys of {users} users, each with the targets that it opens"), all - without_keys),
+            (format!("keys ({keys}), each with the targets that it opens"), all.saturating_sub(without_keys)),
             (
-                format!("the accounts of {users} users and the targets that each may open"),
-                without_keys - without_accounts,
+                format!("users ({}) and the targets that each may open", self.accounts.len()),
+                without_keys.saturating_sub(without_accounts),
             ),
             ("gangplank's own settings and scripts".to_owned(), without_accounts),
         ];
         Ok(parts.into_iter().max_by_key(|(_, bytes)| *bytes).unwrap_or_default())
     }
 
-    /// Stands for everything that no plan changes: its text is another one exactly when the templates or this code say
-    /// something else.
+    /// Stands for everything that no plan changes: the same plan for ever, so that only the templates and this code change
+    /// its text.
     fn reference() -> Self {
         let key = |comment: &str| Key { algorithm: "a".into(), base64: "k".into(), comment: comment.into() };
         Self {
@@ -131,7 +130,12 @@ impl Document {
                 },
                 Account { name: "b".into(), opens: vec!["h:1".into()], keys: Vec::new() },
             ],
-            ssh: Ssh::default(),
+            ssh: Ssh {
+                port: 1,
+                max_sessions: 1,
+                max_startups: MaxStartups { start: 1, rate: 1, full: 1 },
+                open_files: 1,
+            },
         }
     }
 }
@@ -159,21 +163,26 @@ fn open(target: &Target) -> String {
     }
 }
 
-struct Templates(Handlebars<'static>);
+/// Digest of the reference document.
+static SYSTEM: LazyLock<Result<String, RenderError>> =
+    LazyLock::new(|| Document::reference().text().map(|text| short_digest(&text)));
 
-impl Templates {
-    fn new() -> Result<Self, RenderError> {
-        let mut handlebars = Handlebars::new();
-        handlebars.set_strict_mode(true);
-        handlebars.register_escape_fn(handlebars::no_escape);
-        quote::register(&mut handlebars);
-        for (name, text) in TEMPLATES {
-            handlebars.register_template_string(name, text).map_err(|e| RenderError::Value(e.to_string()))?;
-        }
-        Ok(Self(handlebars))
+/// Compiled once a process. Strict: a value that is missing is an error, not an empty text.
+static COMPILED: LazyLock<Result<Handlebars<'static>, RenderError>> = LazyLock::new(|| {
+    let mut handlebars = Handlebars::new();
+    handlebars.set_strict_mode(true);
+    handlebars.register_escape_fn(handlebars::no_escape);
+    quote::register(&mut handlebars);
+    for (name, text) in TEMPLATES {
+        handlebars.register_template_string(name, text).map_err(|e| RenderError::Value(e.to_string()))?;
     }
+    Ok(handlebars)
+});
 
-    fn render(&self, name: &str, values: &impl Serialize) -> Result<String, RenderError> {
-        self.0.render(name, values).map_err(|e| RenderError::Value(e.to_string()))
-    }
+fn fill(template: &str, values: &impl Serialize) -> Result<String, RenderError> {
+    let templates = COMPILED.as_ref().map_err(Clone::clone)?;
+    templates.render(template, values).map_err(|e| match e.reason() {
+        RenderErrorReason::Other(why) => RenderError::Value(format!("{template} cannot hold {why}")),
+        _ => RenderError::Value(e.to_string()),
+    })
 }

@@ -65,8 +65,8 @@ impl fmt::Display for RenderError {
             RenderError::Value(problem) => write!(f, "the machine's user-data cannot be written: {problem}"),
             RenderError::TooLarge { cloud, size, limit, largest: (part, bytes) } => write!(
                 f,
-                "the machine's user-data has {size} bytes and {cloud} accepts {limit}; most of it are {part} ({bytes} bytes). \
-                 Remove what is no longer used, or split the plan into two bastions"
+                "the machine's user-data is too large: {size} bytes, and {cloud} accepts {limit}. The largest part, {bytes} \
+                 bytes, is {part}. Remove what is no longer used, or split the plan into two bastions"
             ),
         }
     }
@@ -78,7 +78,7 @@ impl std::error::Error for RenderError {}
 fn check_size(document: &Document, text: &str, cloud: &Cloud) -> Result<(), RenderError> {
     let (cloud, size, limit) = match cloud {
         Cloud::Aws(_) => ("EC2", text.len(), 16 * 1024),
-        Cloud::Azure(_) => ("Azure", text.len().div_ceil(3) * 4, 64 * 1024),
+        Cloud::Azure(_) => ("Azure (in base64)", text.len().div_ceil(3) * 4, 64 * 1024),
     };
     if size <= limit {
         return Ok(());

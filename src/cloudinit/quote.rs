@@ -6,7 +6,7 @@ use handlebars::{
 };
 
 /// Where the lines of a file stand in `cloud-config.yaml.hbs`: below `content:` in a list.
-const FILE_INDENT: &str = "      ";
+const FILE_INDENT: &str = "    ";
 
 type Quote = fn(&str) -> Result<String, String>;
 
@@ -45,7 +45,8 @@ fn helper(name: &'static str, quote: Quote) -> Box<dyn HelperDef + Send + Sync> 
     )
 }
 
-/// A double-quoted YAML scalar in ASCII. `JSON` is not enough: YAML 1.1 breaks lines at U+0085 and U+2028, and drops a BOM.
+/// A double-quoted YAML scalar in ASCII. JSON's quoting is not enough: cloud-init reads YAML 1.1, which breaks lines at
+/// U+0085 and U+2028 and refuses other characters.
 fn yaml(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -108,4 +109,48 @@ fn comment(text: &str) -> Result<String, String> {
 
 fn unfit(text: &str, why: &str) -> String {
     format!("{text:?}: {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn people_can_read_a_file_that_a_block_can_hold() {
+        assert_eq!(file("a\n\n  b: \"c\"\n"), "|\n    a\n\n      b: \"c\"");
+        assert_eq!(file(""), r#""""#);
+        assert_eq!(file("no end"), r#""no end""#);
+        assert_eq!(file(" indented\n"), r#"" indented\n""#);
+        assert_eq!(file("a\n\n"), r#""a\n\n""#);
+        assert_eq!(file("\u{85}\u{1f600}\n"), r#""\u0085\U0001f600\n""#);
+    }
+
+    #[test]
+    fn a_word_stays_one_word_for_the_shell() {
+        assert_eq!(sh("it's $(reboot)").unwrap(), r"'it'\''s $(reboot)'");
+        assert!(sh("\0").is_err());
+    }
+
+    #[test]
+    fn fields_hold_only_what_their_readers_take_literally() {
+        let sshd = |text| only(text, "._:-[]");
+        assert_eq!(sshd("[2001:db8::1]:5432").unwrap(), "[2001:db8::1]:5432");
+        for text in ["", " ", "a b", "*", "a?", "!a", "a,b", "a\n", "\"", "#", "a=b", "é"] {
+            assert!(sshd(text).is_err(), "{text:?}");
+        }
+        assert_eq!(comment("it's # {{x}}").unwrap(), " it's # {{x}}");
+        assert_eq!(comment("").unwrap(), "");
+        assert!(comment("a\nb").is_err() && comment("a\u{85}b").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn yaml_reads_back_what_was_written(text in prop_oneof![any::<String>(), "[ -~\n]{0,40}\n{0,2}", "\\PC*"]) {
+            let document = format!("list:\n- content: {}\n  next: {}\n", file(&text), yaml(&text));
+            let read: serde_json::Value = serde_yaml::from_str(&document).unwrap();
+            prop_assert_eq!(read, serde_json::json!({"list": [{"content": text, "next": text}]}));
+        }
+    }
 }

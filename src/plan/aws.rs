@@ -137,7 +137,7 @@ fn image(field: &Field<'_>, report: &mut Report) -> Read<AwsImage> {
     if text.starts_with("ami-") {
         return id(field, "ami-", "an image", report).map(AwsImage::Id);
     }
-    image_alias(field, "an alias from the list, or an `ami-...`", report).map(AwsImage::Alias)
+    image_alias(field, "the alias of an image, nor an `ami-...`", report).map(AwsImage::Alias)
 }
 
 pub(super) fn image_alias(field: &Field<'_>, expected: &str, report: &mut Report) -> Read<ImageAlias> {
@@ -148,9 +148,10 @@ pub(super) fn image_alias(field: &Field<'_>, expected: &str, report: &mut Report
     let label = format!("`{}` is not {expected}", excerpt(text));
     let problem = field.problem(report, "an unknown image", label);
     let names = || ImageAlias::ALL.iter().map(|(name, _)| *name);
+    let known = names().collect::<Vec<_>>().join(", ");
     let fix = match near(text, names()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("the aliases are {}", names().collect::<Vec<_>>().join(", ")),
+        Some(near) => format!("did you mean `{near}`? The aliases are {known}"),
+        None => format!("the aliases are {known}"),
     };
     Err(report.push(problem.fix(fix)))
 }

@@ -21,7 +21,7 @@ pub(super) const NETWORK: Shape =
 pub(super) const EDGE: Shape = Shape { what: "`edge`", fields: &["firewall"] };
 pub(super) const FIREWALL: Shape = Shape { what: "`firewall`", fields: &["sku", "existing", "policy"] };
 
-const SKUS: [(&str, FirewallSku); 3] =
+pub(super) const SKUS: [(&str, FirewallSku); 3] =
     [("basic", FirewallSku::Basic), ("standard", FirewallSku::Standard), ("premium", FirewallSku::Premium)];
 
 pub(super) fn azure(field: &Field<'_>, report: &mut Report) -> Read<Azure> {
@@ -32,7 +32,7 @@ pub(super) fn azure(field: &Field<'_>, report: &mut Report) -> Read<Azure> {
     let edge = block.required("edge", report, edge);
     let network = block.required("network", report, |field, report| network(field, edge.as_ref().ok(), report));
     let size = block.required("size", report, size);
-    let image = block.required("image", report, |field, report| image_alias(field, "an image", report));
+    let image = block.required("image", report, |field, report| image_alias(field, "the alias of an image", report));
     Ok(Azure {
         subscription: subscription?,
         location: location?,
@@ -129,7 +129,14 @@ fn name(field: &Field<'_>, what: &str, lengths: std::ops::RangeInclusive<usize>,
 
 fn edge(field: &Field<'_>, report: &mut Report) -> Read<Edge> {
     if !field.is_map() {
-        return choice(field, "an edge", &[("public_address", ())], report).map(|()| Edge::PublicAddress);
+        return match field.text(report)? {
+            "public_address" => Ok(Edge::PublicAddress),
+            other => {
+                let label = format!("`{}` is not an edge that gangplank knows", excerpt(other));
+                let problem = field.problem(report, "an unknown word", label);
+                Err(report.push(problem.fix("write `public_address`, or `{firewall: {sku: standard}}`")))
+            }
+        };
     }
     let block = field.block(&EDGE, report)?;
     let firewall = block.require("firewall", report)?.clone();

@@ -7,6 +7,9 @@ use super::{
     tree::{Node, Scalar, Value},
 };
 
+/// More than any cloud takes: EC2 allows at most 1,000 rules in an interface's security groups.
+const MOST_ITEMS: usize = 1000;
+
 /// The fields that a block may have. The JSON Schema is held to the same lists by a test.
 pub(super) struct Shape {
     /// What the block is, as messages say it: `a tunnel`.
@@ -28,6 +31,8 @@ pub(super) struct Block<'n> {
     what: &'static str,
     place: Range<usize>,
     fields: Vec<(&'n str, Field<'n>)>,
+    /// Fields that are most likely here under a wrong name.
+    misspelt: Vec<(&'static str, Reported)>,
 }
 
 impl<'n> Field<'n> {
@@ -116,6 +121,10 @@ impl<'n> Field<'n> {
     /// The items of a list, each with its own path.
     pub fn items(&self, report: &mut Report) -> Read<Vec<Field<'n>>> {
         match &self.node.value {
+            Value::Sequence { items, .. } if items.len() > MOST_ITEMS => {
+                let problem = self.problem(report, "a list that is too long", format!("it has {} items", items.len()));
+                Err(report.push(problem.fix(format!("a list has at most {MOST_ITEMS} items; split the plan"))))
+            }
             Value::Sequence { items, .. } => Ok(items
                 .iter()
                 .enumerate()
@@ -156,16 +165,17 @@ impl<'n> Field<'n> {
 
     /// A block with known fields. Unknown ones are reported and left out.
     pub fn block(&self, shape: &Shape, report: &mut Report) -> Read<Block<'n>> {
-        let entries = self.entries(shape.what, report)?;
+        let entries = self.entries("a map of fields", report)?;
         let mut fields = Vec::with_capacity(entries.len());
+        let mut misspelt = Vec::new();
         for (key, key_span, field) in entries {
             if shape.fields.contains(&key) {
                 fields.push((key, field));
             } else {
-                unknown(key, &key_span, shape, report);
+                misspelt.extend(unknown(key, &key_span, shape, report));
             }
         }
-        Ok(Block { what: shape.what, place: self.place.clone(), fields })
+        Ok(Block { what: shape.what, place: self.place.clone(), fields, misspelt })
     }
 
     pub fn is_map(&self) -> bool {
@@ -213,6 +223,9 @@ impl<'n> Block<'n> {
 
     pub fn require(&self, name: &str, report: &mut Report) -> Read<&Field<'n>> {
         self.get(name).ok_or_else(|| {
+            if let Some((_, reported)) = self.misspelt.iter().find(|(meant, _)| *meant == name) {
+                return *reported;
+            }
             let problem = report.at(&self.place, "a field is missing", format!("{} needs `{name}`", self.what));
             report.push(problem)
         })
@@ -239,14 +252,17 @@ impl<'n> Block<'n> {
     }
 }
 
-fn unknown(key: &str, span: &Range<usize>, shape: &Shape, report: &mut Report) {
+/// Reports a field that the block does not have, and says which one was probably meant.
+fn unknown(key: &str, span: &Range<usize>, shape: &Shape, report: &mut Report) -> Option<(&'static str, Reported)> {
     let label = format!("{} has no field `{}`", shape.what, excerpt(key));
     let problem = report.at(span, "an unknown field", label);
-    report.push(match near(key, shape.fields.iter().copied()) {
-        Some(near) => problem.fix(format!("did you mean `{near}`?")),
+    let meant = near(key, shape.fields.iter().copied());
+    let reported = report.push(match meant {
+        Some(meant) => problem.fix(format!("did you mean `{meant}`?")),
         None if key == "<<" => problem.fix("merge keys are not part of the language: write the fields out"),
         None => problem.fix(format!("its fields are {}", shape.fields.join(", "))),
     });
+    meant.map(|meant| (meant, reported))
 }
 
 /// The known word that a reader most likely meant.

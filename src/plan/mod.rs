@@ -13,6 +13,7 @@ pub mod model;
 mod net;
 mod read;
 mod report;
+mod schema;
 mod source;
 mod tags;
 mod time;
@@ -23,17 +24,6 @@ mod vendor;
 pub use check::{check_deadline, check_together};
 pub use model::*;
 pub use read::read;
+pub use schema::{CloudKind, schema, starter};
 pub use source::load;
 pub use vendor::catalogue;
-
-/// TEMP
-pub fn schema() -> &'static str {
-    "{}"
-}
-pub enum StarterFor {
-    Aws,
-    Azure,
-}
-pub fn starter(_: StarterFor) -> &'static str {
-    ""
-}

@@ -22,7 +22,7 @@ const SPECIAL: [(&str, &str); 9] = [
     ("169.254.0.0/16", "link-local addresses, among them the instance metadata's"),
     ("224.0.0.0/4", "multicast addresses"),
     ("240.0.0.0/4", "reserved and broadcast addresses"),
-    ("::/127", "the unspecified and the loopback address"),
+    ("::/127", "unspecified and loopback addresses"),
     ("fe80::/10", "link-local addresses"),
     ("ff00::/8", "multicast addresses"),
     ("fd00:ec2::/32", "addresses of EC2's instance metadata and time services"),
@@ -55,7 +55,7 @@ pub(super) fn range(field: &Field<'_>, report: &mut Report) -> Read<IpNet> {
         return Err(report.push(problem.fix("write it like 203.0.113.7, 203.0.113.0/24 or 2001:db8::/64")));
     };
     if is_mapped(&net) {
-        let problem = field.problem(report, "an IPv4 address in IPv6 clothes", "this is an IPv4-mapped IPv6 address");
+        let problem = field.problem(report, "an IPv4-mapped IPv6 address", "firewalls differ in how they read this");
         return Err(report.push(problem.fix("write the IPv4 address itself")));
     }
     if net.trunc() != net {
@@ -65,8 +65,9 @@ pub(super) fn range(field: &Field<'_>, report: &mut Report) -> Read<IpNet> {
         return Err(report.push(problem.fix(fix)));
     }
     let inside = |special: &IpNet| special.contains(&net) || (!is_wide(&net) && net.contains(special));
-    if let Some((_, what)) = specials().find(|(special, _)| inside(special)) {
-        let label = format!("{} holds {what}", excerpt(text));
+    if let Some((special, what)) = specials().find(|(special, _)| inside(special)) {
+        let verb = if special.contains(&net) { "is one of" } else { "holds" };
+        let label = format!("{} {verb} the {what}", excerpt(text));
         let problem = field.problem(report, "an address that is no host of a network", label);
         return Err(report.push(problem.fix("write the address that the connections come from or go to")));
     }
@@ -114,15 +115,18 @@ pub(super) fn ranges(field: &Field<'_>, report: &mut Report) -> Read<Vec<Placed>
 pub(super) fn judge(sources: &[Placed], report: &mut Report) -> Read<()> {
     let nets: Vec<IpNet> = sources.iter().map(|(net, _)| *net).collect();
     let blocks = IpNet::aggregate(&nets);
-    let place = |inside: &dyn Fn(&IpNet) -> bool| {
-        sources.iter().find(|(net, _)| inside(net)).map(|(_, place)| place.clone()).unwrap_or_default()
+    // The widest of them is the one to look at first.
+    let widest = |inside: &dyn Fn(&IpNet) -> bool| {
+        let inside = sources.iter().filter(|(net, _)| inside(net));
+        let widest = inside.min_by_key(|(net, _)| net.prefix_len());
+        widest.map(|(_, place)| place.clone()).unwrap_or_default()
     };
     if let Some(block) = blocks.iter().find(|block| is_wide(block)) {
         let parts = nets.iter().filter(|net| block.contains(*net)).count();
         let label =
             format!("with the ranges beside it: {parts} that make up {block}, {} addresses", grouped(size(block)));
         let problem = report
-            .at(&place(&|net| block.contains(net)), "sources that are too wide together", label)
+            .at(&widest(&|net| block.contains(net)), "sources that are too wide together", label)
             .because(format!(
                 "Adjacent ranges count as one; the widest is /{WIDEST_V4} for IPv4 and /{WIDEST_V6} for IPv6."
             ))
@@ -135,7 +139,7 @@ pub(super) fn judge(sources: &[Placed], report: &mut Report) -> Read<()> {
         if total > most {
             let label = format!("this and the plan's other sources are {} addresses", grouped(total));
             let problem = report
-                .at(&place(&of_family), "too many sources", label)
+                .at(&widest(&of_family), "too many sources", label)
                 .because(format!("A plan may admit {} addresses of this family in total.", grouped(most)))
                 .fix("list the addresses that are really needed");
             return Err(report.push(problem));
@@ -156,7 +160,8 @@ fn size(net: &IpNet) -> u128 {
 /// `65536` as `65,536`; from a million millions on as a power of two.
 fn grouped(number: u128) -> String {
     if number > 1_000_000_000_000 {
-        return format!("about 2^{}", number.ilog2() + u32::from(!number.is_power_of_two()));
+        let about = if number.is_power_of_two() { "" } else { "more than " };
+        return format!("{about}2^{}", number.ilog2());
     }
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -167,4 +172,57 @@ fn grouped(number: u128) -> String {
         grouped.push(digit);
     }
     grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, sync::Arc};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::diagnostic::Source;
+
+    fn admits(sources: &[IpNet]) -> bool {
+        let mut report = Report::new(Arc::new(Source { path: String::new(), text: String::new() }));
+        let placed: Vec<Placed> = sources.iter().map(|net| (*net, 0..0)).collect();
+        judge(&placed, &mut report).is_ok()
+    }
+
+    fn nets(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn width_is_judged_over_the_whole_set() {
+        assert!(admits(&[]));
+        assert!(admits(&nets(&["203.0.0.0/16", "198.51.100.0/24", "2001:db8::/48"])));
+        assert!(admits(&nets(&["10.0.0.0/16", "10.2.0.0/16", "10.4.0.0/16", "10.6.0.0/16"])));
+        assert!(!admits(&nets(&["10.0.0.0/16", "10.2.0.0/16", "10.4.0.0/16", "10.6.0.0/16", "192.0.2.1/32"])));
+        assert!(!admits(&nets(&["0.0.0.0/1", "128.0.0.0/1"])));
+        assert!(!admits(&nets(&["10.0.0.0/16", "10.1.0.0/16"])));
+        assert!(!admits(&nets(&["2001:db8::/48", "2001:db8:1::/48"])));
+        assert!(!admits(&nets(&["::/0"])));
+    }
+
+    proptest! {
+        /// Sources within one /14 against a count of every /24 of it.
+        #[test]
+        fn the_arithmetic_agrees_with_counting(blocks in proptest::collection::vec((0_u32..1024, 14_u8..=24), 0..24)) {
+            let base = u32::from(std::net::Ipv4Addr::new(10, 0, 0, 0));
+            let sources: Vec<IpNet> = blocks
+                .iter()
+                .map(|(block, prefix)| {
+                    let address = std::net::Ipv4Addr::from(base + (block << 8));
+                    IpNet::new(address.into(), *prefix).unwrap().trunc()
+                })
+                .collect();
+            let counted: BTreeSet<u32> = (0..1024)
+                .filter(|block| sources.iter().any(|net| net.contains(&IpAddr::from(std::net::Ipv4Addr::from(base + (block << 8))))))
+                .collect();
+            let aligned_full = |size: u32| (0..1024 / size).any(|i| (i * size..(i + 1) * size).all(|block| counted.contains(&block)));
+            // Two whole /16 that make up a /15, or everything together beyond 2^18 addresses (which a /14 just is).
+            prop_assert_eq!(admits(&sources), !aligned_full(512));
+        }
+    }
 }

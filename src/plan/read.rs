@@ -118,11 +118,11 @@ fn deadline(block: &Block<'_>, report: &mut Report) -> Read<Option<Deadline>> {
 }
 
 fn cloud(block: &Block<'_>, report: &mut Report) -> Read<Cloud> {
-    let aws = block.optional("aws", report, aws);
-    let azure = block.optional("azure", report, azure);
     match (block.get("aws"), block.get("azure")) {
-        (Some(first), Some(second)) => {
-            let later = if first.place.start < second.place.start { second } else { first };
+        (Some(field), None) => aws(field, report).map(Cloud::Aws),
+        (None, Some(field)) => azure(field, report).map(Cloud::Azure),
+        (Some(aws), Some(azure)) => {
+            let later = if aws.place.start < azure.place.start { azure } else { aws };
             let problem = later.problem(report, "two clouds", "a plan describes one bastion, in one cloud");
             Err(report.push(problem.fix("move one of `aws` and `azure` to a plan of its own")))
         }
@@ -130,14 +130,6 @@ fn cloud(block: &Block<'_>, report: &mut Report) -> Read<Cloud> {
             let problem = report.at(block.place(), "a field is missing", "a plan needs `aws` or `azure`");
             Err(report.push(problem.fix("`gangplank init aws` and `gangplank init azure` show what stands there")))
         }
-        _ => match (aws?, azure?) {
-            (Some(aws), _) => Ok(Cloud::Aws(aws)),
-            (None, Some(azure)) => Ok(Cloud::Azure(azure)),
-            (None, None) => {
-                let problem = report.at(block.place(), "a field is missing", "a plan needs `aws` or `azure`");
-                Err(report.push(problem))
-            }
-        },
     }
 }
 

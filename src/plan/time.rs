@@ -47,16 +47,23 @@ fn duration(text: &str) -> Option<SignedDuration> {
 
 pub(super) fn expires(field: &Field<'_>, report: &mut Report) -> Read<Timestamp> {
     let text = field.text(report)?;
-    // jiff reads more than RFC 3339; the date, the `T` and the offset are what readers and schemas agree on.
-    let shaped = text.len() >= 20 && text.as_bytes().get(10) == Some(&b'T') && !text.contains('[');
-    if let (true, Ok(time)) = (shaped, text.parse::<Timestamp>()) {
+    if let (true, Ok(time)) = (is_rfc3339(text), text.parse::<Timestamp>()) {
         return Ok(time);
     }
     let label = format!("`{}` is not a time with an offset", excerpt(text));
     let problem = field.problem(report, "not a point in time", label);
-    let is_date = text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10;
-    let fix = if is_date { format!("write {text}T00:00:00Z") } else { "write it like 2027-01-31T00:00:00Z".to_owned() };
+    let completed = ["Z", "T00:00:00Z"].map(|rest| format!("{text}{rest}"));
+    let fix = match completed.iter().find(|time| is_rfc3339(time)) {
+        Some(time) => format!("write {time}"),
+        None => "write it like 2027-01-31T00:00:00Z".to_owned(),
+    };
     Err(report.push(problem.fix(fix)))
+}
+
+/// jiff reads more than RFC 3339; the `T`, the seconds and the offset are what readers and schemas agree on.
+fn is_rfc3339(text: &str) -> bool {
+    let shaped = text.len() >= 20 && text.as_bytes().get(10) == Some(&b'T') && !text.contains('[');
+    shaped && text.parse::<Timestamp>().is_ok()
 }
 
 #[cfg(test)]

@@ -128,17 +128,19 @@ enum Content {
 
 impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, span: &Span, report: &mut Report) -> Read<()> {
+        let tag_span = span.tag_span().map(|span| bytes(self.text, &span));
         let bytes = bytes(self.text, span);
+        let mut tagged = |_| tagged(tag_span.as_ref().unwrap_or(&bytes), report);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let value = match tag {
-                    Some(_) => Value::Broken(tagged(&bytes, report)),
+                    Some(tag) => Value::Broken(tagged(tag)),
                     None => Value::Scalar(self.scalar(&text, style, &bytes)),
                 };
                 self.complete(Node { span: bytes, value }, anchor, report);
             }
             Event::SequenceStart(style, anchor, tag) => {
-                let tag = tag.map(|_| tagged(&bytes, report));
+                let tag = tag.map(&mut tagged);
                 let content = Content::Sequence(Vec::new());
                 self.stack.push(Frame {
                     start: bytes.start,
@@ -149,7 +151,7 @@ impl Builder<'_> {
                 });
             }
             Event::MappingStart(style, anchor, tag) => {
-                let tag = tag.map(|_| tagged(&bytes, report));
+                let tag = tag.map(&mut tagged);
                 let content = Content::Mapping { entries: Vec::new(), seen: HashMap::new(), key: None };
                 self.stack.push(Frame {
                     start: bytes.start,
@@ -267,34 +269,39 @@ fn key_text(node: Node, report: &mut Report) -> Option<(String, Range<usize>)> {
 }
 
 fn tagged(span: &Range<usize>, report: &mut Report) -> Reported {
-    let problem = report.at(span, "a YAML tag", "the value has a tag such as `!!str` before it");
+    let problem = report.at(span, "a YAML tag", "tags are not part of the language");
     report.push(problem.fix("remove the tag; quotes make a text of a number"))
 }
 
 fn syntax_error(text: &str, error: &ScanError, report: &mut Report) -> Reported {
     let at = error.marker().byte_offset().unwrap_or(0);
-    let span = boundary(text, at)..boundary(text, at);
+    let mut at = boundary(text, at);
     let (summary, label, fix) = match error.kind() {
         ErrorKind::RecursionLimitExceeded => (
             "nested too deeply",
             format!("this is more than {NESTING} levels deep"),
-            Some("a plan needs six levels; check for stray brackets and dashes"),
+            "a plan needs six levels; check for stray brackets and dashes",
         ),
         ErrorKind::TabNotAllowed
         | ErrorKind::TabInBlockIndentation
         | ErrorKind::TabAtBlockScalarStart
         | ErrorKind::TabInIndentation
         | ErrorKind::TabInPlainScalar => {
-            ("a tab in the indentation", "YAML is indented with spaces".to_owned(), Some("replace the tab with spaces"))
+            // The parser stops at what stands before the tab.
+            at += text[at..].find('\t').unwrap_or(0);
+            ("a tab in the indentation", "YAML is indented with spaces".to_owned(), "replace the tab with spaces")
         }
         ErrorKind::DirectiveDisallowed => {
-            ("a YAML directive", "a plan needs no directive".to_owned(), Some("remove the line"))
+            ("a YAML directive", "a plan needs no directive".to_owned(), "remove the line")
         }
-        _ => ("not valid YAML", error.info(), None),
+        _ => (
+            "not valid YAML",
+            error.info(),
+            "check the indentation, the quotes and the brackets of this line and of those above it",
+        ),
     };
-    let mut problem = report.at(&span, summary, label);
-    problem.fix = fix.map(str::to_owned);
-    report.push(problem)
+    let problem = report.at(&(at..at), summary, label);
+    report.push(problem.fix(fix))
 }
 
 fn bytes(text: &str, span: &Span) -> Range<usize> {

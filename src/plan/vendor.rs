@@ -82,13 +82,12 @@ pub(super) fn read(field: &Field<'_>, report: &mut Report) -> Read<(Vendor, Vec<
     let label = format!("the catalogue has no `{}`", excerpt(id));
     let problem = field.problem(report, "an unknown vendor", label);
     let ids = || catalogue().iter().map(|vendor| vendor.id.as_str());
-    let same_vendor = || ids().filter(|known| known.split('/').next() == id.split('/').next());
+    let same_vendor: Vec<&str> = ids().filter(|known| known.split('/').next() == id.split('/').next()).collect();
     let fix = match near(id, ids()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None if same_vendor().next().is_some() => {
-            format!("choose one of {}", same_vendor().collect::<Vec<_>>().join(", "))
-        }
-        None => format!(
+        // The vendor alone makes an id of another region look near.
+        Some(near) if same_vendor.is_empty() || strsim::levenshtein(near, id) <= 2 => format!("did you mean `{near}`?"),
+        _ if !same_vendor.is_empty() => format!("choose one of {}", same_vendor.join(", ")),
+        _ => format!(
             "choose one of {}, or describe the vendor: {{name: ..., addresses: [...]}}",
             ids().collect::<Vec<_>>().join(", ")
         ),

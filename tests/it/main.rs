@@ -2,6 +2,7 @@
 
 #[cfg(feature = "aws")]
 mod calls;
+mod cloudinit;
 #[cfg(feature = "aws")]
 mod contract;
 #[cfg(feature = "aws")]

@@ -12,7 +12,7 @@ use crate::{
     },
     cloudinit,
     diagnostic::{Diagnostic, Diagnostics},
-    plan,
+    plan::{self, CloudKind},
 };
 
 pub fn validate(args: &Paths, now: Timestamp) -> Result<Exit, Error> {
@@ -35,8 +35,8 @@ pub fn schema() -> Result<Exit, Error> {
 
 pub fn init(cloud: StarterCloud) -> Result<Exit, Error> {
     print(match cloud {
-        StarterCloud::Aws => plan::starter(plan::StarterFor::Aws),
-        StarterCloud::Azure => plan::starter(plan::StarterFor::Azure),
+        StarterCloud::Aws => plan::starter(CloudKind::Aws),
+        StarterCloud::Azure => plan::starter(CloudKind::Azure),
     })?;
     Ok(Exit::Done)
 }

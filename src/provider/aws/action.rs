@@ -37,7 +37,7 @@ pub enum Call {
         group: Ref,
         direction: Direction,
         add: Vec<DescribedRule>,
-        remove: Vec<Rule>,
+        remove: Vec<DescribedRule>,
         tags: Tags,
     },
     AllocateAddress {
@@ -90,6 +90,8 @@ pub struct DescribedRule {
 pub struct Launch {
     pub image: String,
     pub root_device: String,
+    /// GiB.
+    pub root_size: i32,
     pub instance_type: String,
     pub subnet: String,
     pub group: Ref,

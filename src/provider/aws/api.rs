@@ -7,7 +7,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::{
     Client,
     config::http::HttpResponse,
-    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    error::{ProvideErrorMetadata, SdkError},
     operation::RequestId,
 };
 use std::time::Duration;
@@ -111,7 +111,7 @@ impl Ec2 {
         if let Some(missing) = find::<CredentialsError>(error) {
             return no_answer(
                 ErrorKind::Credentials,
-                format!("there are no AWS credentials: {}", DisplayErrorContext(missing)),
+                format!("there are no AWS credentials: {}", chain(missing)),
                 Residue::Nothing,
                 "log in (`aws sso login`, `aws configure`), set AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; asked were \
                  the environment, the shared files, web identity, the container and the instance"
@@ -124,11 +124,25 @@ impl Ec2 {
         };
         no_answer(
             ErrorKind::Unreachable,
-            format!("no readable answer from EC2 in {}: {}", self.region, DisplayErrorContext(error)),
+            format!("no readable answer from EC2 in {}: {}", self.region, chain(error)),
             residue,
             format!("check the network, AWS_ENDPOINT_URL, and that {} is a region of this account", self.region),
         )
     }
+}
+
+/// An error and its causes, each in its own words. The SDK's full context would add requests and headers.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut words = vec![error.to_string()];
+    let mut current = error.source();
+    while let Some(cause) = current {
+        let text = cause.to_string();
+        if !words.contains(&text) {
+            words.push(text);
+        }
+        current = cause.source();
+    }
+    words.join(": ")
 }
 
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {

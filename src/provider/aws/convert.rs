@@ -1,12 +1,13 @@
 //! Between the SDK's types and ours.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use aws_sdk_ec2::types as ec2;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::{
+    action::DescribedRule,
     observed::{
         Attachment, ElasticIp, Group, Image, Instance, InstanceState, InstanceType, MetadataOptions, RouteTable, Subnet,
     },
@@ -46,7 +47,7 @@ pub fn instance(from: &ec2::Instance) -> Option<Instance> {
         image: text(from.image_id()),
         subnet: text(from.subnet_id()),
         vpc: text(from.vpc_id()),
-        groups: from.security_groups().iter().filter_map(|g| g.group_id().map(str::to_owned)).collect(),
+        groups: groups(from),
         metadata: MetadataOptions {
             tokens_required: metadata.and_then(|m| m.http_tokens()) == Some(&ec2::HttpTokensState::Required),
             hop_limit: metadata.and_then(|m| m.http_put_response_hop_limit()).unwrap_or_default(),
@@ -56,6 +57,13 @@ pub fn instance(from: &ec2::Instance) -> Option<Instance> {
         launched: from.launch_time().and_then(|t| Timestamp::from_second(t.secs()).ok()),
         tags: tags(from.tags()),
     })
+}
+
+/// Every group that decides about the instance: those of each of its interfaces.
+fn groups(from: &ec2::Instance) -> Vec<String> {
+    let interfaces = from.network_interfaces().iter().flat_map(|interface| interface.groups());
+    let all: BTreeSet<&str> = interfaces.chain(from.security_groups()).filter_map(|g| g.group_id()).collect();
+    all.into_iter().map(str::to_owned).collect()
 }
 
 pub fn address(from: &ec2::Address) -> Option<ElasticIp> {
@@ -121,9 +129,10 @@ fn protocol(permission: &ec2::IpPermission) -> Protocol {
     }
 }
 
-/// One permission for one rule; `own` stands for [`Peer::Bastion`].
-pub fn permission(rule: &Rule, description: Option<&str>, own: &str) -> ec2::IpPermission {
-    let description = description.map(str::to_owned);
+/// One permission for one rule; `own` stands for [`Peer::Bastion`]. To revoke a rule its description need not be given, but
+/// one that is must be the rule's.
+pub fn permission(DescribedRule { rule, description }: &DescribedRule, own: &str) -> ec2::IpPermission {
+    let description = Some(description.clone()).filter(|text| !text.is_empty());
     let permission = match &rule.protocol {
         Protocol::Tcp { from, to } => {
             ec2::IpPermission::builder().ip_protocol("tcp").from_port((*from).into()).to_port((*to).into())
@@ -173,13 +182,19 @@ pub fn route_table(from: &ec2::RouteTable) -> Option<RouteTable> {
     })
 }
 
+/// GiB: what the supported images have, for an image that does not say.
+const USUAL_ROOT_SIZE: i32 = 8;
+
 pub fn image(from: &ec2::Image) -> Option<Image> {
+    let root_device = from.root_device_name().unwrap_or("/dev/xvda");
+    let root = from.block_device_mappings().iter().find(|m| m.device_name() == Some(root_device));
     Some(Image {
         id: from.image_id()?.to_owned(),
         name: text(from.name()),
         owner: text(from.owner_id()),
         architecture: from.architecture().map(|a| a.as_str().to_owned()).unwrap_or_default(),
-        root_device: from.root_device_name().unwrap_or("/dev/xvda").to_owned(),
+        root_device: root_device.to_owned(),
+        root_size: root.and_then(|m| m.ebs()?.volume_size()).unwrap_or(USUAL_ROOT_SIZE),
         created: text(from.creation_date()),
     })
 }

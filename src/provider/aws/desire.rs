@@ -9,7 +9,7 @@ use super::{
     tags::{self, ResolvedDeadline, Tags},
 };
 use crate::{
-    changeset::{self, Exposure},
+    changeset::{self, Detail, Exposure},
     cloudinit::UserData,
     plan::{Aws, AwsImage, Deadline, Host, Plan, SubnetRef, Target},
 };
@@ -82,7 +82,7 @@ impl<'a> Desired<'a> {
         let outbound = self.egress.iter().map(|(rule, why)| Exposure {
             direction: changeset::Direction::Outbound,
             from: "the machine".to_owned(),
-            to: format!("{} {}", rule.protocol, rule.peer),
+            to: format!("{} {}", rule.peer, rule.protocol),
             why: why.clone(),
         });
         inbound.chain(tunnels).chain(operators).chain(outbound).collect()
@@ -109,15 +109,28 @@ pub fn boot_text(user_data: &UserData) -> String {
     std::iter::once(format!("document={}", user_data.digest())).chain(parts).collect()
 }
 
-/// The parts in which two boot tags differ, in words of the plan; empty where the tags are equal.
-pub fn boot_differences(want: &str, have: &str) -> Vec<String> {
+/// A part of the cloud-init document that differs: its digests, or `none` where one side does not have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootDifference {
+    pub name: String,
+    pub before: String,
+    pub after: String,
+}
+
+/// The parts in which two boot tags differ; the whole document where they differ in no part; nothing where they are equal.
+pub fn boot_differences(want: &str, have: &str) -> Vec<BootDifference> {
+    const WHOLE: &str = "document";
     let parse = |text: &str| -> BTreeMap<String, String> {
         text.split_whitespace().filter_map(|p| p.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
     };
     let (want, have) = (parse(want), parse(have));
-    let differing = |name: &&String| want.get(*name) != have.get(*name);
-    let parts: Vec<String> = want.keys().filter(|k| *k != "document").filter(differing).cloned().collect();
-    if parts.is_empty() && want.get("document") != have.get("document") { vec!["document".to_owned()] } else { parts }
+    let digest = |of: &BTreeMap<String, String>, part: &str| of.get(part).map_or("none", String::as_str).to_owned();
+    let difference = |part: &String| {
+        let (before, after) = (digest(&have, part), digest(&want, part));
+        (before != after).then(|| BootDifference { name: part.clone(), before, after })
+    };
+    let parts: Vec<_> = want.keys().filter(|part| *part != WHOLE).filter_map(difference).collect();
+    if parts.is_empty() { difference(&WHOLE.to_owned()).into_iter().collect() } else { parts }
 }
 
 /// The moment at which a bastion ends. A lifetime counts from the creation that `existing` remembers; from `now` where
@@ -209,7 +222,17 @@ fn collect(rules: impl Iterator<Item = (Rule, String)>) -> Rules {
     all
 }
 
-/// A rule as a diff's line: `ingress tcp 22 from 35.175.75.15/32`.
-pub fn rule_line(direction: Direction, rule: &Rule) -> String {
-    format!("{} {} {} {}", direction.as_str(), rule.protocol, direction.preposition(), rule.peer)
+/// A rule as a line of a diff: `ingress tcp 22` and `from 35.175.75.15/32`.
+pub fn rule_added(direction: Direction, rule: &Rule) -> Detail {
+    let (name, value) = rule_words(direction, rule);
+    Detail::added(name, value)
+}
+
+pub fn rule_removed(direction: Direction, rule: &Rule) -> Detail {
+    let (name, value) = rule_words(direction, rule);
+    Detail::removed(name, value)
+}
+
+pub fn rule_words(direction: Direction, rule: &Rule) -> (String, String) {
+    (format!("{} {}", direction.as_str(), rule.protocol), format!("{} {}", direction.preposition(), rule.peer))
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     action::{Action, Call, DescribedRule, Launch, Ref},
-    desire::{self, Desired, database_mark, rule_line},
+    desire::{self, Desired, database_mark, rule_added, rule_removed},
     machine,
     observed::{
         Attachment, ElasticIp, Group, Image, Instance, InstanceState, MetadataOptions, Observed, Subnet, Surroundings,
@@ -325,21 +325,14 @@ impl<'a> Differ<'a> {
             }
             None => {
                 let mut draft = Draft::new(Op::Create, format!("security group {name}"), "the bastion's own firewall");
-                draft.details = vec![Detail::added("network", made.vpc)];
-                draft.details.extend(tag_details(&wanted_tags));
+                draft.details = vec![Detail::added("network", made.vpc), tags_detail(&wanted_tags)];
                 self.push(
                     "security-group",
                     draft,
                     Call::CreateGroup { vpc: made.vpc.to_owned(), name: name.clone(), tags: wanted_tags },
                 );
                 let ipv6 = world.around.subnets.iter().any(|s| s.vpc == made.vpc && s.ipv6);
-                (
-                    Rules::new(),
-                    Rule::default_egress(ipv6)
-                        .into_iter()
-                        .map(|rule| (rule, "EC2 adds it to every new group".to_owned()))
-                        .collect(),
-                )
+                (Rules::new(), Rule::default_egress(ipv6).into_iter().map(|rule| (rule, String::new())).collect())
             }
         };
         let after = self.if_planned("security-group");
@@ -404,21 +397,16 @@ impl<'a> Differ<'a> {
         if change.add.is_empty() && change.remove.is_empty() {
             return;
         }
-        let line = |rule: &Rule| rule_line(direction, rule);
-        draft.details.extend(change.remove.iter().map(|(r, d)| Detail::removed("rule", line(r)).note(d)));
-        draft.details.extend(change.add.iter().map(|(r, d)| Detail::added("rule", line(r)).note(d)));
-        let resolve = |mut rule: Rule| {
+        let removed = change.remove.iter().map(|(r, d)| rule_removed(direction, r).note(d));
+        draft.details.extend(removed.chain(change.add.iter().map(|(r, d)| rule_added(direction, r).note(d))));
+        let described = |(mut rule, description): (Rule, String)| {
             if let (Peer::Bastion, Ref::Id(id)) = (&rule.peer, &made.group) {
                 rule.peer = Peer::Group(id.clone());
             }
-            rule
+            DescribedRule { rule, description }
         };
-        let add = change
-            .add
-            .into_iter()
-            .map(|(rule, description)| DescribedRule { rule: resolve(rule), description })
-            .collect();
-        let remove = change.remove.into_keys().map(resolve).collect();
+        let add = change.add.into_iter().map(described).collect();
+        let remove = change.remove.into_iter().map(described).collect();
         let tags = Tags::from([(tags::BASTION.to_owned(), self.bastion.to_owned())]);
         self.push(what, draft, Call::ChangeRules { group, direction, add, remove, tags });
     }
@@ -429,7 +417,7 @@ impl<'a> Differ<'a> {
             (AwsAddress::Elastic, None) => {
                 let mut draft =
                     Draft::new(Op::Create, "elastic IP", "the fixed address that the vendor's form asks for");
-                draft.details.extend(tag_details(&wanted));
+                draft.details.push(tags_detail(&wanted));
                 self.push("address", draft, Call::AllocateAddress { tags: wanted });
             }
             (AwsAddress::Elastic, Some(address)) => {
@@ -467,17 +455,18 @@ impl<'a> Differ<'a> {
             Detail::added("image", format!("{} ({})", image.id, image.name)),
             Detail::added("subnet", &subnet.id),
             Detail::added("metadata service", "session tokens required, 1 hop"),
-            Detail::added("root volume", "gp3, encrypted"),
+            Detail::added("root volume", format!("{} GiB gp3, encrypted", image.root_size)),
             Detail::added("on shutdown", if terminate { "terminate" } else { "stop" }),
             Detail::added("cloud-init", format!("{} bytes", want.user_data.text.len())),
         ]);
         if current.instance.is_none() {
-            draft.details.extend(tag_details(&tags));
+            draft.details.push(tags_detail(&tags));
         }
         draft.after = self.if_planned("security-group").into_iter().collect();
         let launch = Launch {
             image: image.id.clone(),
             root_device: image.root_device.clone(),
+            root_size: image.root_size,
             instance_type: aws.instance_type.clone(),
             subnet: subnet.id.clone(),
             group: made.group.clone(),
@@ -501,7 +490,7 @@ impl<'a> Differ<'a> {
         };
         if matches!(kept.state, InstanceState::Stopped | InstanceState::Stopping) {
             let draft =
-                one(Detail::changed("state", kept.state.as_str(), "running"), "somebody stopped it", Impact::Restart);
+                one(Detail::changed("state", kept.state.as_str(), "running"), "somebody stopped it", Impact::Live);
             self.push("instance-start", draft, Call::StartInstance { instance: id.clone() });
         }
         if kept.metadata != MetadataOptions::WANTED {
@@ -644,8 +633,10 @@ impl<'a> Differ<'a> {
     }
 }
 
-fn tag_details(tags: &Tags) -> impl Iterator<Item = Detail> {
-    tags.iter().map(|(key, value)| Detail::added(format!("tag {key}"), value))
+/// The tags of something new, on one line: they are the same on everything that a bastion has.
+fn tags_detail(tags: &Tags) -> Detail {
+    let pairs: Vec<String> = tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    Detail::added("tags", pairs.join(" "))
 }
 
 fn rules_reason(change: &RuleChange) -> String {

@@ -49,7 +49,10 @@ pub fn replacement_reasons(want: &Desired<'_>, have: &Instance, newest: Option<&
     match tag(tags::BOOT) {
         Some(boot) => {
             let parts = boot_differences(&boot_text(want.user_data), boot);
-            reasons.extend(parts.iter().map(|part| cloud_init_detail(part)));
+            reasons.extend(parts.into_iter().map(|part| {
+                Detail::changed(format!("cloud-init {}", part.name), part.before, part.after)
+                    .note(what_it_is(&part.name))
+            }));
         }
         None => reasons
             .push(Detail::changed("cloud-init", "unknown", "known").note(format!("the tag {} is gone", tags::BOOT))),
@@ -57,15 +60,15 @@ pub fn replacement_reasons(want: &Desired<'_>, have: &Instance, newest: Option<&
     reasons
 }
 
-fn cloud_init_detail(part: &str) -> Detail {
-    let what = match part {
+/// A part of the cloud-init document in words of the plan.
+fn what_it_is(part: &str) -> &'static str {
+    match part {
         "keys" => "the accepted keys",
-        "tunnels" => "tunnel users or their targets",
+        "tunnels" => "the users and what each may open",
         "sshd" => "the daemon's settings",
-        "system" => "the machine's set-up (another version of gangplank)",
+        "system" => "another version of gangplank sets the machine up",
         _ => "the document",
-    };
-    Detail::changed("cloud-init", format!("{part} as booted"), format!("{part} as planned")).note(what)
+    }
 }
 
 /// The instance that stays or is replaced when there are several: one that needs no replacement, then the one that the

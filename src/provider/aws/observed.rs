@@ -169,6 +169,8 @@ pub struct Image {
     pub owner: String,
     pub architecture: String,
     pub root_device: String,
+    /// GiB of its root volume; EC2 refuses a smaller one.
+    pub root_size: i32,
     /// ISO 8601, as EC2 gives it: sorts as text.
     pub created: String,
 }

@@ -17,7 +17,7 @@ use super::{
     observe,
     observed::{Instance, InstanceState, MetadataOptions},
     retry::Repeat,
-    rule::{Direction, Rule, description},
+    rule::{Direction, description},
     tags::Tags,
     teardown::owns,
 };
@@ -196,7 +196,7 @@ impl<'a> Performer<'a> {
         group: &Ref,
         direction: Direction,
         add: &[DescribedRule],
-        remove: &[Rule],
+        remove: &[DescribedRule],
         tags: &Tags,
         progress: &Progress<'_>,
     ) -> Result<(), CloudError> {
@@ -206,8 +206,8 @@ impl<'a> Performer<'a> {
         } else {
             String::new()
         };
-        let add: Vec<IpPermission> = add.iter().map(|a| permission(&a.rule, Some(&a.description), &own)).collect();
-        let remove: Vec<IpPermission> = remove.iter().map(|r| permission(r, None, &own)).collect();
+        let add: Vec<IpPermission> = add.iter().map(|a| permission(a, &own)).collect();
+        let remove: Vec<IpPermission> = remove.iter().map(|r| permission(r, &own)).collect();
         // Closing does not wait for opening.
         let (closed, opened) = tokio::join!(
             self.revoke(&group, direction, &remove, progress),
@@ -406,6 +406,7 @@ impl<'a> Performer<'a> {
                     .ebs(
                         EbsBlockDevice::builder()
                             .volume_type(VolumeType::Gp3)
+                            .volume_size(launch.root_size)
                             .encrypted(true)
                             .delete_on_termination(true)
                             .build(),

@@ -10,6 +10,8 @@ use crate::provider::{CloudError, ErrorKind, Residue};
 /// Throttling and faults of EC2 are waited out for so long; EC2's request buckets refill within seconds, its incidents that
 /// pass at all within a few minutes.
 const PATIENCE: Duration = Duration::from_secs(240);
+/// What used a group or an address is gone for EC2 a little after it is gone for us.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(120);
 /// No answer at all: a name that does not resolve or a closed port seldom heals, a lost connection does at once.
 const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(15);
 /// What was made a moment ago may not be visible to the next call: EC2 is eventually consistent.
@@ -51,7 +53,7 @@ pub fn delay(
         ErrorKind::Throttled | ErrorKind::Fault => PATIENCE,
         ErrorKind::Unreachable => UNREACHABLE_PATIENCE,
         ErrorKind::NotFound if repeat.settling => SETTLE_PATIENCE,
-        ErrorKind::Conflict if repeat.releasing && is_in_use(error) => PATIENCE,
+        ErrorKind::Conflict if repeat.releasing && is_in_use(error) => RELEASE_PATIENCE,
         _ => return None,
     };
     if waited >= patience {

@@ -1,8 +1,8 @@
 //! The changeset towards nothing, and what is left of a bastion.
 
 use super::{
-    action::{Action, Call, Ref},
-    desire::{database_mark, rule_line},
+    action::{Action, Call, DescribedRule, Ref},
+    desire::{database_mark, rule_removed, rule_words},
     diff::{Differ, Draft},
     observed::{Attachment, Group, InstanceState, Observed},
     rule::{Direction, Peer, Rule},
@@ -77,17 +77,14 @@ pub(super) fn delete_group(
     let mark = database_mark(bastion);
     let mut after = gone.to_vec();
     for other in seen.groups.iter().filter(|g| g.id != group.id) {
-        let ours: Vec<Rule> = other
-            .ingress
-            .iter()
-            .filter(|(r, d)| refers_to(r, &group.id) && d.starts_with(&mark))
-            .map(|(r, _)| r.clone())
-            .collect();
+        let ours = other.ingress.iter().filter(|(r, d)| refers_to(r, &group.id) && d.starts_with(&mark));
+        let ours: Vec<DescribedRule> =
+            ours.map(|(r, d)| DescribedRule { rule: r.clone(), description: d.clone() }).collect();
         if ours.is_empty() {
             continue;
         }
         let mut draft = Draft::new(Op::Delete, format!("rules in {} ({})", other.id, other.name), reason);
-        draft.details = ours.iter().map(|r| Detail::removed("rule", rule_line(Direction::Ingress, r))).collect();
+        draft.details = ours.iter().map(|r| rule_removed(Direction::Ingress, &r.rule)).collect();
         let what = format!("database-{}-{}", other.id, group.id);
         after.push(differ.id(&what));
         let call = Call::ChangeRules {
@@ -101,8 +98,7 @@ pub(super) fn delete_group(
     }
     let mut draft = Draft::new(Op::Delete, format!("security group {} ({})", group.name, group.id), reason);
     let rules = [(Direction::Ingress, &group.ingress), (Direction::Egress, &group.egress)];
-    draft.details =
-        rules.iter().flat_map(|(d, rules)| rules.keys().map(|r| Detail::removed("rule", rule_line(*d, r)))).collect();
+    draft.details = rules.iter().flat_map(|(d, rules)| rules.keys().map(|r| rule_removed(*d, r))).collect();
     draft.after = after;
     differ.push(&format!("security-group-{}", group.id), draft, Call::DeleteGroup { group: group.id.clone() });
 }
@@ -146,7 +142,8 @@ pub fn foreign_references(bastion: &str, seen: &Observed) -> Vec<ForeignReferenc
             let sides = [(Direction::Ingress, &other.ingress), (Direction::Egress, &other.egress)];
             for (direction, rules) in sides {
                 for (rule, _) in rules.iter().filter(|(r, d)| refers_to(r, &own.id) && !d.starts_with(&mark)) {
-                    let rule = rule_line(direction, rule);
+                    let (ports, peer) = rule_words(direction, rule);
+                    let rule = format!("{ports} {peer}");
                     found.push(ForeignReference { group: other.id.clone(), rule, own: own.id.clone() });
                 }
             }
