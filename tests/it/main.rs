@@ -8,6 +8,7 @@ mod cloudinit;
 mod contract;
 #[cfg(feature = "aws")]
 mod crash;
+mod docs;
 mod execute;
 #[cfg(feature = "aws")]
 mod faults;
