@@ -4,12 +4,12 @@ use jiff::Timestamp;
 
 use super::{
     action::{Action, Call, DescribedRule, Launch, Ref},
-    desire::{self, Desired, database_mark, rule_added, rule_removed},
+    check,
+    desire::{Desired, database_mark, rule_added, rule_removed},
     machine,
     observed::{
         Attachment, ElasticIp, Group, Image, Instance, InstanceState, MetadataOptions, Observed, Subnet, Surroundings,
     },
-    region,
     rule::{Direction, Peer, Rule, RuleChange, Rules},
     tags::{self, ResolvedDeadline, TagChange, Tags},
     teardown,
@@ -35,12 +35,12 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     let current = Current::of(want, world);
     let mut problems = Vec::new();
     let placed = place(want, world, &current, &mut problems);
-    let deadline = resolve_deadline(want, world, &mut problems);
-    check_address(want, world, &current, &mut problems);
-    check_databases(want, world, placed.map(|(vpc, _)| vpc), &mut problems);
+    let deadline = check::deadline(want, world, &mut problems);
+    check::address(want, world, &current, &mut problems);
+    check::databases(want, world, placed.map(|(vpc, _)| vpc), &mut problems);
     let Some((vpc, launch)) = placed else { return Err(Diagnostics(problems)) };
     let group = own_group(want, world, vpc);
-    check_group_name(want, world, vpc, group, &mut problems);
+    check::group_name(want, world, vpc, group, &mut problems);
     if !problems.is_empty() {
         return Err(Diagnostics(problems));
     }
@@ -51,7 +51,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     plan.databases(want, world, &made);
     plan.address(want, &made, &current);
     plan.instance(want, world, &made, &current, launch);
-    plan.association(want, &current);
+    plan.association(want, world, &current);
     plan.leftovers(want, world, &current, vpc, group);
 
     Ok(Changeset {
@@ -60,17 +60,17 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
         plan: want.plan.origin.source.path.clone(),
         steps: plan.steps,
         exposure: want.exposure(&current.public_address()),
-        notes: notes(want, world, deadline.as_ref()),
+        notes: notes(want, world, &current, deadline.as_ref()),
     })
 }
 
 /// What exists of a bastion, chosen among what may be several.
-struct Current<'a> {
+pub(super) struct Current<'a> {
     instance: Option<&'a Instance>,
     reasons: Vec<Detail>,
-    address: Option<&'a ElasticIp>,
+    pub address: Option<&'a ElasticIp>,
     /// Owned addresses that the plan has no use for.
-    spare_addresses: Vec<&'a ElasticIp>,
+    pub spare_addresses: Vec<&'a ElasticIp>,
 }
 
 impl<'a> Current<'a> {
@@ -97,6 +97,15 @@ impl<'a> Current<'a> {
     /// The instance, where it may stay.
     fn kept(&self) -> Option<&'a Instance> {
         self.instance.filter(|_| self.reasons.is_empty())
+    }
+
+    /// Where the bastion is reached now, if that is not the address that it is to have.
+    fn other_address(&self, seen: &Observed) -> Option<String> {
+        let instance = self.instance?;
+        let leads_here = |a: &&ElasticIp| a.attached.as_ref().is_some_and(|at| at.is_instance(&instance.id));
+        let now = seen.addresses.iter().find(leads_here)?;
+        let stays = self.address.is_some_and(|a| a.allocation == now.allocation);
+        (!stays).then(|| now.ip.map_or_else(|| now.allocation.clone(), |ip| ip.to_string()))
     }
 
     fn public_address(&self) -> String {
@@ -134,149 +143,32 @@ fn place<'a>(
     Some((subnet.vpc.as_str(), Some((subnet, image))))
 }
 
-fn resolve_deadline(
+fn notes(
     want: &Desired<'_>,
     world: World<'_>,
-    problems: &mut Vec<Diagnostic>,
-) -> Option<ResolvedDeadline> {
-    let instances = world.seen.instances_of(want.bastion()).map(|i| &i.tags);
-    let addresses = world.seen.addresses_of(want.bastion()).map(|a| &a.tags);
-    let groups = world.seen.groups_of(want.bastion()).map(|g| &g.tags);
-    // The earliest start counts: an interrupted run, or a changed tag, then postpones nothing.
-    let existing = instances
-        .chain(addresses)
-        .chain(groups)
-        .filter_map(ResolvedDeadline::from_tags)
-        .filter(|deadline| deadline.lifetime.is_some())
-        .min_by_key(ResolvedDeadline::start);
-    let deadline = desire::deadline(want.plan.deadline, existing, world.now)?;
-    if deadline.expires <= world.now {
-        let (field, because) = match deadline.lifetime {
-            Some(_) => ("lifetime", "a lifetime counts from the bastion's creation; applying would keep open what was meant to be closed"),
-            None => ("expires", "applying would keep open what was meant to be closed"),
-        };
-        problems.push(
-            want.plan
-                .origin
-                .problem(field, "the bastion's time is up", format!("it ended at {}", deadline.expires))
-                .because(because)
-                .fix("run `gangplank destroy`, or give it more time here"),
-        );
-    }
-    Some(deadline)
-}
-
-/// An address that points to something that is not ours is never taken away from it.
-fn check_address(want: &Desired<'_>, world: World<'_>, current: &Current<'_>, problems: &mut Vec<Diagnostic>) {
-    let problem = |summary: &str, label: String| want.plan.origin.problem("aws.address", summary, label);
-    if let (AwsAddress::Existing(id), None) = (&want.aws.address, current.address) {
-        problems.push(
-            problem("no such address", format!("{} has no {id}", region::name(world.region)))
-                .fix("check the id and the region, or write `elastic` for an address of the bastion's own"),
-        );
-    }
-    if let (AwsAddress::Existing(id), Some(owner)) =
-        (&want.aws.address, current.address.and_then(|a| a.tags.get(tags::BASTION)))
-        && owner != want.bastion()
-    {
-        problems.push(
-            problem("the address is another bastion's", format!("{id} belongs to the bastion {owner}"))
-                .because("what one bastion owns goes away with it")
-                .fix("name another address, or write `elastic` for one of the bastion's own"),
-        );
-    }
-    let history = world.seen.instance_history(want.bastion());
-    for address in current.address.iter().chain(&current.spare_addresses) {
-        let foreign = match &address.attached {
-            Some(Attachment::Instance(id)) if !history.contains(id) => id,
-            Some(Attachment::Interface(id)) => id,
-            _ => continue,
-        };
-        problems.push(
-            problem("the address points to something that is not this bastion", format!("{} points to {foreign}", address.allocation))
-                .because(format!("{foreign} does not carry the tag {}={}, so it is left alone", tags::BASTION, want.bastion()))
-                .fix(format!(
-                    "if it is this bastion's machine and lost its tag, give it back: `{} ec2 create-tags --resources \
-                     {foreign} --tags Key={},Value={}`; otherwise disassociate the address",
-                    region::cli(world.region),
-                    tags::BASTION,
-                    want.bastion()
-                )),
-        );
-    }
-}
-
-/// `vpc` is `None` where the bastion has no place: the rest is checked all the same.
-fn check_databases(want: &Desired<'_>, world: World<'_>, vpc: Option<&str>, problems: &mut Vec<Diagnostic>) {
-    for (i, access) in want.aws.database_access.iter().enumerate() {
-        let id = &access.security_group;
-        let field = format!("aws.database_access[{i}].security_group");
-        let problem = |summary: &str, label: String| want.plan.origin.problem(&field, summary, label);
-        match world.seen.group(id) {
-            None => problems.push(
-                problem("no such security group", format!("{} has no {id}", region::name(world.region)))
-                    .fix("name the group of the database itself, in the bastion's region"),
-            ),
-            Some(group) => {
-                if let Some(owner) = group.tags.get(tags::BASTION) {
-                    problems.push(
-                        problem("the group is a bastion's own", format!("{id} belongs to the bastion {owner}"))
-                            .because("a bastion's group admits what its own plan lists and nothing else")
-                            .fix("name the group of the database itself"),
-                    );
-                }
-                if let Some(vpc) = vpc.filter(|vpc| *vpc != group.vpc) {
-                    problems.push(
-                        problem("the subnet is not in the database's network", format!("{id} is in {}, the bastion's subnet in {vpc}", group.vpc))
-                            .because("a rule can refer to the bastion's group only within one network, and packets don't cross by themselves")
-                            .fix(format!("choose a public subnet in {}", group.vpc)),
-                    );
-                }
-            }
-        }
-    }
-}
-
-/// EC2 allows one group of a name in a network: if somebody else has ours, creating would fail half way.
-fn check_group_name(
-    want: &Desired<'_>,
-    world: World<'_>,
-    vpc: &str,
-    own: Option<&Group>,
-    problems: &mut Vec<Diagnostic>,
-) {
-    let name = tags::resource_name(&want.plan.name);
-    let taken = world.seen.groups.iter().find(|g| g.vpc == vpc && g.name == name);
-    if let (None, Some(foreign)) = (own, taken) {
-        problems.push(
-            want.plan
-                .origin
-                .problem("name", "a security group of this name is not gangplank's", format!("{} is called {name}", foreign.id))
-                .because(format!("it does not carry the tag {}={}, so it is left alone", tags::BASTION, want.bastion()))
-                .fix(format!(
-                    "give the plan another name; or, if the group is this bastion's and lost its tag: `{} ec2 create-tags \
-                     --resources {} --tags Key={},Value={}`",
-                    region::cli(world.region),
-                    foreign.id,
-                    tags::BASTION,
-                    want.bastion()
-                )),
-        );
-    }
-}
-
-fn notes(want: &Desired<'_>, world: World<'_>, deadline: Option<&ResolvedDeadline>) -> Vec<String> {
+    current: &Current<'_>,
+    deadline: Option<&ResolvedDeadline>,
+) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(before) = current.other_address(world.seen) {
+        let after = current.public_address();
+        notes.push(format!(
+            "the bastion's address changes from {before} to {after}: the vendor's form must name the new one"
+        ));
+    }
     for tunnel in want.plan.tunnels.iter().filter(|t| t.keys.is_empty()) {
         notes.push(format!("tunnel {} has no key yet: it admits nobody until the plan has one", tunnel.user));
     }
     match deadline {
-        Some(deadline) => notes.push(format!("ends at {}", deadline.expires)),
-        None => notes.push("has no deadline: it stays until it is destroyed".to_owned()),
+        Some(deadline) => notes.push(format!("the bastion ends at {}", deadline.expires)),
+        None => notes.push("the bastion has no deadline: it stays until it is destroyed".to_owned()),
     }
     notes.extend(teardown::foreign_references(want.bastion(), world.seen).into_iter().map(|r| r.note()));
     notes
 }
+
+/// What the rule is that EC2 puts into a new group.
+const EC2_DEFAULT: &str = "EC2 opens this in every new group";
 
 /// Collects a bastion's steps.
 pub(super) struct Differ<'a> {
@@ -353,7 +245,10 @@ impl<'a> Differ<'a> {
                     Call::CreateGroup { vpc: made.vpc.to_owned(), name: name.clone(), tags: wanted_tags },
                 );
                 let ipv6 = world.around.subnets.iter().any(|s| s.vpc == made.vpc && s.ipv6);
-                (Rules::new(), Rule::default_egress(ipv6).into_iter().map(|rule| (rule, String::new())).collect())
+                (
+                    Rules::new(),
+                    Rule::default_egress(ipv6).into_iter().map(|rule| (rule, EC2_DEFAULT.to_owned())).collect(),
+                )
             }
         };
         let after = self.if_planned("security-group");
@@ -394,7 +289,10 @@ impl<'a> Differ<'a> {
             } else {
                 rules_reason(&change)
             };
-            let draft = Draft { after, ..Draft::new(op, format!("rules in {} ({})", group.id, group.name), reason) };
+            let draft = Draft {
+                after,
+                ..Draft::new(op, format!("rules in security group {} ({})", group.name, group.id), reason)
+            };
             self.rules(
                 &format!("database-{}", group.id),
                 draft,
@@ -418,8 +316,9 @@ impl<'a> Differ<'a> {
         if change.add.is_empty() && change.remove.is_empty() {
             return;
         }
-        let removed = change.remove.iter().map(|(r, d)| rule_removed(direction, r).note(d));
-        draft.details.extend(removed.chain(change.add.iter().map(|(r, d)| rule_added(direction, r).note(d))));
+        let noted = |detail: Detail, text: &str| if text.is_empty() { detail } else { detail.note(text) };
+        let removed = change.remove.iter().map(|(r, d)| noted(rule_removed(direction, r), d));
+        draft.details.extend(removed.chain(change.add.iter().map(|(r, d)| noted(rule_added(direction, r), d))));
         let described = |(mut rule, description): (Rule, String)| {
             if let (Peer::Bastion, Ref::Id(id)) = (&rule.peer, &made.group) {
                 rule.peer = Peer::Group(id.clone());
@@ -454,7 +353,7 @@ impl<'a> Differ<'a> {
 
     /// An address of the bastion's own that its plan has come to call existing: it must outlive the bastion, so it loses our tags.
     fn give_back(&mut self, address: &ElasticIp) {
-        let ours = |(key, _): &(&String, &String)| key.starts_with("gangplank:");
+        let ours = |(key, _): &(&String, &String)| tags::is_ours(key);
         let mut draft = Draft::new(
             Op::Update,
             format!("tags of elastic IP {}", address.allocation),
@@ -490,14 +389,17 @@ impl<'a> Differ<'a> {
                 ..Draft::new(Op::Replace, format!("instance {}", old.id), replacement_reason(&current.reasons))
             },
         };
-        draft.details.extend([
+        let machine = [
             Detail::added("image", format!("{} ({})", image.id, image.name)),
             Detail::added("subnet", &subnet.id),
             Detail::added("metadata service", "session tokens required, 1 hop"),
             Detail::added("root volume", format!("{} GiB gp3, encrypted", image.root_size)),
             Detail::added("on shutdown", if terminate { "terminate" } else { "stop" }),
             Detail::added("cloud-init", format!("{} bytes", want.user_data.text.len())),
-        ]);
+        ];
+        // What a reason says already is not said again.
+        let said = |detail: &Detail| current.reasons.iter().any(|r| r.name == detail.name && r.after == detail.after);
+        draft.details.extend(machine.into_iter().filter(|detail| !said(detail)));
         if current.instance.is_none() {
             draft.details.push(tags_detail(&tags));
         }
@@ -584,7 +486,7 @@ impl<'a> Differ<'a> {
         self.tags("instance-tags", &resource, &id, wanted_tags, &kept.tags, after);
     }
 
-    fn association(&mut self, want: &Desired<'_>, current: &Current<'_>) {
+    fn association(&mut self, want: &Desired<'_>, world: World<'_>, current: &Current<'_>) {
         let already = match (current.kept(), current.address) {
             (Some(kept), Some(address)) => address.attached.as_ref().is_some_and(|at| at.is_instance(&kept.id)),
             _ => false,
@@ -598,12 +500,18 @@ impl<'a> Differ<'a> {
             (AwsAddress::Elastic, None) => Ref::Made,
         };
         let instance = current.kept().map_or(Ref::Made, |kept| Ref::Id(kept.id.clone()));
-        let (op, reason) = match current.address.and_then(|a| a.attached.as_ref()) {
-            Some(Attachment::Instance(_)) => (Op::Update, "the address moves to the new instance"),
+        let before = current.other_address(world.seen);
+        let (op, reason) = match (current.address.and_then(|a| a.attached.as_ref()), &before) {
+            (_, Some(_)) => (Op::Update, "the plan names another address"),
+            (Some(Attachment::Instance(_)), None) => (Op::Update, "the address moves to the new instance"),
             _ => (Op::Create, "the address must lead to the instance"),
         };
         let mut draft = Draft::new(op, "address association", reason);
-        draft.details = vec![Detail::added("address", current.public_address())];
+        let after = current.public_address();
+        draft.details = vec![match before {
+            Some(before) => Detail::changed("address", before, after),
+            None => Detail::added("address", after),
+        }];
         draft.after =
             ["address", "instance", "instance-start"].iter().filter_map(|what| self.if_planned(what)).collect();
         self.push("association", draft, Call::Associate { address, instance });
@@ -644,8 +552,11 @@ impl<'a> Differ<'a> {
         for address in &current.spare_addresses {
             let resource =
                 format!("elastic IP {}", address.ip.map_or_else(|| address.allocation.clone(), |ip| ip.to_string()));
-            let draft =
-                Draft { after: after.clone(), ..Draft::new(Op::Delete, resource, "the bastion uses another address") };
+            let draft = Draft {
+                after: after.clone(),
+                details: vec![teardown::released(address)],
+                ..Draft::new(Op::Delete, resource, "the bastion uses another address")
+            };
             self.push(
                 &format!("address-{}", address.allocation),
                 draft,
@@ -669,7 +580,9 @@ impl<'a> Differ<'a> {
         if change.is_empty() {
             return;
         }
-        let mut draft = Draft::new(Op::Update, format!("tags of {resource}"), "the tags are not what the plan says");
+        let deadline = change.set.contains_key(tags::EXPIRES) || change.remove.iter().any(|key| key == tags::EXPIRES);
+        let reason = if deadline { "the deadline is not the plan's" } else { "the tags are not the plan's" };
+        let mut draft = Draft::new(Op::Update, format!("tags of {resource}"), reason);
         draft.after = after.into_iter().collect();
         draft.details.extend(change.set.iter().map(|(key, value)| match have.get(key) {
             Some(before) => Detail::changed(format!("tag {key}"), before, value),
@@ -685,10 +598,12 @@ impl<'a> Differ<'a> {
     }
 }
 
-/// The tags of something new, on one line: they are the same on everything that a bastion has.
+/// The tags of something new, on one line: they are the same on everything that a bastion has. What gangplank notes there for
+/// itself is of no use to a reader.
 fn tags_detail(tags: &Tags) -> Detail {
-    let pairs: Vec<String> = tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    Detail::added("tags", pairs.join(" "))
+    let pairs = tags.iter().filter(|(key, _)| !tags::is_ours(key) || *key == tags::BASTION);
+    let pairs: Vec<String> = pairs.map(|(key, value)| format!("{key}={value}")).collect();
+    Detail::added("tags", pairs.join(" ")).note("and gangplank's notes")
 }
 
 fn rules_reason(change: &RuleChange) -> String {

@@ -185,7 +185,8 @@ pub fn image<'a>(want: &Desired<'_>, around: &'a Surroundings, region: &str) -> 
             if !fits(&image) {
                 let label = format!("{id} is for {}", image.architecture);
                 return Err(problem("aws.image", "the image does not fit the instance type", label)
-                    .because(format!("{type_name} runs {}", instance_type.architectures.join(" and "))));
+                    .because(format!("{type_name} runs {}", instance_type.architectures.join(" and ")))
+                    .fix("name an image for it, an alias such as debian-13 (it has both), or another instance type"));
             }
             Ok(image)
         }

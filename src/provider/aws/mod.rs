@@ -6,6 +6,7 @@
 pub mod action;
 #[cfg(feature = "aws")]
 pub mod api;
+mod check;
 #[cfg(feature = "aws")]
 mod convert;
 pub mod desire;

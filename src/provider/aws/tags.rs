@@ -23,6 +23,11 @@ pub const BOOT: &str = "gangplank:boot";
 /// What the console shows.
 pub const NAME: &str = "Name";
 
+/// Whether a tag is gangplank's to set and to remove. `Name` is shared with people: it is set, never removed.
+pub fn is_ours(key: &str) -> bool {
+    key.starts_with("gangplank:")
+}
+
 /// The name of everything that belongs to a bastion and can carry one.
 pub fn resource_name(bastion: &Name) -> String {
     format!("gangplank-{bastion}")
@@ -73,7 +78,7 @@ pub struct TagChange {
 impl TagChange {
     pub fn between(want: &Tags, have: &Tags) -> Self {
         let set = want.iter().filter(|(k, v)| have.get(*k) != Some(v)).map(|(k, v)| (k.clone(), v.clone())).collect();
-        let stale = |key: &&String| key.starts_with("gangplank:") && !want.contains_key(*key);
+        let stale = |key: &&String| is_ours(key) && !want.contains_key(*key);
         Self { set, remove: have.keys().filter(stale).cloned().collect() }
     }
 

@@ -165,7 +165,8 @@ fn a_subnet_by_the_longest_tag() {
     let (key, value) = ("k".repeat(128), "v".repeat(256));
     let mut world = account();
     world.around.subnets[0].tags.insert(key.clone(), value.clone());
-    let text = Spec::default().text().replace("subnet: subnet-000000a1", &format!("subnet: {{tag: {{{key}: {value}}}}}"));
+    let text =
+        Spec::default().text().replace("subnet: subnet-000000a1", &format!("subnet: {{tag: {{{key}: {value}}}}}"));
     let written = Written::read(&text);
     let set = changes(&world, &written.want(), start()).expect("a changeset");
     world.execute(&set, Chance(2), usize::MAX, |_, _| {});
@@ -189,7 +190,9 @@ fn a_subnet_whose_tag_was_lost_is_not_guessed() {
 #[test]
 fn one_rule_for_what_many_ask_for() {
     let tunnel = |i: usize| {
-        format!("  - user: user-{i}\n    vendor: secoda/north-america\n    targets: [{{name: db, host: db.internal, port: 5432}}]\n")
+        format!(
+            "  - user: user-{i}\n    vendor: secoda/north-america\n    targets: [{{name: db, host: db.internal, port: 5432}}]\n"
+        )
     };
     let tunnels: String = (0..40).map(tunnel).collect();
     let text = Spec { operator: false, ..Spec::default() }.text();
@@ -209,7 +212,8 @@ fn a_group_with_two_ports_has_two_rules() {
     let mut world = standing(&spec);
     let own = world.all.groups_of(BASTION_NAME).map(|g| g.id.clone()).next().expect("our group");
     let rule = |port| Rule::tcp(port, Peer::Group(own.clone()));
-    let open = |world: &World, port| world.all.group("sg-000000d1").is_some_and(|g| g.ingress.contains_key(&rule(port)));
+    let open =
+        |world: &World, port| world.all.group("sg-000000d1").is_some_and(|g| g.ingress.contains_key(&rule(port)));
     assert!(open(&world, 5432) && open(&world, 3306));
     apply(&mut world, &Spec::default(), days(1), usize::MAX);
     apply(&mut world, &Spec::default(), days(1), usize::MAX);

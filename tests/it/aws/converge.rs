@@ -84,14 +84,18 @@ fn fulfilled(world: &World, written: &Written, now: Timestamp) {
     assert_eq!(instance.state, InstanceState::Running);
     assert_eq!(instance.metadata, MetadataOptions::WANTED);
     assert_eq!(instance.instance_type, want.aws.instance_type);
-    assert_eq!(instance.groups, [group.id.clone()]);
-    assert_eq!((&instance.vpc, &group.vpc), (&group.vpc, &instance.vpc));
+    assert_eq!(instance.groups, std::slice::from_ref(&group.id));
+    assert_eq!(instance.vpc, group.vpc);
     assert_eq!(world.terminates_on_shutdown.get(&instance.id).copied(), Some(written.plan.deadline.is_some()));
     assert_eq!(instance.tags.contains_key(EXPIRES), written.plan.deadline.is_some());
     assert!(group.ingress.keys().eq(want.ingress.keys()), "{group:#?}");
     assert!(group.egress.keys().eq(want.egress.keys()), "{group:#?}");
-    let attached: Vec<&ElasticIp> =
-        world.all.addresses.iter().filter(|a| a.attached.as_ref().is_some_and(|at| at.is_instance(&instance.id))).collect();
+    let attached: Vec<&ElasticIp> = world
+        .all
+        .addresses
+        .iter()
+        .filter(|a| a.attached.as_ref().is_some_and(|at| at.is_instance(&instance.id)))
+        .collect();
     let [address] = attached.as_slice() else { panic!("addresses: {attached:#?}") };
     let owned: Vec<&ElasticIp> = world.all.addresses_of(BASTION_NAME).collect();
     match &want.aws.address {
@@ -137,7 +141,8 @@ fn well_formed(set: &Changeset<Action>) {
     for (i, step) in set.steps.iter().enumerate() {
         let mut needs = BTreeSet::new();
         for after in &step.after {
-            let known = before.get(after).unwrap_or_else(|| panic!("{} waits for {after}, which is not before it", step.id));
+            let known =
+                before.get(after).unwrap_or_else(|| panic!("{} waits for {after}, which is not before it", step.id));
             needs.extend(known);
         }
         for need in made(&step.action.call) {

@@ -118,7 +118,8 @@ impl Spec {
         writeln!(out, "  instance_type: {}", TYPES[self.instance_type])?;
         writeln!(out, "  address: {}", self.address.map_or("elastic", |i| EXISTING[i]))?;
         let groups: Vec<&str> = DATABASES.iter().filter(|(_, vpc)| *vpc == network).map(|(id, _)| *id).collect();
-        let access = self.databases.iter().map(|(g, p)| format!("{{security_group: {}, port: {}}}", groups[*g], PORTS[*p]));
+        let access =
+            self.databases.iter().map(|(g, p)| format!("{{security_group: {}, port: {}}}", groups[*g], PORTS[*p]));
         writeln!(out, "  database_access: [{}]", access.collect::<Vec<_>>().join(", "))?;
         writeln!(out, "\nssh: {{port: {}}}\n\ntunnels:\n  - user: secoda", self.port)?;
         if self.vendor || self.sources.is_empty() {
@@ -132,16 +133,16 @@ impl Spec {
             writeln!(out, "      - {{name: db-{port}, host: db.internal, port: {port}}}")?;
         }
         if ports.is_empty() {
-            writeln!(out, "      - {{name: far, host: far.internal, port: 443, networks: [10.0.4.0/24, 10.0.6.0/24]}}")?;
+            writeln!(
+                out,
+                "      - {{name: far, host: far.internal, port: 443, networks: [10.0.4.0/24, 10.0.6.0/24]}}"
+            )?;
         }
         if self.ipv6_target {
             writeln!(out, "      - {{name: six, host: \"fd12:3456::5\", port: 5432}}")?;
         }
         if self.operator {
-            writeln!(
-                out,
-                "\noperators:\n  - {{name: ana, allow_from: [203.0.113.200], keys: [\"{OPERATOR_KEY}\"]}}"
-            )?;
+            writeln!(out, "\noperators:\n  - {{name: ana, allow_from: [203.0.113.200], keys: [\"{OPERATOR_KEY}\"]}}")?;
         }
         Ok(())
     }
@@ -152,7 +153,8 @@ impl Spec {
 }
 
 pub fn specs() -> impl Strategy<Value = Spec> {
-    let place = (0usize..3, any::<bool>(), prop::sample::select(vec!["debian-13", "ubuntu-24.04", "ami"]), any::<bool>());
+    let place =
+        (0usize..3, any::<bool>(), prop::sample::select(vec!["debian-13", "ubuntu-24.04", "ami"]), any::<bool>());
     let machine = (
         0usize..3,
         prop::option::weighted(0.3, 0usize..2),
@@ -160,8 +162,11 @@ pub fn specs() -> impl Strategy<Value = Spec> {
         prop::sample::select(vec!["", "lifetime: 90d", "lifetime: 30d", "expires: 2031-01-31T00:00:00Z"]),
     );
     let people = (any::<bool>(), btree_set(0usize..3, 0..3), btree_set(0usize..3, 0..3), any::<bool>());
-    let rest =
-        (prop::sample::select(vec![22u16, 22, 2222]), any::<bool>(), btree_set(prop::sample::select(vec!["team", "cost"]), 0..3));
+    let rest = (
+        prop::sample::select(vec![22u16, 22, 2222]),
+        any::<bool>(),
+        btree_set(prop::sample::select(vec!["team", "cost"]), 0..3),
+    );
     (place, machine, people, rest).prop_map(|(place, machine, people, rest)| {
         let (subnet, subnet_by_tag, image, image_update) = place;
         let (instance_type, address, databases, deadline) = machine;
@@ -300,7 +305,12 @@ fn surroundings() -> Surroundings {
     let ubuntu_name = |arch: &str| format!("ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{arch}-server-20260801");
     Surroundings {
         subnets: SUBNETS
-            .map(|(id, vpc, tag)| Subnet { id: id.to_owned(), vpc: vpc.to_owned(), ipv6: vpc == "vpc-2", tags: name(tag) })
+            .map(|(id, vpc, tag)| Subnet {
+                id: id.to_owned(),
+                vpc: vpc.to_owned(),
+                ipv6: vpc == "vpc-2",
+                tags: name(tag),
+            })
             .to_vec(),
         route_tables: vec![
             table("rtb-1", "vpc-1", true, &[], false),

@@ -157,7 +157,14 @@ fn commands_name_region_and_profile() {
     let written = Spec { subnet_by_tag: true, ..Spec::default() }.read();
     let want = written.want();
     let mut world = account();
-    let group = Group { id: "sg-0000dead".to_owned(), name: "gangplank-warehouse".to_owned(), vpc: "vpc-1".to_owned(), ingress: Rules::new(), egress: Rules::new(), tags: Tags::new() };
+    let group = Group {
+        id: "sg-0000dead".to_owned(),
+        name: "gangplank-warehouse".to_owned(),
+        vpc: "vpc-1".to_owned(),
+        ingress: Rules::new(),
+        egress: Rules::new(),
+        tags: Tags::new(),
+    };
     world.all.groups.push(group);
     let seen = world.look(Some(&want));
     let told = |around: &Surroundings| {

@@ -32,7 +32,9 @@ fn repair(what: impl FnOnce(&mut World)) -> String {
 fn a_new_bastion() {
     let spec = Spec { sources: [0, 2].into(), keys: [].into(), ..Spec::default() };
     let world = account();
-    insta::assert_snapshot!(read(&super::converge::changes(&world, &spec.read().want(), super::converge::start()).expect("a changeset")));
+    insta::assert_snapshot!(read(
+        &super::converge::changes(&world, &spec.read().want(), super::converge::start()).expect("a changeset")
+    ));
 }
 
 #[test]
@@ -50,18 +52,12 @@ fn another_source() {
 
 #[test]
 fn another_target() {
-    insta::assert_snapshot!(change(
-        &Spec::default(),
-        &Spec { databases: [(0, 0), (1, 1)].into(), ..Spec::default() }
-    ));
+    insta::assert_snapshot!(change(&Spec::default(), &Spec { databases: [(0, 0), (1, 1)].into(), ..Spec::default() }));
 }
 
 #[test]
 fn a_database_less() {
-    insta::assert_snapshot!(change(
-        &Spec { databases: [(0, 0), (1, 0)].into(), ..Spec::default() },
-        &Spec::default(),
-    ));
+    insta::assert_snapshot!(change(&Spec { databases: [(0, 0), (1, 0)].into(), ..Spec::default() }, &Spec::default(),));
 }
 
 #[test]

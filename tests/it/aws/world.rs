@@ -10,7 +10,7 @@ use gangplank::{
         desire::Desired,
         machine::{self, Needs},
         observed::{
-            Attachment, ElasticIp, Group, Instance, InstanceState, MetadataOptions, Observed, Surroundings, Subnet,
+            Attachment, ElasticIp, Group, Instance, InstanceState, MetadataOptions, Observed, Subnet, Surroundings,
         },
         rule::{Direction, Peer, Rule, Rules, description},
         tags::{BASTION, Tags},
@@ -123,7 +123,12 @@ impl World {
                 check_tags(tags)?;
                 let allocation = self.id("eipalloc");
                 let ip = format!("203.0.113.{}", self.ids % 250 + 1).parse().ok();
-                self.all.addresses.push(ElasticIp { allocation: allocation.clone(), ip, attached: None, tags: tags.clone() });
+                self.all.addresses.push(ElasticIp {
+                    allocation: allocation.clone(),
+                    ip,
+                    attached: None,
+                    tags: tags.clone(),
+                });
                 made.address = Some(allocation);
             }
             Call::RunInstance(launch) => made.instance = Some(self.run(launch, made)?),
@@ -164,7 +169,8 @@ impl World {
             Call::ReleaseAddress { allocation } => {
                 // EC2 lets go of a terminated instance's address in a while, and the performer waits.
                 let attached = self.address(allocation)?.attached.clone();
-                let gone = |at: &Attachment| self.all.instances.iter().any(|i| at.is_instance(&i.id) && !i.state.is_there());
+                let gone =
+                    |at: &Attachment| self.all.instances.iter().any(|i| at.is_instance(&i.id) && !i.state.is_there());
                 if attached.is_some_and(|at| !gone(&at)) {
                     return Err("InvalidIPAddress.InUse".to_owned());
                 }
@@ -303,7 +309,11 @@ impl World {
 
     fn instance_in(&mut self, id: &str, states: &[InstanceState]) -> Result<&mut Instance, String> {
         let found = self.all.instances.iter_mut().find(|i| i.id == id).ok_or("InvalidInstanceID.NotFound")?;
-        if states.contains(&found.state) { Ok(found) } else { Err(format!("IncorrectInstanceState: {:?}", found.state)) }
+        if states.contains(&found.state) {
+            Ok(found)
+        } else {
+            Err(format!("IncorrectInstanceState: {:?}", found.state))
+        }
     }
 
     fn address(&mut self, id: &str) -> Result<&mut ElasticIp, String> {
