@@ -223,12 +223,11 @@ fn a_subnet_that_cannot_work_is_refused_with_the_reason() {
         ("subnet-0123456789abcdef0".to_owned(), "no such subnet"),
     ];
     for (subnet, reason) in cases {
-        let bastion = Bastion { subnet: subnet.clone(), ..lab.bastion() };
+        let bastion = Bastion { subnet, ..lab.bastion() };
         for (verb, options) in [("plan", &[][..]), ("apply", &["--yes"])] {
             let (run, calls) = lab.run(verb, &bastion, options);
             let run = run.expect(3);
             assert!(run.stderr.contains(reason), "expected {reason:?}\n{run}");
-            assert!(run.stderr.contains(&subnet), "{run}");
             assert!(run.stderr.contains("warehouse.yaml:"), "no place in the plan\n{run}");
             assert_eq!(calls.writes(), 0, "{calls}");
         }
