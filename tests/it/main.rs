@@ -1,5 +1,6 @@
 //! All integration tests, as one binary: linking is what costs.
 
+mod aws;
 #[cfg(feature = "aws")]
 mod calls;
 mod cloudinit;
