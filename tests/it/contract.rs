@@ -96,7 +96,7 @@ fn changes_end_where_a_fresh_start_would() {
         lab.assert_differs(&bastion);
         lab.apply(&bastion);
         lab.assert_settled(&bastion);
-        assert_eq!(lab.ours().ours, fresh(moto, change), "{what}");
+        lab.ours().assert_ours(&fresh(moto, change), what);
     }
 }
 
@@ -185,7 +185,7 @@ ec2.create_tags(Resources=[group['GroupId']], Tags=[{'Key': 'team', 'Value': 'no
         assert_ne!(lab.account.world(), before, "{what}: the test did nothing");
         lab.assert_differs(&bastion);
         lab.apply(&bastion);
-        assert_eq!(lab.ours().ours, before.ours, "{what}");
+        lab.ours().assert_ours(&before.ours, what);
         lab.assert_settled(&bastion);
     }
 }
@@ -262,7 +262,7 @@ fn a_saved_changeset_is_applied_as_it_was_shown() {
     bastion.allow_from.push("198.51.100.8/32".to_owned());
     lab.gangplank.write(&bastion);
     lab.command(&["apply", saved, "--yes"]).0.expect(0);
-    assert_eq!(lab.ours().ours, fresh(moto, |_, _| {}));
+    lab.ours().assert_ours(&fresh(moto, |_, _| {}), "the saved changeset applied");
 }
 
 #[test]
@@ -294,6 +294,6 @@ fn bastions_do_not_touch_each_other() {
     lab.command(&[&["apply", "--yes"], &paths[..]].concat()).0.expect(0);
     assert_eq!(lab.ours().ours("instances").len(), 2);
     lab.run("destroy", &two, &["--yes"]).0.expect(0);
-    assert_eq!(lab.ours().ours, fresh(moto, |_, _| {}));
+    lab.ours().assert_ours(&fresh(moto, |_, _| {}), "one of two destroyed");
     lab.assert_settled(&one);
 }

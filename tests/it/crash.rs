@@ -68,7 +68,7 @@ impl Story {
 
         let again = self.run(&lab, &bastion);
         assert_eq!(again.code(), Some(0), "{at}, then run again\n{calls}\n{again}");
-        assert_eq!(&lab.ours().ours, expected, "{at}, then run again\n{calls}");
+        lab.ours().assert_ours(expected, &format!("{at}, then run again\n{calls}"));
         if self.verb == "apply" {
             lab.assert_settled(&bastion);
             lab.run("destroy", &bastion, &["--yes"]).0.expect(0);

@@ -15,7 +15,7 @@ fn troubled(lab: &Lab<'_>, trouble: impl FnOnce(&Proxy)) -> (Run, Calls) {
 #[track_caller]
 fn assert_converges(lab: &Lab<'_>, undisturbed: &serde_json::Value, what: &str) {
     lab.apply(&lab.bastion());
-    assert_eq!(&lab.ours().ours, undisturbed, "{what}");
+    lab.ours().assert_ours(undisturbed, what);
     lab.assert_settled(&lab.bastion());
     lab.run("destroy", &lab.bastion(), &["--yes"]).0.expect(0);
     lab.ours().assert_nothing_of_ours();
@@ -35,7 +35,7 @@ fn throttling_is_waited_out() {
         let (run, calls) = troubled(&lab, |proxy| proxy.fault(Scope::EachAction, 0..2, fault.clone()));
         run.expect(0);
         assert!(calls.by_action().values().all(|count| *count > 2), "{calls}");
-        assert_eq!(lab.ours().ours, expected, "{fault:?}");
+        lab.ours().assert_ours(&expected, &format!("{fault:?}"));
     }
 }
 
@@ -75,7 +75,7 @@ fn lost_answers_duplicate_nothing() {
             // It may look and go on by itself, or leave that to the next run.
             assert!(matches!(run.code(), Some(0 | 1)), "{run}\n{calls}");
             if run.code() == Some(0) {
-                assert_eq!(lab.ours().ours, expected, "answer {n} lost {moment:?}\n{run}\n{calls}");
+                lab.ours().assert_ours(&expected, &format!("answer {n} lost {moment:?}\n{run}\n{calls}"));
             }
             assert_converges(&lab, &expected, &format!("answer {n} lost {moment:?}\n{run}\n{calls}"));
         }

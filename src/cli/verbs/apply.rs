@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
-    Reading, check_current, load_current, only_reachable,
+    check_current, load_current,
+    online::{Reading, only_reachable},
     run::{LOOKS, carry_out, closing_event, confirmed},
 };
 use crate::{

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    Reading, only_reachable,
+    online::{Reading, only_reachable},
     run::{LOOKS, carry_out, closing_event, confirmed},
 };
 use crate::{
