@@ -35,6 +35,7 @@ pub enum Drift {
     Release,
     SecondAddress,
     SecondInstance,
+    /// Which the instance is in.
     SecondGroup,
     NewImage,
 }
@@ -163,6 +164,8 @@ pub fn disturb(world: &mut World, drift: Drift) {
         Drift::SecondGroup => {
             if let Some(twin) = group(world).map(|g| g.clone()) {
                 let (id, name) = (world.id("sg"), "second".to_owned());
+                let used = instance(world).filter(|i| i.vpc == twin.vpc);
+                used.into_iter().for_each(|i| i.groups = vec![id.clone()]);
                 world.all.groups.push(Group { id, name, ingress: Rules::new(), ..twin });
             }
         }
