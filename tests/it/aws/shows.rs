@@ -14,7 +14,21 @@ use super::{
 };
 
 fn read(set: &Changeset<Action>) -> String {
-    human(std::slice::from_ref(set), &Palette::PLAIN)
+    masked(&human(std::slice::from_ref(set), &Palette::PLAIN))
+}
+
+/// Without the size and the digests of the cloud-init document, which change with its templates.
+fn masked(text: &str) -> String {
+    let digest = |word: &str| word.len() == 12 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let line = |line: &str| {
+        let words = line.split(' ').map(|word| if digest(word) { "(digest)" } else { word });
+        let line = words.collect::<Vec<_>>().join(" ");
+        match line.strip_suffix(" bytes") {
+            Some(rest) => format!("{}some bytes", rest.trim_end_matches(|c: char| c.is_ascii_digit())),
+            None => line,
+        }
+    };
+    text.lines().map(|l| line(l) + "\n").collect()
 }
 
 /// From one plan to another.
