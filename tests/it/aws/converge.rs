@@ -84,7 +84,7 @@ fn fulfilled(world: &World, written: &Written, now: Timestamp) {
     assert_eq!(instance.state, InstanceState::Running);
     assert_eq!(instance.metadata, MetadataOptions::WANTED);
     assert_eq!(instance.instance_type, want.aws.instance_type);
-    assert_eq!(instance.groups, [group.id.clone()]);
+    assert_eq!(instance.groups.as_slice(), std::slice::from_ref(&group.id));
     assert_eq!((&instance.vpc, &group.vpc), (&group.vpc, &instance.vpc));
     assert_eq!(world.terminates_on_shutdown.get(&instance.id).copied(), Some(written.plan.deadline.is_some()));
     assert_eq!(instance.tags.contains_key(EXPIRES), written.plan.deadline.is_some());
