@@ -9,6 +9,7 @@ use super::{
     observed::{
         Attachment, ElasticIp, Group, Image, Instance, InstanceState, MetadataOptions, Observed, Subnet, Surroundings,
     },
+    region,
     rule::{Direction, Peer, Rule, RuleChange, Rules},
     tags::{self, ResolvedDeadline, TagChange, Tags},
     teardown,
@@ -34,11 +35,11 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     let current = Current::of(want, world);
     let mut problems = Vec::new();
     let placed = place(want, world, &current, &mut problems);
-    let deadline = resolve_deadline(want, world, &current, &mut problems);
+    let deadline = resolve_deadline(want, world, &mut problems);
     check_address(want, world, &current, &mut problems);
+    check_databases(want, world, placed.map(|(vpc, _)| vpc), &mut problems);
     let Some((vpc, launch)) = placed else { return Err(Diagnostics(problems)) };
-    check_databases(want, world, vpc, &mut problems);
-    let group = world.seen.groups_of(want.bastion()).find(|g| g.vpc == vpc);
+    let group = own_group(want, world, vpc);
     check_group_name(want, world, vpc, group, &mut problems);
     if !problems.is_empty() {
         return Err(Diagnostics(problems));
@@ -51,7 +52,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     plan.address(want, &made, &current);
     plan.instance(want, world, &made, &current, launch);
     plan.association(want, &current);
-    plan.leftovers(want, world, &current, vpc);
+    plan.leftovers(want, world, &current, vpc, group);
 
     Ok(Changeset {
         bastion: want.bastion().to_owned(),
@@ -59,7 +60,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
         plan: want.plan.origin.source.path.clone(),
         steps: plan.steps,
         exposure: want.exposure(&current.public_address()),
-        notes: notes(want, world, &current, deadline.as_ref()),
+        notes: notes(want, world, deadline.as_ref()),
     })
 }
 
@@ -67,7 +68,6 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
 struct Current<'a> {
     instance: Option<&'a Instance>,
     reasons: Vec<Detail>,
-    newest: Option<&'a Image>,
     address: Option<&'a ElasticIp>,
     /// Owned addresses that the plan has no use for.
     spare_addresses: Vec<&'a ElasticIp>,
@@ -91,7 +91,7 @@ impl<'a> Current<'a> {
         };
         let used = |a: &&ElasticIp| address.is_none_or(|chosen| chosen.allocation != a.allocation);
         let spare_addresses = owned.into_iter().filter(used).collect();
-        Self { instance, reasons, newest, address, spare_addresses }
+        Self { instance, reasons, address, spare_addresses }
     }
 
     /// The instance, where it may stay.
@@ -109,6 +109,13 @@ struct Made<'a> {
     group: Ref,
     deadline: Option<ResolvedDeadline>,
     vpc: &'a str,
+}
+
+/// The bastion's group in its network. Should several carry its tag, the one of the usual name is chosen.
+fn own_group<'a>(want: &Desired<'_>, world: World<'a>, vpc: &str) -> Option<&'a Group> {
+    let name = tags::resource_name(&want.plan.name);
+    let ours = world.seen.groups.iter().filter(|g| g.vpc == vpc && teardown::owns(&g.tags, want.bastion()));
+    ours.min_by_key(|g| (g.name != name, g.id.clone()))
 }
 
 /// The network that the bastion stands in, and what a new instance is made from where one is needed.
@@ -130,26 +137,29 @@ fn place<'a>(
 fn resolve_deadline(
     want: &Desired<'_>,
     world: World<'_>,
-    current: &Current<'_>,
     problems: &mut Vec<Diagnostic>,
 ) -> Option<ResolvedDeadline> {
-    let groups = world.seen.groups_of(want.bastion()).map(|g| &g.tags);
+    let instances = world.seen.instances_of(want.bastion()).map(|i| &i.tags);
     let addresses = world.seen.addresses_of(want.bastion()).map(|a| &a.tags);
-    let existing = current
-        .instance
-        .map(|i| &i.tags)
-        .into_iter()
+    let groups = world.seen.groups_of(want.bastion()).map(|g| &g.tags);
+    // The earliest start counts: an interrupted run, or a changed tag, then postpones nothing.
+    let existing = instances
         .chain(addresses)
         .chain(groups)
-        .find_map(ResolvedDeadline::from_tags);
+        .filter_map(ResolvedDeadline::from_tags)
+        .filter(|deadline| deadline.lifetime.is_some())
+        .min_by_key(ResolvedDeadline::start);
     let deadline = desire::deadline(want.plan.deadline, existing, world.now)?;
     if deadline.expires <= world.now {
-        let field = if deadline.lifetime.is_some() { "lifetime" } else { "expires" };
+        let (field, because) = match deadline.lifetime {
+            Some(_) => ("lifetime", "a lifetime counts from the bastion's creation; applying would keep open what was meant to be closed"),
+            None => ("expires", "applying would keep open what was meant to be closed"),
+        };
         problems.push(
             want.plan
                 .origin
                 .problem(field, "the bastion's time is up", format!("it ended at {}", deadline.expires))
-                .because("a lifetime counts from the bastion's creation; applying would keep open what was meant to be closed")
+                .because(because)
                 .fix("run `gangplank destroy`, or give it more time here"),
         );
     }
@@ -161,8 +171,18 @@ fn check_address(want: &Desired<'_>, world: World<'_>, current: &Current<'_>, pr
     let problem = |summary: &str, label: String| want.plan.origin.problem("aws.address", summary, label);
     if let (AwsAddress::Existing(id), None) = (&want.aws.address, current.address) {
         problems.push(
-            problem("no such address", format!("{} has no {id}", world.region))
+            problem("no such address", format!("{} has no {id}", region::name(world.region)))
                 .fix("check the id and the region, or write `elastic` for an address of the bastion's own"),
+        );
+    }
+    if let (AwsAddress::Existing(id), Some(owner)) =
+        (&want.aws.address, current.address.and_then(|a| a.tags.get(tags::BASTION)))
+        && owner != want.bastion()
+    {
+        problems.push(
+            problem("the address is another bastion's", format!("{id} belongs to the bastion {owner}"))
+                .because("what one bastion owns goes away with it")
+                .fix("name another address, or write `elastic` for one of the bastion's own"),
         );
     }
     let history = world.seen.instance_history(want.bastion());
@@ -176,9 +196,9 @@ fn check_address(want: &Desired<'_>, world: World<'_>, current: &Current<'_>, pr
             problem("the address points to something that is not this bastion", format!("{} points to {foreign}", address.allocation))
                 .because(format!("{foreign} does not carry the tag {}={}, so it is left alone", tags::BASTION, want.bastion()))
                 .fix(format!(
-                    "if it is this bastion's machine and lost its tag, give it back: `aws ec2 create-tags --region {} --resources \
+                    "if it is this bastion's machine and lost its tag, give it back: `{} ec2 create-tags --resources \
                      {foreign} --tags Key={},Value={}`; otherwise disassociate the address",
-                    world.region,
+                    region::cli(world.region),
                     tags::BASTION,
                     want.bastion()
                 )),
@@ -186,22 +206,33 @@ fn check_address(want: &Desired<'_>, world: World<'_>, current: &Current<'_>, pr
     }
 }
 
-fn check_databases(want: &Desired<'_>, world: World<'_>, vpc: &str, problems: &mut Vec<Diagnostic>) {
+/// `vpc` is `None` where the bastion has no place: the rest is checked all the same.
+fn check_databases(want: &Desired<'_>, world: World<'_>, vpc: Option<&str>, problems: &mut Vec<Diagnostic>) {
     for (i, access) in want.aws.database_access.iter().enumerate() {
         let id = &access.security_group;
         let field = format!("aws.database_access[{i}].security_group");
         let problem = |summary: &str, label: String| want.plan.origin.problem(&field, summary, label);
         match world.seen.group(id) {
             None => problems.push(
-                problem("no such security group", format!("{} has no {id}", world.region))
+                problem("no such security group", format!("{} has no {id}", region::name(world.region)))
                     .fix("name the group of the database itself, in the bastion's region"),
             ),
-            Some(group) if group.vpc != vpc => problems.push(
-                problem("the subnet is not in the database's network", format!("{id} is in {}, the bastion's subnet in {vpc}", group.vpc))
-                    .because("a rule can refer to the bastion's group only within one network, and packets don't cross by themselves")
-                    .fix(format!("choose a public subnet in {}", group.vpc)),
-            ),
-            Some(_) => {}
+            Some(group) => {
+                if let Some(owner) = group.tags.get(tags::BASTION) {
+                    problems.push(
+                        problem("the group is a bastion's own", format!("{id} belongs to the bastion {owner}"))
+                            .because("a bastion's group admits what its own plan lists and nothing else")
+                            .fix("name the group of the database itself"),
+                    );
+                }
+                if let Some(vpc) = vpc.filter(|vpc| *vpc != group.vpc) {
+                    problems.push(
+                        problem("the subnet is not in the database's network", format!("{id} is in {}, the bastion's subnet in {vpc}", group.vpc))
+                            .because("a rule can refer to the bastion's group only within one network, and packets don't cross by themselves")
+                            .fix(format!("choose a public subnet in {}", group.vpc)),
+                    );
+                }
+            }
         }
     }
 }
@@ -223,9 +254,9 @@ fn check_group_name(
                 .problem("name", "a security group of this name is not gangplank's", format!("{} is called {name}", foreign.id))
                 .because(format!("it does not carry the tag {}={}, so it is left alone", tags::BASTION, want.bastion()))
                 .fix(format!(
-                    "give the plan another name; or, if the group is this bastion's and lost its tag: `aws ec2 create-tags --region {} \
+                    "give the plan another name; or, if the group is this bastion's and lost its tag: `{} ec2 create-tags \
                      --resources {} --tags Key={},Value={}`",
-                    world.region,
+                    region::cli(world.region),
                     foreign.id,
                     tags::BASTION,
                     want.bastion()
@@ -234,12 +265,7 @@ fn check_group_name(
     }
 }
 
-fn notes(
-    want: &Desired<'_>,
-    world: World<'_>,
-    current: &Current<'_>,
-    deadline: Option<&ResolvedDeadline>,
-) -> Vec<String> {
+fn notes(want: &Desired<'_>, world: World<'_>, deadline: Option<&ResolvedDeadline>) -> Vec<String> {
     let mut notes = Vec::new();
     for tunnel in want.plan.tunnels.iter().filter(|t| t.keys.is_empty()) {
         notes.push(format!("tunnel {} has no key yet: it admits nobody until the plan has one", tunnel.user));
@@ -247,11 +273,6 @@ fn notes(
     match deadline {
         Some(deadline) => notes.push(format!("ends at {}", deadline.expires)),
         None => notes.push("has no deadline: it stays until it is destroyed".to_owned()),
-    }
-    if let (Some(kept), Some(newest)) = (current.kept(), current.newest)
-        && kept.image != newest.id
-    {
-        notes.push(format!("a newer image is published: {}", newest.id));
     }
     notes.extend(teardown::foreign_references(want.bastion(), world.seen).into_iter().map(|r| r.note()));
     notes
@@ -424,8 +445,26 @@ impl<'a> Differ<'a> {
                 let resource = format!("elastic IP {}", current.public_address());
                 self.tags("address-tags", &resource, &address.allocation, &wanted, &address.tags, None);
             }
+            (AwsAddress::Existing(_), Some(address)) if teardown::owns(&address.tags, self.bastion) => {
+                self.give_back(address);
+            }
             (AwsAddress::Existing(_), _) => {}
         }
+    }
+
+    /// An address of the bastion's own that its plan has come to call existing: it must outlive the bastion, so it loses our tags.
+    fn give_back(&mut self, address: &ElasticIp) {
+        let ours = |(key, _): &(&String, &String)| key.starts_with("gangplank:");
+        let mut draft = Draft::new(
+            Op::Update,
+            format!("tags of elastic IP {}", address.allocation),
+            "the plan names the address as an existing one: it is yours, and stays when the bastion goes",
+        );
+        let removed = address.tags.iter().filter(ours);
+        draft.details = removed.clone().map(|(key, value)| Detail::removed(format!("tag {key}"), value)).collect();
+        let remove = removed.map(|(key, _)| key.clone()).collect();
+        let call = Call::Tag { resource: address.allocation.clone(), set: Tags::new(), remove };
+        self.push("address-tags", draft, call);
     }
 
     fn instance(
@@ -493,6 +532,8 @@ impl<'a> Differ<'a> {
                 one(Detail::changed("state", kept.state.as_str(), "running"), "somebody stopped it", Impact::Live);
             self.push("instance-start", draft, Call::StartInstance { instance: id.clone() });
         }
+        // EC2 changes neither an instance that is just stopping nor one that is just starting.
+        let started = self.if_planned("instance-start");
         if kept.metadata != MetadataOptions::WANTED {
             let text = |m: MetadataOptions| {
                 format!(
@@ -502,7 +543,8 @@ impl<'a> Differ<'a> {
                 )
             };
             let detail = Detail::changed("metadata service", text(kept.metadata), text(MetadataOptions::WANTED));
-            let draft = one(detail, "nothing behind the machine may read its metadata", Impact::Live);
+            let mut draft = one(detail, "nothing behind the machine may read its metadata", Impact::Live);
+            draft.after = started.iter().cloned().collect();
             self.push("instance-metadata", draft, Call::SetMetadataOptions { instance: id.clone() });
         }
         let only_ours = matches!(&made.group, Ref::Id(group) if kept.groups == [group.clone()]);
@@ -516,7 +558,7 @@ impl<'a> Differ<'a> {
                 "only the bastion's own group may decide who gets in",
                 Impact::Live,
             );
-            draft.after = self.if_planned("security-group").into_iter().collect();
+            draft.after = self.if_planned("security-group").into_iter().chain(started.clone()).collect();
             self.push(
                 "instance-groups",
                 draft,
@@ -527,11 +569,14 @@ impl<'a> Differ<'a> {
         let terminates = kept.tags.contains_key(tags::EXPIRES);
         if terminate != terminates {
             let text = |terminate| if terminate { "terminate" } else { "stop" };
-            let draft = one(
-                Detail::changed("on shutdown", text(terminates), text(terminate)),
-                "a bastion with a deadline ends for good",
-                Impact::Live,
-            );
+            let reason = if terminate {
+                "a bastion with a deadline ends for good"
+            } else {
+                "a bastion without a deadline may be stopped and started again"
+            };
+            let mut draft =
+                one(Detail::changed("on shutdown", text(terminates), text(terminate)), reason, Impact::Live);
+            draft.after = started.iter().cloned().collect();
             self.push("instance-shutdown", draft, Call::SetShutdownBehavior { instance: id.clone(), terminate });
         }
         // The tags say how it shuts down, so they change after that has.
@@ -565,7 +610,14 @@ impl<'a> Differ<'a> {
     }
 
     /// What is ours and of no use any more: the replaced instance, and what an interrupted run left twice.
-    fn leftovers(&mut self, want: &Desired<'_>, world: World<'_>, current: &Current<'_>, vpc: &str) {
+    fn leftovers(
+        &mut self,
+        want: &Desired<'_>,
+        world: World<'_>,
+        current: &Current<'_>,
+        vpc: &str,
+        group: Option<&Group>,
+    ) {
         let kept = current.kept().map(|k| k.id.as_str());
         let replaced = current.instance.map(|i| i.id.as_str());
         let association = self.if_planned("association");
@@ -574,7 +626,8 @@ impl<'a> Differ<'a> {
             let reason =
                 if is_replaced { "the new instance has its place" } else { "a second instance of the same bastion" };
             let mut draft = Draft::new(Op::Delete, format!("instance {}", instance.id), reason);
-            draft.after = if is_replaced { association.iter().cloned().collect() } else { Vec::new() };
+            // Any of them may be the one that serves until the address leads elsewhere.
+            draft.after = association.iter().cloned().collect();
             self.push(
                 &format!("instance-{}", instance.id),
                 draft,
@@ -587,7 +640,7 @@ impl<'a> Differ<'a> {
             .filter(|s| matches!(s.action.call, Call::TerminateInstance { .. }))
             .map(|s| s.id.clone())
             .collect();
-        let after: Vec<StepId> = gone.into_iter().chain(association).collect();
+        let mut after: Vec<StepId> = gone.into_iter().chain(association).collect();
         for address in &current.spare_addresses {
             let resource =
                 format!("elastic IP {}", address.ip.map_or_else(|| address.allocation.clone(), |ip| ip.to_string()));
@@ -599,16 +652,15 @@ impl<'a> Differ<'a> {
                 Call::ReleaseAddress { allocation: address.allocation.clone() },
             );
         }
-        let moved = world.seen.groups_of(want.bastion()).filter(|g| g.vpc != vpc);
-        for group in moved {
-            teardown::delete_group(
-                self,
-                want.bastion(),
-                world.seen,
-                group,
-                "the bastion moves to another network",
-                &after,
-            );
+        after.extend(self.if_planned("instance-groups"));
+        let own = group.map(|g| g.id.as_str());
+        for other in world.seen.groups_of(want.bastion()).filter(|g| Some(g.id.as_str()) != own) {
+            let reason = if other.vpc == vpc {
+                "a second security group of the same bastion"
+            } else {
+                "the bastion moves to another network"
+            };
+            teardown::delete_group(self, want.bastion(), world.seen, other, reason, &after, &after);
         }
     }
 

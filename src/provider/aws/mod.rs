@@ -19,6 +19,7 @@ pub mod observe;
 pub mod observed;
 #[cfg(feature = "aws")]
 pub mod perform;
+pub mod region;
 pub mod retry;
 pub mod rule;
 pub mod status;

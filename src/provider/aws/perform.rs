@@ -354,7 +354,7 @@ impl<'a> Performer<'a> {
                     progress.retrying(
                         "AllocateAddress",
                         error.kind,
-                        error.code.as_deref().unwrap_or("no answer"),
+                        error.code.as_deref().unwrap_or_default(),
                         1,
                         POLL,
                     );

@@ -55,6 +55,11 @@ impl ResolvedDeadline {
         let expires = tags.get(EXPIRES)?.parse().ok()?;
         Some(Self { expires, lifetime: tags.get(LIFETIME).and_then(|s| s.parse().ok()) })
     }
+
+    /// The second that the lifetime counts from; `None` where the deadline came from no lifetime.
+    pub fn start(&self) -> Option<i64> {
+        self.expires.as_second().checked_sub(self.lifetime?)
+    }
 }
 
 /// What must change for `have` to carry `want`. Tags that others added are theirs and stay; a tag of ours that is no longer

@@ -52,7 +52,7 @@ pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Cha
         );
     }
     for group in seen.groups_of(bastion) {
-        delete_group(&mut differ, bastion, seen, group, "the bastion goes away", &gone);
+        delete_group(&mut differ, bastion, seen, group, "the bastion goes away", &[], &gone);
     }
     notes.extend(foreign_references(bastion, seen).iter().map(ForeignReference::note));
     Changeset {
@@ -65,13 +65,15 @@ pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Cha
     }
 }
 
-/// Takes our rules out of other groups, then deletes the group: EC2 refuses while somebody refers to it.
+/// Takes our rules out of other groups once `unused` is done, then deletes the group once `gone` is: EC2 refuses while somebody
+/// uses it or refers to it.
 pub(super) fn delete_group(
     differ: &mut Differ<'_>,
     bastion: &str,
     seen: &Observed,
     group: &Group,
     reason: &str,
+    unused: &[StepId],
     gone: &[StepId],
 ) {
     let mark = database_mark(bastion);
@@ -85,6 +87,7 @@ pub(super) fn delete_group(
         }
         let mut draft = Draft::new(Op::Delete, format!("rules in {} ({})", other.id, other.name), reason);
         draft.details = ours.iter().map(|r| rule_removed(Direction::Ingress, &r.rule)).collect();
+        draft.after = unused.to_vec();
         let what = format!("database-{}-{}", other.id, group.id);
         after.push(differ.id(&what));
         let call = Call::ChangeRules {
