@@ -63,23 +63,32 @@ fn a_refusal_names_the_operation_the_code_and_what_to_do() {
     }
 }
 
-/// Each write in turn happens, and its answer is lost; or does not happen, and nobody says so.
-#[test]
-fn lost_answers_duplicate_nothing() {
+/// Each write in turn meets a connection that closes without an answer.
+fn lose_each_answer(moment: Moment) {
     let Some(moto) = support::moto_or_skip() else { return };
-    let (calls, expected) = undisturbed(&Lab::new(moto));
-    for moment in [Moment::After, Moment::Before] {
-        for n in 0..calls.writes() {
-            let lab = Lab::new(moto);
-            let (run, calls) = troubled(&lab, |proxy| proxy.fault(Scope::Writes, n..n + 1, Fault::Drop(moment)));
-            // It may look and go on by itself, or leave that to the next run.
-            assert!(matches!(run.code(), Some(0 | 1)), "{run}\n{calls}");
-            if run.code() == Some(0) {
-                lab.ours().assert_ours(&expected, &format!("answer {n} lost {moment:?}\n{run}\n{calls}"));
-            }
-            assert_converges(&lab, &expected, &format!("answer {n} lost {moment:?}\n{run}\n{calls}"));
+    let lab = Lab::new(moto);
+    let (calls, expected) = undisturbed(&lab);
+    for n in 0..calls.writes() {
+        lab.run("destroy", &lab.bastion(), &["--yes"]).0.expect(0);
+        let (run, calls) = troubled(&lab, |proxy| proxy.fault(Scope::Writes, n..n + 1, Fault::Drop(moment)));
+        let what = format!("write {n} lost {moment:?} its effect\n{run}\n{calls}");
+        // It may look and go on by itself, or leave that to the next run.
+        assert!(matches!(run.code(), Some(0 | 1)), "{what}");
+        if run.code() == Some(0) {
+            lab.ours().assert_ours(&expected, &what);
         }
+        assert_converges(&lab, &expected, &what);
     }
+}
+
+#[test]
+fn answers_lost_after_the_effect_duplicate_nothing() {
+    lose_each_answer(Moment::After);
+}
+
+#[test]
+fn calls_lost_before_the_effect_are_made_up_for() {
+    lose_each_answer(Moment::Before);
 }
 
 #[test]
