@@ -63,7 +63,7 @@ pub enum Call {
         terminate: bool,
     },
     Tag {
-        resource: String,
+        resources: Vec<String>,
         set: Tags,
         remove: Vec<String>,
     },

@@ -232,7 +232,7 @@ impl<'a> Differ<'a> {
                     &group.id,
                     &wanted_tags,
                     &group.tags,
-                    None,
+                    Vec::new(),
                 );
                 (group.ingress.clone(), group.egress.clone())
             }
@@ -342,7 +342,7 @@ impl<'a> Differ<'a> {
             }
             (AwsAddress::Elastic, Some(address)) => {
                 let resource = format!("elastic IP {}", current.public_address());
-                self.tags("address-tags", &resource, &address.allocation, &wanted, &address.tags, None);
+                self.tags("address-tags", &resource, &address.allocation, &wanted, &address.tags, Vec::new());
             }
             (AwsAddress::Existing(_), Some(address)) if teardown::owns(&address.tags, self.bastion) => {
                 self.give_back(address);
@@ -362,7 +362,7 @@ impl<'a> Differ<'a> {
         let removed = address.tags.iter().filter(ours);
         draft.details = removed.clone().map(|(key, value)| Detail::removed(format!("tag {key}"), value)).collect();
         let remove = removed.map(|(key, _)| key.clone()).collect();
-        let call = Call::Tag { resource: address.allocation.clone(), set: Tags::new(), remove };
+        let call = Call::Tag { resources: vec![address.allocation.clone()], set: Tags::new(), remove };
         self.push("address-tags", draft, call);
     }
 
@@ -377,7 +377,7 @@ impl<'a> Differ<'a> {
         let tags = want.instance_tags(made.deadline.as_ref());
         let terminate = made.deadline.is_some();
         if let Some(kept) = current.kept() {
-            return self.kept_instance(kept, made, &tags);
+            return self.kept_instance(want, kept, made, &tags);
         }
         let Some((subnet, image)) = launch else { return };
         let aws = want.aws;
@@ -421,7 +421,7 @@ impl<'a> Differ<'a> {
     }
 
     /// What can be put right on a running instance.
-    fn kept_instance(&mut self, kept: &Instance, made: &Made<'_>, wanted_tags: &Tags) {
+    fn kept_instance(&mut self, want: &Desired<'_>, kept: &Instance, made: &Made<'_>, wanted_tags: &Tags) {
         let id = kept.id.clone();
         let resource = format!("instance {id}");
         let one = |detail: Detail, reason: &str, impact| Draft {
@@ -481,9 +481,25 @@ impl<'a> Differ<'a> {
             draft.after = started.iter().cloned().collect();
             self.push("instance-shutdown", draft, Call::SetShutdownBehavior { instance: id.clone(), terminate });
         }
-        // The tags say how it shuts down, so they change after that has.
-        let after = self.if_planned("instance-shutdown");
+        self.part_tags(kept, &want.tags(None));
+        // The tags say how it shuts down and what its parts are called, so they change after those.
+        let after = ["instance-shutdown", "part-tags"].iter().filter_map(|what| self.if_planned(what)).collect();
         self.tags("instance-tags", &resource, &id, wanted_tags, &kept.tags, after);
+    }
+
+    /// Volumes and interfaces follow when the instance's own tags change; they are not looked at by themselves.
+    fn part_tags(&mut self, kept: &Instance, wanted: &Tags) {
+        let set = TagChange::between(wanted, &kept.tags).set;
+        if set.is_empty() || kept.parts.is_empty() {
+            return;
+        }
+        let mut draft = Draft::new(
+            Op::Update,
+            format!("tags of the volumes and interfaces of {}", kept.id),
+            "the tags are not the plan's",
+        );
+        draft.details = set.iter().map(|(key, value)| Detail::added(format!("tag {key}"), value)).collect();
+        self.push("part-tags", draft, Call::Tag { resources: kept.parts.clone(), set, remove: Vec::new() });
     }
 
     fn association(&mut self, want: &Desired<'_>, world: World<'_>, current: &Current<'_>) {
@@ -575,7 +591,7 @@ impl<'a> Differ<'a> {
         }
     }
 
-    fn tags(&mut self, what: &str, resource: &str, id: &str, want: &Tags, have: &Tags, after: Option<StepId>) {
+    fn tags(&mut self, what: &str, resource: &str, id: &str, want: &Tags, have: &Tags, after: Vec<StepId>) {
         let change = TagChange::between(want, have);
         if change.is_empty() {
             return;
@@ -583,7 +599,7 @@ impl<'a> Differ<'a> {
         let deadline = change.set.contains_key(tags::EXPIRES) || change.remove.iter().any(|key| key == tags::EXPIRES);
         let reason = if deadline { "the deadline is not the plan's" } else { "the tags are not the plan's" };
         let mut draft = Draft::new(Op::Update, format!("tags of {resource}"), reason);
-        draft.after = after.into_iter().collect();
+        draft.after = after;
         draft.details.extend(change.set.iter().map(|(key, value)| match have.get(key) {
             Some(before) => Detail::changed(format!("tag {key}"), before, value),
             None => Detail::added(format!("tag {key}"), value),
@@ -594,7 +610,7 @@ impl<'a> Differ<'a> {
                 .iter()
                 .map(|key| Detail::removed(format!("tag {key}"), have.get(key).cloned().unwrap_or_default())),
         );
-        self.push(what, draft, Call::Tag { resource: id.to_owned(), set: change.set, remove: change.remove });
+        self.push(what, draft, Call::Tag { resources: vec![id.to_owned()], set: change.set, remove: change.remove });
     }
 }
 

@@ -258,6 +258,7 @@ pub fn account() -> World {
         private_ip: None,
         public_ip: None,
         launched: None,
+        parts: Vec::new(),
         tags: neighbours(),
     };
     let all = Observed {

@@ -159,11 +159,13 @@ impl World {
                 self.instance_in(instance, &[InstanceState::Running, InstanceState::Stopped])?;
                 self.terminates_on_shutdown.insert(instance.clone(), *terminate);
             }
-            Call::Tag { resource, set, remove } => {
-                let tags = self.tags_of(resource)?;
-                tags.extend(set.clone());
-                tags.retain(|key, _| !remove.contains(key));
-                check_tags(tags)?;
+            Call::Tag { resources, set, remove } => {
+                for resource in resources {
+                    let tags = self.tags_of(resource)?;
+                    tags.retain(|key, _| !remove.contains(key));
+                    tags.extend(set.clone());
+                    check_tags(tags)?;
+                }
             }
             Call::TerminateInstance { instance } => self.terminate(instance)?,
             Call::ReleaseAddress { allocation } => {
@@ -270,6 +272,7 @@ impl World {
             private_ip: None,
             public_ip: None,
             launched: None,
+            parts: Vec::new(),
             tags: launch.tags.clone(),
         });
         Ok(id)
