@@ -45,10 +45,16 @@ for user in $users; do
     group=$(id -g "$user")
     chmod 0700 "$home"
     install -d -m 0700 -o "$user" -g "$group" "$home/.ssh"
-    install -m 0600 -o "$user" -g "$group" "/etc/gangplank/keys/$user" "$home/.ssh/authorized_keys.new"
-    mv -f "$home/.ssh/authorized_keys.new" "$home/.ssh/authorized_keys"
+    if [ -e "/etc/gangplank/keys/$user" ]; then
+        install -m 0600 -o "$user" -g "$group" "/etc/gangplank/keys/$user" "$home/.ssh/authorized_keys.new"
+        mv -f "$home/.ssh/authorized_keys.new" "$home/.ssh/authorized_keys"
+    fi
     if command -v restorecon >/dev/null; then restorecon -R "$home/.ssh"; fi
 done
+# Where the keys come by tags, nobody is let in before they do; a service goes on asking.
+live=
+if [ -x /usr/local/sbin/gangplank-keys ]; then live=1; fi
+if [ $live ]; then /usr/local/sbin/gangplank-keys || :; fi
 
 service=ssh
 if [ -d /run/systemd/system ]; then
@@ -62,6 +68,7 @@ if [ -d /run/systemd/system ]; then
     if systemctl cat $service.socket >/dev/null 2>&1; then systemctl disable --now $service.socket; fi
     systemctl enable $service.service
     systemctl restart $service.service || fail "$service does not start: see journalctl -u $service"
+    if [ $live ]; then systemctl enable --now gangplank-keys.service; fi
     systemd-run --no-block --collect --unit=gangplank-updates /usr/local/sbin/gangplank-updates || :
 else
     [ -x /etc/init.d/ssh ] || service=sshd
@@ -70,6 +77,11 @@ else
     sed -i '/^ulimit -n /d' /etc/default/$service
     echo "ulimit -n $open_files" >>/etc/default/$service
     service $service restart || fail "$service does not start"
+    if [ $live ]; then
+        sed -i '/^gpk:/d' /etc/inittab
+        echo 'gpk:2345:respawn:/usr/local/sbin/gangplank-keys 20' >>/etc/inittab
+        telinit q
+    fi
     setsid /usr/local/sbin/gangplank-updates >/var/log/gangplank-updates.log 2>&1 </dev/null &
 fi
 echo "gangplank: $service is up for: $users"

@@ -10,14 +10,17 @@ use super::{RenderError, quote, short_digest};
 use crate::plan::{Host, MaxStartups, Plan, PublicKey, Ssh, Target, UserName};
 
 /// The templates that hold values, by the names that errors use.
-const TEMPLATES: [(&str, &str); 4] = [
+const TEMPLATES: [(&str, &str); 5] = [
     ("cloud-config.yaml", include_str!("../../templates/cloud-config.yaml.hbs")),
     ("settings", include_str!("../../templates/settings.hbs")),
     ("sshd.conf", include_str!("../../templates/sshd.conf.hbs")),
+    ("options", include_str!("../../templates/options.hbs")),
     ("authorized_keys", include_str!("../../templates/authorized_keys.hbs")),
 ];
 const BOOT: &str = include_str!("../../templates/boot.sh");
 const UPDATES: &str = include_str!("../../templates/updates.sh");
+const KEYS: &str = include_str!("../../templates/keys.py");
+const KEYS_SERVICE: &str = include_str!("../../templates/keys.service");
 
 /// Everything that the document says, and nothing else: equal documents have equal texts and the other way round.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub struct Document {
     /// By name.
     accounts: Vec<Account>,
     ssh: Ssh,
+    /// The machine takes its keys from its metadata: the accounts have none here.
+    live_keys: bool,
 }
 
 /// A tunnel's or an operator's way in; the machine knows no difference.
@@ -51,7 +56,11 @@ impl Document {
             plan.operators.iter().map(|o| Account::new(&o.name, &o.keys, plan.tunnels.iter().flat_map(|t| &t.targets)));
         let mut accounts: Vec<Account> = tunnels.chain(operators).collect();
         accounts.sort_by(|a, b| a.name.cmp(&b.name));
-        Self { accounts, ssh: plan.ssh.clone() }
+        let live_keys = plan.keys_are_live();
+        if live_keys {
+            accounts.iter_mut().for_each(|account| account.keys.clear());
+        }
+        Self { accounts, ssh: plan.ssh.clone(), live_keys }
     }
 
     pub fn text(&self) -> Result<String, RenderError> {
@@ -70,26 +79,46 @@ impl Document {
             .accounts
             .iter()
             .map(|account| {
-                Ok(json!({
-                    "name": account.name,
-                    "keys_path": format!("/etc/gangplank/keys/{}", account.name),
-                    "authorized_keys": fill("authorized_keys", account)?,
-                }))
+                let (folder, content) = if self.live_keys {
+                    ("options", fill("options", account)? + "\n")
+                } else {
+                    ("keys", fill("authorized_keys", account)?)
+                };
+                let path = format!("/etc/gangplank/{folder}/{}", account.name);
+                Ok(json!({"name": account.name, "path": path, "content": content}))
             })
             .collect::<Result<Vec<_>, RenderError>>()?;
+        let key_channel = [
+            json!({"path": "/usr/local/sbin/gangplank-keys", "permissions": "0755", "content": KEYS}),
+            json!({
+                "path": "/etc/systemd/system/gangplank-keys.service", "permissions": "0644", "content": KEYS_SERVICE,
+            }),
+        ];
         fill(
             "cloud-config.yaml",
-            &json!({"accounts": accounts, "settings": settings, "sshd": sshd, "boot": BOOT, "updates": UPDATES}),
+            &json!({
+                "accounts": accounts,
+                "settings": settings,
+                "sshd": sshd,
+                "key_channel": if self.live_keys { &key_channel[..] } else { &[] },
+                "boot": BOOT,
+                "updates": UPDATES,
+            }),
         )
     }
 
     /// See [`super::UserData::parts`].
     pub fn parts(&self) -> Result<Vec<(&'static str, String)>, RenderError> {
-        let keys: Vec<_> = self.accounts.iter().flat_map(|a| a.keys.iter().map(|k| (&a.name, k))).collect();
+        let keys = if self.live_keys {
+            format!("live-{}", short_digest(&format!("{KEYS}{KEYS_SERVICE}")))
+        } else {
+            let keys: Vec<_> = self.accounts.iter().flat_map(|a| a.keys.iter().map(|k| (&a.name, k))).collect();
+            short_digest(&json!(keys).to_string())
+        };
         let tunnels: Vec<_> = self.accounts.iter().map(|a| (&a.name, &a.opens)).collect();
         let Ssh { port, max_sessions, max_startups, open_files } = &self.ssh;
         Ok(vec![
-            ("keys", short_digest(&json!(keys).to_string())),
+            ("keys", keys),
             ("tunnels", short_digest(&json!(tunnels).to_string())),
             ("sshd", short_digest(&format!("{port} {max_sessions} {max_startups} {open_files}"))),
             ("system", SYSTEM.clone()?),
@@ -107,12 +136,11 @@ impl Document {
 
         let keys: usize = self.accounts.iter().map(|account| account.keys.len()).sum();
         let parts = [
-            (format!("keys ({keys}), each with the targets that it opens"), all.saturating_sub(without_keys)),
+            (format!("the {keys} keys with the targets that each opens"), all.saturating_sub(without_keys)),
             (
-                format!("users ({}) and the targets that each may open", self.accounts.len()),
+                format!("the {} users with the targets that each may open", self.accounts.len()),
                 without_keys.saturating_sub(without_accounts),
             ),
-            ("gangplank's own settings and scripts".to_owned(), without_accounts),
         ];
         Ok(parts.into_iter().max_by_key(|(_, bytes)| *bytes).unwrap_or_default())
     }
@@ -136,6 +164,7 @@ impl Document {
                 max_startups: MaxStartups { start: 1, rate: 1, full: 1 },
                 open_files: 1,
             },
+            live_keys: false,
         }
     }
 }

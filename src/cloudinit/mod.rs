@@ -30,7 +30,8 @@ pub fn render(plan: &Plan) -> Result<UserData, RenderError> {
 pub struct UserData {
     /// One `#cloud-config` document in ASCII.
     pub text: String,
-    /// Short digests of what the document is made of, by kind, in this order: `keys`, `tunnels` (users and what each may
+    /// Short digests of what the document is made of, by kind, in this order: `keys` (which are accepted; `live-` and the
+    /// way in which the machine takes them where they are not in the document), `tunnels` (users and what each may
     /// open), `sshd` (port, sessions, startups, open files), `system` (all the rest, which only another version of
     /// gangplank changes). They tell later why a document differs. Equal texts have equal digests.
     pub parts: Vec<(&'static str, String)>,
@@ -54,7 +55,7 @@ pub enum RenderError {
         /// Bytes as this cloud counts them.
         size: usize,
         limit: usize,
-        /// The part of the document that takes the most, and its bytes.
+        /// What the plan decides about and takes the most, and its bytes.
         largest: (String, usize),
     },
 }
@@ -65,8 +66,8 @@ impl fmt::Display for RenderError {
             RenderError::Value(problem) => write!(f, "the machine's user-data cannot be written: {problem}"),
             RenderError::TooLarge { cloud, size, limit, largest: (part, bytes) } => write!(
                 f,
-                "the machine's user-data is too large: {size} bytes, and {cloud} accepts {limit}. The largest part, {bytes} \
-                 bytes, is {part}. Remove what is no longer used, or split the plan into two bastions"
+                "the machine's user-data is too large: {size} bytes, and {cloud} accepts {limit}. Of what the plan decides, {part} \
+                 take the most: {bytes} bytes. Remove what is no longer used, or split the plan into two bastions"
             ),
         }
     }

@@ -26,4 +26,5 @@ pub use model::*;
 pub use read::read;
 pub use schema::{CloudKind, schema, starter};
 pub use source::load;
+pub use tags::LONGEST_TAG_VALUE;
 pub use vendor::catalogue;

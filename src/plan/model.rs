@@ -15,11 +15,40 @@ pub struct Plan {
     /// The user's own tags; never a key that a cloud or gangplank reserves.
     pub tags: BTreeMap<String, String>,
     pub ssh: Ssh,
+    /// What the plan says; [`Plan::keys_are_live`] is what happens.
+    pub key_updates: KeyUpdates,
     /// At least one.
     pub tunnels: Vec<Tunnel>,
     pub operators: Vec<Operator>,
     pub cloud: Cloud,
     pub origin: Origin,
+}
+
+impl Plan {
+    /// Whether the running machine takes changed keys, from its metadata. Azure's machines cannot do that yet.
+    pub fn keys_are_live(&self) -> bool {
+        self.key_updates == KeyUpdates::Live && matches!(self.cloud, Cloud::Aws(_))
+    }
+
+    /// Who may enter with which keys: tunnels, then operators, in the order of the plan.
+    pub fn accounts(&self) -> impl Iterator<Item = (&UserName, &[PublicKey])> {
+        let tunnels = self.tunnels.iter().map(|tunnel| (&tunnel.user, tunnel.keys.as_slice()));
+        tunnels.chain(self.operators.iter().map(|operator| (&operator.name, operator.keys.as_slice())))
+    }
+}
+
+/// What a changed key means for the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyUpdates {
+    /// It takes the key while it runs.
+    #[default]
+    Live,
+    /// A new machine takes its place: the keys are part of what it is made from.
+    Replace,
+}
+
+impl KeyUpdates {
+    pub const ALL: [(&'static str, KeyUpdates); 2] = [("live", KeyUpdates::Live), ("replace", KeyUpdates::Replace)];
 }
 
 /// Where a plan came from: its file, and where each field stands in it.
@@ -187,6 +216,13 @@ pub struct PublicKey {
     pub comment: String,
     /// `SHA256:...`, as `ssh-keygen -l` prints it.
     pub fingerprint: String,
+}
+
+impl PublicKey {
+    /// `ssh-ed25519 AAAA...`, without the comment: what tells keys apart.
+    pub fn text(&self) -> String {
+        format!("{} {}", self.algorithm, self.base64)
+    }
 }
 
 /// What a tunnel reaches.

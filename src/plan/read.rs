@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Cloud, Deadline, MaxStartups, Name, Origin, Plan, Ssh,
+    Cloud, Deadline, KeyUpdates, MaxStartups, Name, Origin, Plan, Ssh,
     aws::{aws, check_egress},
     azure::azure,
     fields::{Block, Field, Shape, excerpt},
     net,
     report::{PRIVATE_KEY, Read, Report},
-    tags::tags,
+    tags::{self, Bearer, tags},
     time, tree,
     tunnel::{Census, operator, tunnel},
 };
@@ -17,7 +17,19 @@ use crate::diagnostic::{Diagnostics, Source, secret};
 
 pub(super) const PLAN: Shape = Shape {
     what: "a plan",
-    fields: &["version", "name", "lifetime", "expires", "tags", "aws", "azure", "ssh", "tunnels", "operators"],
+    fields: &[
+        "version",
+        "name",
+        "lifetime",
+        "expires",
+        "tags",
+        "aws",
+        "azure",
+        "ssh",
+        "key_updates",
+        "tunnels",
+        "operators",
+    ],
 };
 pub(super) const SSH: Shape = Shape { what: "`ssh`", fields: &["port", "max_sessions", "max_startups", "open_files"] };
 
@@ -53,8 +65,13 @@ fn plan(root: &Field<'_>, report: &mut Report) -> Read<Plan> {
     let version = block.required("version", report, version);
     let name = block.required("name", report, name);
     let deadline = deadline(&block, report);
-    let on_azure = block.get("aws").is_none() && block.get("azure").is_some();
-    let tags = block.optional("tags", report, |field, report| tags(field, on_azure, report));
+    let key_updates = block.optional("key_updates", report, key_updates);
+    let bearer = match (block.get("aws"), block.get("azure")) {
+        (None, Some(_)) => Bearer::Azure,
+        _ if matches!(key_updates, Ok(Some(KeyUpdates::Replace)) | Err(_)) => Bearer::Ec2,
+        _ => Bearer::Ec2Metadata,
+    };
+    let tags = block.optional("tags", report, |field, report| tags(field, bearer, report));
     let ssh = block.optional("ssh", report, ssh);
     let mut census = Census::default();
     let tunnels = block.required("tunnels", report, |field, report| {
@@ -75,16 +92,29 @@ fn plan(root: &Field<'_>, report: &mut Report) -> Read<Plan> {
     }
     version?;
     exposure?;
-    Ok(Plan {
+    let plan = Plan {
         name: name?,
         deadline: deadline?,
         tags: tags?.unwrap_or_default(),
         ssh: ssh?.unwrap_or_default(),
+        key_updates: key_updates?.unwrap_or_default(),
         tunnels: tunnels?,
         operators: operators?.unwrap_or_default(),
         cloud: cloud?,
         origin: Origin { source: Arc::clone(report.source()), fields: BTreeMap::new() },
-    })
+    };
+    tags::check_room(&plan, report)?;
+    Ok(plan)
+}
+
+fn key_updates(field: &Field<'_>, report: &mut Report) -> Read<KeyUpdates> {
+    let text = field.text(report)?;
+    if let Some((_, updates)) = KeyUpdates::ALL.iter().find(|(name, _)| *name == text) {
+        return Ok(*updates);
+    }
+    let label = format!("`{}` is neither `live` nor `replace`", excerpt(text));
+    let problem = field.problem(report, "an unknown way of key updates", label);
+    Err(report.push(problem.fix("write `live` (the running machine takes new keys) or `replace` (a new machine does)")))
 }
 
 fn version(field: &Field<'_>, report: &mut Report) -> Read<()> {

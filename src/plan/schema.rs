@@ -27,7 +27,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::plan::{ImageAlias, Protocol, aws, azure, catalogue, fields::Shape, read, tunnel, vendor};
+    use crate::plan::{ImageAlias, KeyUpdates, Protocol, aws, azure, catalogue, fields::Shape, read, tunnel, vendor};
 
     fn schema_value() -> Value {
         serde_json::from_str(schema()).unwrap()
@@ -83,6 +83,7 @@ mod tests {
         assert_eq!(words("/$defs/image/enum"), known(&ImageAlias::ALL.map(|(name, _)| name)));
         assert_eq!(words("/$defs/target/properties/speaks/enum"), known(&Protocol::ALL.map(|(name, _)| name)));
         assert_eq!(words("/$defs/firewall/properties/sku/enum"), known(&azure::SKUS.map(|(name, _)| name)));
+        assert_eq!(words("/properties/key_updates/enum"), known(&KeyUpdates::ALL.map(|(name, _)| name)));
         let vendors: Vec<&str> = catalogue().iter().map(|vendor| vendor.id.as_str()).collect();
         assert_eq!(words("/$defs/tunnel/properties/vendor/oneOf/0/enum"), known(&vendors));
     }

@@ -3,17 +3,57 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use super::{
+    Plan,
     fields::{Field, excerpt},
     report::{Read, Report},
 };
 
-/// EC2 allows 50 tags a resource, of which gangplank needs some.
+/// EC2 allows 50 tags a resource, of which gangplank keeps ten for itself. Live keys share the rest with the user's tags.
 const MOST: usize = 40;
 /// EC2: 128 characters for a key and 256 for a value; Azure allows longer keys.
 const LONGEST_KEY: usize = 128;
-const LONGEST_VALUE: usize = 256;
+/// Characters of a tag's value.
+pub const LONGEST_TAG_VALUE: usize = 256;
 
-pub(super) fn tags(field: &Field<'_>, on_azure: bool, report: &mut Report) -> Read<BTreeMap<String, String>> {
+/// What carries the tags decides about what they may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bearer {
+    Ec2,
+    /// EC2, and the machine reads its tags in its metadata: there a key is a part of a path. EC2 User Guide, "View tags for
+    /// your EC2 instances using instance metadata".
+    Ec2Metadata,
+    Azure,
+}
+
+/// How many tags of EC2 a text needs.
+fn parts(text: &str) -> usize {
+    text.len().div_ceil(LONGEST_TAG_VALUE)
+}
+
+/// Live keys are tags of the instance, beside the user's.
+pub(super) fn check_room(plan: &Plan, report: &mut Report) -> Read<()> {
+    let keys: Vec<usize> = plan.accounts().flat_map(|(_, keys)| keys).map(|key| parts(&key.text())).collect();
+    let (own, parts) = (plan.tags.len(), keys.iter().sum::<usize>());
+    if !plan.keys_are_live() || own + parts <= MOST {
+        return Ok(());
+    }
+    let place = report.fields.get("tunnels").cloned().unwrap_or_default();
+    let number = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let label = format!("{} need {}", number(keys.len(), "key"), number(parts, "tag"));
+    let problem = report
+        .at(&place, "more keys than the instance has tags for", label)
+        .because(format!(
+            "The running machine reads its keys from its tags, {LONGEST_TAG_VALUE} characters in each. EC2 allows 50 tags, gangplank \
+             keeps {} for itself, and the plan has {} of its own: {} remain.",
+            50 - MOST,
+            number(own, "tag"),
+            MOST - own
+        ))
+        .fix("remove keys that are no longer used, ask for ed25519 keys (one tag each), or write `key_updates: replace`");
+    Err(report.push(problem))
+}
+
+pub(super) fn tags(field: &Field<'_>, bearer: Bearer, report: &mut Report) -> Read<BTreeMap<String, String>> {
     let entries = field.entries("a map of tags", report)?;
     if entries.len() > MOST {
         let problem = field.problem(report, "too many tags", format!("there are {} tags here", entries.len()));
@@ -24,7 +64,7 @@ pub(super) fn tags(field: &Field<'_>, on_azure: bool, report: &mut Report) -> Re
     let mut seen: Vec<(String, Range<usize>)> = Vec::new();
     for (key, key_span, value) in entries {
         let read =
-            check_key(key, &key_span, on_azure, &mut seen, report).and_then(|()| check_value(&value, on_azure, report));
+            check_key(key, &key_span, bearer, &mut seen, report).and_then(|()| check_value(&value, bearer, report));
         match read {
             Ok(value) => _ = tags.insert(key.to_owned(), value),
             Err(reported) => outcome = Err(reported),
@@ -36,7 +76,7 @@ pub(super) fn tags(field: &Field<'_>, on_azure: bool, report: &mut Report) -> Re
 fn check_key(
     key: &str,
     span: &Range<usize>,
-    on_azure: bool,
+    bearer: Bearer,
     seen: &mut Vec<(String, Range<usize>)>,
     report: &mut Report,
 ) -> Read<()> {
@@ -47,7 +87,9 @@ fn check_key(
         Some("keys that begin with `gangplank` say what gangplank owns")
     } else if lower == "name" {
         Some("gangplank sets `Name` itself, from the plan's name")
-    } else if on_azure && ["microsoft", "azure", "windows"].iter().any(|prefix| lower.starts_with(prefix)) {
+    } else if bearer == Bearer::Azure
+        && ["microsoft", "azure", "windows"].iter().any(|prefix| lower.starts_with(prefix))
+    {
         Some("keys that begin with `microsoft`, `azure` or `windows` belong to Azure")
     } else {
         None
@@ -65,11 +107,17 @@ fn check_key(
         );
         return Err(report.push(problem));
     }
-    if let Some(c) = key.chars().find(|c| !allowed(*c, on_azure) || (on_azure && "<>%&\\?/".contains(*c))) {
-        return Err(refused_character(c, span, on_azure, report));
+    if let Some(c) = key.chars().find(|c| !allowed(*c, bearer) || (bearer == Bearer::Azure && "<>%&\\?/".contains(*c)))
+    {
+        return Err(refused_character(c, span, bearer, report));
+    }
+    if bearer == Bearer::Ec2Metadata {
+        check_path(key, span, report)?;
     }
     // Azure's tag names differ in more than case.
-    if on_azure && let Some((first, place)) = seen.iter().find(|(first, _)| first.to_lowercase() == lower) {
+    if bearer == Bearer::Azure
+        && let Some((first, place)) = seen.iter().find(|(first, _)| first.to_lowercase() == lower)
+    {
         let label = format!("Azure takes it for `{}` on line {}", excerpt(first), report.line(place));
         let problem = report.at(span, "a tag twice", label);
         return Err(report.push(problem.fix("keep one of them")));
@@ -78,26 +126,46 @@ fn check_key(
     Ok(())
 }
 
-fn check_value(field: &Field<'_>, on_azure: bool, report: &mut Report) -> Read<String> {
+/// EC2 refuses to launch an instance that may read its tags and has one of another key.
+fn check_path(key: &str, span: &Range<usize>, report: &mut Report) -> Read<()> {
+    let refused = key.chars().find(|c| !c.is_ascii_alphanumeric() && !"+-=.,_:@".contains(*c));
+    let label = match refused {
+        Some(c) => {
+            format!("the instance metadata service refuses the character `{}` in a key", excerpt(&c.to_string()))
+        }
+        None if [".", "..", "_index"].contains(&key) => {
+            format!("the instance metadata service refuses the key `{key}`")
+        }
+        None => return Ok(()),
+    };
+    let problem = report
+        .at(span, "a tag that the machine cannot read", label)
+        .because("The running machine reads its keys from its tags, and EC2 shows it all of them or none.")
+        .fix("rename it with a-z, A-Z, 0-9 and + - = . _ : @, or write `key_updates: replace`");
+    Err(report.push(problem))
+}
+
+fn check_value(field: &Field<'_>, bearer: Bearer, report: &mut Report) -> Read<String> {
     let value = field.text(report)?;
     let length = value.chars().count();
-    if length > LONGEST_VALUE {
-        let label = format!("a value has at most {LONGEST_VALUE} characters, this has {length}");
+    if length > LONGEST_TAG_VALUE {
+        let label = format!("a value has at most {LONGEST_TAG_VALUE} characters, this has {length}");
         let problem = field.problem(report, "a tag that the cloud refuses", label);
         return Err(report.push(problem));
     }
-    match value.chars().find(|c| !allowed(*c, on_azure)) {
-        Some(c) => Err(refused_character(c, &field.place, on_azure, report)),
+    match value.chars().find(|c| !allowed(*c, bearer)) {
+        Some(c) => Err(refused_character(c, &field.place, bearer, report)),
         None => Ok(value.to_owned()),
     }
 }
 
 /// EC2: letters, digits and spaces of any language, and `+ - = . _ : / @`. Azure's values are free.
-fn allowed(c: char, on_azure: bool) -> bool {
-    if on_azure { !c.is_control() } else { c.is_alphanumeric() || c == ' ' || "+-=._:/@".contains(c) }
+fn allowed(c: char, bearer: Bearer) -> bool {
+    if bearer == Bearer::Azure { !c.is_control() } else { c.is_alphanumeric() || c == ' ' || "+-=._:/@".contains(c) }
 }
 
-fn refused_character(c: char, span: &Range<usize>, on_azure: bool, report: &mut Report) -> super::report::Reported {
+fn refused_character(c: char, span: &Range<usize>, bearer: Bearer, report: &mut Report) -> super::report::Reported {
+    let on_azure = bearer == Bearer::Azure;
     let cloud = if on_azure { "Azure" } else { "EC2" };
     let label = format!("{cloud} refuses the character `{}` here", excerpt(&c.to_string()));
     let problem = report.at(span, "a tag that the cloud refuses", label);

@@ -47,6 +47,7 @@ fn plan(tunnels: Vec<Tunnel>) -> Plan {
         deadline: None,
         tags: BTreeMap::new(),
         ssh: Ssh::default(),
+        key_updates: KeyUpdates::Replace,
         tunnels,
         operators: Vec::new(),
         cloud: aws(),
@@ -81,6 +82,11 @@ fn target(host: &str, port: u16) -> Target {
 
 fn starter() -> Plan {
     plan(vec![tunnel("secoda", vec![key("secoda")], vec![target("warehouse.internal", 5432)])])
+}
+
+/// The machine takes its keys from its metadata, as it does unless the plan says otherwise.
+fn live(plan: Plan) -> Plan {
+    Plan { key_updates: KeyUpdates::Live, ..plan }
 }
 
 /// Several vendors, operators, IPv6, another port, no key yet, keys with comments that want to be something else.
@@ -135,7 +141,7 @@ fn golden(name: &str, text: &str) {
 
 #[test]
 fn golden_documents() {
-    golden("starter", &text(&starter()));
+    golden("starter", &text(&live(starter())));
     golden("busy", &text(&busy()));
 }
 
@@ -143,6 +149,40 @@ fn golden_documents() {
 fn the_starter_leaves_half_of_the_limit_to_keys() {
     let size = text(&starter()).len();
     assert!(size < 8 * 1024, "{size} bytes");
+}
+
+/// Keys that are tags take nothing of it; a vendor with a target takes some 300 bytes.
+#[test]
+fn live_keys_leave_room_for_ten_vendors() {
+    let plan = live(starter());
+    let size = text(&plan).len();
+    assert!(size < 13 * 1024, "{size} bytes");
+    let ten = (0..10).map(|n| tunnel(&format!("vendor-{n}"), vec![], vec![target("warehouse.internal", 5432)]));
+    let ten = text(&Plan { tunnels: ten.collect(), ..plan }).len();
+    assert!(ten < 16 * 1024, "{ten} bytes");
+}
+
+#[test]
+fn live_keys_are_not_in_the_document() {
+    let plan = live(starter());
+    let mut rotated = plan.clone();
+    rotated.tunnels[0].keys = vec![key("another"), key("")];
+    let user_data = cloudinit::render(&plan).unwrap();
+    assert_eq!(user_data, cloudinit::render(&rotated).unwrap());
+    assert!(!user_data.text.contains("ssh-ed25519"));
+    let options = file(&parse(&user_data.text), "/etc/gangplank/options/secoda");
+    assert_eq!(options, "restrict,port-forwarding,permitopen=\"warehouse.internal:5432\"\n");
+    let on_azure = Plan { cloud: azure(), ..plan };
+    assert!(text(&on_azure).contains(ED25519), "Azure's machines get theirs by the document, whatever the plan says");
+}
+
+#[test]
+fn another_way_for_the_keys_is_told_as_that() {
+    let parts = |plan: &Plan| cloudinit::render(plan).unwrap().parts;
+    let (document, tags) = (parts(&starter()), parts(&live(starter())));
+    let different: Vec<_> = document.iter().zip(&tags).filter(|(a, b)| a != b).collect();
+    let [(("keys", digest), ("keys", way))] = different.as_slice() else { panic!("{different:?}") };
+    assert!(way.starts_with("live-") && !digest.starts_with("live-"));
 }
 
 #[test]
@@ -193,7 +233,7 @@ fn too_many_keys_are_refused_with_the_reason() {
         panic!("{error}");
     };
     assert!(size > 16384 && bytes > size / 2, "{size} {bytes}");
-    insta::assert_snapshot!(RenderError::TooLarge { cloud: "EC2", size: 23000, limit: 16384, largest: (part, 15000) }, @"the machine's user-data is too large: 23000 bytes, and EC2 accepts 16384. The largest part, 15000 bytes, is keys (100), each with the targets that it opens. Remove what is no longer used, or split the plan into two bastions");
+    insta::assert_snapshot!(RenderError::TooLarge { cloud: "EC2", size: 23000, limit: 16384, largest: (part, 15000) }, @"the machine's user-data is too large: 23000 bytes, and EC2 accepts 16384. Of what the plan decides, the 100 keys with the targets that each opens take the most: 15000 bytes. Remove what is no longer used, or split the plan into two bastions");
     plan.cloud = azure();
     assert!(cloudinit::render(&plan).is_ok(), "Azure accepts three times as much");
     plan.tunnels[0].keys = (0..1000).map(|n| key(&format!("key {n}"))).collect();
@@ -218,7 +258,9 @@ fn templates_write_no_value_without_a_helper() {
     fn check(name: &str, template: &Template) {
         for element in &template.elements {
             match element {
-                TemplateElement::RawString(_) | TemplateElement::Comment(_) => {}
+                // A partial is a template of this folder, checked as such.
+                TemplateElement::RawString(_) | TemplateElement::Comment(_) | TemplateElement::PartialExpression(_) => {
+                }
                 TemplateElement::Expression(call) => {
                     let helper = call.name.as_name().unwrap_or_default();
                     let known = ["yaml", "file", "sh", "sshd", "key", "comment"].contains(&helper);
@@ -247,7 +289,7 @@ fn templates_write_no_value_without_a_helper() {
             assert!(!text.contains("{{"), "{name} is copied as it is");
         }
     }
-    assert_eq!(seen, 4);
+    assert_eq!(seen, 5);
 }
 
 /// Text that has broken YAML, shells and templates before, mixed with any other.
@@ -315,8 +357,9 @@ fn plans() -> impl Strategy<Value = Plan> {
     };
     let tunnels = proptest::collection::btree_map(user_name(), (keys(), hosts()), 1..4);
     let operators = proptest::collection::btree_map(user_name(), keys(), 0..3);
-    (tunnels, operators, 1..=u16::MAX, 0u32..500, 1u32..1_000_000, any::<bool>()).prop_map(
-        |(tunnels, mut operators, port, max_sessions, open_files, on_aws)| {
+    let kinds = (any::<bool>(), any::<bool>());
+    (tunnels, operators, 1..=u16::MAX, 0u32..500, 1u32..1_000_000, kinds).prop_map(
+        |(tunnels, mut operators, port, max_sessions, open_files, (on_aws, is_live))| {
             operators.retain(|name, _| !tunnels.contains_key(name));
             let keys = |comments: Vec<String>| comments.iter().map(|c| key(c)).collect();
             let mut plan = plan(
@@ -330,7 +373,7 @@ fn plans() -> impl Strategy<Value = Plan> {
             plan.operators = operators.into_iter().map(|(name, comments)| operator(&name, keys(comments))).collect();
             plan.ssh = Ssh { port, max_sessions, open_files, ..Ssh::default() };
             plan.cloud = if on_aws { aws() } else { azure() };
-            plan
+            if is_live { live(plan) } else { plan }
         },
     )
 }
@@ -396,7 +439,21 @@ fn expected(plan: &Plan) -> Value {
             .map(|c| if c.is_empty() { String::new() } else { format!(" {c}") })
             .map(|c| format!("restrict,port-forwarding{options} ssh-ed25519 {ED25519}{c}\n"))
             .collect();
-        files.push(json!({"path": format!("/etc/gangplank/keys/{name}"), "permissions": "0600", "content": lines}));
+        let (folder, content) = if plan.keys_are_live() {
+            ("options", format!("restrict,port-forwarding{options}\n"))
+        } else {
+            ("keys", lines)
+        };
+        let path = format!("/etc/gangplank/{folder}/{name}");
+        files.push(json!({"path": path, "permissions": "0600", "content": content}));
+    }
+    if plan.keys_are_live() {
+        for (path, permissions, source) in [
+            ("/usr/local/sbin/gangplank-keys", "0755", "keys.py"),
+            ("/etc/systemd/system/gangplank-keys.service", "0644", "keys.service"),
+        ] {
+            files.push(json!({"path": path, "permissions": permissions, "content": template(source)}));
+        }
     }
     for (script, source) in [("boot", "boot.sh"), ("updates", "updates.sh")] {
         let path = format!("/usr/local/sbin/gangplank-{script}");
@@ -412,14 +469,14 @@ proptest! {
     #[test]
     fn no_value_changes_what_the_document_says(plan in plans()) {
         let controls = |keys: &[PublicKey]| keys.iter().any(|k| k.comment.chars().any(char::is_control));
-        let refused = plan.tunnels.iter().any(|t| controls(&t.keys)) || plan.operators.iter().any(|o| controls(&o.keys));
+        let refused = !plan.keys_are_live() && (plan.tunnels.iter().any(|t| controls(&t.keys)) || plan.operators.iter().any(|o| controls(&o.keys)));
         match cloudinit::render(&plan) {
             Ok(UserData { text, .. }) => {
                 prop_assert!(!refused);
                 prop_assert!(text.starts_with("#cloud-config\n") && text.is_ascii());
                 let document = parse(&text);
                 prop_assert_eq!(&document, &expected(&plan));
-                for tunnel in &plan.tunnels {
+                for tunnel in plan.tunnels.iter().filter(|_| !plan.keys_are_live()) {
                     let mut keys = tunnel.keys.clone();
                     keys.sort_by(|a, b| a.comment.cmp(&b.comment));
                     keys.dedup();
@@ -449,7 +506,8 @@ proptest! {
         let changes = |mutate: &dyn Fn(&mut Plan), kinds: &[&'static str]| {
             changed(mutate).is_none_or(|found| found == (!kinds.is_empty(), kinds.to_vec()))
         };
-        prop_assert!(changes(&|p| p.tunnels[0].keys.push(key("one more")), &["keys"]));
+        let keys: &[&str] = if one.keys_are_live() { &[] } else { &["keys"] };
+        prop_assert!(changes(&|p| p.tunnels[0].keys.push(key("one more")), keys));
         prop_assert!(changes(&|p| p.tunnels[0].targets.push(target("one-more.example", 1)), &["tunnels"]));
         prop_assert!(changes(&|p| p.operators.push(operator("zz-one-more-than-the-others", vec![])), &["tunnels"]));
         prop_assert!(changes(&|p| p.ssh.max_sessions += 1, &["sshd"]));

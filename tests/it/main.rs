@@ -13,6 +13,7 @@ mod execute;
 #[cfg(feature = "aws")]
 mod faults;
 mod harness;
+mod keys;
 mod plan;
 mod show;
 #[cfg(unix)]

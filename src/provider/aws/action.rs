@@ -53,6 +53,8 @@ pub enum Call {
     },
     SetMetadataOptions {
         instance: String,
+        /// Whether the machine may read its own tags.
+        tags: bool,
     },
     SetGroups {
         instance: String,
@@ -62,6 +64,7 @@ pub enum Call {
         instance: String,
         terminate: bool,
     },
+    /// Removes, then sets: old and new tags together may be more than EC2 allows.
     Tag {
         resources: Vec<String>,
         set: Tags,
@@ -98,6 +101,8 @@ pub struct Launch {
     pub user_data: String,
     pub terminate_on_shutdown: bool,
     pub tags: Tags,
+    /// The machine may read its own tags.
+    pub metadata_tags: bool,
     /// The tags of its volume and network interface.
     pub part_tags: Tags,
     /// Every instance that the bastion has had: with it the client token differs from theirs.

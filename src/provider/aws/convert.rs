@@ -51,6 +51,7 @@ pub fn instance(from: &ec2::Instance) -> Option<Instance> {
         metadata: MetadataOptions {
             tokens_required: metadata.and_then(|m| m.http_tokens()) == Some(&ec2::HttpTokensState::Required),
             hop_limit: metadata.and_then(|m| m.http_put_response_hop_limit()).unwrap_or_default(),
+            tags: metadata.and_then(|m| m.instance_metadata_tags()) == Some(&ec2::InstanceMetadataTagsState::Enabled),
         },
         private_ip: from.private_ip_address().map(str::to_owned),
         public_ip: from.public_ip_address().map(str::to_owned),

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::{
+    keys,
     rule::{ANY_V4, Direction, Peer, Rule, Rules, description},
     tags::{self, ResolvedDeadline, Tags},
 };
@@ -44,12 +45,13 @@ impl<'a> Desired<'a> {
         tags::common(&self.plan.name, &self.plan.tags, deadline)
     }
 
-    /// The instance's tags: the common ones, and what keeps its image, subnet and document recognisable.
+    /// The instance's tags: the common ones, what keeps its image, subnet and document recognisable, and live keys.
     pub fn instance_tags(&self, deadline: Option<&ResolvedDeadline>) -> Tags {
         let mut tags = self.tags(deadline);
         tags.insert(tags::IMAGE.to_owned(), image_text(&self.aws.image));
         tags.insert(tags::SUBNET.to_owned(), subnet_tag(&self.aws.subnet));
         tags.insert(tags::BOOT.to_owned(), boot_text(self.user_data));
+        tags.extend(keys::tags(self.plan));
         tags
     }
 

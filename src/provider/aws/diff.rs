@@ -6,7 +6,7 @@ use super::{
     action::{Action, Call, DescribedRule, Launch, Ref},
     check,
     desire::{Desired, database_mark, rule_added, rule_removed},
-    machine,
+    keys, machine,
     observed::{
         Attachment, ElasticIp, Group, Image, Instance, InstanceState, MetadataOptions, Observed, Subnet, Surroundings,
     },
@@ -38,6 +38,9 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     let deadline = check::deadline(want, world, &mut problems);
     check::address(want, world, &current, &mut problems);
     check::databases(want, world, placed.map(|(vpc, _)| vpc), &mut problems);
+    if let Some(kept) = current.kept() {
+        problems.extend(keys::check_room(want.plan, &want.instance_tags(deadline.as_ref()), &kept.tags));
+    }
     let Some((vpc, launch)) = placed else { return Err(Diagnostics(problems)) };
     let group = own_group(want, world, vpc);
     check::group_name(want, world, vpc, group, &mut problems);
@@ -389,10 +392,11 @@ impl<'a> Differ<'a> {
                 ..Draft::new(Op::Replace, format!("instance {}", old.id), replacement_reason(&current.reasons))
             },
         };
+        let metadata = MetadataOptions::wanted(want.plan.keys_are_live());
         let machine = [
             Detail::added("image", format!("{} ({})", image.id, image.name)),
             Detail::added("subnet", &subnet.id),
-            Detail::added("metadata service", "session tokens required, 1 hop"),
+            Detail::added("metadata service", metadata_text(metadata)),
             Detail::added("root volume", format!("{} GiB gp3, encrypted", image.root_size)),
             Detail::added("on shutdown", if terminate { "terminate" } else { "stop" }),
             Detail::added("cloud-init", format!("{} bytes", want.user_data.text.len())),
@@ -400,8 +404,9 @@ impl<'a> Differ<'a> {
         // What a reason says already is not said again.
         let said = |detail: &Detail| current.reasons.iter().any(|r| r.name == detail.name && r.after == detail.after);
         draft.details.extend(machine.into_iter().filter(|detail| !said(detail)));
+        draft.details.extend(keys::details(want.plan));
         if current.instance.is_none() {
-            draft.details.push(tags_detail(&tags));
+            draft.details.push(tags_detail(&keys::split(&tags).1));
         }
         draft.after = self.if_planned("security-group").into_iter().collect();
         let launch = Launch {
@@ -414,6 +419,7 @@ impl<'a> Differ<'a> {
             user_data: want.user_data.text.clone(),
             terminate_on_shutdown: terminate,
             tags,
+            metadata_tags: metadata.tags,
             part_tags: want.tags(None),
             history: world.seen.instance_history(want.bastion()),
         };
@@ -436,18 +442,28 @@ impl<'a> Differ<'a> {
         }
         // EC2 changes neither an instance that is just stopping nor one that is just starting.
         let started = self.if_planned("instance-start");
-        if kept.metadata != MetadataOptions::WANTED {
-            let text = |m: MetadataOptions| {
-                format!(
-                    "{}, hop limit {}",
-                    if m.tokens_required { "session tokens required" } else { "session tokens optional" },
-                    m.hop_limit
-                )
+        let metadata = MetadataOptions::wanted(want.plan.keys_are_live());
+        if kept.metadata != metadata {
+            let detail = Detail::changed("metadata service", metadata_text(kept.metadata), metadata_text(metadata));
+            let reason = if kept.metadata.tags == metadata.tags {
+                "nothing behind the machine may read its metadata"
+            } else if metadata.tags {
+                "the machine takes its keys from its tags"
+            } else {
+                "the machine does not need its tags"
             };
-            let detail = Detail::changed("metadata service", text(kept.metadata), text(MetadataOptions::WANTED));
-            let mut draft = one(detail, "nothing behind the machine may read its metadata", Impact::Live);
+            let call = Call::SetMetadataOptions { instance: id.clone(), tags: metadata.tags };
+            let mut draft = one(detail, reason, Impact::Live);
             draft.after = started.iter().cloned().collect();
-            self.push("instance-metadata", draft, Call::SetMetadataOptions { instance: id.clone() });
+            self.push("instance-metadata", draft, call);
+        }
+        if let Some(change) = keys::change(want.plan, &kept.tags) {
+            let draft = Draft {
+                details: change.details,
+                ..Draft::new(Op::Update, format!("keys of {resource}"), change.reason)
+            };
+            let TagChange { set, remove } = change.tags;
+            self.push("instance-keys", draft, Call::Tag { resources: vec![id.clone()], set, remove });
         }
         let only_ours = matches!(&made.group, Ref::Id(group) if kept.groups == [group.clone()]);
         if !only_ours {
@@ -484,7 +500,8 @@ impl<'a> Differ<'a> {
         self.part_tags(kept, &want.tags(None));
         // The tags say how it shuts down and what its parts are called, so they change after those.
         let after = ["instance-shutdown", "part-tags"].iter().filter_map(|what| self.if_planned(what)).collect();
-        self.tags("instance-tags", &resource, &id, wanted_tags, &kept.tags, after);
+        let ((_, wanted), (_, have)) = (keys::split(wanted_tags), keys::split(&kept.tags));
+        self.tags("instance-tags", &resource, &id, &wanted, &have, after);
     }
 
     /// Volumes and interfaces follow when the instance's own tags change; they are not looked at by themselves.
@@ -612,6 +629,15 @@ impl<'a> Differ<'a> {
         );
         self.push(what, draft, Call::Tag { resources: vec![id.to_owned()], set: change.set, remove: change.remove });
     }
+}
+
+fn metadata_text(options: MetadataOptions) -> String {
+    format!(
+        "session tokens {}, hop limit {}, tags {}",
+        if options.tokens_required { "required" } else { "optional" },
+        options.hop_limit,
+        if options.tags { "readable" } else { "hidden" },
+    )
 }
 
 /// The tags of something new, on one line: they are the same on everything that a bastion has. What gangplank notes there for

@@ -1,7 +1,7 @@
 //! Decides about the instance: keep it, or make a new one and why; and what a new one is made from.
 
 use super::{
-    desire::{Desired, boot_differences, boot_text, image_text, subnet_tag, subnet_text},
+    desire::{BootDifference, Desired, boot_differences, boot_text, image_text, subnet_tag, subnet_text},
     observed::{ElasticIp, Image, Instance, Subnet, Surroundings},
     region, tags,
 };
@@ -54,8 +54,8 @@ pub fn replacement_reasons(want: &Desired<'_>, have: &Instance, newest: Option<&
         Some(boot) => {
             let parts = boot_differences(&boot_text(want.user_data), boot);
             reasons.extend(parts.into_iter().map(|part| {
-                Detail::changed(format!("cloud-init {}", part.name), part.before, part.after)
-                    .note(what_it_is(&part.name))
+                let note = what_it_is(&part);
+                Detail::changed(format!("cloud-init {}", part.name), part.before, part.after).note(note)
             }));
         }
         None => reasons.push(forgotten("cloud-init", tags::BOOT, want.user_data.digest())),
@@ -68,8 +68,11 @@ fn forgotten(property: &str, tag: &str, wanted: String) -> Detail {
 }
 
 /// A part of the cloud-init document in words of the plan.
-fn what_it_is(part: &str) -> &'static str {
-    match part {
+fn what_it_is(part: &BootDifference) -> &'static str {
+    match part.name.as_str() {
+        "keys" if part.before.starts_with("live-") || part.after.starts_with("live-") => {
+            "how the machine gets its keys"
+        }
         "keys" => "the accepted keys",
         "tunnels" => "the users and what each may open",
         "sshd" => "the daemon's settings",

@@ -1,7 +1,7 @@
 //! AWS: a bastion as an EC2 instance with its security group, its fixed address and its rules in the databases' groups.
 //!
 //! `desire` → `observe` → `diff` → `perform`; `machine` decides about the instance, `teardown` about everything's removal.
-//! Only `api`, `observe` and `perform` know the SDK.
+//! `keys` brings the accepted keys to the running machine. Only `api`, `observe` and `perform` know the SDK.
 
 pub mod action;
 #[cfg(feature = "aws")]
@@ -14,6 +14,7 @@ pub mod diff;
 pub mod error;
 #[cfg(feature = "aws")]
 pub mod fleet;
+pub mod keys;
 pub mod machine;
 #[cfg(feature = "aws")]
 pub mod observe;

@@ -99,10 +99,16 @@ impl InstanceState {
 pub struct MetadataOptions {
     pub tokens_required: bool,
     pub hop_limit: i32,
+    /// The machine may read its own tags.
+    pub tags: bool,
 }
 
 impl MetadataOptions {
-    pub const WANTED: Self = Self { tokens_required: true, hop_limit: 1 };
+    pub const HOP_LIMIT: i32 = 1;
+
+    pub fn wanted(tags: bool) -> Self {
+        Self { tokens_required: true, hop_limit: Self::HOP_LIMIT, tags }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

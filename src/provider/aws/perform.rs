@@ -4,8 +4,8 @@ use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use aws_sdk_ec2::types::{
     AttributeValue, BlockDeviceMapping, DomainType, EbsBlockDevice, Filter, HttpTokensState,
-    InstanceMetadataEndpointState, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
-    IpPermission, ResourceType, ShutdownBehavior, Tag, VolumeType,
+    InstanceMetadataEndpointState, InstanceMetadataOptionsRequest, InstanceMetadataTagsState,
+    InstanceNetworkInterfaceSpecification, InstanceType, IpPermission, ResourceType, ShutdownBehavior, Tag, VolumeType,
 };
 use sha2::{Digest, Sha256};
 use tokio::{sync::Mutex, time::Instant};
@@ -80,15 +80,16 @@ impl<'a> Performer<'a> {
                 self.associate(bastion, address, instance, progress).await.map(|()| None)
             }
             Call::StartInstance { instance } => self.start(instance, progress).await.map(|()| None),
-            Call::SetMetadataOptions { instance } => {
+            Call::SetMetadataOptions { instance, tags } => {
                 let send = || {
                     self.ec2
                         .client
                         .modify_instance_metadata_options()
                         .instance_id(instance)
                         .http_tokens(HttpTokensState::Required)
-                        .http_put_response_hop_limit(MetadataOptions::WANTED.hop_limit)
+                        .http_put_response_hop_limit(MetadataOptions::HOP_LIMIT)
                         .http_endpoint(InstanceMetadataEndpointState::Enabled)
+                        .instance_metadata_tags(tags_state(*tags))
                         .send()
                 };
                 self.ec2.call("ModifyInstanceMetadataOptions", Repeat::SAFE, progress, send).await.map(|_| None)
@@ -396,8 +397,9 @@ impl<'a> Performer<'a> {
             .metadata_options(
                 InstanceMetadataOptionsRequest::builder()
                     .http_tokens(HttpTokensState::Required)
-                    .http_put_response_hop_limit(MetadataOptions::WANTED.hop_limit)
+                    .http_put_response_hop_limit(MetadataOptions::HOP_LIMIT)
                     .http_endpoint(InstanceMetadataEndpointState::Enabled)
+                    .instance_metadata_tags(tags_state(launch.metadata_tags))
                     .build(),
             )
             .block_device_mappings(
@@ -478,7 +480,8 @@ impl<'a> Performer<'a> {
         self.until(instance, InstanceState::Running, START_LIMIT, progress).await
     }
 
-    /// Takes away first: what an interruption leaves then says less than it did, and nothing contradictory.
+    /// Takes away first: EC2 counts what goes and what comes together, and what an interruption leaves then says less than it
+    /// did, and nothing contradictory.
     async fn tag(
         &self,
         resources: &[String],
@@ -496,6 +499,11 @@ impl<'a> Performer<'a> {
         if !set.is_empty() {
             let request = client.create_tags().set_resources(resources).set_tags(Some(sdk_tags(set)));
             self.ec2.call("CreateTags", Repeat::SAFE, progress, || request.clone().send()).await?;
+        }
+        if !set.is_empty() {
+            let tags = sdk_tags(set);
+            let send = || client.create_tags().resources(resource).set_tags(Some(tags.clone())).send();
+            self.ec2.call("CreateTags", Repeat::SAFE, progress, send).await?;
         }
         Ok(())
     }
@@ -571,6 +579,10 @@ impl<'a> Performer<'a> {
         let instances = observe::instances(self.ec2, progress).await?;
         Ok(state(watch.insert(Look { at, instances })))
     }
+}
+
+fn tags_state(readable: bool) -> InstanceMetadataTagsState {
+    if readable { InstanceMetadataTagsState::Enabled } else { InstanceMetadataTagsState::Disabled }
 }
 
 /// Removing what is not there is done.

@@ -153,7 +153,10 @@ fn the_old_network_is_left_when_the_new_one_serves() {
 #[test]
 fn as_many_tags_as_a_plan_may_have_fit_on_every_resource() {
     let tags: Vec<String> = (0..40).map(|i| format!("key-{i}: value")).collect();
-    let text = Spec::default().text().replace("team: data", &tags.join(", "));
+    let text = Spec::default()
+        .text()
+        .replace("team: data", &tags.join(", "))
+        .replace("tunnels:", "key_updates: replace\ntunnels:");
     let mut world = account();
     let set = changes(&world, &Written::read(&text).want(), start()).expect("a changeset");
     world.execute(&set, Chance(2), usize::MAX, |_, _| {});
@@ -194,10 +197,10 @@ fn one_rule_for_what_many_ask_for() {
             "  - user: user-{i}\n    vendor: secoda/north-america\n    targets: [{{name: db, host: db.internal, port: 5432}}]\n"
         )
     };
-    let tunnels: String = (0..40).map(tunnel).collect();
+    let tunnels: String = (0..12).map(tunnel).collect();
     let text = Spec { operator: false, ..Spec::default() }.text();
     let head = text.split("tunnels:\n").next().expect("a head");
-    let written = Written::read(&format!("{head}tunnels:\n{tunnels}"));
+    let written = Written::read(&format!("{head}key_updates: replace\ntunnels:\n{tunnels}"));
     let want = written.want();
     assert_eq!((want.ingress.len(), want.egress.len()), (1, 3));
     let mut world = account();

@@ -9,6 +9,7 @@ use gangplank::{
         action::{Action, Call, Ref},
         desire::Desired,
         diff::{self, World as Against},
+        keys,
         observed::{ElasticIp, Group, Instance, InstanceState, MetadataOptions, Observed},
         rule::{Peer, Rule, Rules},
         status::{State, Status},
@@ -82,7 +83,9 @@ fn fulfilled(world: &World, written: &Written, now: Timestamp) {
     let groups: Vec<&Group> = ours(&world.all.groups).collect();
     let [group] = groups.as_slice() else { panic!("groups: {groups:#?}") };
     assert_eq!(instance.state, InstanceState::Running);
-    assert_eq!(instance.metadata, MetadataOptions::WANTED);
+    assert_eq!(instance.metadata, MetadataOptions::wanted(written.plan.keys_are_live()));
+    let keys = keys::tags(&written.plan);
+    assert!(instance.tags.iter().filter(|(key, _)| keys::is_key_tag(key)).eq(&keys), "{instance:#?}");
     assert_eq!(instance.instance_type, want.aws.instance_type);
     assert_eq!(instance.groups, std::slice::from_ref(&group.id));
     assert_eq!(instance.vpc, group.vpc);

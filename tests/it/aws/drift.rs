@@ -117,7 +117,7 @@ pub fn disturb(world: &mut World, drift: Drift) {
         }
         Drift::WeakenMetadata => {
             if let Some(instance) = instance(world) {
-                instance.metadata = MetadataOptions { tokens_required: false, hop_limit: 64 };
+                instance.metadata = MetadataOptions { tokens_required: false, hop_limit: 64, tags: false };
             }
         }
         Drift::DropTag(which) => {

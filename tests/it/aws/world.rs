@@ -142,9 +142,9 @@ impl World {
             Call::StartInstance { instance } => {
                 self.instance_in(instance, &[InstanceState::Stopped])?.state = InstanceState::Running;
             }
-            Call::SetMetadataOptions { instance } => {
+            Call::SetMetadataOptions { instance, tags } => {
                 self.instance_in(instance, &[InstanceState::Running, InstanceState::Stopped])?.metadata =
-                    MetadataOptions::WANTED;
+                    MetadataOptions::wanted(*tags);
             }
             Call::SetGroups { instance, groups } => {
                 let groups =
@@ -268,7 +268,7 @@ impl World {
             subnet: launch.subnet.clone(),
             vpc: subnet.vpc,
             groups: vec![group],
-            metadata: MetadataOptions::WANTED,
+            metadata: MetadataOptions::wanted(launch.metadata_tags),
             private_ip: None,
             public_ip: None,
             launched: None,

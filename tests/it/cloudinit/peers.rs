@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-use super::{busy, file, parse, starter, template, text};
+use super::{busy, file, live, parse, starter, template, text};
 
 fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
@@ -170,7 +170,7 @@ fn schema_accepts(document: &str) -> Option<bool> {
 
 #[test]
 fn cloud_init_accepts_the_documents() {
-    for plan in [starter(), busy()] {
+    for plan in [starter(), busy(), live(starter())] {
         let Some(accepted) = schema_accepts(&text(&plan)) else { return };
         assert!(accepted, "{}", text(&plan));
     }

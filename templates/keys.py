@@ -1,0 +1,96 @@
+#!/usr/bin/python3 -IS
+"""Takes the accepted keys from the instance's tags, which EC2's metadata service shows: one whole set, or none, and then
+the machine keeps what it has. Once; with an argument again and again, after so many seconds."""
+# Python, since every image with cloud-init has it: 3.9 or later.
+import hashlib, os, pwd, re, subprocess, sys, time, urllib.request  # noqa: E401
+
+SERVICE = os.environ.get("GANGPLANK_METADATA", "http://169.254.169.254") + "/latest/"
+# A file for each user: what stands before each of its keys.
+OPTIONS = os.environ.get("GANGPLANK_OPTIONS", "/etc/gangplank/options")
+HOMES = os.environ.get("GANGPLANK_HOMES")
+# No proxy leads to the service.
+http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def ask(path, headers, method="GET"):
+    try:
+        with http.open(urllib.request.Request(SERVICE + path, None, headers, method=method), timeout=5) as answer:
+            return answer.read(65536).decode("ascii")
+    except OSError as error:
+        raise ValueError(f"{path}: {error}")
+
+
+def read_tags():
+    token = {"X-aws-ec2-metadata-token": ask("api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, "PUT")}
+    path = "meta-data/tags/instance/"
+    ours = [name for name in ask(path, token).split() if re.match(r"gangplank:key(s$|\.)", name)]
+    return {name: ask(path + name, token) for name in ours}
+
+
+def assemble(tags):
+    """The keys with their users, if they are what the digest was made from."""
+    digest = tags.pop("gangplank:keys", None)
+    parts = {}
+    for name, value in tags.items():
+        _, user, number, part = name.split(".")
+        parts.setdefault((user, number), []).append((int(part), value))
+    keys = sorted((user, "".join(text for _, text in sorted(found))) for (user, _), found in parts.items())
+    whole = "".join(f"{user} {key}\n" for user, key in keys)
+    if hashlib.sha256(whole.encode()).hexdigest()[:32] != digest:
+        raise ValueError("the tags are not one whole set; they may be changing")
+    return keys
+
+
+def fingerprints(keys):
+    """What ssh-keygen calls them. A line break in a tag must not bring a key past its options."""
+    text = "".join(f"{key}\n" for key in keys)
+    shown = subprocess.run(["ssh-keygen", "-lf", "-"], input=text, capture_output=True, text=True, timeout=30).stdout
+    found = [line.split()[1] for line in shown.splitlines()]
+    if len(found) != len(keys) or not all(re.fullmatch(r"[a-z0-9@.-]+ [\w+/=]+", key, re.ASCII) for key in keys):
+        raise ValueError(f"not all of these are keys: {keys}")
+    return " ".join(found)
+
+
+def put(user, text):
+    """Replaces a user's authorized_keys at once, where it says something else."""
+    home = f"{HOMES}/{user}" if HOMES else pwd.getpwnam(user).pw_dir
+    path = f"{home}/.ssh/authorized_keys"
+    if os.path.isfile(path) and open(path).read() == text:
+        return False
+    new = path + ".new"
+    if os.path.lexists(new):
+        os.unlink(new)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        os.fchown(file.fileno(), os.stat(home).st_uid, os.stat(home).st_gid)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(new, path)
+    return True
+
+
+def update():
+    keys = assemble(read_tags())
+    wanted = []
+    for user in sorted(os.listdir(OPTIONS)):
+        own = [key for owner, key in keys if owner == user]
+        options = open(f"{OPTIONS}/{user}").read().strip()
+        wanted.append((user, "".join(f"{options} {key}\n" for key in own), fingerprints(own) if own else "no key"))
+    # Everything has been checked before the first file changes.
+    for user, text, names in wanted:
+        if put(user, text):
+            print(f"gangplank: {user} may enter with {names}", flush=True)
+
+
+problem = None
+while True:
+    before, problem = problem, None
+    try:
+        update()
+    except Exception as error:  # whatever it is: the next round may be better
+        problem = f"gangplank: the keys stay as they are: {error}"
+    if problem not in (None, before):
+        print(problem, file=sys.stderr, flush=True)
+    if len(sys.argv) < 2:
+        sys.exit(problem is not None)
+    time.sleep(float(sys.argv[1]))

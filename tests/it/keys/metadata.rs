@@ -1,0 +1,118 @@
+//! The EC2 instance metadata service as far as instance tags go, on a free loopback port, session tokens required.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+};
+
+use gangplank::provider::aws::tags::Tags;
+
+const TOKEN: &str = "token-of-this-session";
+
+#[derive(Clone, Debug)]
+enum State {
+    Tags(Tags),
+    /// As where the instance's metadata options hide them.
+    Hidden,
+    /// As where the service itself is switched off.
+    Forbidden,
+    Stopped,
+}
+
+pub struct Metadata {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    server: Option<JoinHandle<()>>,
+}
+
+impl Metadata {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(State::Hidden));
+        let shared = Arc::clone(&state);
+        let server = thread::spawn(move || {
+            for stream in listener.incoming() {
+                let state = shared.lock().unwrap().clone();
+                if matches!(state, State::Stopped) {
+                    return;
+                }
+                // A client that goes away is its own affair.
+                let _ = stream.and_then(|stream| answer(stream, &state));
+            }
+        });
+        Self { address, state, server: Some(server) }
+    }
+
+    pub fn address(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn show(&self, tags: &Tags) {
+        let mut tags = tags.clone();
+        tags.insert("Name".to_owned(), "somebody else's".to_owned());
+        self.set(State::Tags(tags));
+    }
+
+    pub fn hide_tags(&self) {
+        self.set(State::Hidden);
+    }
+
+    pub fn refuse_tokens(&self) {
+        self.set(State::Forbidden);
+    }
+
+    /// Nobody listens any more.
+    pub fn stop(&self) {
+        self.set(State::Stopped);
+        let _ = TcpStream::connect(self.address);
+    }
+
+    fn set(&self, state: State) {
+        *self.state.lock().unwrap() = state;
+    }
+}
+
+impl Drop for Metadata {
+    fn drop(&mut self) {
+        self.stop();
+        let _ = self.server.take().map(JoinHandle::join);
+    }
+}
+
+fn answer(stream: TcpStream, state: &State) -> std::io::Result<()> {
+    let mut lines = BufReader::new(&stream).lines();
+    let request = lines.next().transpose()?.unwrap_or_default();
+    let mut header = String::new();
+    for line in lines {
+        let line = line?;
+        if line.is_empty() {
+            break;
+        }
+        header += &line.to_lowercase();
+        header.push('\n');
+    }
+    let (status, body) = respond(request.trim_end_matches(" HTTP/1.1"), &header, state);
+    write!(&stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+}
+
+fn respond(request: &str, header: &str, state: &State) -> (&'static str, String) {
+    const FOLDER: &str = "GET /latest/meta-data/tags/instance/";
+    if matches!(state, State::Forbidden) {
+        return ("403 Forbidden", String::new());
+    }
+    if request == "PUT /latest/api/token" {
+        let asked = header.contains("x-aws-ec2-metadata-token-ttl-seconds: ");
+        return if asked { ("200 OK", TOKEN.to_owned()) } else { ("400 Bad Request", String::new()) };
+    }
+    if !header.contains(&format!("x-aws-ec2-metadata-token: {TOKEN}\n")) {
+        return ("401 Unauthorized", String::new());
+    }
+    match (state, request.strip_prefix(FOLDER)) {
+        (State::Tags(tags), Some("")) => ("200 OK", tags.keys().cloned().collect::<Vec<_>>().join("\n")),
+        (State::Tags(tags), Some(key)) if tags.contains_key(key) => ("200 OK", tags[key].clone()),
+        _ => ("404 Not Found", "not found".to_owned()),
+    }
+}
