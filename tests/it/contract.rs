@@ -82,11 +82,11 @@ fn changes_end_where_a_fresh_start_would() {
         ("another source", |b, _| b.allow_from = vec!["203.0.113.0/28".to_owned()]),
         ("another target", |b, _| b.targets[0].1 = "10.20.2.11".to_owned()),
         ("another key", |b, _| b.keys = vec![ROTATED_KEY.to_owned()]),
-        ("another tag", |b, _| b.tags[0].1 = "platform".to_owned()),
         ("a database more", |b, lab| {
             b.databases.push((lab.seed.orders_group.clone(), 3306));
             b.targets.push(("orders".to_owned(), "10.20.2.12".to_owned(), 3306));
         }),
+        ("another tag", |b, _| b.tags[0].1 = "platform".to_owned()),
     ];
     for (what, change) in changes {
         let lab = Lab::new(moto);
