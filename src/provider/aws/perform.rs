@@ -500,11 +500,6 @@ impl<'a> Performer<'a> {
             let request = client.create_tags().set_resources(resources).set_tags(Some(sdk_tags(set)));
             self.ec2.call("CreateTags", Repeat::SAFE, progress, || request.clone().send()).await?;
         }
-        if !set.is_empty() {
-            let tags = sdk_tags(set);
-            let send = || client.create_tags().resources(resource).set_tags(Some(tags.clone())).send();
-            self.ec2.call("CreateTags", Repeat::SAFE, progress, send).await?;
-        }
         Ok(())
     }
 
