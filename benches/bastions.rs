@@ -7,7 +7,7 @@
 //!
 //! ```sh
 //! tests/run    # once: makes the Python with moto
-//! GANGPLANK_TEST_PYTHON=target/test-tools/python/bin/python cargo bench --bench bastions
+//! GANGPLANK_TEST_PYTHON=target/test-tools/python/bin/python cargo bench --bench bastions 2>/dev/null
 //! ```
 //!
 //! Peak memory is the kernel's (`ru_maxrss`), which starts from what this process had when it forked: a few MB, below any row.

@@ -136,12 +136,11 @@ impl Document {
 
         let keys: usize = self.accounts.iter().map(|account| account.keys.len()).sum();
         let parts = [
-            (format!("keys ({keys}), each with the targets that it opens"), all.saturating_sub(without_keys)),
+            (format!("the {keys} keys with the targets that each opens"), all.saturating_sub(without_keys)),
             (
-                format!("users ({}) and the targets that each may open", self.accounts.len()),
+                format!("the {} users with the targets that each may open", self.accounts.len()),
                 without_keys.saturating_sub(without_accounts),
             ),
-            ("gangplank's own settings and scripts".to_owned(), without_accounts),
         ];
         Ok(parts.into_iter().max_by_key(|(_, bytes)| *bytes).unwrap_or_default())
     }

@@ -55,7 +55,7 @@ pub enum RenderError {
         /// Bytes as this cloud counts them.
         size: usize,
         limit: usize,
-        /// The part of the document that takes the most, and its bytes.
+        /// What the plan decides about and takes the most, and its bytes.
         largest: (String, usize),
     },
 }
@@ -66,8 +66,8 @@ impl fmt::Display for RenderError {
             RenderError::Value(problem) => write!(f, "the machine's user-data cannot be written: {problem}"),
             RenderError::TooLarge { cloud, size, limit, largest: (part, bytes) } => write!(
                 f,
-                "the machine's user-data is too large: {size} bytes, and {cloud} accepts {limit}. The largest part, {bytes} \
-                 bytes, is {part}. Remove what is no longer used, or split the plan into two bastions"
+                "the machine's user-data is too large: {size} bytes, and {cloud} accepts {limit}. Of what the plan decides, {part} \
+                 take the most: {bytes} bytes. Remove what is no longer used, or split the plan into two bastions"
             ),
         }
     }

@@ -9,6 +9,9 @@ use super::{Diagnostic, Diagnostics, Place, Source, secret};
 /// The longest stretch that is underlined, in bytes: a pasted RSA key must not flood the terminal.
 const UNDERLINED: usize = 80;
 
+/// The most problems that anybody reads; a file of garbage can have tens of thousands.
+const SHOWN: usize = 200;
+
 /// Every problem with its place, a snippet, the reason and the fix. Ends with a newline.
 ///
 /// Private keys are blanked out and control characters replaced, wherever they stand.
@@ -16,12 +19,15 @@ pub fn render(diagnostics: &Diagnostics, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let mut texts = Texts::default();
     let mut text = String::new();
-    for (i, diagnostic) in diagnostics.0.iter().enumerate() {
+    for (i, diagnostic) in diagnostics.0.iter().take(SHOWN).enumerate() {
         if i > 0 {
             text.push('\n');
         }
         text.push_str(&one(&renderer, &mut texts, diagnostic));
         text.push('\n');
+    }
+    if let Some(more) = diagnostics.0.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        text.push_str(&format!("\n... and {more} more problems\n"));
     }
     text
 }

@@ -7,6 +7,9 @@ use super::{
     tree::{Node, Scalar, Value},
 };
 
+/// More than any cloud takes: EC2 allows at most 1,000 rules in an interface's security groups.
+const MOST_ITEMS: usize = 1000;
+
 /// The fields that a block may have. The JSON Schema is held to the same lists by a test.
 pub(super) struct Shape {
     /// What the block is, as messages say it: `a tunnel`.
@@ -118,6 +121,10 @@ impl<'n> Field<'n> {
     /// The items of a list, each with its own path.
     pub fn items(&self, report: &mut Report) -> Read<Vec<Field<'n>>> {
         match &self.node.value {
+            Value::Sequence { items, .. } if items.len() > MOST_ITEMS => {
+                let problem = self.problem(report, "a list that is too long", format!("it has {} items", items.len()));
+                Err(report.push(problem.fix(format!("a list has at most {MOST_ITEMS} items; split the plan"))))
+            }
             Value::Sequence { items, .. } => Ok(items
                 .iter()
                 .enumerate()

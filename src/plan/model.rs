@@ -55,7 +55,8 @@ impl KeyUpdates {
 #[derive(Clone, Debug)]
 pub struct Origin {
     pub source: Arc<Source>,
-    /// Dotted field path (`aws.subnet`, `tunnels[0].keys[1]`) → bytes of its value.
+    /// Dotted field path (`aws.subnet`, `tunnels[0].keys[1]`) → the bytes to point at: its value, or its key where the value is
+    /// a block of lines.
     pub fields: BTreeMap<String, Range<usize>>,
 }
 

@@ -233,7 +233,7 @@ fn too_many_keys_are_refused_with_the_reason() {
         panic!("{error}");
     };
     assert!(size > 16384 && bytes > size / 2, "{size} {bytes}");
-    insta::assert_snapshot!(RenderError::TooLarge { cloud: "EC2", size: 23000, limit: 16384, largest: (part, 15000) }, @"the machine's user-data is too large: 23000 bytes, and EC2 accepts 16384. The largest part, 15000 bytes, is keys (100), each with the targets that it opens. Remove what is no longer used, or split the plan into two bastions");
+    insta::assert_snapshot!(RenderError::TooLarge { cloud: "EC2", size: 23000, limit: 16384, largest: (part, 15000) }, @"the machine's user-data is too large: 23000 bytes, and EC2 accepts 16384. Of what the plan decides, the 100 keys with the targets that each opens take the most: 15000 bytes. Remove what is no longer used, or split the plan into two bastions");
     plan.cloud = azure();
     assert!(cloudinit::render(&plan).is_ok(), "Azure accepts three times as much");
     plan.tunnels[0].keys = (0..1000).map(|n| key(&format!("key {n}"))).collect();

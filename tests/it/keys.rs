@@ -94,6 +94,7 @@ fn fulfilled(plan: &Plan) -> Observed {
             private_ip: None,
             public_ip: None,
             launched: None,
+            parts: Vec::new(),
             tags: want.instance_tags(None),
         }],
         addresses: vec![ElasticIp {
@@ -173,8 +174,8 @@ fn a_changed_key_is_a_live_change() {
     let set = changes(&after, &fulfilled(&before));
     let step = only_step(&set);
     assert_eq!(step.impact, Impact::Live);
-    let Call::Tag { resource, set: tags, remove } = &step.action.call else { panic!("{step:?}") };
-    assert_eq!((resource.as_str(), remove.len()), ("i-1", 0));
+    let Call::Tag { resources, set: tags, remove } = &step.action.call else { panic!("{step:?}") };
+    assert_eq!((resources.as_slice(), remove.len()), (&["i-1".to_owned()][..], 0));
     assert_eq!(tags.keys().map(String::as_str).collect::<Vec<_>>(), ["gangplank:key.secoda.0.0", "gangplank:keys"]);
     assert_snapshot!(shown(&set), @r#"
     ~ keys of instance i-1
@@ -227,7 +228,7 @@ fn key_tags_changed_by_hand_are_put_back() {
         the tags are not one whole set, so the machine keeps what it has; it takes these within a minute
         - key of secoda  unreadable
     ~ tags of instance i-1
-        the tags are not what the plan says
+        the tags are not the plan's
         - tag gangplank:stray  x
     "#);
     assert_snapshot!(drifted(&|tags| _ = tags.remove("gangplank:keys")), @r#"
@@ -322,9 +323,9 @@ fn a_new_machine_shows_its_keys() {
     let keys: Vec<&str> =
         page.lines().filter(|line| line.contains("key of") || line.contains("gangplank:key")).collect();
     assert_snapshot!(keys.join("\n"), @r#"
-    + key of secoda     SHA256:ESy03LOEB695kI2+d+8tJ61LClqtiwqlvIy3Vau/g0I  vendor
-    + key of secoda     SHA256:j7A85mzuO7PnoEopX0Bv0zGShoGTn/S/+YzUrW0Jxqg  rotated
-    + key of ana        SHA256:HMR3IRfuT8i5m5KpiuGgJDOoCBXeo9/Z6YB9YfK0KL0  ana
+    + key of secoda     SHA256:ESy03LOEB695kI2+d+8tJ61LClqtiwqlvIy3Vau/g0I    vendor
+    + key of secoda     SHA256:j7A85mzuO7PnoEopX0Bv0zGShoGTn/S/+YzUrW0Jxqg    rotated
+    + key of ana        SHA256:HMR3IRfuT8i5m5KpiuGgJDOoCBXeo9/Z6YB9YfK0KL0    ana
     "#);
 }
 

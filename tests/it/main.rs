@@ -1,5 +1,6 @@
 //! All integration tests, as one binary: linking is what costs.
 
+mod aws;
 #[cfg(feature = "aws")]
 mod calls;
 mod cloudinit;
@@ -7,6 +8,7 @@ mod cloudinit;
 mod contract;
 #[cfg(feature = "aws")]
 mod crash;
+mod docs;
 mod execute;
 #[cfg(feature = "aws")]
 mod faults;

@@ -225,6 +225,24 @@ fn check_any(text: &str) {
     }
 }
 
+/// What the search for private keys looks at.
+const KEY_MARKERS: &[&str] = &[
+    "-----",
+    "---- ",
+    " ",
+    "\n",
+    "\"",
+    "é",
+    "BEGIN ",
+    "END ",
+    "RSA ",
+    "PRIVATE KEY",
+    "PuTTY-User-Key-File-2: ",
+    "Private-MAC: ",
+    "b3BlbnNzaC1rZXktdjE",
+    "keys: ",
+];
+
 fn examples() -> impl Strategy<Value = String> {
     let texts: Vec<String> = files("plans")
         .into_iter()
@@ -246,6 +264,13 @@ proptest! {
     #[test]
     fn text_of_yaml_signs_reads_or_is_explained(text in "[-:{}\\[\\],&*!|>'\"%@`#?~\\n\\t \r a0é\u{feff}\u{202e}\u{85}]{0,80}") {
         check_any(&text);
+    }
+
+    #[test]
+    fn text_of_key_markers_reads_or_is_explained(
+        words in proptest::collection::vec(proptest::sample::select(KEY_MARKERS), 0..12),
+    ) {
+        check_any(&words.concat());
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub fn retrying(operation: &str, kind: ErrorKind, code: &str, delay: Duration) -
     let (operation, code, delay) = (clean(operation), clean(code), words::elapsed(delay));
     match kind {
         ErrorKind::Throttled => format!("the cloud is throttling {operation} ({code}), trying again in {delay}"),
-        ErrorKind::Unreachable => format!("no answer to {operation} ({code}), trying again in {delay}"),
+        ErrorKind::Unreachable => format!("no answer to {operation}, trying again in {delay}"),
         _ => format!("{operation} failed for now ({code}), trying again in {delay}"),
     }
 }

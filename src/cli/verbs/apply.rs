@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
-    Reading, check_current, load_current, only_reachable,
+    check_current, load_current,
+    online::{Reading, only_reachable},
     run::{LOOKS, carry_out, closing_event, confirmed},
 };
 use crate::{
@@ -91,7 +92,7 @@ async fn carry_on(
         print(&show::human(sets, &color.palette(&std::io::stdout())))?;
     }
     if sets.iter().all(Changeset::is_empty) {
-        closing_event(args.output, &json!({"event": "converged", "changed": false, "bastions": outlook.statuses}))?;
+        closing_event(args.output, "converged", &json!({"changed": false, "bastions": outlook.statuses}))?;
         return Ok(Exit::Done);
     }
     if !confirmed("\nApply this?", args.yes, args.output)? {
@@ -119,7 +120,7 @@ async fn converged(
         tokio::time::sleep(Duration::from_secs(pause)).await;
         outlook = fleet.changes(clock, &reading).await?;
         if outlook.changesets.iter().all(Changeset::is_empty) {
-            closing_event(output, &json!({"event": "converged", "changed": true, "bastions": outlook.statuses}))?;
+            closing_event(output, "converged", &json!({"changed": true, "bastions": outlook.statuses}))?;
             if output == RunOutput::Human {
                 say("Looked again: the cloud matches the plan.\n");
                 print(&form::fields(plans, &outlook.statuses))?;
@@ -128,7 +129,7 @@ async fn converged(
         }
     }
     let steps: Vec<_> = outlook.changesets.iter().flat_map(|s| &s.steps).map(|s| &s.id).collect();
-    closing_event(output, &json!({"event": "differs", "steps": steps}))?;
+    closing_event(output, "differs", &json!({"steps": steps}))?;
     if output == RunOutput::Human {
         print(&show::human(&outlook.changesets, &color.palette(&std::io::stdout())))?;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    Reading, only_reachable,
+    online::{Reading, only_reachable},
     run::{LOOKS, carry_out, closing_event, confirmed},
 };
 use crate::{
@@ -53,17 +53,15 @@ async fn gone(fleet: &Fleet<'_>, reading: &Reading, output: RunOutput) -> Result
         let bastions = remains.len();
         left = remains.into_iter().filter(|(_, remains)| !remains.is_empty()).collect();
         if left.is_empty() {
-            closing_event(output, &json!({"event": "gone"}))?;
+            closing_event(output, "gone", &json!({}))?;
             if output == RunOutput::Human {
                 print(&format!("Looked again: nothing is left of {}.\n", count(bastions, "bastion")))?;
             }
             return Ok(Exit::Done);
         }
     }
-    closing_event(
-        output,
-        &json!({"event": "remains", "remains": left.iter().map(|(name, what)| json!({"bastion": name, "what": what})).collect::<Vec<_>>()}),
-    )?;
+    let remains = |(bastion, what): &(String, Vec<String>)| json!({"bastion": bastion, "what": what});
+    closing_event(output, "remains", &json!({"remains": left.iter().map(remains).collect::<Vec<_>>()}))?;
     for (bastion, remains) in &left {
         say(&format!("error: of {bastion} there is still:\n"));
         for what in remains {

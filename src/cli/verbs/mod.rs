@@ -6,25 +6,22 @@ pub mod apply;
 pub mod destroy;
 pub mod offline;
 #[cfg(feature = "aws")]
+mod online;
+#[cfg(feature = "aws")]
 pub mod plan;
 #[cfg(feature = "aws")]
 mod run;
 #[cfg(feature = "aws")]
 pub mod status;
 
-use std::{cell::Cell, path::PathBuf};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::{
-    console,
-    exit::{Error, say},
-    style::{Color, Palette, clean},
-};
+use super::exit::Error;
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
-    event::{Event, Watcher},
-    plan::{Cloud, Plan, check_deadline, check_together, load},
+    plan::{Plan, check_deadline, check_together, load},
 };
 
 /// Plans that shall come into being, so their deadlines must lie ahead.
@@ -39,38 +36,4 @@ pub fn check_current(plans: &[Plan], now: Timestamp) -> Result<(), Error> {
     let twins = check_together(plans).map(|Diagnostics(found)| found).unwrap_or_default();
     let problems: Vec<Diagnostic> = expired.chain(twins).collect();
     if problems.is_empty() { Ok(()) } else { Err(Diagnostics(problems).into()) }
-}
-
-/// Refuses plans for clouds that this gangplank can't reach.
-pub fn only_reachable(plans: &[Plan]) -> Result<(), Error> {
-    let azure = plans.iter().filter(|p| matches!(p.cloud, Cloud::Azure(_))).map(|plan| {
-        plan.origin
-            .problem("azure", "Azure plans can't be applied yet", "this version checks and renders them")
-            .fix("`gangplank validate` and `gangplank render` work; leave the file out here")
-    });
-    let problems: Vec<Diagnostic> = azure.collect();
-    if problems.is_empty() { Ok(()) } else { Err(Diagnostics(problems).into()) }
-}
-
-/// Watches reads: silent, unless the cloud makes us wait.
-pub struct Reading {
-    palette: Palette,
-    said: Cell<bool>,
-}
-
-impl Reading {
-    pub fn new(color: Color) -> Self {
-        Self { palette: color.palette(&std::io::stderr()), said: Cell::new(false) }
-    }
-}
-
-impl Watcher for Reading {
-    fn event(&self, event: Event) {
-        if let Event::StepRetrying { operation, kind, code, delay, .. } = event {
-            let Palette { faint, .. } = self.palette;
-            let what = console::retrying(&clean(&operation), kind, &clean(&code), delay);
-            let opening = if self.said.replace(true) { "" } else { "Looking at the cloud takes longer than usual.\n" };
-            say(&format!("{opening}{faint}  {what}{faint:#}\n"));
-        }
-    }
 }

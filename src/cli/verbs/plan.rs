@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::{Reading, load_current, only_reachable};
+use super::{
+    load_current,
+    online::{Reading, only_reachable},
+};
 use crate::{
     changeset::Changeset,
     cli::{

@@ -2,6 +2,9 @@
 
 use std::io::{self, BufRead, IsTerminal};
 
+use jiff::Timestamp;
+use serde_json::json;
+
 use crate::{
     changeset::Changeset,
     cli::{
@@ -58,9 +61,16 @@ pub async fn carry_out(
     })
 }
 
-/// The run's last word in JSON, after its events.
-pub fn closing_event(output: RunOutput, event: &serde_json::Value) -> Result<(), Error> {
-    if output == RunOutput::Json { print(&format!("{event}\n")) } else { Ok(()) }
+/// The run's last word in JSON, a line like those of its events.
+pub fn closing_event(output: RunOutput, event: &str, fields: &serde_json::Value) -> Result<(), Error> {
+    if output != RunOutput::Json {
+        return Ok(());
+    }
+    let mut line = json!({"time": Timestamp::now(), "event": event});
+    if let (Some(line), Some(fields)) = (line.as_object_mut(), fields.as_object()) {
+        line.extend(fields.clone());
+    }
+    print(&format!("{line}\n"))
 }
 
 /// Pauses between looks, in seconds: what EC2 has done it shows to everybody within a minute.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Reading, only_reachable};
+use super::online::{Reading, only_reachable};
 use crate::{
     cli::{
         args::{self, RunOutput},

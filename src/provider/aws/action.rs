@@ -66,7 +66,7 @@ pub enum Call {
     },
     /// Removes, then sets: old and new tags together may be more than EC2 allows.
     Tag {
-        resource: String,
+        resources: Vec<String>,
         set: Tags,
         remove: Vec<String>,
     },

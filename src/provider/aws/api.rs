@@ -77,7 +77,7 @@ impl Ec2 {
             else {
                 return Err(error);
             };
-            progress.retrying(operation, error.kind, error.code.as_deref().unwrap_or("no answer"), attempt, pause);
+            progress.retrying(operation, error.kind, error.code.as_deref().unwrap_or_default(), attempt, pause);
             tokio::time::sleep(pause).await;
             attempt += 1;
         }
@@ -120,6 +120,7 @@ impl Ec2 {
         }
         let residue = match error {
             SdkError::ConstructionFailure(_) => Residue::Nothing,
+            _ if operation.starts_with("Describe") => Residue::Nothing,
             _ => Residue::Unknown,
         };
         no_answer(

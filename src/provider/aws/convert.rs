@@ -56,8 +56,15 @@ pub fn instance(from: &ec2::Instance) -> Option<Instance> {
         private_ip: from.private_ip_address().map(str::to_owned),
         public_ip: from.public_ip_address().map(str::to_owned),
         launched: from.launch_time().and_then(|t| Timestamp::from_second(t.secs()).ok()),
+        parts: parts(from),
         tags: tags(from.tags()),
     })
+}
+
+fn parts(from: &ec2::Instance) -> Vec<String> {
+    let volumes = from.block_device_mappings().iter().filter_map(|mapping| mapping.ebs()?.volume_id());
+    let interfaces = from.network_interfaces().iter().filter_map(|interface| interface.network_interface_id());
+    volumes.chain(interfaces).map(str::to_owned).collect()
 }
 
 /// Every group that decides about the instance: those of each of its interfaces.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 
 use super::{
     keys,
@@ -48,7 +49,7 @@ impl<'a> Desired<'a> {
     pub fn instance_tags(&self, deadline: Option<&ResolvedDeadline>) -> Tags {
         let mut tags = self.tags(deadline);
         tags.insert(tags::IMAGE.to_owned(), image_text(&self.aws.image));
-        tags.insert(tags::SUBNET.to_owned(), subnet_text(&self.aws.subnet));
+        tags.insert(tags::SUBNET.to_owned(), subnet_tag(&self.aws.subnet));
         tags.insert(tags::BOOT.to_owned(), boot_text(self.user_data));
         tags.extend(keys::tags(self.plan));
         tags
@@ -105,6 +106,16 @@ pub fn subnet_text(subnet: &SubnetRef) -> String {
     }
 }
 
+/// What the plan calls the subnet, as a tag's value: EC2 takes 256 characters, and a tag's key and value together may have more.
+pub fn subnet_tag(subnet: &SubnetRef) -> String {
+    let text = subnet_text(subnet);
+    if text.chars().count() <= 256 {
+        return text;
+    }
+    let digest: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256={digest}")
+}
+
 /// `document=… keys=… sshd=…`: 12 hex digits each, far below a tag's 256 characters.
 pub fn boot_text(user_data: &UserData) -> String {
     let parts = user_data.parts.iter().map(|(part, digest)| format!(" {part}={digest}"));
@@ -135,8 +146,8 @@ pub fn boot_differences(want: &str, have: &str) -> Vec<BootDifference> {
     if parts.is_empty() { difference(&WHOLE.to_owned()).into_iter().collect() } else { parts }
 }
 
-/// The moment at which a bastion ends. A lifetime counts from the creation that `existing` remembers; from `now` where
-/// nothing exists.
+/// The moment at which a bastion ends. A lifetime counts from the start that `existing` remembers; from `now` where it
+/// remembers none, or one that is still to come (somebody has changed a tag).
 pub fn deadline(
     plan: Option<Deadline>,
     existing: Option<ResolvedDeadline>,
@@ -146,8 +157,8 @@ pub fn deadline(
         Deadline::Expires(expires) => Some(ResolvedDeadline { expires, lifetime: None }),
         Deadline::Lifetime(lifetime) => {
             let seconds = lifetime.as_secs();
-            let remembered = existing.and_then(|e| Some(e.expires.as_second() - e.lifetime?));
-            let start = remembered.unwrap_or_else(|| now.as_second());
+            let now = now.as_second();
+            let start = existing.and_then(|e| e.start()).filter(|start| *start <= now).unwrap_or(now);
             // A lifetime has at most ten years; the sum stays inside what a timestamp can hold.
             let expires = Timestamp::from_second(start.saturating_add(seconds)).unwrap_or(Timestamp::MAX);
             Some(ResolvedDeadline { expires, lifetime: Some(seconds) })

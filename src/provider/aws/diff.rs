@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use super::{
     action::{Action, Call, DescribedRule, Launch, Ref},
-    desire::{self, Desired, database_mark, rule_added, rule_removed},
+    check,
+    desire::{Desired, database_mark, rule_added, rule_removed},
     keys, machine,
     observed::{
         Attachment, ElasticIp, Group, Image, Instance, InstanceState, MetadataOptions, Observed, Subnet, Surroundings,
@@ -34,15 +35,15 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     let current = Current::of(want, world);
     let mut problems = Vec::new();
     let placed = place(want, world, &current, &mut problems);
-    let deadline = resolve_deadline(want, world, &current, &mut problems);
-    check_address(want, world, &current, &mut problems);
+    let deadline = check::deadline(want, world, &mut problems);
+    check::address(want, world, &current, &mut problems);
+    check::databases(want, world, placed.map(|(vpc, _)| vpc), &mut problems);
     if let Some(kept) = current.kept() {
         problems.extend(keys::check_room(want.plan, &want.instance_tags(deadline.as_ref()), &kept.tags));
     }
     let Some((vpc, launch)) = placed else { return Err(Diagnostics(problems)) };
-    check_databases(want, world, vpc, &mut problems);
-    let group = world.seen.groups_of(want.bastion()).find(|g| g.vpc == vpc);
-    check_group_name(want, world, vpc, group, &mut problems);
+    let group = own_group(want, world, vpc);
+    check::group_name(want, world, vpc, group, &mut problems);
     if !problems.is_empty() {
         return Err(Diagnostics(problems));
     }
@@ -53,8 +54,8 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     plan.databases(want, world, &made);
     plan.address(want, &made, &current);
     plan.instance(want, world, &made, &current, launch);
-    plan.association(want, &current);
-    plan.leftovers(want, world, &current, vpc);
+    plan.association(want, world, &current);
+    plan.leftovers(want, world, &current, vpc, group);
 
     Ok(Changeset {
         bastion: want.bastion().to_owned(),
@@ -67,13 +68,12 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
 }
 
 /// What exists of a bastion, chosen among what may be several.
-struct Current<'a> {
+pub(super) struct Current<'a> {
     instance: Option<&'a Instance>,
     reasons: Vec<Detail>,
-    newest: Option<&'a Image>,
-    address: Option<&'a ElasticIp>,
+    pub address: Option<&'a ElasticIp>,
     /// Owned addresses that the plan has no use for.
-    spare_addresses: Vec<&'a ElasticIp>,
+    pub spare_addresses: Vec<&'a ElasticIp>,
 }
 
 impl<'a> Current<'a> {
@@ -94,12 +94,21 @@ impl<'a> Current<'a> {
         };
         let used = |a: &&ElasticIp| address.is_none_or(|chosen| chosen.allocation != a.allocation);
         let spare_addresses = owned.into_iter().filter(used).collect();
-        Self { instance, reasons, newest, address, spare_addresses }
+        Self { instance, reasons, address, spare_addresses }
     }
 
     /// The instance, where it may stay.
     fn kept(&self) -> Option<&'a Instance> {
         self.instance.filter(|_| self.reasons.is_empty())
+    }
+
+    /// Where the bastion is reached now, if that is not the address that it is to have.
+    fn other_address(&self, seen: &Observed) -> Option<String> {
+        let instance = self.instance?;
+        let leads_here = |a: &&ElasticIp| a.attached.as_ref().is_some_and(|at| at.is_instance(&instance.id));
+        let now = seen.addresses.iter().find(leads_here)?;
+        let stays = self.address.is_some_and(|a| a.allocation == now.allocation);
+        (!stays).then(|| now.ip.map_or_else(|| now.allocation.clone(), |ip| ip.to_string()))
     }
 
     fn public_address(&self) -> String {
@@ -112,6 +121,13 @@ struct Made<'a> {
     group: Ref,
     deadline: Option<ResolvedDeadline>,
     vpc: &'a str,
+}
+
+/// The bastion's group in its network. Should several carry its tag, the one of the usual name is chosen.
+fn own_group<'a>(want: &Desired<'_>, world: World<'a>, vpc: &str) -> Option<&'a Group> {
+    let name = tags::resource_name(&want.plan.name);
+    let ours = world.seen.groups.iter().filter(|g| g.vpc == vpc && teardown::owns(&g.tags, want.bastion()));
+    ours.min_by_key(|g| (g.name != name, g.id.clone()))
 }
 
 /// The network that the bastion stands in, and what a new instance is made from where one is needed.
@@ -130,113 +146,6 @@ fn place<'a>(
     Some((subnet.vpc.as_str(), Some((subnet, image))))
 }
 
-fn resolve_deadline(
-    want: &Desired<'_>,
-    world: World<'_>,
-    current: &Current<'_>,
-    problems: &mut Vec<Diagnostic>,
-) -> Option<ResolvedDeadline> {
-    let groups = world.seen.groups_of(want.bastion()).map(|g| &g.tags);
-    let addresses = world.seen.addresses_of(want.bastion()).map(|a| &a.tags);
-    let existing = current
-        .instance
-        .map(|i| &i.tags)
-        .into_iter()
-        .chain(addresses)
-        .chain(groups)
-        .find_map(ResolvedDeadline::from_tags);
-    let deadline = desire::deadline(want.plan.deadline, existing, world.now)?;
-    if deadline.expires <= world.now {
-        let field = if deadline.lifetime.is_some() { "lifetime" } else { "expires" };
-        problems.push(
-            want.plan
-                .origin
-                .problem(field, "the bastion's time is up", format!("it ended at {}", deadline.expires))
-                .because("a lifetime counts from the bastion's creation; applying would keep open what was meant to be closed")
-                .fix("run `gangplank destroy`, or give it more time here"),
-        );
-    }
-    Some(deadline)
-}
-
-/// An address that points to something that is not ours is never taken away from it.
-fn check_address(want: &Desired<'_>, world: World<'_>, current: &Current<'_>, problems: &mut Vec<Diagnostic>) {
-    let problem = |summary: &str, label: String| want.plan.origin.problem("aws.address", summary, label);
-    if let (AwsAddress::Existing(id), None) = (&want.aws.address, current.address) {
-        problems.push(
-            problem("no such address", format!("{} has no {id}", world.region))
-                .fix("check the id and the region, or write `elastic` for an address of the bastion's own"),
-        );
-    }
-    let history = world.seen.instance_history(want.bastion());
-    for address in current.address.iter().chain(&current.spare_addresses) {
-        let foreign = match &address.attached {
-            Some(Attachment::Instance(id)) if !history.contains(id) => id,
-            Some(Attachment::Interface(id)) => id,
-            _ => continue,
-        };
-        problems.push(
-            problem("the address points to something that is not this bastion", format!("{} points to {foreign}", address.allocation))
-                .because(format!("{foreign} does not carry the tag {}={}, so it is left alone", tags::BASTION, want.bastion()))
-                .fix(format!(
-                    "if it is this bastion's machine and lost its tag, give it back: `aws ec2 create-tags --region {} --resources \
-                     {foreign} --tags Key={},Value={}`; otherwise disassociate the address",
-                    world.region,
-                    tags::BASTION,
-                    want.bastion()
-                )),
-        );
-    }
-}
-
-fn check_databases(want: &Desired<'_>, world: World<'_>, vpc: &str, problems: &mut Vec<Diagnostic>) {
-    for (i, access) in want.aws.database_access.iter().enumerate() {
-        let id = &access.security_group;
-        let field = format!("aws.database_access[{i}].security_group");
-        let problem = |summary: &str, label: String| want.plan.origin.problem(&field, summary, label);
-        match world.seen.group(id) {
-            None => problems.push(
-                problem("no such security group", format!("{} has no {id}", world.region))
-                    .fix("name the group of the database itself, in the bastion's region"),
-            ),
-            Some(group) if group.vpc != vpc => problems.push(
-                problem("the subnet is not in the database's network", format!("{id} is in {}, the bastion's subnet in {vpc}", group.vpc))
-                    .because("a rule can refer to the bastion's group only within one network, and packets don't cross by themselves")
-                    .fix(format!("choose a public subnet in {}", group.vpc)),
-            ),
-            Some(_) => {}
-        }
-    }
-}
-
-/// EC2 allows one group of a name in a network: if somebody else has ours, creating would fail half way.
-fn check_group_name(
-    want: &Desired<'_>,
-    world: World<'_>,
-    vpc: &str,
-    own: Option<&Group>,
-    problems: &mut Vec<Diagnostic>,
-) {
-    let name = tags::resource_name(&want.plan.name);
-    let taken = world.seen.groups.iter().find(|g| g.vpc == vpc && g.name == name);
-    if let (None, Some(foreign)) = (own, taken) {
-        problems.push(
-            want.plan
-                .origin
-                .problem("name", "a security group of this name is not gangplank's", format!("{} is called {name}", foreign.id))
-                .because(format!("it does not carry the tag {}={}, so it is left alone", tags::BASTION, want.bastion()))
-                .fix(format!(
-                    "give the plan another name; or, if the group is this bastion's and lost its tag: `aws ec2 create-tags --region {} \
-                     --resources {} --tags Key={},Value={}`",
-                    world.region,
-                    foreign.id,
-                    tags::BASTION,
-                    want.bastion()
-                )),
-        );
-    }
-}
-
 fn notes(
     want: &Desired<'_>,
     world: World<'_>,
@@ -244,21 +153,25 @@ fn notes(
     deadline: Option<&ResolvedDeadline>,
 ) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(before) = current.other_address(world.seen) {
+        let after = current.public_address();
+        notes.push(format!(
+            "the bastion's address changes from {before} to {after}: the vendor's form must name the new one"
+        ));
+    }
     for tunnel in want.plan.tunnels.iter().filter(|t| t.keys.is_empty()) {
         notes.push(format!("tunnel {} has no key yet: it admits nobody until the plan has one", tunnel.user));
     }
     match deadline {
-        Some(deadline) => notes.push(format!("ends at {}", deadline.expires)),
-        None => notes.push("has no deadline: it stays until it is destroyed".to_owned()),
-    }
-    if let (Some(kept), Some(newest)) = (current.kept(), current.newest)
-        && kept.image != newest.id
-    {
-        notes.push(format!("a newer image is published: {}", newest.id));
+        Some(deadline) => notes.push(format!("the bastion ends at {}", deadline.expires)),
+        None => notes.push("the bastion has no deadline: it stays until it is destroyed".to_owned()),
     }
     notes.extend(teardown::foreign_references(want.bastion(), world.seen).into_iter().map(|r| r.note()));
     notes
 }
+
+/// What the rule is that EC2 puts into a new group.
+const EC2_DEFAULT: &str = "EC2 opens this in every new group";
 
 /// Collects a bastion's steps.
 pub(super) struct Differ<'a> {
@@ -322,7 +235,7 @@ impl<'a> Differ<'a> {
                     &group.id,
                     &wanted_tags,
                     &group.tags,
-                    None,
+                    Vec::new(),
                 );
                 (group.ingress.clone(), group.egress.clone())
             }
@@ -335,7 +248,10 @@ impl<'a> Differ<'a> {
                     Call::CreateGroup { vpc: made.vpc.to_owned(), name: name.clone(), tags: wanted_tags },
                 );
                 let ipv6 = world.around.subnets.iter().any(|s| s.vpc == made.vpc && s.ipv6);
-                (Rules::new(), Rule::default_egress(ipv6).into_iter().map(|rule| (rule, String::new())).collect())
+                (
+                    Rules::new(),
+                    Rule::default_egress(ipv6).into_iter().map(|rule| (rule, EC2_DEFAULT.to_owned())).collect(),
+                )
             }
         };
         let after = self.if_planned("security-group");
@@ -376,7 +292,10 @@ impl<'a> Differ<'a> {
             } else {
                 rules_reason(&change)
             };
-            let draft = Draft { after, ..Draft::new(op, format!("rules in {} ({})", group.id, group.name), reason) };
+            let draft = Draft {
+                after,
+                ..Draft::new(op, format!("rules in security group {} ({})", group.name, group.id), reason)
+            };
             self.rules(
                 &format!("database-{}", group.id),
                 draft,
@@ -400,8 +319,9 @@ impl<'a> Differ<'a> {
         if change.add.is_empty() && change.remove.is_empty() {
             return;
         }
-        let removed = change.remove.iter().map(|(r, d)| rule_removed(direction, r).note(d));
-        draft.details.extend(removed.chain(change.add.iter().map(|(r, d)| rule_added(direction, r).note(d))));
+        let noted = |detail: Detail, text: &str| if text.is_empty() { detail } else { detail.note(text) };
+        let removed = change.remove.iter().map(|(r, d)| noted(rule_removed(direction, r), d));
+        draft.details.extend(removed.chain(change.add.iter().map(|(r, d)| noted(rule_added(direction, r), d))));
         let described = |(mut rule, description): (Rule, String)| {
             if let (Peer::Bastion, Ref::Id(id)) = (&rule.peer, &made.group) {
                 rule.peer = Peer::Group(id.clone());
@@ -425,10 +345,28 @@ impl<'a> Differ<'a> {
             }
             (AwsAddress::Elastic, Some(address)) => {
                 let resource = format!("elastic IP {}", current.public_address());
-                self.tags("address-tags", &resource, &address.allocation, &wanted, &address.tags, None);
+                self.tags("address-tags", &resource, &address.allocation, &wanted, &address.tags, Vec::new());
+            }
+            (AwsAddress::Existing(_), Some(address)) if teardown::owns(&address.tags, self.bastion) => {
+                self.give_back(address);
             }
             (AwsAddress::Existing(_), _) => {}
         }
+    }
+
+    /// An address of the bastion's own that its plan has come to call existing: it must outlive the bastion, so it loses our tags.
+    fn give_back(&mut self, address: &ElasticIp) {
+        let ours = |(key, _): &(&String, &String)| tags::is_ours(key);
+        let mut draft = Draft::new(
+            Op::Update,
+            format!("tags of elastic IP {}", address.allocation),
+            "the plan names the address as an existing one: it is yours, and stays when the bastion goes",
+        );
+        let removed = address.tags.iter().filter(ours);
+        draft.details = removed.clone().map(|(key, value)| Detail::removed(format!("tag {key}"), value)).collect();
+        let remove = removed.map(|(key, _)| key.clone()).collect();
+        let call = Call::Tag { resources: vec![address.allocation.clone()], set: Tags::new(), remove };
+        self.push("address-tags", draft, call);
     }
 
     fn instance(
@@ -455,14 +393,17 @@ impl<'a> Differ<'a> {
             },
         };
         let metadata = MetadataOptions::wanted(want.plan.keys_are_live());
-        draft.details.extend([
+        let machine = [
             Detail::added("image", format!("{} ({})", image.id, image.name)),
             Detail::added("subnet", &subnet.id),
             Detail::added("metadata service", metadata_text(metadata)),
             Detail::added("root volume", format!("{} GiB gp3, encrypted", image.root_size)),
             Detail::added("on shutdown", if terminate { "terminate" } else { "stop" }),
             Detail::added("cloud-init", format!("{} bytes", want.user_data.text.len())),
-        ]);
+        ];
+        // What a reason says already is not said again.
+        let said = |detail: &Detail| current.reasons.iter().any(|r| r.name == detail.name && r.after == detail.after);
+        draft.details.extend(machine.into_iter().filter(|detail| !said(detail)));
         draft.details.extend(keys::details(want.plan));
         if current.instance.is_none() {
             draft.details.push(tags_detail(&keys::split(&tags).1));
@@ -499,6 +440,8 @@ impl<'a> Differ<'a> {
                 one(Detail::changed("state", kept.state.as_str(), "running"), "somebody stopped it", Impact::Live);
             self.push("instance-start", draft, Call::StartInstance { instance: id.clone() });
         }
+        // EC2 changes neither an instance that is just stopping nor one that is just starting.
+        let started = self.if_planned("instance-start");
         let metadata = MetadataOptions::wanted(want.plan.keys_are_live());
         if kept.metadata != metadata {
             let detail = Detail::changed("metadata service", metadata_text(kept.metadata), metadata_text(metadata));
@@ -510,7 +453,9 @@ impl<'a> Differ<'a> {
                 "the machine does not need its tags"
             };
             let call = Call::SetMetadataOptions { instance: id.clone(), tags: metadata.tags };
-            self.push("instance-metadata", one(detail, reason, Impact::Live), call);
+            let mut draft = one(detail, reason, Impact::Live);
+            draft.after = started.iter().cloned().collect();
+            self.push("instance-metadata", draft, call);
         }
         if let Some(change) = keys::change(want.plan, &kept.tags) {
             let draft = Draft {
@@ -518,7 +463,7 @@ impl<'a> Differ<'a> {
                 ..Draft::new(Op::Update, format!("keys of {resource}"), change.reason)
             };
             let TagChange { set, remove } = change.tags;
-            self.push("instance-keys", draft, Call::Tag { resource: id.clone(), set, remove });
+            self.push("instance-keys", draft, Call::Tag { resources: vec![id.clone()], set, remove });
         }
         let only_ours = matches!(&made.group, Ref::Id(group) if kept.groups == [group.clone()]);
         if !only_ours {
@@ -531,7 +476,7 @@ impl<'a> Differ<'a> {
                 "only the bastion's own group may decide who gets in",
                 Impact::Live,
             );
-            draft.after = self.if_planned("security-group").into_iter().collect();
+            draft.after = self.if_planned("security-group").into_iter().chain(started.clone()).collect();
             self.push(
                 "instance-groups",
                 draft,
@@ -542,20 +487,39 @@ impl<'a> Differ<'a> {
         let terminates = kept.tags.contains_key(tags::EXPIRES);
         if terminate != terminates {
             let text = |terminate| if terminate { "terminate" } else { "stop" };
-            let draft = one(
-                Detail::changed("on shutdown", text(terminates), text(terminate)),
-                "a bastion with a deadline ends for good",
-                Impact::Live,
-            );
+            let reason = if terminate {
+                "a bastion with a deadline ends for good"
+            } else {
+                "a bastion without a deadline may be stopped and started again"
+            };
+            let mut draft =
+                one(Detail::changed("on shutdown", text(terminates), text(terminate)), reason, Impact::Live);
+            draft.after = started.iter().cloned().collect();
             self.push("instance-shutdown", draft, Call::SetShutdownBehavior { instance: id.clone(), terminate });
         }
-        // The tags say how it shuts down, so they change after that has.
-        let after = self.if_planned("instance-shutdown");
+        self.part_tags(kept, &want.tags(None));
+        // The tags say how it shuts down and what its parts are called, so they change after those.
+        let after = ["instance-shutdown", "part-tags"].iter().filter_map(|what| self.if_planned(what)).collect();
         let ((_, wanted), (_, have)) = (keys::split(wanted_tags), keys::split(&kept.tags));
         self.tags("instance-tags", &resource, &id, &wanted, &have, after);
     }
 
-    fn association(&mut self, want: &Desired<'_>, current: &Current<'_>) {
+    /// Volumes and interfaces follow when the instance's own tags change; they are not looked at by themselves.
+    fn part_tags(&mut self, kept: &Instance, wanted: &Tags) {
+        let set = TagChange::between(wanted, &kept.tags).set;
+        if set.is_empty() || kept.parts.is_empty() {
+            return;
+        }
+        let mut draft = Draft::new(
+            Op::Update,
+            format!("tags of the volumes and interfaces of {}", kept.id),
+            "the tags are not the plan's",
+        );
+        draft.details = set.iter().map(|(key, value)| Detail::added(format!("tag {key}"), value)).collect();
+        self.push("part-tags", draft, Call::Tag { resources: kept.parts.clone(), set, remove: Vec::new() });
+    }
+
+    fn association(&mut self, want: &Desired<'_>, world: World<'_>, current: &Current<'_>) {
         let already = match (current.kept(), current.address) {
             (Some(kept), Some(address)) => address.attached.as_ref().is_some_and(|at| at.is_instance(&kept.id)),
             _ => false,
@@ -569,19 +533,32 @@ impl<'a> Differ<'a> {
             (AwsAddress::Elastic, None) => Ref::Made,
         };
         let instance = current.kept().map_or(Ref::Made, |kept| Ref::Id(kept.id.clone()));
-        let (op, reason) = match current.address.and_then(|a| a.attached.as_ref()) {
-            Some(Attachment::Instance(_)) => (Op::Update, "the address moves to the new instance"),
+        let before = current.other_address(world.seen);
+        let (op, reason) = match (current.address.and_then(|a| a.attached.as_ref()), &before) {
+            (_, Some(_)) => (Op::Update, "the plan names another address"),
+            (Some(Attachment::Instance(_)), None) => (Op::Update, "the address moves to the new instance"),
             _ => (Op::Create, "the address must lead to the instance"),
         };
         let mut draft = Draft::new(op, "address association", reason);
-        draft.details = vec![Detail::added("address", current.public_address())];
+        let after = current.public_address();
+        draft.details = vec![match before {
+            Some(before) => Detail::changed("address", before, after),
+            None => Detail::added("address", after),
+        }];
         draft.after =
             ["address", "instance", "instance-start"].iter().filter_map(|what| self.if_planned(what)).collect();
         self.push("association", draft, Call::Associate { address, instance });
     }
 
     /// What is ours and of no use any more: the replaced instance, and what an interrupted run left twice.
-    fn leftovers(&mut self, want: &Desired<'_>, world: World<'_>, current: &Current<'_>, vpc: &str) {
+    fn leftovers(
+        &mut self,
+        want: &Desired<'_>,
+        world: World<'_>,
+        current: &Current<'_>,
+        vpc: &str,
+        group: Option<&Group>,
+    ) {
         let kept = current.kept().map(|k| k.id.as_str());
         let replaced = current.instance.map(|i| i.id.as_str());
         let association = self.if_planned("association");
@@ -590,7 +567,8 @@ impl<'a> Differ<'a> {
             let reason =
                 if is_replaced { "the new instance has its place" } else { "a second instance of the same bastion" };
             let mut draft = Draft::new(Op::Delete, format!("instance {}", instance.id), reason);
-            draft.after = if is_replaced { association.iter().cloned().collect() } else { Vec::new() };
+            // Any of them may be the one that serves until the address leads elsewhere.
+            draft.after = association.iter().cloned().collect();
             self.push(
                 &format!("instance-{}", instance.id),
                 draft,
@@ -603,38 +581,42 @@ impl<'a> Differ<'a> {
             .filter(|s| matches!(s.action.call, Call::TerminateInstance { .. }))
             .map(|s| s.id.clone())
             .collect();
-        let after: Vec<StepId> = gone.into_iter().chain(association).collect();
+        let mut after: Vec<StepId> = gone.into_iter().chain(association).collect();
         for address in &current.spare_addresses {
             let resource =
                 format!("elastic IP {}", address.ip.map_or_else(|| address.allocation.clone(), |ip| ip.to_string()));
-            let draft =
-                Draft { after: after.clone(), ..Draft::new(Op::Delete, resource, "the bastion uses another address") };
+            let draft = Draft {
+                after: after.clone(),
+                details: vec![teardown::released(address)],
+                ..Draft::new(Op::Delete, resource, "the bastion uses another address")
+            };
             self.push(
                 &format!("address-{}", address.allocation),
                 draft,
                 Call::ReleaseAddress { allocation: address.allocation.clone() },
             );
         }
-        let moved = world.seen.groups_of(want.bastion()).filter(|g| g.vpc != vpc);
-        for group in moved {
-            teardown::delete_group(
-                self,
-                want.bastion(),
-                world.seen,
-                group,
-                "the bastion moves to another network",
-                &after,
-            );
+        after.extend(self.if_planned("instance-groups"));
+        let own = group.map(|g| g.id.as_str());
+        for other in world.seen.groups_of(want.bastion()).filter(|g| Some(g.id.as_str()) != own) {
+            let reason = if other.vpc == vpc {
+                "a second security group of the same bastion"
+            } else {
+                "the bastion moves to another network"
+            };
+            teardown::delete_group(self, want.bastion(), world.seen, other, reason, &after, &after);
         }
     }
 
-    fn tags(&mut self, what: &str, resource: &str, id: &str, want: &Tags, have: &Tags, after: Option<StepId>) {
+    fn tags(&mut self, what: &str, resource: &str, id: &str, want: &Tags, have: &Tags, after: Vec<StepId>) {
         let change = TagChange::between(want, have);
         if change.is_empty() {
             return;
         }
-        let mut draft = Draft::new(Op::Update, format!("tags of {resource}"), "the tags are not what the plan says");
-        draft.after = after.into_iter().collect();
+        let deadline = change.set.contains_key(tags::EXPIRES) || change.remove.iter().any(|key| key == tags::EXPIRES);
+        let reason = if deadline { "the deadline is not the plan's" } else { "the tags are not the plan's" };
+        let mut draft = Draft::new(Op::Update, format!("tags of {resource}"), reason);
+        draft.after = after;
         draft.details.extend(change.set.iter().map(|(key, value)| match have.get(key) {
             Some(before) => Detail::changed(format!("tag {key}"), before, value),
             None => Detail::added(format!("tag {key}"), value),
@@ -645,7 +627,7 @@ impl<'a> Differ<'a> {
                 .iter()
                 .map(|key| Detail::removed(format!("tag {key}"), have.get(key).cloned().unwrap_or_default())),
         );
-        self.push(what, draft, Call::Tag { resource: id.to_owned(), set: change.set, remove: change.remove });
+        self.push(what, draft, Call::Tag { resources: vec![id.to_owned()], set: change.set, remove: change.remove });
     }
 }
 
@@ -658,10 +640,12 @@ fn metadata_text(options: MetadataOptions) -> String {
     )
 }
 
-/// The tags of something new, on one line: they are the same on everything that a bastion has.
+/// The tags of something new, on one line: they are the same on everything that a bastion has. What gangplank notes there for
+/// itself is of no use to a reader.
 fn tags_detail(tags: &Tags) -> Detail {
-    let pairs: Vec<String> = tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    Detail::added("tags", pairs.join(" "))
+    let pairs = tags.iter().filter(|(key, _)| !tags::is_ours(key) || *key == tags::BASTION);
+    let pairs: Vec<String> = pairs.map(|(key, value)| format!("{key}={value}")).collect();
+    Detail::added("tags", pairs.join(" ")).note("and gangplank's notes")
 }
 
 fn rules_reason(change: &RuleChange) -> String {

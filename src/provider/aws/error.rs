@@ -23,6 +23,7 @@ pub fn kind(refusal: &Refusal) -> ErrorKind {
         | "RequestThrottledException"
         | "TooManyRequestsException"
         | "BandwidthLimitExceeded"
+        | "ConcurrentTagAccess"
         | "SlowDown" => ErrorKind::Throttled,
         "AuthFailure"
         | "InvalidClientTokenId"
@@ -92,6 +93,15 @@ fn remedy(operation: &str, kind: ErrorKind, code: &str) -> Option<String> {
         (ErrorKind::Quota, "InsufficientInstanceCapacity") => {
             "the zone has none of this type left: try later, or change `aws.instance_type` or `aws.subnet`".to_owned()
         }
+        (ErrorKind::Quota, "InsufficientFreeAddressesInSubnet") => {
+            "the subnet has no free address: choose another in `aws.subnet`".to_owned()
+        }
+        (ErrorKind::Quota, "TagLimitExceeded") => {
+            "EC2 allows 50 tags on a resource: remove some of its other tags, or of the plan's".to_owned()
+        }
+        (ErrorKind::Invalid, "Unsupported") => {
+            "the subnet's zone does not have this instance type: change `aws.instance_type` or `aws.subnet`".to_owned()
+        }
         (ErrorKind::Quota, _) => {
             "raise the quota in Service Quotas or remove what is unused, then run the command again".to_owned()
         }
@@ -136,6 +146,16 @@ mod tests {
         assert_eq!(kind_of("InvalidInstanceID.NotFound", 400), ErrorKind::NotFound);
         assert_eq!(kind_of("InvalidParameterValue", 400), ErrorKind::Invalid);
         assert_eq!(kind_of("SomethingNew", 502), ErrorKind::Fault);
+        assert_eq!(kind_of("ConcurrentTagAccess", 400), ErrorKind::Throttled, "another caller tags it just now");
+    }
+
+    #[test]
+    fn what_a_person_can_do_fits_the_cause() {
+        let told = |code: &str| remedy("RunInstances", kind_of(code, 400), code).unwrap_or_default();
+        assert!(told("Unsupported").contains("aws.instance_type"));
+        assert!(told("InsufficientFreeAddressesInSubnet").contains("aws.subnet"));
+        assert!(told("TagLimitExceeded").contains("50 tags"), "no quota to raise");
+        assert!(told("VcpuLimitExceeded").contains("Service Quotas"));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Decides about the instance: keep it, or make a new one and why; and what a new one is made from.
 
 use super::{
-    desire::{BootDifference, Desired, boot_differences, boot_text, image_text, subnet_text},
+    desire::{BootDifference, Desired, boot_differences, boot_text, image_text, subnet_tag, subnet_text},
     observed::{ElasticIp, Image, Instance, Subnet, Surroundings},
-    tags,
+    region, tags,
 };
 use crate::{
     changeset::Detail,
@@ -14,7 +14,8 @@ use crate::{
 /// Why a running instance can't stay, one detail a property; empty where it can.
 ///
 /// What an alias or a tag resolved to is pinned: while the plan says the same words, a newer image or another subnet behind
-/// them replaces nothing, unless the plan has `image_update` and `newest` names a newer image.
+/// them replaces nothing, unless the plan has `image_update` and `newest` names a newer image. Where the tag that remembers
+/// the words is gone, nobody knows what they were: that is shown and replaced, never guessed.
 pub fn replacement_reasons(want: &Desired<'_>, have: &Instance, newest: Option<&Image>) -> Vec<Detail> {
     let tag = |key: &str| have.tags.get(key).map(String::as_str);
     let mut reasons = Vec::new();
@@ -27,6 +28,7 @@ pub fn replacement_reasons(want: &Desired<'_>, have: &Instance, newest: Option<&
         AwsImage::Alias(_) => {
             let alias = image_text(&want.aws.image);
             match (tag(tags::IMAGE), newest) {
+                (None, _) => reasons.push(forgotten("image", tags::IMAGE, alias)),
                 (Some(pinned), _) if pinned != alias => reasons.push(Detail::changed("image", pinned, alias)),
                 (_, Some(image)) if want.aws.image_update && image.id != have.image => {
                     let after = format!("{} ({})", image.id, image.name);
@@ -40,9 +42,11 @@ pub fn replacement_reasons(want: &Desired<'_>, have: &Instance, newest: Option<&
         SubnetRef::Id(id) if *id != have.subnet => reasons.push(Detail::changed("subnet", &have.subnet, id)),
         SubnetRef::Id(_) => {}
         SubnetRef::Tag { .. } => {
-            let text = subnet_text(&want.aws.subnet);
-            if let Some(pinned) = tag(tags::SUBNET).filter(|pinned| *pinned != text) {
-                reasons.push(Detail::changed("subnet", pinned, text));
+            let text = subnet_tag(&want.aws.subnet);
+            match tag(tags::SUBNET) {
+                None => reasons.push(forgotten("subnet", tags::SUBNET, text)),
+                Some(pinned) if pinned != text => reasons.push(Detail::changed("subnet", pinned, text)),
+                Some(_) => {}
             }
         }
     }
@@ -54,10 +58,13 @@ pub fn replacement_reasons(want: &Desired<'_>, have: &Instance, newest: Option<&
                 Detail::changed(format!("cloud-init {}", part.name), part.before, part.after).note(note)
             }));
         }
-        None => reasons
-            .push(Detail::changed("cloud-init", "unknown", "known").note(format!("the tag {} is gone", tags::BOOT))),
+        None => reasons.push(forgotten("cloud-init", tags::BOOT, want.user_data.digest())),
     }
     reasons
+}
+
+fn forgotten(property: &str, tag: &str, wanted: String) -> Detail {
+    Detail::changed(property, "unknown", wanted).note(format!("the instance has lost its tag {tag}"))
 }
 
 /// A part of the cloud-init document in words of the plan.
@@ -130,8 +137,11 @@ pub fn subnet<'a>(want: &Desired<'_>, around: &'a Surroundings, region: &str) ->
     let subnet = match found.as_slice() {
         [one] => *one,
         [] => {
-            return Err(problem("no such subnet", format!("{region} has no subnet {}", subnet_text(&want.aws.subnet)))
-                .fix(format!("check the id and the region; `aws ec2 describe-subnets --region {region}` lists them")));
+            return Err(problem(
+                "no such subnet",
+                format!("{} has no subnet {}", region::name(region), subnet_text(&want.aws.subnet)),
+            )
+            .fix(format!("check the id and the region; `{} ec2 describe-subnets` lists them", region::cli(region))));
         }
         several => {
             let ids: Vec<&str> = several.iter().map(|s| s.id.as_str()).collect();
@@ -155,6 +165,7 @@ pub fn subnet<'a>(want: &Desired<'_>, around: &'a Surroundings, region: &str) ->
 pub fn image<'a>(want: &Desired<'_>, around: &'a Surroundings, region: &str) -> Result<&'a Image, Diagnostic> {
     let problem = |field: &str, summary: &str, label: String| want.plan.origin.problem(field, summary, label);
     let type_name = &want.aws.instance_type;
+    let region = region::name(region);
     let Some(instance_type) = around.instance_types.iter().find(|t| t.name == *type_name) else {
         return Err(problem(
             "aws.instance_type",
@@ -177,7 +188,8 @@ pub fn image<'a>(want: &Desired<'_>, around: &'a Surroundings, region: &str) -> 
             if !fits(&image) {
                 let label = format!("{id} is for {}", image.architecture);
                 return Err(problem("aws.image", "the image does not fit the instance type", label)
-                    .because(format!("{type_name} runs {}", instance_type.architectures.join(" and "))));
+                    .because(format!("{type_name} runs {}", instance_type.architectures.join(" and ")))
+                    .fix("name an image for it, an alias such as debian-13 (it has both), or another instance type"));
             }
             Ok(image)
         }

@@ -6,6 +6,7 @@
 pub mod action;
 #[cfg(feature = "aws")]
 pub mod api;
+mod check;
 #[cfg(feature = "aws")]
 mod convert;
 pub mod desire;
@@ -20,6 +21,7 @@ pub mod observe;
 pub mod observed;
 #[cfg(feature = "aws")]
 pub mod perform;
+pub mod region;
 pub mod retry;
 pub mod rule;
 pub mod status;

@@ -60,6 +60,8 @@ pub struct Instance {
     pub private_ip: Option<String>,
     pub public_ip: Option<String>,
     pub launched: Option<Timestamp>,
+    /// Ids of its volumes and network interfaces.
+    pub parts: Vec<String>,
     pub tags: Tags,
 }
 

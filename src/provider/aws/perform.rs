@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 use aws_sdk_ec2::types::{
     AttributeValue, BlockDeviceMapping, DomainType, EbsBlockDevice, Filter, HttpTokensState,
     InstanceMetadataEndpointState, InstanceMetadataOptionsRequest, InstanceMetadataTagsState,
-    InstanceNetworkInterfaceSpecification, InstanceType, IpPermission, ResourceType, ShutdownBehavior, VolumeType,
+    InstanceNetworkInterfaceSpecification, InstanceType, IpPermission, ResourceType, ShutdownBehavior, Tag, VolumeType,
 };
 use sha2::{Digest, Sha256};
 use tokio::{sync::Mutex, time::Instant};
@@ -119,7 +119,7 @@ impl<'a> Performer<'a> {
                 };
                 self.ec2.call("ModifyInstanceAttribute", Repeat::SAFE, progress, send).await.map(|_| None)
             }
-            Call::Tag { resource, set, remove } => self.tag(resource, set, remove, progress).await.map(|()| None),
+            Call::Tag { resources, set, remove } => self.tag(resources, set, remove, progress).await.map(|()| None),
             Call::TerminateInstance { instance } => self.terminate(instance, progress).await.map(|()| None),
             Call::ReleaseAddress { allocation } => {
                 let send = || self.ec2.client.release_address().allocation_id(allocation).send();
@@ -355,7 +355,7 @@ impl<'a> Performer<'a> {
                     progress.retrying(
                         "AllocateAddress",
                         error.kind,
-                        error.code.as_deref().unwrap_or("no answer"),
+                        error.code.as_deref().unwrap_or_default(),
                         1,
                         POLL,
                     );
@@ -451,7 +451,11 @@ impl<'a> Performer<'a> {
             Ref::Made => self.made(bastion, "address", |m| m.address.clone())?,
         };
         let instance = match instance {
-            Ref::Id(id) => id.clone(),
+            Ref::Id(id) => {
+                // An interrupted run may have left it just starting, and EC2 gives an address only to what runs.
+                self.until(id, InstanceState::Running, START_LIMIT, progress).await?;
+                id.clone()
+            }
             Ref::Made => self.made(bastion, "instance", |m| m.instance.clone())?,
         };
         let send = || {
@@ -476,24 +480,25 @@ impl<'a> Performer<'a> {
         self.until(instance, InstanceState::Running, START_LIMIT, progress).await
     }
 
+    /// Takes away first: EC2 counts what goes and what comes together, and what an interruption leaves then says less than it
+    /// did, and nothing contradictory.
     async fn tag(
         &self,
-        resource: &str,
+        resources: &[String],
         set: &Tags,
         remove: &[String],
         progress: &Progress<'_>,
     ) -> Result<(), CloudError> {
         let client = &self.ec2.client;
-        // First, since EC2 counts what goes and what comes together.
+        let resources = Some(resources.to_vec());
         if !remove.is_empty() {
-            let tags: Vec<_> = remove.iter().map(|key| aws_sdk_ec2::types::Tag::builder().key(key).build()).collect();
-            let send = || client.delete_tags().resources(resource).set_tags(Some(tags.clone())).send();
-            self.ec2.call("DeleteTags", Repeat::SAFE, progress, send).await?;
+            let tags: Vec<_> = remove.iter().map(|key| Tag::builder().key(key).build()).collect();
+            let request = client.delete_tags().set_resources(resources.clone()).set_tags(Some(tags));
+            self.ec2.call("DeleteTags", Repeat::SAFE, progress, || request.clone().send()).await?;
         }
         if !set.is_empty() {
-            let tags = sdk_tags(set);
-            let send = || client.create_tags().resources(resource).set_tags(Some(tags.clone())).send();
-            self.ec2.call("CreateTags", Repeat::SAFE, progress, send).await?;
+            let request = client.create_tags().set_resources(resources).set_tags(Some(sdk_tags(set)));
+            self.ec2.call("CreateTags", Repeat::SAFE, progress, || request.clone().send()).await?;
         }
         Ok(())
     }

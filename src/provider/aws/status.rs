@@ -51,7 +51,10 @@ impl Status {
         let instances: Vec<_> = seen.instances_of(name).collect();
         let groups: Vec<_> = seen.groups_of(name).collect();
         let address = match &aws.address {
-            AwsAddress::Elastic => seen.addresses_of(name).next(),
+            // An interrupted run may have left a second one, which leads nowhere.
+            AwsAddress::Elastic => seen
+                .addresses_of(name)
+                .min_by_key(|a| !instances.iter().any(|i| a.attached.as_ref().is_some_and(|at| at.is_instance(&i.id)))),
             AwsAddress::Existing(id) => seen.addresses.iter().find(|a| a.allocation == *id),
         };
         let owns_address = aws.address == AwsAddress::Elastic && address.is_some();

@@ -23,6 +23,11 @@ pub const BOOT: &str = "gangplank:boot";
 /// What the console shows.
 pub const NAME: &str = "Name";
 
+/// Whether a tag is gangplank's to set and to remove. `Name` is shared with people: it is set, never removed.
+pub fn is_ours(key: &str) -> bool {
+    key.starts_with("gangplank:")
+}
+
 /// The name of everything that belongs to a bastion and can carry one.
 pub fn resource_name(bastion: &Name) -> String {
     format!("gangplank-{bastion}")
@@ -55,6 +60,11 @@ impl ResolvedDeadline {
         let expires = tags.get(EXPIRES)?.parse().ok()?;
         Some(Self { expires, lifetime: tags.get(LIFETIME).and_then(|s| s.parse().ok()) })
     }
+
+    /// The second that the lifetime counts from; `None` where the deadline came from no lifetime.
+    pub fn start(&self) -> Option<i64> {
+        self.expires.as_second().checked_sub(self.lifetime?)
+    }
 }
 
 /// What must change for `have` to carry `want`. Tags that others added are theirs and stay; a tag of ours that is no longer
@@ -68,7 +78,7 @@ pub struct TagChange {
 impl TagChange {
     pub fn between(want: &Tags, have: &Tags) -> Self {
         let set = want.iter().filter(|(k, v)| have.get(*k) != Some(v)).map(|(k, v)| (k.clone(), v.clone())).collect();
-        let stale = |key: &&String| key.starts_with("gangplank:") && !want.contains_key(*key);
+        let stale = |key: &&String| is_ours(key) && !want.contains_key(*key);
         Self { set, remove: have.keys().filter(stale).cloned().collect() }
     }
 

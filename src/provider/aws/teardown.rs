@@ -4,7 +4,7 @@ use super::{
     action::{Action, Call, DescribedRule, Ref},
     desire::{database_mark, rule_removed, rule_words},
     diff::{Differ, Draft},
-    observed::{Attachment, Group, InstanceState, Observed},
+    observed::{Attachment, ElasticIp, Group, InstanceState, Observed},
     rule::{Direction, Peer, Rule},
     tags::{self, Tags},
 };
@@ -20,7 +20,8 @@ pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Cha
     let mut gone = Vec::new();
     let instances = seen.instances.iter().filter(|i| owns(&i.tags, bastion) && i.state != InstanceState::Terminated);
     for instance in instances {
-        let mut draft = Draft::new(Op::Delete, format!("instance {}", instance.id), "the bastion goes away");
+        let mut draft =
+            Draft::new(Op::Delete, format!("instance {}", instance.id), "destroying what is the bastion's own");
         draft.impact = Impact::Teardown;
         draft.details =
             vec![Detail::removed("state", instance.state.as_str()), Detail::removed("type", &instance.instance_type)];
@@ -43,7 +44,8 @@ pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Cha
         }
         let draft = Draft {
             after: gone.clone(),
-            ..Draft::new(Op::Delete, format!("elastic IP {ip}"), "the bastion goes away")
+            details: vec![released(address)],
+            ..Draft::new(Op::Delete, format!("elastic IP {ip}"), "destroying what is the bastion's own")
         };
         differ.push(
             &format!("address-{}", address.allocation),
@@ -52,7 +54,7 @@ pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Cha
         );
     }
     for group in seen.groups_of(bastion) {
-        delete_group(&mut differ, bastion, seen, group, "the bastion goes away", &gone);
+        delete_group(&mut differ, bastion, seen, group, "destroying what is the bastion's own", &[], &gone);
     }
     notes.extend(foreign_references(bastion, seen).iter().map(ForeignReference::note));
     Changeset {
@@ -65,13 +67,19 @@ pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Cha
     }
 }
 
-/// Takes our rules out of other groups, then deletes the group: EC2 refuses while somebody refers to it.
+pub(super) fn released(address: &ElasticIp) -> Detail {
+    Detail::removed("allocation", &address.allocation).note("goes back to AWS; the same address can't be had again")
+}
+
+/// Takes our rules out of other groups once `unused` is done, then deletes the group once `gone` is: EC2 refuses while somebody
+/// uses it or refers to it.
 pub(super) fn delete_group(
     differ: &mut Differ<'_>,
     bastion: &str,
     seen: &Observed,
     group: &Group,
     reason: &str,
+    unused: &[StepId],
     gone: &[StepId],
 ) {
     let mark = database_mark(bastion);
@@ -83,8 +91,10 @@ pub(super) fn delete_group(
         if ours.is_empty() {
             continue;
         }
-        let mut draft = Draft::new(Op::Delete, format!("rules in {} ({})", other.id, other.name), reason);
+        let mut draft =
+            Draft::new(Op::Delete, format!("rules in security group {} ({})", other.name, other.id), reason);
         draft.details = ours.iter().map(|r| rule_removed(Direction::Ingress, &r.rule)).collect();
+        draft.after = unused.to_vec();
         let what = format!("database-{}-{}", other.id, group.id);
         after.push(differ.id(&what));
         let call = Call::ChangeRules {

@@ -26,7 +26,7 @@ fn shells_accept_the_scripts() {
     let settings = file(&parse(&text(&busy())), "/etc/gangplank/settings");
     for shell in ["sh", "dash", "bash"] {
         let Some(shell) = installed(shell) else {
-            println!("skipped: no {shell} here");
+            crate::support::skip(&format!("no {shell} here"));
             continue;
         };
         for source in [template("boot.sh"), template("updates.sh"), settings.clone()] {
@@ -49,7 +49,7 @@ impl Sshd {
     /// The image's own settings disagree with ours on everything that matters, before and after.
     fn with_drop_in(drop_in: &str) -> Option<Self> {
         let Some(program) = installed("sshd") else {
-            println!("skipped: no sshd here");
+            crate::support::skip("no sshd here");
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
@@ -155,7 +155,7 @@ fn sshd_notices_a_broken_drop_in() {
 /// (`tests/tools/cloud-init-schema.sh` makes one).
 fn schema_accepts(document: &str) -> Option<bool> {
     let Some(checker) = std::env::var_os("GANGPLANK_TEST_CLOUD_INIT") else {
-        println!("skipped: GANGPLANK_TEST_CLOUD_INIT names no checker (tests/tools/cloud-init-schema.sh makes one)");
+        crate::support::skip("GANGPLANK_TEST_CLOUD_INIT names no checker (tests/tools/cloud-init-schema.sh makes one)");
         return None;
     };
     let folder = tempfile::tempdir().unwrap();

@@ -44,7 +44,7 @@ impl Bastion {
         let mut yaml = format!("version: 1\nname: {}\ntags:\n", self.name);
         let mut line = |text: String| writeln!(yaml, "{text}").expect("memory");
         for (key, value) in &self.tags {
-            line(format!("  {key}: {value}"));
+            line(format!("  {key}: {value:?}"));
         }
         line("aws:\n  region: us-east-1".to_owned());
         line(format!("  subnet: {}\n  address: {}", self.subnet, self.address));

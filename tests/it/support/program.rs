@@ -124,12 +124,6 @@ impl<'a> Gangplank<'a> {
         path
     }
 
-    /// Runs against the cloud itself.
-    #[track_caller]
-    pub fn run<S: AsRef<std::ffi::OsStr>>(&self, arguments: &[S]) -> Run {
-        run(self.command(self.account.moto().address()).args(arguments), &Victim::default())
-    }
-
     /// The binary with the standard environment of somebody who uses AWS.
     pub fn command(&self, endpoint: SocketAddr) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gangplank"));

@@ -10,6 +10,8 @@ from urllib.parse import parse_qs
 
 from moto.ec2 import models
 from moto.ec2.exceptions import DependencyViolationError, EC2ClientError
+from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.ec2.responses.instances import InstanceResponse
 
 Backend = models.EC2Backend
 
@@ -50,14 +52,48 @@ def terminate_instances(backend, instance_ids):
     return answer
 
 
+def same_rule(rule, other):
+    """Rules are one when they open the same, whatever their descriptions say."""
+
+    def opens(rule):
+        source = rule.ip_range.get("CidrIp"), rule.ip_range.get("CidrIpv6"), rule.source_group.get("GroupId")
+        ports = None if rule.ip_protocol == "-1" else (rule.from_port, rule.to_port)
+        return rule.ip_protocol, ports, *source, rule.prefix_list_id
+
+    return opens(rule) == opens(other)
+
+
+def run_instances(backend, *arguments, **options):
+    """A machine is in the groups of its first interface."""
+    reservation = original_run_instances(backend, *arguments, **options)
+    for instance in reservation.instances:
+        interface = instance.nics[0]
+        instance.security_groups = list(interface.group_set)
+        # moto adds the machine's groups to these.
+        interface._group_set = []
+    return reservation
+
+
+def validate_block_device_mapping(mapping):
+    """What a mapping of the root volume leaves out, the image says; images of these publishers say so much."""
+    mapping.get("Ebs", {}).setdefault("VolumeSize", 8)
+    mapping.get("Ebs", {}).setdefault("DeleteOnTermination", True)
+    original_validate_block_device_mapping(mapping)
+
+
+original_validate_block_device_mapping = InstanceResponse._validate_block_device_mapping
 original_delete_security_group = Backend.delete_security_group
 original_release_address = Backend.release_address
+original_run_instances = Backend.run_instances
 original_terminate_instances = Backend.terminate_instances
 
 
 def apply():
+    InstanceResponse._validate_block_device_mapping = staticmethod(validate_block_device_mapping)
+    SecurityGroupRule.__eq__ = same_rule
     Backend.delete_security_group = delete_security_group
     Backend.release_address = release_address
+    Backend.run_instances = run_instances
     Backend.terminate_instances = terminate_instances
 
 

@@ -1,0 +1,160 @@
+//! Why a plan can't be fulfilled in the world as it is: checked before anything is changed, and all of it reported.
+
+use super::{
+    desire::{self, Desired},
+    diff::{Current, World},
+    observed::{Attachment, Group},
+    region,
+    tags::{self, ResolvedDeadline},
+};
+use crate::{diagnostic::Diagnostic, plan::AwsAddress};
+
+/// When the bastion ends. It must not have ended.
+pub(super) fn deadline(
+    want: &Desired<'_>,
+    world: World<'_>,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<ResolvedDeadline> {
+    let instances = world.seen.instances_of(want.bastion()).map(|i| &i.tags);
+    let addresses = world.seen.addresses_of(want.bastion()).map(|a| &a.tags);
+    let groups = world.seen.groups_of(want.bastion()).map(|g| &g.tags);
+    // The earliest start counts: an interrupted run, or a changed tag, then postpones nothing.
+    let existing = instances
+        .chain(addresses)
+        .chain(groups)
+        .filter_map(ResolvedDeadline::from_tags)
+        .filter(|deadline| deadline.lifetime.is_some())
+        .min_by_key(ResolvedDeadline::start);
+    let deadline = desire::deadline(want.plan.deadline, existing, world.now)?;
+    if deadline.expires <= world.now {
+        let (field, because) = match deadline.lifetime {
+            Some(_) => (
+                "lifetime",
+                "a lifetime counts from the bastion's creation; applying would keep open what was meant to be closed",
+            ),
+            None => ("expires", "applying would keep open what was meant to be closed"),
+        };
+        problems.push(
+            want.plan
+                .origin
+                .problem(field, "the bastion's time is up", format!("it ended at {}", deadline.expires))
+                .because(because)
+                .fix("run `gangplank destroy`, or give it more time here"),
+        );
+    }
+    Some(deadline)
+}
+
+const FOREIGN_USE: &str = "the address points to something that is not this bastion";
+
+/// An address that points to something that is not ours is never taken away from it.
+pub(super) fn address(want: &Desired<'_>, world: World<'_>, current: &Current<'_>, problems: &mut Vec<Diagnostic>) {
+    let problem = |summary: &str, label: String| want.plan.origin.problem("aws.address", summary, label);
+    if let (AwsAddress::Existing(id), None) = (&want.aws.address, current.address) {
+        problems.push(
+            problem("no such address", format!("{} has no {id}", region::name(world.region)))
+                .fix("check the id and the region, or write `elastic` for an address of the bastion's own"),
+        );
+    }
+    if let (AwsAddress::Existing(id), Some(owner)) =
+        (&want.aws.address, current.address.and_then(|a| a.tags.get(tags::BASTION)))
+        && owner != want.bastion()
+    {
+        problems.push(
+            problem("the address is another bastion's", format!("{id} belongs to the bastion {owner}"))
+                .because("what one bastion owns goes away with it")
+                .fix("name another address, or write `elastic` for one of the bastion's own"),
+        );
+    }
+    let history = world.seen.instance_history(want.bastion());
+    for address in current.address.iter().chain(&current.spare_addresses) {
+        let foreign = match &address.attached {
+            Some(Attachment::Instance(id)) if !history.contains(id) => id,
+            Some(Attachment::Interface(id)) => {
+                problems.push(
+                    problem(FOREIGN_USE, format!("{} points to {id}", address.allocation))
+                        .because(format!(
+                            "{id} is a network interface without an instance: a NAT gateway's or a load balancer's, say"
+                        ))
+                        .fix("disassociate the address there, or name another one here"),
+                );
+                continue;
+            }
+            _ => continue,
+        };
+        problems.push(
+            problem(FOREIGN_USE, format!("{} points to {foreign}", address.allocation))
+                .because(format!(
+                    "{foreign} does not carry the tag {}={}, so it is left alone",
+                    tags::BASTION,
+                    want.bastion()
+                ))
+                .fix(format!(
+                    "if it is this bastion's machine and lost its tag, give it back: `{} ec2 create-tags --resources \
+                     {foreign} --tags Key={},Value={}`; otherwise disassociate the address",
+                    region::cli(world.region),
+                    tags::BASTION,
+                    want.bastion()
+                )),
+        );
+    }
+}
+
+/// `vpc` is `None` where the bastion has no place: the rest is checked all the same.
+pub(super) fn databases(want: &Desired<'_>, world: World<'_>, vpc: Option<&str>, problems: &mut Vec<Diagnostic>) {
+    for (i, access) in want.aws.database_access.iter().enumerate() {
+        let id = &access.security_group;
+        let field = format!("aws.database_access[{i}].security_group");
+        let problem = |summary: &str, label: String| want.plan.origin.problem(&field, summary, label);
+        match world.seen.group(id) {
+            None => problems.push(
+                problem("no such security group", format!("{} has no {id}", region::name(world.region)))
+                    .fix("name the group of the database itself, in the bastion's region"),
+            ),
+            Some(group) => {
+                if let Some(owner) = group.tags.get(tags::BASTION) {
+                    problems.push(
+                        problem("the group is a bastion's own", format!("{id} belongs to the bastion {owner}"))
+                            .because("a bastion's group admits what its own plan lists and nothing else")
+                            .fix("name the group of the database itself"),
+                    );
+                }
+                if let Some(vpc) = vpc.filter(|vpc| *vpc != group.vpc) {
+                    problems.push(
+                        problem("the subnet is not in the database's network", format!("{id} is in {}, the bastion's subnet in {vpc}", group.vpc))
+                            .because("a rule can refer to the bastion's group only within one network, and packets don't cross by themselves")
+                            .fix(format!("choose a public subnet in {}", group.vpc)),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// EC2 allows one group of a name in a network: if somebody else has ours, creating would fail half way.
+pub(super) fn group_name(
+    want: &Desired<'_>,
+    world: World<'_>,
+    vpc: &str,
+    own: Option<&Group>,
+    problems: &mut Vec<Diagnostic>,
+) {
+    let name = tags::resource_name(&want.plan.name);
+    let taken = world.seen.groups.iter().find(|g| g.vpc == vpc && g.name == name);
+    if let (None, Some(foreign)) = (own, taken) {
+        problems.push(
+            want.plan
+                .origin
+                .problem("name", "a security group of this name is not gangplank's", format!("{} is called {name}", foreign.id))
+                .because(format!("it does not carry the tag {}={}, so it is left alone", tags::BASTION, want.bastion()))
+                .fix(format!(
+                    "give the plan another name; or, if the group is this bastion's and lost its tag: `{} ec2 create-tags \
+                     --resources {} --tags Key={},Value={}`",
+                    region::cli(world.region),
+                    foreign.id,
+                    tags::BASTION,
+                    want.bastion()
+                )),
+        );
+    }
+}

@@ -1,0 +1,244 @@
+//! README and docs/ say what the program does: the IAM policy names the calls of the source, commands can be typed, files exist.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clap::{CommandFactory, Parser};
+use gangplank::{
+    cli::{args::Cli, exit::Exit},
+    plan::{ImageAlias, catalogue},
+};
+use serde_json::Value;
+
+const PAGES: [&str; 5] = ["README.md", "ARCHITECTURE.md", "docs/plan.md", "docs/automation.md", "docs/iam.md"];
+
+fn path(relative: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
+}
+
+fn text(relative: &str) -> String {
+    fs::read_to_string(path(relative)).unwrap_or_else(|error| panic!("{relative}: {error}"))
+}
+
+/// The provider's source without its tests.
+fn source() -> String {
+    let files = fs::read_dir(path("src/provider/aws")).expect("the provider's folder");
+    let mut files: Vec<_> = files.map(|file| file.expect("an entry").path()).collect();
+    files.sort();
+    let read = |file: &PathBuf| fs::read_to_string(file).expect("a source file");
+    files.iter().map(read).map(|text| text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()).collect()
+}
+
+/// The operations that the source names where it calls them: `call("RunInstances", ...)` and `pages!(..., "DescribeSubnets", ...)`.
+fn called(source: &str) -> BTreeSet<String> {
+    let quoted = |text: &str| text.split('"').nth(1).unwrap_or_default().to_owned();
+    let calls = source.split(".call(").skip(1).filter(|rest| rest.trim_start().starts_with('"')).map(quoted);
+    let pages = source.split("pages!(").skip(1).map(quoted);
+    calls.chain(pages).collect()
+}
+
+/// `RunInstances` as the SDK's method is called: `run_instances`.
+fn method(operation: &str) -> String {
+    let mut name = String::new();
+    for c in operation.chars() {
+        if c.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_lowercase());
+    }
+    name
+}
+
+/// The SDK's methods that the source uses: a verb of EC2's, and no arguments.
+fn methods(source: &str) -> BTreeSet<String> {
+    const VERBS: [&str; 16] = [
+        "allocate_",
+        "associate_",
+        "attach_",
+        "authorize_",
+        "create_",
+        "delete_",
+        "describe_",
+        "detach_",
+        "disassociate_",
+        "modify_",
+        "reboot_",
+        "release_",
+        "revoke_",
+        "run_",
+        "start_",
+        "terminate_",
+    ];
+    let calls = source.split("()").filter_map(|before| before.rsplit('.').next());
+    let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    calls.filter(is_name).filter(|name| VERBS.iter().any(|verb| name.starts_with(verb))).map(str::to_owned).collect()
+}
+
+fn list(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(one) => vec![one],
+        Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
+        other => panic!("neither a text nor a list: {other}"),
+    }
+}
+
+#[test]
+fn the_policy_allows_what_is_called_and_nothing_else() {
+    let source = source();
+    let called = called(&source);
+    assert_eq!(
+        called.iter().map(|o| method(o)).collect::<BTreeSet<_>>(),
+        methods(&source),
+        "an operation's name is wrong"
+    );
+
+    let policy: Value = serde_json::from_str(&text("docs/iam-policy.json")).expect("JSON");
+    let statements = policy["Statement"].as_array().expect("statements");
+    let allowed = statements.iter().flat_map(|s| list(&s["Action"]));
+    let allowed: BTreeSet<_> =
+        allowed.map(|a| a.strip_prefix("ec2:").unwrap_or_else(|| panic!("{a} is not EC2's")).to_owned()).collect();
+    assert_eq!(allowed, called);
+}
+
+/// Only looking may concern everything; a change is tied to the tag, to named groups, or to what a machine is made in.
+#[test]
+fn the_policy_narrows_every_write() {
+    let policy: Value = serde_json::from_str(&text("docs/iam-policy.json")).expect("JSON");
+    for statement in policy["Statement"].as_array().expect("statements") {
+        assert_eq!(statement["Effect"], "Allow", "{statement}");
+        let actions = list(&statement["Action"]);
+        if actions.iter().all(|a| a.starts_with("ec2:Describe")) {
+            continue;
+        }
+        let tagged = ["aws:RequestTag/gangplank:bastion", "aws:ResourceTag/gangplank:bastion"]
+            .iter()
+            .any(|key| statement["Condition"]["Null"][key] == "false");
+        let harmless = |resource: &&str| {
+            ["image/*", "network-interface/*", "subnet/*", "vpc/*"].iter().any(|kind| resource.ends_with(kind))
+                || resource.contains(":security-group/sg-")
+        };
+        assert!(tagged || list(&statement["Resource"]).iter().all(harmless), "{statement}");
+        // Both would be satisfied by the tag of a new rule, whatever group the rule goes into.
+        if statement["Condition"]["Null"]["aws:RequestTag/gangplank:bastion"] == "false" {
+            let group = list(&statement["Resource"]).iter().any(|r| r.ends_with("security-group/*"));
+            assert!(!group || actions == ["ec2:CreateSecurityGroup"], "{statement}");
+        }
+    }
+}
+
+/// The lines of a page's code blocks.
+fn code(page: &str) -> Vec<String> {
+    page.split("```").skip(1).step_by(2).flat_map(str::lines).map(str::to_owned).collect()
+}
+
+/// What stands between backticks outside of code blocks.
+fn inline(page: &str) -> Vec<String> {
+    let prose: String = page.split("```").step_by(2).collect();
+    prose.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+}
+
+/// Commands as a reader would type them, without what the shell takes away.
+fn commands(page: &str) -> Vec<String> {
+    let shown = code(page).into_iter().chain(inline(page));
+    let typed = shown.map(|line| line.trim_start_matches("$ ").trim().to_owned());
+    let typed = typed.filter(|line| line.starts_with("gangplank ") && !line.starts_with("gangplank-"));
+    typed
+        .map(|line| {
+            line.split([' ', '\t']).take_while(|w| !w.starts_with(['#', '>', '|'])).collect::<Vec<_>>().join(" ")
+        })
+        .collect()
+}
+
+#[test]
+fn every_command_can_be_typed() {
+    let mut seen = BTreeSet::new();
+    for page in PAGES {
+        for command in commands(&text(page)) {
+            let words: Vec<&str> = command.split_whitespace().collect();
+            // A verb alone is a verb spoken of.
+            if words.len() == 2 {
+                let known = Cli::command().find_subcommand(words[1]).is_some();
+                assert!(known, "{page}: {command}");
+            } else if let Err(error) = Cli::try_parse_from(&words) {
+                panic!("{page}: {command}: {error}");
+            }
+            seen.insert(words[1].to_owned());
+        }
+    }
+    let readme: BTreeSet<_> =
+        commands(&text("README.md")).iter().filter_map(|c| c.split(' ').nth(1).map(str::to_owned)).collect();
+    for verb in Cli::command().get_subcommands().map(clap::Command::get_name) {
+        assert!(readme.contains(verb), "README shows no `gangplank {verb}`");
+    }
+    assert!(seen.len() >= readme.len());
+}
+
+#[test]
+fn every_path_exists() {
+    const ROOTS: [&str; 7] = ["src/", "tests/", "docs/", "plans/", "benches/", "templates/", ".ci/"];
+    for page in PAGES {
+        let page_text = text(page);
+        let folder = path(page).parent().expect("a folder").to_owned();
+        let links = page_text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.starts_with("https://") && !link.starts_with('#')) {
+            assert!(folder.join(link).exists(), "{page}: no file behind the link {link}");
+        }
+        for name in inline(&page_text).iter().filter(|name| ROOTS.iter().any(|root| name.starts_with(root))) {
+            assert!(path(name).exists(), "{page}: there is no {name}");
+        }
+    }
+}
+
+#[test]
+fn readme_has_every_exit_code_image_and_vendor() {
+    let readme = text("README.md");
+    for exit in [Exit::Done, Exit::Failed, Exit::Differs, Exit::WrongPlan, Exit::Usage, Exit::Interrupted] {
+        assert!(readme.contains(&format!("\n| {} | ", exit as u8)), "{exit:?}");
+    }
+    for (alias, _) in ImageAlias::ALL {
+        assert!(readme.contains(alias), "{alias}");
+    }
+    for vendor in catalogue() {
+        assert!(readme.contains(&vendor.id), "{}", vendor.id);
+    }
+}
+
+/// Every field of the plan language is described.
+#[test]
+fn the_plan_page_has_every_field() {
+    fn fields(schema: &Value, found: &mut BTreeSet<String>) {
+        match schema {
+            Value::Object(map) => {
+                if let Some(Value::Object(properties)) = map.get("properties") {
+                    found.extend(properties.keys().cloned());
+                }
+                map.values().for_each(|value| fields(value, found));
+            }
+            Value::Array(all) => all.iter().for_each(|value| fields(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = BTreeSet::new();
+    fields(&serde_json::from_str(gangplank::plan::schema()).expect("a schema"), &mut found);
+    assert!(found.len() > 30, "{found:?}");
+    let page = text("docs/plan.md");
+    let words: BTreeSet<&str> = page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let missing: Vec<_> = found.iter().filter(|field| !words.contains(field.as_str())).collect();
+    assert!(missing.is_empty(), "docs/plan.md does not mention {missing:?}");
+}
+
+/// The plans that README shows are plans.
+#[test]
+fn the_example_in_readme_is_a_plan() {
+    let readme = text("README.md");
+    let yaml = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    // The key is left to the reader.
+    let key = "AAAAC3NzaC1lZDI1NTE5AAAAIOHWPy5MvhZfp6Df8qZRAYSHk5sBiY72mUcsZwvxaXoz";
+    let source = gangplank::diagnostic::Source { path: "README.md".to_owned(), text: yaml.replace("AAAA...", key) };
+    if let Err(problems) = gangplank::plan::read(source.into()) {
+        panic!("{}", gangplank::diagnostic::render(&problems, false));
+    }
+}
