@@ -64,10 +64,12 @@ def same_rule(rule, other):
 
 
 def run_instances(backend, *arguments, **options):
-    """A machine is in the groups of its first interface."""
+    """A machine is in the groups of its first interface, which takes the tags that the call has for it."""
+    tags = options.get("tags", {}).get("network-interface", {})
     reservation = original_run_instances(backend, *arguments, **options)
     for instance in reservation.instances:
         interface = instance.nics[0]
+        interface.add_tags(tags)
         instance.security_groups = list(interface.group_set)
         # moto adds the machine's groups to these.
         interface._group_set = []
