@@ -129,8 +129,6 @@ impl Detail {
 pub enum Impact {
     /// Nothing that runs is interrupted.
     Live,
-    /// Connections are cut; address and host key stay.
-    Restart,
     /// A new machine: connections are cut, the host key changes; the address stays unless the step says otherwise.
     Replacement,
     /// The bastion goes away.

@@ -272,6 +272,7 @@ fn another_way_for_keys_is_another_machine() {
         cloud-init keys can't be changed on a running machine
         ! replaces the machine: connections are cut, the host key changes, the address stays
         ~ cloud-init keys   live-# → #  how the machine gets its keys
+        + instance type     t4g.nano
         + image             ami-1 (debian-13-arm64-20260811-2566)
         + subnet            subnet-0a1b2c3d4e5f60718
         + metadata service  session tokens required, hop limit 1, tags hidden
@@ -284,6 +285,7 @@ fn another_way_for_keys_is_another_machine() {
         cloud-init keys can't be changed on a running machine
         ! replaces the machine: connections are cut, the host key changes, the address stays
         ~ cloud-init keys   # → live-#                    how the machine gets its keys
+        + instance type     t4g.nano
         + image             ami-1 (debian-13-arm64-20260811-2566)
         + subnet            subnet-0a1b2c3d4e5f60718
         + metadata service  session tokens required, hop limit 1, tags readable

@@ -105,7 +105,7 @@ fn update() -> Changeset<()> {
         vec![
             step(Op::Update, group, "its rules are not those of the plan", rules),
             step(Op::Update, machine, "the machine reads new keys within a minute", keys),
-            with(Impact::Restart, step(Op::Update, machine, "another type needs a stop and a start", size)),
+            with(Impact::Live, step(Op::Update, machine, "another type needs a stop and a start", size)),
         ],
     );
     all.exposure = exposure();

@@ -24,7 +24,6 @@ fn no_changes(bastions: usize) -> &'static str {
 fn impact(impact: Impact) -> Option<&'static str> {
     match impact {
         Impact::Live => None,
-        Impact::Restart => Some("restarts it: connections are cut, the address and the host key stay"),
         Impact::Replacement => {
             Some("replaces the machine: connections are cut, the host key changes, the address stays")
         }
@@ -63,7 +62,7 @@ fn steps_with_impact<A>(set: &Changeset<A>) -> impl Iterator<Item = (&Step<A>, O
 
 /// The impact that matters most, in words.
 fn strongest_impact<A>(set: &Changeset<A>) -> Option<&'static str> {
-    let order = [Impact::Teardown, Impact::Replacement, Impact::Restart];
+    let order = [Impact::Teardown, Impact::Replacement];
     order.into_iter().find(|i| set.steps.iter().any(|s| s.impact == *i)).and_then(impact)
 }
 

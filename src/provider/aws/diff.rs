@@ -294,7 +294,11 @@ impl<'a> Differ<'a> {
             };
             let draft = Draft {
                 after,
-                ..Draft::new(op, format!("rules in security group {} ({})", group.name, group.id), reason)
+                ..Draft::new(
+                    op,
+                    format!("rules for {} in security group {} ({})", want.bastion(), group.name, group.id),
+                    reason,
+                )
             };
             self.rules(
                 &format!("database-{}", group.id),
@@ -338,8 +342,11 @@ impl<'a> Differ<'a> {
         let wanted = want.tags(made.deadline.as_ref());
         match (&want.aws.address, current.address) {
             (AwsAddress::Elastic, None) => {
-                let mut draft =
-                    Draft::new(Op::Create, "elastic IP", "the fixed address that the vendor's form asks for");
+                let mut draft = Draft::new(
+                    Op::Create,
+                    format!("elastic IP {}", tags::resource_name(&want.plan.name)),
+                    "the fixed address that the vendor's form asks for",
+                );
                 draft.details.push(tags_detail(&wanted));
                 self.push("address", draft, Call::AllocateAddress { tags: wanted });
             }
@@ -385,7 +392,10 @@ impl<'a> Differ<'a> {
         let Some((subnet, image)) = launch else { return };
         let aws = want.aws;
         let mut draft = match current.instance {
-            None => Draft::new(Op::Create, format!("instance {}", aws.instance_type), "the bastion itself"),
+            None => {
+                let resource = format!("instance {}", tags::resource_name(&want.plan.name));
+                Draft::new(Op::Create, resource, "the bastion itself")
+            }
             Some(old) => Draft {
                 impact: Impact::Replacement,
                 details: current.reasons.clone(),
@@ -394,6 +404,7 @@ impl<'a> Differ<'a> {
         };
         let metadata = MetadataOptions::wanted(want.plan.keys_are_live());
         let machine = [
+            Detail::added("instance type", &aws.instance_type),
             Detail::added("image", format!("{} ({})", image.id, image.name)),
             Detail::added("subnet", &subnet.id),
             Detail::added("metadata service", metadata_text(metadata)),
@@ -539,7 +550,7 @@ impl<'a> Differ<'a> {
             (Some(Attachment::Instance(_)), None) => (Op::Update, "the address moves to the new instance"),
             _ => (Op::Create, "the address must lead to the instance"),
         };
-        let mut draft = Draft::new(op, "address association", reason);
+        let mut draft = Draft::new(op, format!("address association of {}", want.bastion()), reason);
         let after = current.public_address();
         draft.details = vec![match before {
             Some(before) => Detail::changed("address", before, after),

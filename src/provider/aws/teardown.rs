@@ -91,8 +91,11 @@ pub(super) fn delete_group(
         if ours.is_empty() {
             continue;
         }
-        let mut draft =
-            Draft::new(Op::Delete, format!("rules in security group {} ({})", other.name, other.id), reason);
+        let mut draft = Draft::new(
+            Op::Delete,
+            format!("rules for {bastion} in security group {} ({})", other.name, other.id),
+            reason,
+        );
         draft.details = ours.iter().map(|r| rule_removed(Direction::Ingress, &r.rule)).collect();
         draft.after = unused.to_vec();
         let what = format!("database-{}-{}", other.id, group.id);
