@@ -25,8 +25,9 @@ fn text(relative: &str) -> String {
 
 /// The provider's source without its tests.
 fn source() -> String {
-    let files = fs::read_dir(path("src/provider/aws")).expect("the provider's folder");
-    let mut files: Vec<_> = files.map(|file| file.expect("an entry").path()).collect();
+    let folders = ["src/provider/aws", "src/provider/aws/perform"];
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(path(folder)).expect("the provider's folder"));
+    let mut files: Vec<_> = entries.map(|file| file.expect("an entry").path()).filter(|file| file.is_file()).collect();
     files.sort();
     let read = |file: &PathBuf| fs::read_to_string(file).expect("a source file");
     files.iter().map(read).map(|text| text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()).collect()

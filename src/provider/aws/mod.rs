@@ -16,6 +16,7 @@ pub mod error;
 pub mod fleet;
 pub mod keys;
 pub mod machine;
+mod machine_steps;
 #[cfg(feature = "aws")]
 pub mod observe;
 pub mod observed;
@@ -25,5 +26,6 @@ pub mod region;
 pub mod retry;
 pub mod rule;
 pub mod status;
+mod steps;
 pub mod tags;
 pub mod teardown;

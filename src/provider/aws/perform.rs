@@ -1,32 +1,31 @@
 //! Carries out one step. Every call may come twice: what exists already is adopted when it is ours, what is gone already is done.
 
-use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+mod rules;
+mod wait;
+
+use std::{cell::RefCell, collections::BTreeMap};
 
 use aws_sdk_ec2::types::{
     AttributeValue, BlockDeviceMapping, DomainType, EbsBlockDevice, Filter, HttpTokensState,
     InstanceMetadataEndpointState, InstanceMetadataOptionsRequest, InstanceMetadataTagsState,
-    InstanceNetworkInterfaceSpecification, InstanceType, IpPermission, ResourceType, ShutdownBehavior, Tag, VolumeType,
+    InstanceNetworkInterfaceSpecification, InstanceType, ResourceType, ShutdownBehavior, Tag, VolumeType,
 };
 use sha2::{Digest, Sha256};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::sync::Mutex;
 
+use self::wait::{END_LIMIT, Look, POLL, START_LIMIT};
 use super::{
-    action::{Action, Call, DescribedRule, Launch, Ref},
+    action::{Action, Call, Launch, Ref},
     api::Ec2,
-    convert::{permission, sdk_tags, tag_specification},
+    convert::{sdk_tags, tag_specification},
     observe,
-    observed::{Instance, InstanceState, MetadataOptions},
+    observed::{InstanceState, MetadataOptions},
     retry::Repeat,
-    rule::{Direction, description},
+    rule::description,
     tags::Tags,
     teardown::owns,
 };
 use crate::provider::{CloudError, ErrorKind, Progress, Residue};
-
-/// EC2 starts a machine within a minute and ends one within two; beyond this something is wrong.
-const START_LIMIT: Duration = Duration::from_secs(300);
-const END_LIMIT: Duration = Duration::from_secs(900);
-const POLL: Duration = Duration::from_secs(2);
 
 /// Performs the steps of one region.
 pub struct Performer<'a> {
@@ -41,12 +40,6 @@ struct Made {
     group: Option<String>,
     address: Option<String>,
     instance: Option<String>,
-}
-
-/// One shared look at all instances: however many steps wait, each look is one call.
-struct Look {
-    at: Instant,
-    instances: Vec<Instance>,
 }
 
 impl<'a> Performer<'a> {
@@ -188,146 +181,6 @@ impl<'a> Performer<'a> {
             .filter_map(crate::provider::aws::convert::group)
             .find(|g| owns(&g.tags, bastion));
         ours.map(|g| g.id).ok_or(error)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the fields of one action")]
-    async fn change_rules(
-        &self,
-        bastion: &str,
-        group: &Ref,
-        direction: Direction,
-        add: &[DescribedRule],
-        remove: &[DescribedRule],
-        tags: &Tags,
-        progress: &Progress<'_>,
-    ) -> Result<(), CloudError> {
-        let group = self.group(bastion, group)?;
-        let own = if add.iter().any(|a| a.rule.peer == super::rule::Peer::Bastion) {
-            self.group(bastion, &Ref::Made)?
-        } else {
-            String::new()
-        };
-        let add: Vec<IpPermission> = add.iter().map(|a| permission(a, &own)).collect();
-        let remove: Vec<IpPermission> = remove.iter().map(|r| permission(r, &own)).collect();
-        // Closing does not wait for opening.
-        let (closed, opened) = tokio::join!(
-            self.revoke(&group, direction, &remove, progress),
-            self.authorize(&group, direction, &add, tags, progress)
-        );
-        closed.and(opened)
-    }
-
-    /// All rules in one call. Where EC2 says that one of them exists, each is tried alone.
-    async fn authorize(
-        &self,
-        group: &str,
-        direction: Direction,
-        rules: &[IpPermission],
-        tags: &Tags,
-        progress: &Progress<'_>,
-    ) -> Result<(), CloudError> {
-        if rules.is_empty() {
-            return Ok(());
-        }
-        match self.authorize_once(group, direction, rules, tags, progress).await {
-            Err(error) if is(&error, "InvalidPermission.Duplicate") && rules.len() > 1 => {
-                for rule in rules {
-                    match self.authorize_once(group, direction, std::slice::from_ref(rule), tags, progress).await {
-                        Err(error) if !is(&error, "InvalidPermission.Duplicate") => return Err(error),
-                        _ => {}
-                    }
-                }
-                Ok(())
-            }
-            Err(error) if is(&error, "InvalidPermission.Duplicate") => Ok(()),
-            other => other,
-        }
-    }
-
-    async fn authorize_once(
-        &self,
-        group: &str,
-        direction: Direction,
-        rules: &[IpPermission],
-        tags: &Tags,
-        progress: &Progress<'_>,
-    ) -> Result<(), CloudError> {
-        let client = &self.ec2.client;
-        let rules = Some(rules.to_vec());
-        let tags = tag_specification(ResourceType::SecurityGroupRule, tags);
-        match direction {
-            Direction::Ingress => {
-                let request = client
-                    .authorize_security_group_ingress()
-                    .group_id(group)
-                    .set_ip_permissions(rules)
-                    .tag_specifications(tags);
-                self.ec2
-                    .call("AuthorizeSecurityGroupIngress", Repeat::SETTLING, progress, || request.clone().send())
-                    .await
-                    .map(drop)
-            }
-            Direction::Egress => {
-                let request = client
-                    .authorize_security_group_egress()
-                    .group_id(group)
-                    .set_ip_permissions(rules)
-                    .tag_specifications(tags);
-                self.ec2
-                    .call("AuthorizeSecurityGroupEgress", Repeat::SETTLING, progress, || request.clone().send())
-                    .await
-                    .map(drop)
-            }
-        }
-    }
-
-    /// All rules in one call. Where EC2 says that one of them is gone, each is tried alone.
-    async fn revoke(
-        &self,
-        group: &str,
-        direction: Direction,
-        rules: &[IpPermission],
-        progress: &Progress<'_>,
-    ) -> Result<(), CloudError> {
-        if rules.is_empty() {
-            return Ok(());
-        }
-        match self.revoke_once(group, direction, rules, progress).await {
-            Err(error) if is(&error, "InvalidPermission.NotFound") && rules.len() > 1 => {
-                for rule in rules {
-                    gone(self.revoke_once(group, direction, std::slice::from_ref(rule), progress).await)?;
-                }
-                Ok(())
-            }
-            other => gone(other),
-        }
-    }
-
-    async fn revoke_once(
-        &self,
-        group: &str,
-        direction: Direction,
-        rules: &[IpPermission],
-        progress: &Progress<'_>,
-    ) -> Result<(), CloudError> {
-        let client = &self.ec2.client;
-        let rules = Some(rules.to_vec());
-        match direction {
-            Direction::Ingress => {
-                let request = client.revoke_security_group_ingress().group_id(group).set_ip_permissions(rules);
-                self.ec2
-                    .call("RevokeSecurityGroupIngress", Repeat::SAFE, progress, || request.clone().send())
-                    .await
-                    .map(drop)
-            }
-            Direction::Egress => {
-                let request = client.revoke_security_group_egress().group_id(group).set_ip_permissions(rules);
-                self.ec2
-                    .call("RevokeSecurityGroupEgress", Repeat::SAFE, progress, || request.clone().send())
-                    .await
-                    .map(drop)
-            }
-        }
     }
 
     /// AllocateAddress knows no client token: where its answer is lost, the address is looked for before another is asked for.
@@ -527,53 +380,6 @@ impl<'a> Performer<'a> {
         }
         Err(error)
     }
-
-    /// Waits until an instance is in a state. EC2 forgets terminated instances after a while: then they are terminated.
-    async fn until(
-        &self,
-        id: &str,
-        wanted: InstanceState,
-        limit: Duration,
-        progress: &Progress<'_>,
-    ) -> Result<(), CloudError> {
-        let started = Instant::now();
-        let mut said = false;
-        loop {
-            let found = self.look(id, progress).await?;
-            match found {
-                Some(state) if state == wanted => return Ok(()),
-                None if wanted == InstanceState::Terminated => return Ok(()),
-                Some(state) if !state.is_there() && wanted != InstanceState::Terminated => {
-                    return Err(stuck(
-                        id,
-                        &format!("EC2 ended it before it was {} (it is {})", wanted.as_str(), state.as_str()),
-                    ));
-                }
-                _ if started.elapsed() > limit => {
-                    return Err(stuck(id, &format!("it is not {} after {} s", wanted.as_str(), limit.as_secs())));
-                }
-                _ => {}
-            }
-            if !said {
-                progress.waiting(format!("{id} to be {}", wanted.as_str()));
-                said = true;
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// The instance's state in a look that began after this call. Steps that ask at the same time share one look.
-    async fn look(&self, id: &str, progress: &Progress<'_>) -> Result<Option<InstanceState>, CloudError> {
-        let asked = Instant::now();
-        let mut watch = self.watch.lock().await;
-        let state = |look: &Look| look.instances.iter().find(|i| i.id == id).map(|i| i.state);
-        if let Some(look) = watch.as_ref().filter(|look| look.at >= asked) {
-            return Ok(state(look));
-        }
-        let at = Instant::now();
-        let instances = observe::instances(self.ec2, progress).await?;
-        Ok(state(watch.insert(Look { at, instances })))
-    }
 }
 
 fn tags_state(readable: bool) -> InstanceMetadataTagsState {
@@ -601,20 +407,6 @@ fn unreadable(operation: &str) -> CloudError {
         message: "EC2's answer does not say what it made".to_owned(),
         residue: Residue::Unknown,
         remedy: Some("run the command again: it looks before it acts".to_owned()),
-    }
-}
-
-fn stuck(id: &str, message: &str) -> CloudError {
-    CloudError {
-        operation: "DescribeInstances".to_owned(),
-        kind: ErrorKind::Fault,
-        code: None,
-        request_id: None,
-        message: format!("{id}: {message}"),
-        residue: Residue::Unknown,
-        remedy: Some(format!(
-            "see why: `aws ec2 describe-instances --instance-ids {id} --query 'Reservations[].Instances[].StateReason'`; then run the command again"
-        )),
     }
 }
 

@@ -3,9 +3,9 @@
 use super::{
     action::{Action, Call, DescribedRule, Ref},
     desire::{database_mark, rule_removed, rule_words},
-    diff::{Differ, Draft},
     observed::{Attachment, ElasticIp, Group, InstanceState, Observed},
     rule::{Direction, Peer, Rule},
+    steps::{Differ, Draft},
     tags::{self, Tags},
 };
 use crate::changeset::{Changeset, Detail, Impact, Op, StepId};

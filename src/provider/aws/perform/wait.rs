@@ -1,0 +1,88 @@
+//! Waiting for instances: however many steps wait, each look is one call.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Performer;
+use crate::provider::{
+    CloudError, ErrorKind, Progress, Residue,
+    aws::{
+        observe,
+        observed::{Instance, InstanceState},
+    },
+};
+
+/// EC2 starts a machine within a minute and ends one within two; beyond this something is wrong.
+pub(super) const START_LIMIT: Duration = Duration::from_secs(300);
+pub(super) const END_LIMIT: Duration = Duration::from_secs(900);
+pub(super) const POLL: Duration = Duration::from_secs(2);
+
+/// One shared look at all instances: however many steps wait, each look is one call.
+pub(super) struct Look {
+    at: Instant,
+    instances: Vec<Instance>,
+}
+
+impl Performer<'_> {
+    /// Waits until an instance is in a state. EC2 forgets terminated instances after a while: then they are terminated.
+    pub(super) async fn until(
+        &self,
+        id: &str,
+        wanted: InstanceState,
+        limit: Duration,
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
+        let started = Instant::now();
+        let mut said = false;
+        loop {
+            let found = self.look(id, progress).await?;
+            match found {
+                Some(state) if state == wanted => return Ok(()),
+                None if wanted == InstanceState::Terminated => return Ok(()),
+                Some(state) if !state.is_there() && wanted != InstanceState::Terminated => {
+                    return Err(stuck(
+                        id,
+                        &format!("EC2 ended it before it was {} (it is {})", wanted.as_str(), state.as_str()),
+                    ));
+                }
+                _ if started.elapsed() > limit => {
+                    return Err(stuck(id, &format!("it is not {} after {} s", wanted.as_str(), limit.as_secs())));
+                }
+                _ => {}
+            }
+            if !said {
+                progress.waiting(format!("{id} to be {}", wanted.as_str()));
+                said = true;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The instance's state in a look that began after this call. Steps that ask at the same time share one look.
+    async fn look(&self, id: &str, progress: &Progress<'_>) -> Result<Option<InstanceState>, CloudError> {
+        let asked = Instant::now();
+        let mut watch = self.watch.lock().await;
+        let state = |look: &Look| look.instances.iter().find(|i| i.id == id).map(|i| i.state);
+        if let Some(look) = watch.as_ref().filter(|look| look.at >= asked) {
+            return Ok(state(look));
+        }
+        let at = Instant::now();
+        let instances = observe::instances(self.ec2, progress).await?;
+        Ok(state(watch.insert(Look { at, instances })))
+    }
+}
+
+fn stuck(id: &str, message: &str) -> CloudError {
+    CloudError {
+        operation: "DescribeInstances".to_owned(),
+        kind: ErrorKind::Fault,
+        code: None,
+        request_id: None,
+        message: format!("{id}: {message}"),
+        residue: Residue::Unknown,
+        remedy: Some(format!(
+            "see why: `aws ec2 describe-instances --instance-ids {id} --query 'Reservations[].Instances[].StateReason'`; then run the command again"
+        )),
+    }
+}

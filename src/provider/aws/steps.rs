@@ -1,0 +1,261 @@
+//! A bastion's steps, collected: its group, its rules in other groups, its address, its tags. The machine's are in
+//! `machine_steps`.
+
+use super::{
+    action::{Action, Call, DescribedRule, Ref},
+    desire::{Desired, database_mark, rule_added, rule_removed},
+    diff::{Current, Made, World},
+    observed::{ElasticIp, Group},
+    rule::{Direction, Peer, Rule, RuleChange, Rules},
+    tags::{self, TagChange, Tags},
+    teardown,
+};
+use crate::{
+    changeset::{Detail, Impact, Op, Step, StepId},
+    plan::AwsAddress,
+};
+
+/// Collects a bastion's steps.
+pub(super) struct Differ<'a> {
+    bastion: &'a str,
+    region: &'a str,
+    pub steps: Vec<Step<Action>>,
+}
+
+/// What the rule is that EC2 puts into a new group.
+const EC2_DEFAULT: &str = "EC2 opens this in every new group";
+
+/// A step without what the collector adds.
+pub(super) struct Draft {
+    pub op: Op,
+    pub resource: String,
+    pub details: Vec<Detail>,
+    pub reason: String,
+    pub impact: Impact,
+    pub after: Vec<StepId>,
+}
+
+impl Draft {
+    pub fn new(op: Op, resource: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            op,
+            resource: resource.into(),
+            details: Vec::new(),
+            reason: reason.into(),
+            impact: Impact::Live,
+            after: Vec::new(),
+        }
+    }
+}
+
+impl<'a> Differ<'a> {
+    pub fn new(bastion: &'a str, region: &'a str) -> Self {
+        Self { bastion, region, steps: Vec::new() }
+    }
+
+    pub fn id(&self, what: &str) -> StepId {
+        StepId(format!("{}/{}/{what}", self.region, self.bastion))
+    }
+
+    /// The dependency on a step, where that step is part of the changeset.
+    pub fn if_planned(&self, what: &str) -> Option<StepId> {
+        let id = self.id(what);
+        self.steps.iter().any(|s| s.id == id).then_some(id)
+    }
+
+    pub fn push(&mut self, what: &str, draft: Draft, call: Call) {
+        let Draft { op, resource, details, reason, impact, after } = draft;
+        let action = Action { region: self.region.to_owned(), bastion: self.bastion.to_owned(), call };
+        self.steps.push(Step { id: self.id(what), op, resource, details, reason, impact, after, action });
+    }
+
+    pub fn group(&mut self, want: &Desired<'_>, world: World<'_>, made: &Made<'_>, have: Option<&Group>) {
+        let name = tags::resource_name(&want.plan.name);
+        let wanted_tags = want.tags(made.deadline.as_ref());
+        let (ingress, egress) = match have {
+            Some(group) => {
+                self.tags(
+                    "security-group-tags",
+                    &format!("security group {name}"),
+                    &group.id,
+                    &wanted_tags,
+                    &group.tags,
+                    Vec::new(),
+                );
+                (group.ingress.clone(), group.egress.clone())
+            }
+            None => {
+                let mut draft = Draft::new(Op::Create, format!("security group {name}"), "the bastion's own firewall");
+                draft.details = vec![Detail::added("network", made.vpc), tags_detail(&wanted_tags)];
+                self.push(
+                    "security-group",
+                    draft,
+                    Call::CreateGroup { vpc: made.vpc.to_owned(), name: name.clone(), tags: wanted_tags },
+                );
+                let ipv6 = world.around.subnets.iter().any(|s| s.vpc == made.vpc && s.ipv6);
+                (
+                    Rules::new(),
+                    Rule::default_egress(ipv6).into_iter().map(|rule| (rule, EC2_DEFAULT.to_owned())).collect(),
+                )
+            }
+        };
+        let after = self.if_planned("security-group");
+        for (direction, wanted, has) in
+            [(Direction::Ingress, &want.ingress, ingress), (Direction::Egress, &want.egress, egress)]
+        {
+            let change = RuleChange::between(wanted, &has);
+            let op = if have.is_some() { Op::Update } else { Op::Create };
+            let reason = if have.is_some() { rules_reason(&change) } else { "exactly what the plan lists".to_owned() };
+            let draft = Draft {
+                after: after.iter().cloned().collect(),
+                ..Draft::new(op, format!("{} rules of {name}", direction.as_str()), reason)
+            };
+            self.rules(direction.as_str(), draft, made, made.group.clone(), direction, change);
+        }
+    }
+
+    /// Rules that let the bastion into the databases' own groups, and those of ours there that are no longer wanted.
+    pub fn databases(&mut self, want: &Desired<'_>, world: World<'_>, made: &Made<'_>) {
+        let own = match &made.group {
+            Ref::Id(id) => Some(id.as_str()),
+            Ref::Made => None,
+        };
+        let mark = database_mark(want.bastion());
+        for group in &world.seen.groups {
+            let wanted = want.database.get(group.id.as_str());
+            // Our group stands as `Peer::Bastion` on both sides, since a new one has no id yet.
+            let refers = |rule: &Rule| own.is_some_and(|own| rule.peer == Peer::Group(own.to_owned()));
+            let as_bastion = |rule: &Rule| Rule { protocol: rule.protocol.clone(), peer: Peer::Bastion };
+            let have: Rules =
+                group.ingress.iter().filter(|(r, _)| refers(r)).map(|(r, d)| (as_bastion(r), d.clone())).collect();
+            let mut change = RuleChange::between(wanted.unwrap_or(&Rules::new()), &have);
+            change.remove.retain(|_, description| description.starts_with(&mark));
+            let op = if wanted.is_some() && have.is_empty() { Op::Create } else { Op::Update };
+            let after = self.if_planned("security-group").into_iter().collect();
+            let reason = if op == Op::Create {
+                "the database must let the bastion in".to_owned()
+            } else {
+                rules_reason(&change)
+            };
+            let draft = Draft {
+                after,
+                ..Draft::new(
+                    op,
+                    format!("rules for {} in security group {} ({})", want.bastion(), group.name, group.id),
+                    reason,
+                )
+            };
+            self.rules(
+                &format!("database-{}", group.id),
+                draft,
+                made,
+                Ref::Id(group.id.clone()),
+                Direction::Ingress,
+                change,
+            );
+        }
+    }
+
+    pub fn rules(
+        &mut self,
+        what: &str,
+        mut draft: Draft,
+        made: &Made<'_>,
+        group: Ref,
+        direction: Direction,
+        change: RuleChange,
+    ) {
+        if change.add.is_empty() && change.remove.is_empty() {
+            return;
+        }
+        let noted = |detail: Detail, text: &str| if text.is_empty() { detail } else { detail.note(text) };
+        let removed = change.remove.iter().map(|(r, d)| noted(rule_removed(direction, r), d));
+        draft.details.extend(removed.chain(change.add.iter().map(|(r, d)| noted(rule_added(direction, r), d))));
+        let described = |(mut rule, description): (Rule, String)| {
+            if let (Peer::Bastion, Ref::Id(id)) = (&rule.peer, &made.group) {
+                rule.peer = Peer::Group(id.clone());
+            }
+            DescribedRule { rule, description }
+        };
+        let add = change.add.into_iter().map(described).collect();
+        let remove = change.remove.into_iter().map(described).collect();
+        let tags = Tags::from([(tags::BASTION.to_owned(), self.bastion.to_owned())]);
+        self.push(what, draft, Call::ChangeRules { group, direction, add, remove, tags });
+    }
+
+    pub fn address(&mut self, want: &Desired<'_>, made: &Made<'_>, current: &Current<'_>) {
+        let wanted = want.tags(made.deadline.as_ref());
+        match (&want.aws.address, current.address) {
+            (AwsAddress::Elastic, None) => {
+                let mut draft = Draft::new(
+                    Op::Create,
+                    format!("elastic IP {}", tags::resource_name(&want.plan.name)),
+                    "the fixed address that the vendor's form asks for",
+                );
+                draft.details.push(tags_detail(&wanted));
+                self.push("address", draft, Call::AllocateAddress { tags: wanted });
+            }
+            (AwsAddress::Elastic, Some(address)) => {
+                let resource = format!("elastic IP {}", current.public_address());
+                self.tags("address-tags", &resource, &address.allocation, &wanted, &address.tags, Vec::new());
+            }
+            (AwsAddress::Existing(_), Some(address)) if teardown::owns(&address.tags, self.bastion) => {
+                self.give_back(address);
+            }
+            (AwsAddress::Existing(_), _) => {}
+        }
+    }
+
+    /// An address of the bastion's own that its plan has come to call existing: it must outlive the bastion, so it loses our tags.
+    fn give_back(&mut self, address: &ElasticIp) {
+        let ours = |(key, _): &(&String, &String)| tags::is_ours(key);
+        let mut draft = Draft::new(
+            Op::Update,
+            format!("tags of elastic IP {}", address.allocation),
+            "the plan names the address as an existing one: it is yours, and stays when the bastion goes",
+        );
+        let removed = address.tags.iter().filter(ours);
+        draft.details = removed.clone().map(|(key, value)| Detail::removed(format!("tag {key}"), value)).collect();
+        let remove = removed.map(|(key, _)| key.clone()).collect();
+        let call = Call::Tag { resources: vec![address.allocation.clone()], set: Tags::new(), remove };
+        self.push("address-tags", draft, call);
+    }
+
+    pub fn tags(&mut self, what: &str, resource: &str, id: &str, want: &Tags, have: &Tags, after: Vec<StepId>) {
+        let change = TagChange::between(want, have);
+        if change.is_empty() {
+            return;
+        }
+        let deadline = change.set.contains_key(tags::EXPIRES) || change.remove.iter().any(|key| key == tags::EXPIRES);
+        let reason = if deadline { "the deadline is not the plan's" } else { "the tags are not the plan's" };
+        let mut draft = Draft::new(Op::Update, format!("tags of {resource}"), reason);
+        draft.after = after;
+        draft.details.extend(change.set.iter().map(|(key, value)| match have.get(key) {
+            Some(before) => Detail::changed(format!("tag {key}"), before, value),
+            None => Detail::added(format!("tag {key}"), value),
+        }));
+        draft.details.extend(
+            change
+                .remove
+                .iter()
+                .map(|key| Detail::removed(format!("tag {key}"), have.get(key).cloned().unwrap_or_default())),
+        );
+        self.push(what, draft, Call::Tag { resources: vec![id.to_owned()], set: change.set, remove: change.remove });
+    }
+}
+
+/// The tags of something new, on one line: they are the same on everything that a bastion has. What gangplank notes there for
+/// itself is of no use to a reader.
+pub(super) fn tags_detail(tags: &Tags) -> Detail {
+    let pairs = tags.iter().filter(|(key, _)| !tags::is_ours(key) || *key == tags::BASTION);
+    let pairs: Vec<String> = pairs.map(|(key, value)| format!("{key}={value}")).collect();
+    Detail::added("tags", pairs.join(" ")).note("and gangplank's notes")
+}
+
+fn rules_reason(change: &RuleChange) -> String {
+    match (change.add.is_empty(), change.remove.is_empty()) {
+        (false, true) => "the plan lists what is not open".to_owned(),
+        (true, false) => "something is open that the plan does not list".to_owned(),
+        _ => "the open rules are not the plan's".to_owned(),
+    }
+}
