@@ -17,6 +17,8 @@ use crate::provider::{
 pub(super) const START_LIMIT: Duration = Duration::from_secs(300);
 pub(super) const END_LIMIT: Duration = Duration::from_secs(900);
 pub(super) const POLL: Duration = Duration::from_secs(2);
+/// Between two looks at the least: many instances that start one after the other share them.
+const SPACING: Duration = Duration::from_millis(500);
 
 /// One shared look at all instances: however many steps wait, each look is one call.
 pub(super) struct Look {
@@ -66,6 +68,10 @@ impl Performer<'_> {
         let state = |look: &Look| look.instances.iter().find(|i| i.id == id).map(|i| i.state);
         if let Some(look) = watch.as_ref().filter(|look| look.at >= asked) {
             return Ok(state(look));
+        }
+        // Whoever asks during this pause shares the look that follows it.
+        if let Some(last) = watch.as_ref() {
+            tokio::time::sleep_until(last.at + SPACING).await;
         }
         let at = Instant::now();
         let instances = observe::instances(self.ec2, progress).await?;
