@@ -1,5 +1,7 @@
 //! A cloud that refuses, stumbles, or answers into the void: a clear end, and a next run that finishes the work.
 
+use std::{fs, process::Command};
+
 use crate::support::{self, Calls, Fault, Lab, Moment, Proxy, Run, Scope};
 
 /// Applies while the proxy makes trouble.
@@ -102,4 +104,40 @@ fn garbage_is_an_error_and_no_panic() {
         assert!(!run.stderr.contains("panicked"), "{run}");
         assert_converges(&lab, &expected, &format!("garbage for {scope:?}"));
     }
+}
+
+#[test]
+fn without_credentials_or_the_right_region_it_says_what_to_do() {
+    let Some(moto) = support::moto_or_skip() else { return };
+    let lab = Lab::new(moto);
+    let proxy = lab.proxy();
+    let path = lab.gangplank.write(&lab.bastion());
+    let plan = |change: &dyn Fn(&mut Command)| {
+        let mut command = lab.gangplank.command(proxy.address());
+        change(command.arg("plan").arg(&path));
+        proxy.run(&mut command)
+    };
+    let write = |region: &str| {
+        let text = lab.bastion().to_yaml().replace("  region: us-east-1\n", region);
+        fs::write(&path, text).expect("a writable folder");
+    };
+    let expect = |run: Run, code: i32, texts: &[&str]| {
+        let run = run.expect(code);
+        for text in texts {
+            assert!(run.stderr.contains(text), "expected {text:?}\n{run}");
+        }
+    };
+
+    let nobody = plan(&|command| {
+        command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    });
+    expect(nobody, 1, &["there are no AWS credentials", "Environment", "aws sso login"]);
+    write("  region: eu-west-1\n");
+    expect(plan(&|_| {}), 3, &["no such subnet", "eu-west-1", "warehouse.yaml:"]);
+    write("");
+    let nowhere = plan(&|command| {
+        command.env_remove("AWS_REGION");
+    });
+    expect(nowhere, 3, &["the bastion's region is not known", "AWS_REGION"]);
+    assert_eq!(proxy.take_calls().writes(), 0);
 }

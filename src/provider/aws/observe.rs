@@ -59,9 +59,21 @@ const PAGE: i32 = 1000;
 const SMALL_PAGE: i32 = 100;
 
 /// Instances with our tag, in every state: the terminated ones are history that a client token must differ from.
-pub async fn instances(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Instance>, CloudError> {
-    let ours = Filter::builder().name("tag-key").values(tags::BASTION).build();
-    let request = ec2.client.describe_instances().filters(ours);
+async fn instances(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Instance>, CloudError> {
+    instances_where(ec2, Filter::builder().name("tag-key").values(tags::BASTION).build(), progress).await
+}
+
+/// The instances of these ids, as far as EC2 knows them already or still. At most 200, EC2's limit for a filter.
+pub async fn instances_of_ids(
+    ec2: &Ec2,
+    ids: Vec<String>,
+    progress: &Progress<'_>,
+) -> Result<Vec<Instance>, CloudError> {
+    instances_where(ec2, Filter::builder().name("instance-id").set_values(Some(ids)).build(), progress).await
+}
+
+async fn instances_where(ec2: &Ec2, filter: Filter, progress: &Progress<'_>) -> Result<Vec<Instance>, CloudError> {
+    let request = ec2.client.describe_instances().filters(filter);
     let convert = |r: &Reservation| Some(r.instances().iter().filter_map(convert::instance).collect::<Vec<_>>());
     let reservations = pages!(ec2, progress, "DescribeInstances", request, PAGE, reservations, convert);
     let mut instances: Vec<Instance> = reservations.into_iter().flatten().collect();

@@ -11,9 +11,8 @@ use aws_sdk_ec2::types::{
     InstanceNetworkInterfaceSpecification, InstanceType, ResourceType, ShutdownBehavior, Tag, VolumeType,
 };
 use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
 
-use self::wait::{END_LIMIT, Look, POLL, START_LIMIT};
+use self::wait::{END_LIMIT, POLL, START_LIMIT, Watch};
 use super::{
     action::{Action, Call, Launch, Ref},
     api::Ec2,
@@ -32,7 +31,7 @@ pub struct Performer<'a> {
     ec2: &'a Ec2,
     /// By bastion, what this run has made so far.
     made: RefCell<BTreeMap<String, Made>>,
-    watch: Mutex<Option<Look>>,
+    watch: Watch,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -44,7 +43,7 @@ struct Made {
 
 impl<'a> Performer<'a> {
     pub fn new(ec2: &'a Ec2) -> Self {
-        Self { ec2, made: RefCell::default(), watch: Mutex::new(None) }
+        Self { ec2, made: RefCell::default(), watch: Watch::default() }
     }
 
     pub async fn perform(&self, action: &Action, progress: &Progress<'_>) -> Result<Option<String>, CloudError> {

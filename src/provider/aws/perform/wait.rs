@@ -1,8 +1,8 @@
 //! Waiting for instances: however many steps wait, each look is one call.
 
-use std::time::Duration;
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 
 use super::Performer;
 use crate::provider::{
@@ -20,8 +20,16 @@ pub(super) const POLL: Duration = Duration::from_secs(2);
 /// Between two looks at the least: many instances that start one after the other share them.
 const SPACING: Duration = Duration::from_millis(500);
 
-/// One shared look at all instances: however many steps wait, each look is one call.
-pub(super) struct Look {
+/// What waiting steps share.
+#[derive(Default)]
+pub(super) struct Watch {
+    /// Instances that somebody waits for, with how many do. Never more than there are steps in flight.
+    awaited: RefCell<BTreeMap<String, usize>>,
+    last: Mutex<Option<Look>>,
+}
+
+/// One look at every awaited instance.
+struct Look {
     at: Instant,
     instances: Vec<Instance>,
 }
@@ -29,6 +37,23 @@ pub(super) struct Look {
 impl Performer<'_> {
     /// Waits until an instance is in a state. EC2 forgets terminated instances after a while: then they are terminated.
     pub(super) async fn until(
+        &self,
+        id: &str,
+        wanted: InstanceState,
+        limit: Duration,
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
+        *self.watch.awaited.borrow_mut().entry(id.to_owned()).or_default() += 1;
+        let result = self.watch_until(id, wanted, limit, progress).await;
+        let mut awaited = self.watch.awaited.borrow_mut();
+        match awaited.get_mut(id) {
+            Some(others) if *others > 1 => *others -= 1,
+            _ => _ = awaited.remove(id),
+        }
+        result
+    }
+
+    async fn watch_until(
         &self,
         id: &str,
         wanted: InstanceState,
@@ -64,18 +89,19 @@ impl Performer<'_> {
     /// The instance's state in a look that began after this call. Steps that ask at the same time share one look.
     async fn look(&self, id: &str, progress: &Progress<'_>) -> Result<Option<InstanceState>, CloudError> {
         let asked = Instant::now();
-        let mut watch = self.watch.lock().await;
+        let mut last = self.watch.last.lock().await;
         let state = |look: &Look| look.instances.iter().find(|i| i.id == id).map(|i| i.state);
-        if let Some(look) = watch.as_ref().filter(|look| look.at >= asked) {
+        if let Some(look) = last.as_ref().filter(|look| look.at >= asked) {
             return Ok(state(look));
         }
         // Whoever asks during this pause shares the look that follows it.
-        if let Some(last) = watch.as_ref() {
-            tokio::time::sleep_until(last.at + SPACING).await;
+        if let Some(look) = last.as_ref() {
+            tokio::time::sleep_until(look.at + SPACING).await;
         }
         let at = Instant::now();
-        let instances = observe::instances(self.ec2, progress).await?;
-        Ok(state(watch.insert(Look { at, instances })))
+        let ids = self.watch.awaited.borrow().keys().cloned().collect();
+        let instances = observe::instances_of_ids(self.ec2, ids, progress).await?;
+        Ok(state(last.insert(Look { at, instances })))
     }
 }
 
