@@ -1,6 +1,6 @@
 //! Between the SDK's types and ours.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::net::IpAddr;
 
 use aws_sdk_ec2::types as ec2;
 use ipnet::IpNet;
@@ -47,7 +47,8 @@ pub fn instance(from: &ec2::Instance) -> Option<Instance> {
         image: text(from.image_id()),
         subnet: text(from.subnet_id()),
         vpc: text(from.vpc_id()),
-        groups: groups(from),
+        // Those of its first interface.
+        groups: from.security_groups().iter().filter_map(|g| g.group_id().map(str::to_owned)).collect(),
         metadata: MetadataOptions {
             tokens_required: metadata.and_then(|m| m.http_tokens()) == Some(&ec2::HttpTokensState::Required),
             hop_limit: metadata.and_then(|m| m.http_put_response_hop_limit()).unwrap_or_default(),
@@ -65,13 +66,6 @@ fn parts(from: &ec2::Instance) -> Vec<String> {
     let volumes = from.block_device_mappings().iter().filter_map(|mapping| mapping.ebs()?.volume_id());
     let interfaces = from.network_interfaces().iter().filter_map(|interface| interface.network_interface_id());
     volumes.chain(interfaces).map(str::to_owned).collect()
-}
-
-/// Every group that decides about the instance: those of each of its interfaces.
-fn groups(from: &ec2::Instance) -> Vec<String> {
-    let interfaces = from.network_interfaces().iter().flat_map(|interface| interface.groups());
-    let all: BTreeSet<&str> = interfaces.chain(from.security_groups()).filter_map(|g| g.group_id()).collect();
-    all.into_iter().map(str::to_owned).collect()
 }
 
 pub fn address(from: &ec2::Address) -> Option<ElasticIp> {
