@@ -78,10 +78,8 @@ impl<'a> Current<'a> {
     fn of(want: &Desired<'_>, world: World<'a>) -> Self {
         let seen: &'a Observed = world.seen;
         let newest = if want.aws.image_update { machine::image(want, world.around, world.region).ok() } else { None };
-        let owned: Vec<&ElasticIp> =
-            seen.addresses.iter().filter(|a| teardown::owns(&a.tags, want.bastion())).collect();
-        let all: Vec<&Instance> =
-            seen.instances.iter().filter(|i| teardown::owns(&i.tags, want.bastion()) && i.state.is_there()).collect();
+        let owned: Vec<&ElasticIp> = seen.addresses_of(want.bastion()).collect();
+        let all: Vec<&Instance> = seen.instances_of(want.bastion()).collect();
         let instance = machine::choose(want, &all, &owned, newest);
         let reasons = instance.map(|i| machine::replacement_reasons(want, i, newest)).unwrap_or_default();
         let points_here =
@@ -124,7 +122,7 @@ pub(super) struct Made<'a> {
 /// The bastion's group in its network. Should several carry its tag, the one of the usual name is chosen.
 fn own_group<'a>(want: &Desired<'_>, world: World<'a>, vpc: &str) -> Option<&'a Group> {
     let name = tags::resource_name(&want.plan.name);
-    let ours = world.seen.groups.iter().filter(|g| g.vpc == vpc && teardown::owns(&g.tags, want.bastion()));
+    let ours = world.seen.groups.iter().filter(|g| g.vpc == vpc && tags::owns(&g.tags, want.bastion()));
     ours.min_by_key(|g| (g.name != name, g.id.clone()))
 }
 

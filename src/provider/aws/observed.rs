@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     rule::Rules,
-    tags::{BASTION, Tags},
+    tags::{Tags, owns},
 };
 
 /// One look at a region: every instance that carries our tag, every address, every group that matters.
@@ -21,30 +21,26 @@ pub struct Observed {
 
 impl Observed {
     /// Instances of a bastion that are not gone, in the order of their ids.
-    pub fn instances_of<'a>(&'a self, bastion: &'a str) -> impl Iterator<Item = &'a Instance> {
-        self.instances.iter().filter(move |i| owned_by(&i.tags, bastion) && i.state.is_there())
+    pub fn instances_of<'a>(&'a self, bastion: &str) -> impl Iterator<Item = &'a Instance> {
+        self.instances.iter().filter(move |i| owns(&i.tags, bastion) && i.state.is_there())
     }
 
     /// Ids of every instance that a bastion ever had, as far as EC2 remembers.
     pub fn instance_history(&self, bastion: &str) -> Vec<String> {
-        self.instances.iter().filter(|i| owned_by(&i.tags, bastion)).map(|i| i.id.clone()).collect()
+        self.instances.iter().filter(|i| owns(&i.tags, bastion)).map(|i| i.id.clone()).collect()
     }
 
-    pub fn addresses_of<'a>(&'a self, bastion: &'a str) -> impl Iterator<Item = &'a ElasticIp> {
-        self.addresses.iter().filter(move |a| owned_by(&a.tags, bastion))
+    pub fn addresses_of<'a>(&'a self, bastion: &str) -> impl Iterator<Item = &'a ElasticIp> {
+        self.addresses.iter().filter(move |a| owns(&a.tags, bastion))
     }
 
-    pub fn groups_of<'a>(&'a self, bastion: &'a str) -> impl Iterator<Item = &'a Group> {
-        self.groups.iter().filter(move |g| owned_by(&g.tags, bastion))
+    pub fn groups_of<'a>(&'a self, bastion: &str) -> impl Iterator<Item = &'a Group> {
+        self.groups.iter().filter(move |g| owns(&g.tags, bastion))
     }
 
     pub fn group(&self, id: &str) -> Option<&Group> {
         self.groups.iter().find(|g| g.id == id)
     }
-}
-
-fn owned_by(tags: &Tags, bastion: &str) -> bool {
-    tags.get(BASTION).is_some_and(|owner| owner == bastion)
 }
 
 #[derive(Clone, Debug, PartialEq)]

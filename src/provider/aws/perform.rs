@@ -21,8 +21,7 @@ use super::{
     observed::{InstanceState, MetadataOptions},
     retry::Repeat,
     rule::description,
-    tags::Tags,
-    teardown::owns,
+    tags::{Tags, owns},
 };
 use crate::provider::{CloudError, ErrorKind, Progress, Residue};
 

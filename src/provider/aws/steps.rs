@@ -8,7 +8,6 @@ use super::{
     observed::{ElasticIp, Group},
     rule::{Direction, Peer, Rule, RuleChange, Rules},
     tags::{self, TagChange, Tags},
-    teardown,
 };
 use crate::{
     changeset::{Detail, Impact, Op, Step, StepId},
@@ -199,7 +198,7 @@ impl<'a> Differ<'a> {
                 let resource = format!("elastic IP {}", current.public_address());
                 self.tags("address-tags", &resource, &address.allocation, &wanted, &address.tags, Vec::new());
             }
-            (AwsAddress::Existing(_), Some(address)) if teardown::owns(&address.tags, self.bastion) => {
+            (AwsAddress::Existing(_), Some(address)) if tags::owns(&address.tags, self.bastion) => {
                 self.give_back(address);
             }
             (AwsAddress::Existing(_), _) => {}

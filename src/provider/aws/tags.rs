@@ -33,6 +33,11 @@ pub fn resource_name(bastion: &Name) -> String {
     format!("gangplank-{bastion}")
 }
 
+/// Whether what carries `tags` is this bastion's.
+pub fn owns(tags: &Tags, bastion: &str) -> bool {
+    tags.get(BASTION).is_some_and(|owner| owner == bastion)
+}
+
 /// The tags of every resource of a bastion.
 pub fn common(bastion: &Name, user: &Tags, deadline: Option<&ResolvedDeadline>) -> Tags {
     let mut tags = user.clone();

@@ -10,15 +10,12 @@ use super::{
 };
 use crate::changeset::{Changeset, Detail, Impact, Op, StepId};
 
-pub fn owns(tags: &Tags, bastion: &str) -> bool {
-    tags.get(tags::BASTION).is_some_and(|owner| owner == bastion)
-}
-
 /// Removes everything that carries the bastion's tag, and its rules in other groups; nothing else.
 pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Changeset<Action> {
     let mut differ = Differ::new(bastion, region);
     let mut gone = Vec::new();
-    let instances = seen.instances.iter().filter(|i| owns(&i.tags, bastion) && i.state != InstanceState::Terminated);
+    let instances =
+        seen.instances.iter().filter(|i| tags::owns(&i.tags, bastion) && i.state != InstanceState::Terminated);
     for instance in instances {
         let mut draft =
             Draft::new(Op::Delete, format!("instance {}", instance.id), "destroying what is the bastion's own");
@@ -118,7 +115,8 @@ pub(super) fn delete_group(
 
 /// Everything of a bastion that is still there, as lines for people; empty when nothing is.
 pub fn remains(bastion: &str, seen: &Observed) -> Vec<String> {
-    let instances = seen.instances.iter().filter(|i| owns(&i.tags, bastion) && i.state != InstanceState::Terminated);
+    let instances =
+        seen.instances.iter().filter(|i| tags::owns(&i.tags, bastion) && i.state != InstanceState::Terminated);
     let instances = instances.map(|i| format!("instance {} ({})", i.id, i.state.as_str()));
     let addresses = seen
         .addresses_of(bastion)
@@ -151,7 +149,7 @@ pub fn foreign_references(bastion: &str, seen: &Observed) -> Vec<ForeignReferenc
     let mark = database_mark(bastion);
     let mut found = Vec::new();
     for own in seen.groups_of(bastion) {
-        for other in seen.groups.iter().filter(|g| !owns(&g.tags, bastion)) {
+        for other in seen.groups.iter().filter(|g| !tags::owns(&g.tags, bastion)) {
             let sides = [(Direction::Ingress, &other.ingress), (Direction::Egress, &other.egress)];
             for (direction, rules) in sides {
                 for (rule, _) in rules.iter().filter(|(r, d)| refers_to(r, &own.id) && !d.starts_with(&mark)) {
