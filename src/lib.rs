@@ -22,3 +22,4 @@ pub mod execute;
 pub mod plan;
 pub mod provider;
 pub mod saved;
+pub mod verify;
