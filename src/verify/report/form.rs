@@ -1,0 +1,332 @@
+//! Version 1 of the report, as types. A member that this version does not know is left out; a member that cannot be read
+//! is a probe that failed, not a report that is none.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::Value;
+
+/// The version that this program reads.
+pub const VERSION: u64 = 1;
+
+/// What one probe of the machine found, or why it found nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen<T> {
+    /// `{"error": "..."}` in place of the value.
+    Failed(String),
+    Found(T),
+}
+
+impl<T> Seen<T> {
+    pub fn as_result(&self) -> Result<&T, &str> {
+        match self {
+            Seen::Found(value) => Ok(value),
+            Seen::Failed(error) => Err(error),
+        }
+    }
+}
+
+impl<T> Default for Seen<T> {
+    fn default() -> Self {
+        Seen::Failed("the report does not say".to_owned())
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Seen<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        if let Some(Value::String(error)) = value.get("error") {
+            return Ok(Seen::Failed(error.clone()));
+        }
+        Ok(T::deserialize(value).map_or_else(|e| Seen::Failed(format!("unreadable: {e}")), Seen::Found))
+    }
+}
+
+/// One report.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Report {
+    /// The instance's id, as cloud-init knows it; empty where it knows none.
+    #[serde(default)]
+    pub instance: String,
+    /// [`crate::cloudinit::UserData::digest`] of the document that the machine was given.
+    pub document: String,
+    pub why: Why,
+    /// The kernel's, another one after each boot.
+    #[serde(default)]
+    pub boot_id: String,
+    /// Seconds since the kernel started.
+    pub uptime: f64,
+    /// The machine's own clock, in Unix seconds, when the report was made.
+    pub time: f64,
+    #[serde(default)]
+    pub clock: Seen<Clock>,
+    #[serde(default)]
+    pub cloud_init: Seen<CloudInit>,
+    /// gangplank-boot's own result: `ok`, `running`, or what it failed with.
+    #[serde(default)]
+    pub boot: Seen<String>,
+    /// The service that takes changed keys; `None` where keys come with the document.
+    #[serde(default)]
+    pub key_channel: Seen<Option<KeyChannel>>,
+    /// Every account that the document creates, by name.
+    #[serde(default)]
+    pub accounts: Seen<BTreeMap<String, Seen<Account>>>,
+    /// Other accounts that have a login shell, and a key or a password.
+    #[serde(default)]
+    pub logins: Seen<Vec<Login>>,
+    #[serde(default)]
+    pub sshd: Seen<Daemon>,
+    /// What listens on TCP, loopback left out.
+    #[serde(default)]
+    pub listening: Seen<Vec<Listener>>,
+    /// Every target of every account, each once.
+    #[serde(default)]
+    pub targets: Seen<Vec<Target>>,
+    #[serde(default)]
+    pub disk: Seen<Disk>,
+    /// The members that were left out because the line would have become too long.
+    #[serde(default)]
+    pub truncated: Vec<String>,
+}
+
+/// What occasioned a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// cloud-init has ended, or took too long.
+    Boot,
+    /// The accepted keys changed, or could not.
+    Keys,
+    /// About an hour has passed.
+    Hour,
+    /// Somebody ran it.
+    #[serde(other)]
+    Asked,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Clock {
+    /// What the metadata service's `Date` header said at [`Report::time`], in Unix seconds.
+    #[serde(default)]
+    pub metadata: Seen<f64>,
+    /// Whether the kernel's clock follows a time server; `None` where nothing on the machine tells.
+    #[serde(default)]
+    pub synchronised: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct CloudInit {
+    /// `done`, `error`, `running`: of its own result file.
+    pub status: String,
+    #[serde(default)]
+    pub errors: Vec<String>,
+    /// What it calls recoverable: deprecations, warnings.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct KeyChannel {
+    /// Seconds since it last asked.
+    pub age: f64,
+    /// Why the keys stay as they are; `None` after a good answer.
+    #[serde(default)]
+    pub problem: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Account {
+    /// Everything else is missing where it does not exist.
+    pub exists: bool,
+    #[serde(default)]
+    pub uid: Option<u32>,
+    /// By name, the primary one first.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    #[serde(default)]
+    pub shell: String,
+    /// No password is accepted.
+    #[serde(default)]
+    pub locked: Seen<bool>,
+    /// Whether sudo allows it anything; `false` where there is no sudo.
+    #[serde(default)]
+    pub sudo: Seen<bool>,
+    #[serde(default)]
+    pub home: Seen<Entry>,
+    /// `.ssh` in its home.
+    #[serde(default)]
+    pub ssh: Seen<Entry>,
+    /// `.ssh/authorized_keys`
+    #[serde(default)]
+    pub file: Seen<Entry>,
+    /// What that file accepts.
+    #[serde(default)]
+    pub keys: Seen<Keys>,
+}
+
+/// A name in the file system, itself and not what a link leads to: `dir 0700 secoda`, or `none`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Entry {
+    Missing,
+    Present {
+        /// `dir`, `file`, `link` or `other`
+        kind: String,
+        /// Permission bits, set-id and sticky bits among them.
+        mode: u32,
+        /// By name; its number where it has none.
+        owner: String,
+    },
+}
+
+impl TryFrom<String> for Entry {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let words: Vec<&str> = text.split(' ').collect();
+        match words.as_slice() {
+            ["none"] => Ok(Entry::Missing),
+            [kind, mode, owner] => {
+                let mode = u32::from_str_radix(mode, 8).map_err(|_| format!("not a mode: {text:?}"))?;
+                Ok(Entry::Present { kind: (*kind).to_owned(), mode, owner: (*owner).to_owned() })
+            }
+            _ => Err(format!("not a kind, a mode and an owner: {text:?}")),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Keys {
+    /// `SHA256:...`, in the file's order; at most 40.
+    pub accepted: Vec<String>,
+    /// Lines that are neither keys nor comments, and keys beyond the first 40.
+    pub other_lines: u64,
+    /// The different texts before keys, each as 12 hexadecimal digits of its SHA-256; at most 5.
+    pub options: Vec<String>,
+}
+
+/// Somebody else who could log in, sshd's settings left aside.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Login {
+    pub name: String,
+    /// A password would be accepted.
+    pub password: bool,
+    /// Lines in its authorized_keys.
+    pub keys: u64,
+}
+
+/// The SSH daemon that runs, and what the files say that it was started with.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Daemon {
+    /// `None` where none runs.
+    #[serde(default)]
+    pub running: Option<Running>,
+    /// What the service manager says about its unit.
+    #[serde(default)]
+    pub state: String,
+    /// The newest file of its configuration, included files, their folders and the host keys among them.
+    #[serde(default)]
+    pub changed: Seen<Changed>,
+    /// `sshd -T`, with the daemon's own options, for the accounts of the document: what is the same for all of them. A
+    /// setting that has several values has them with a space between. It is what the *daemon* has only where
+    /// [`Running::read`] is later than [`Changed::time`].
+    #[serde(default)]
+    pub settings: Seen<BTreeMap<String, String>>,
+    /// What is not the same for all, by account.
+    #[serde(default)]
+    pub own_settings: BTreeMap<String, BTreeMap<String, String>>,
+    /// `PermitOpen` of each account.
+    #[serde(default)]
+    pub permit_open: BTreeMap<String, Vec<Open>>,
+    /// `ssh-ed25519 AAAA...`, without comments.
+    #[serde(default)]
+    pub host_keys: Seen<Vec<String>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Running {
+    pub pid: u32,
+    /// Its title; for a listener with how many connections it lets wait: `... [listener] 0 of 50-200 startups`.
+    pub command: String,
+    /// The systemd unit that it runs in.
+    #[serde(default)]
+    pub unit: Option<String>,
+    /// When it last read its configuration, in Unix seconds: its start, or its last SIGHUP.
+    pub read: f64,
+    /// `start` and `full` of the MaxStartups that it really has, from its title.
+    #[serde(default)]
+    pub startups: Option<(u32, u32)>,
+    /// The line that it greets with: `SSH-2.0-OpenSSH_9.2p1 ...`.
+    #[serde(default)]
+    pub banner: Seen<String>,
+    /// TCP ports that it listens on, or that systemd does for it.
+    #[serde(default)]
+    pub ports: Seen<Vec<u16>>,
+    /// Its soft limits; `None` for no limit.
+    #[serde(default)]
+    pub open_files: Seen<Option<u64>>,
+    #[serde(default)]
+    pub processes: Seen<Option<u64>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Changed {
+    pub path: String,
+    /// The later of its contents' and its inode's change, in Unix seconds.
+    pub time: f64,
+}
+
+/// A destination of `PermitOpen`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Open {
+    /// An index into [`Report::targets`].
+    Target(usize),
+    /// As sshd writes it; `any` and `none` too.
+    Other(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Listener {
+    pub address: IpAddr,
+    pub port: u16,
+    /// The process's name; empty where nobody's.
+    #[serde(default)]
+    pub process: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Target {
+    /// `host:port`, as `PermitOpen` writes it.
+    pub open: String,
+    /// What its name leads to; `None` where it is an address.
+    #[serde(default)]
+    pub dns: Option<Seen<Vec<IpAddr>>>,
+    /// `ok`, `refused`, `timeout`, or what else the system said; `None` where there was no address.
+    #[serde(default)]
+    pub tcp: Option<String>,
+    /// Seconds since that was tried. An answering target is not tried each hour: MySQL blocks hosts that only knock.
+    #[serde(default)]
+    pub tcp_age: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Disk {
+    /// Bytes that anybody may still use.
+    pub free: u64,
+    /// `None` where the file system has no fixed number of them.
+    #[serde(default)]
+    pub free_inodes: Option<u64>,
+    pub read_only: bool,
+}
+
+impl Report {
+    /// A setting of sshd for this account.
+    pub fn setting(&self, user: &str, name: &str) -> Option<&str> {
+        let sshd = self.sshd.as_result().ok()?;
+        let own = sshd.own_settings.get(user).and_then(|own| own.get(name));
+        own.or_else(|| sshd.settings.as_result().ok()?.get(name)).map(String::as_str)
+    }
+}
