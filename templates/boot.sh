@@ -2,10 +2,24 @@
 # Lets the tunnels in: sshd's settings first, tested, then the keys, then the restart. It may run again at any time.
 set -eu
 umask 022
+problem=
 fail() {
-    echo "gangplank: $*" >&2
+    problem=$*
+    echo "gangplank: $problem" >&2
     exit 1
 }
+# The machine's report tells how this ends. It begins before anything can fail, and waits for cloud-init.
+mkdir -p /var/lib/gangplank
+echo running >/var/lib/gangplank/boot
+trap 'code=$?; [ $code -ne 0 ] || problem=ok; echo "${problem:-exit code $code}" >/var/lib/gangplank/boot' EXIT
+if [ -d /run/systemd/system ]; then
+    systemctl enable --now --no-block gangplank-report.service
+else
+    sed -i '/^gpr:/d' /etc/inittab
+    echo "gpr:2345:respawn:/bin/sh -c '/usr/local/sbin/gangplank-report; sleep 3600'" >>/etc/inittab
+    telinit q
+fi
+
 . /etc/gangplank/settings # users, open_files
 
 for user in $users; do
@@ -34,9 +48,9 @@ dropin=/etc/ssh/sshd_config.d/00-gangplank.conf
     cat /etc/gangplank/sshd.conf
 } >$dropin
 chmod 0600 $dropin
-if ! /usr/sbin/sshd -t; then
+if ! refusal=$(/usr/sbin/sshd -t 2>&1); then
     rm $dropin
-    fail "sshd refuses /etc/gangplank/sshd.conf (above); nobody is let in"
+    fail "sshd refuses /etc/gangplank/sshd.conf, so nobody is let in: $refusal"
 fi
 
 for user in $users; do

@@ -8,6 +8,8 @@ SERVICE = os.environ.get("GANGPLANK_METADATA", "http://169.254.169.254") + "/lat
 # A file for each user: what stands before each of its keys.
 OPTIONS = os.environ.get("GANGPLANK_OPTIONS", "/etc/gangplank/options")
 HOMES = os.environ.get("GANGPLANK_HOMES")
+RUN = os.environ.get("GANGPLANK_RUN", "/run/gangplank")
+REPORT = os.environ.get("GANGPLANK_REPORT", "/usr/local/sbin/gangplank-report")
 # No proxy leads to the service.
 http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -77,20 +79,35 @@ def update():
         options = open(f"{OPTIONS}/{user}").read().strip()
         wanted.append((user, "".join(f"{options} {key}\n" for key in own), fingerprints(own) if own else "no key"))
     # Everything has been checked before the first file changes.
-    for user, text, names in wanted:
-        if put(user, text):
-            print(f"gangplank: {user} may enter with {names}", flush=True)
+    changed = [(user, names) for user, text, names in wanted if put(user, text)]
+    for user, names in changed:
+        print(f"gangplank: {user} may enter with {names}", flush=True)
+    return bool(changed)
+
+
+def note(problem):
+    """What the machine's report says about this service."""
+    os.makedirs(RUN, exist_ok=True)
+    with open(RUN + "/keys.new", "w") as file:
+        file.write(problem or "")
+    os.rename(RUN + "/keys.new", RUN + "/keys")
 
 
 problem = None
 while True:
-    before, problem = problem, None
+    before, problem, changed = problem, None, False
     try:
-        update()
+        changed = update()
     except Exception as error:  # whatever it is: the next round may be better
         problem = f"gangplank: the keys stay as they are: {error}"
     if problem not in (None, before):
         print(problem, file=sys.stderr, flush=True)
+    try:
+        note(problem)
+        if changed or (problem is None) != (before is None):
+            subprocess.Popen([REPORT, "keys"], stdin=subprocess.DEVNULL)
+    except OSError as error:
+        print(f"gangplank: no report: {error}", file=sys.stderr, flush=True)
     if len(sys.argv) < 2:
         sys.exit(problem is not None)
     time.sleep(float(sys.argv[1]))

@@ -6,7 +6,7 @@ use handlebars::{Handlebars, RenderErrorReason};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{RenderError, quote, short_digest};
+use super::{Access, RenderError, compressed, quote, short_digest};
 use crate::plan::{Host, MaxStartups, Plan, PublicKey, Ssh, Target, UserName};
 
 /// The templates that hold values, by the names that errors use.
@@ -19,6 +19,8 @@ const TEMPLATES: [(&str, &str); 5] = [
 ];
 const BOOT: &str = include_str!("../../templates/boot.sh");
 const UPDATES: &str = include_str!("../../templates/updates.sh");
+const REPORT: &str = include_str!("../../templates/report.py");
+const REPORT_SERVICE: &str = include_str!("../../templates/report.service");
 const KEYS: &str = include_str!("../../templates/keys.py");
 const KEYS_SERVICE: &str = include_str!("../../templates/keys.service");
 
@@ -102,9 +104,20 @@ impl Document {
                 "sshd": sshd,
                 "key_channel": if self.live_keys { &key_channel[..] } else { &[] },
                 "boot": BOOT,
+                "report": REPORT,
+                "report_service": REPORT_SERVICE,
                 "updates": UPDATES,
             }),
         )
+    }
+
+    /// See [`super::access`].
+    pub fn access(&self) -> Result<Vec<Access>, RenderError> {
+        let access = |account: &Account| {
+            let options = short_digest(fill("options", account)?.trim_end());
+            Ok(Access { user: account.name.clone(), opens: account.opens.clone(), options })
+        };
+        self.accounts.iter().map(access).collect()
     }
 
     /// See [`super::UserData::parts`].
@@ -125,14 +138,15 @@ impl Document {
         ])
     }
 
-    /// What takes the most of the text, in words, and its bytes.
+    /// What takes the most of the compressed text, in words, and its bytes.
     pub fn largest_part(&self) -> Result<(String, usize), RenderError> {
-        let all = self.text()?.len();
+        let size = |document: &Self| document.text().map(|text| compressed(&text).len());
+        let all = size(self)?;
         let mut reduced = self.clone();
         reduced.accounts.iter_mut().for_each(|account| account.keys.clear());
-        let without_keys = reduced.text()?.len();
+        let without_keys = size(&reduced)?;
         reduced.accounts.clear();
-        let without_accounts = reduced.text()?.len();
+        let without_accounts = size(&reduced)?;
 
         let keys: usize = self.accounts.iter().map(|account| account.keys.len()).sum();
         let parts = [
@@ -185,7 +199,7 @@ impl Account {
 }
 
 /// A target as `permitopen` and `PermitOpen` write it. sshd compares it with the client's request as text.
-fn open(target: &Target) -> String {
+pub fn open(target: &Target) -> String {
     match target.host {
         Host::Address(std::net::IpAddr::V6(address)) => format!("[{address}]:{}", target.port),
         _ => format!("{}:{}", target.host, target.port),

@@ -6,11 +6,13 @@
 mod document;
 mod quote;
 
-use std::fmt;
+use std::{fmt, io::Write};
 
+use flate2::{Compression, GzBuilder};
 use sha2::{Digest, Sha256};
 
 use self::document::Document;
+pub use self::document::open;
 use crate::plan::{Cloud, Plan};
 
 /// Renders the machine's user-data.
@@ -44,6 +46,24 @@ impl UserData {
     }
 }
 
+/// What the document lets one account do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    pub user: String,
+    /// `host:port` as `PermitOpen` writes it ([`open`]), sorted, each once.
+    pub opens: Vec<String>,
+    /// Stands for what is written before each of its keys: 12 hexadecimal digits of its SHA-256.
+    pub options: String,
+}
+
+/// What every account may do, by name.
+///
+/// # Errors
+/// As [`render`], but for the size.
+pub fn access(plan: &Plan) -> Result<Vec<Access>, RenderError> {
+    Document::new(plan).access()
+}
+
 /// Why a plan has no user-data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RenderError {
@@ -52,7 +72,7 @@ pub enum RenderError {
     /// The cloud accepts less.
     TooLarge {
         cloud: &'static str,
-        /// Bytes as this cloud counts them.
+        /// Compressed bytes as this cloud counts them.
         size: usize,
         limit: usize,
         /// What the plan decides about and takes the most, and its bytes.
@@ -66,7 +86,7 @@ impl fmt::Display for RenderError {
             RenderError::Value(problem) => write!(f, "the machine's user-data cannot be written: {problem}"),
             RenderError::TooLarge { cloud, size, limit, largest: (part, bytes) } => write!(
                 f,
-                "the machine's user-data is too large: {size} bytes, and {cloud} accepts {limit}. Of what the plan decides, {part} \
+                "the machine's user-data is too large: {size} bytes when compressed, and {cloud} accepts {limit}. Of what the plan decides, {part} \
                  take the most: {bytes} bytes. Remove what is no longer used, or split the plan into two bastions"
             ),
         }
@@ -75,11 +95,20 @@ impl fmt::Display for RenderError {
 
 impl std::error::Error for RenderError {}
 
+/// A document's text as clouds get it: compressed, which cloud-init undoes on each of them (its documentation, "User-data
+/// formats", gzip compressed content). Equal texts give equal bytes.
+pub fn compressed(text: &str) -> Vec<u8> {
+    let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
+    // Memory takes everything.
+    gzip.write_all(text.as_bytes()).and_then(|()| gzip.finish()).unwrap_or_default()
+}
+
 /// EC2 takes 16 KiB as they are (EC2 User Guide, "Run commands when you launch an EC2 instance"), Azure 64 KiB of base64.
 fn check_size(document: &Document, text: &str, cloud: &Cloud) -> Result<(), RenderError> {
+    let bytes = compressed(text).len();
     let (cloud, size, limit) = match cloud {
-        Cloud::Aws(_) => ("EC2", text.len(), 16 * 1024),
-        Cloud::Azure(_) => ("Azure (in base64)", text.len().div_ceil(3) * 4, 64 * 1024),
+        Cloud::Aws(_) => ("EC2", bytes, 16 * 1024),
+        Cloud::Azure(_) => ("Azure (in base64)", bytes.div_ceil(3) * 4, 64 * 1024),
     };
     if size <= limit {
         return Ok(());

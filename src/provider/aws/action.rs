@@ -98,6 +98,7 @@ pub struct Launch {
     pub instance_type: String,
     pub subnet: String,
     pub group: Ref,
+    /// The document's text; it is sent compressed.
     pub user_data: String,
     pub terminate_on_shutdown: bool,
     pub tags: Tags,

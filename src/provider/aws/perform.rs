@@ -23,7 +23,10 @@ use super::{
     rule::description,
     tags::{Tags, owns},
 };
-use crate::provider::{CloudError, ErrorKind, Progress, Residue};
+use crate::{
+    cloudinit,
+    provider::{CloudError, ErrorKind, Progress, Residue},
+};
 
 /// Performs the steps of one region.
 pub struct Performer<'a> {
@@ -239,7 +242,7 @@ impl<'a> Performer<'a> {
             .client_token(client_token(bastion, &group, launch))
             .image_id(&launch.image)
             .instance_type(InstanceType::from(launch.instance_type.as_str()))
-            .user_data(base64(&launch.user_data))
+            .user_data(aws_smithy_types::base64::encode(cloudinit::compressed(&launch.user_data)))
             .instance_initiated_shutdown_behavior(if launch.terminate_on_shutdown {
                 ShutdownBehavior::Terminate
             } else {
@@ -419,8 +422,4 @@ fn client_token(bastion: &str, group: &str, launch: &Launch) -> String {
         hash.update(field);
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn base64(text: &str) -> String {
-    aws_smithy_types::base64::encode(text)
 }
