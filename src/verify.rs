@@ -3,6 +3,8 @@
 //! Judging is pure: expectations (a plan) × evidence → [`Check`]s. What a vantage could not see is [`Verdict::Unknown`],
 //! never a pass; every check that a vantage knows is always among its results.
 
+pub mod network;
+
 use serde::Serialize;
 
 /// From where something was seen.
