@@ -4,6 +4,7 @@
 //! never a pass; every check that a vantage knows is always among its results.
 
 pub mod report;
+pub mod network;
 
 use serde::Serialize;
 

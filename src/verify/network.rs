@@ -1,0 +1,237 @@
+//! The third vantage: what a connection from here finds.
+//!
+//! The modules in the order in which data passes through them: [`link`] reads what a server says in the clear (parsed by
+//! [`wire`]), `session` does the rest of SSH, `ask` puts questions about users, `inside` looks around with an identity
+//! (`speak` knows the targets' protocols), and `judge`, pure, turns the evidence into checks.
+//!
+//! No private key leaves its place, and none is used at all unless the server's host key is the known one. Questions about
+//! the plan's keys need their public halves only.
+
+mod ask;
+mod clock;
+mod evidence;
+mod identity;
+mod inside;
+mod judge;
+mod link;
+mod session;
+pub mod speak;
+pub mod wire;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use tokio::net::{UdpSocket, lookup_host};
+
+use self::{
+    ask::{Asker, why},
+    clock::Clock,
+    evidence::{Edge, Evidence, Startups, Transport},
+    inside::{Inside, Visitor},
+    judge::{Case, judge},
+    link::{NoConnection, Unread},
+    session::{Pinned, Question, Route, Stop},
+};
+use super::Check;
+use crate::plan::{Host, Plan};
+
+pub use identity::Identity;
+
+const NEEDS_IDENTITY: &str = "needs the key of an operator or a tunnel: --identity FILE";
+
+/// How many connections begin at once; those that an identity can then end in peace, and those that it cannot: OpenSSH
+/// since 9.8 counts each against this address (`PerSourcePenalties`).
+const STARTUPS: usize = 10;
+const STARTUPS_WITHOUT_IDENTITY: usize = 5;
+
+/// How to reach a bastion, and how much to ask of it.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    pub address: Host,
+    pub port: u16,
+    pub host_keys: HostKeys,
+    /// The source address to connect from; the system's choice otherwise.
+    pub from: Option<IpAddr>,
+    /// With whose key to enter.
+    pub identity: Option<Arc<Identity>>,
+    /// What each step may take.
+    pub step: Duration,
+    /// Forwards to hold open at once.
+    pub concurrent: usize,
+    /// Places beside the usual that nobody may open.
+    pub unlisted: Vec<(String, u16)>,
+}
+
+impl Reach {
+    /// The defaults: ten seconds a step, 50 forwards at once.
+    pub fn new(address: Host, port: u16, host_keys: HostKeys) -> Self {
+        let (step, concurrent) = (Duration::from_secs(10), 50);
+        Self { address, port, host_keys, from: None, identity: None, step, concurrent, unlisted: Vec::new() }
+    }
+}
+
+/// What is known about the bastion's host keys, from a source that this connection cannot forge.
+#[derive(Clone, Debug)]
+pub enum HostKeys {
+    /// OpenSSH public keys, a line each.
+    Known(Vec<String>),
+    Unknown {
+        reason: String,
+    },
+}
+
+/// Looks at a bastion from here. Takes at most twenty steps' time, and gives every check of this vantage.
+pub async fn verify(plan: &Plan, reach: &Reach) -> Vec<Check> {
+    let clock = Clock::new(reach.step);
+    let host_keys = Pinned::new(&reach.host_keys);
+    let evidence = gather(plan, reach, &host_keys, clock).await;
+    judge(&Case { plan, host_keys: &host_keys, clock: &clock, concurrent: reach.concurrent, evidence: &evidence })
+}
+
+async fn gather(plan: &Plan, reach: &Reach, host_keys: &Pinned, clock: Clock) -> Evidence {
+    let identity = reach.identity.as_ref();
+    let mut edge = Edge {
+        to: format!("{} port {}", reach.address, reach.port),
+        address: None,
+        bound: reach.from,
+        source: None,
+        failure: None,
+    };
+    let nothing = |edge: Edge, transport: Transport, why: String| Evidence {
+        edge,
+        transport,
+        accounts: Vec::new(),
+        stopped: Some(why.clone()),
+        identity: identity.map(|identity| identity.user.to_string()),
+        inside: Err(if identity.is_some() { why.clone() } else { NEEDS_IDENTITY.to_owned() }),
+        startups: Err(why),
+    };
+    let to = match resolve(reach, &clock).await {
+        Ok(to) => to,
+        Err(why) => {
+            edge.failure = Some(NoConnection::Here(why));
+            return nothing(edge, Transport::default(), "no TCP connection (see network.tcp)".to_owned());
+        }
+    };
+    edge.address = Some(to.ip());
+    edge.source = source(to, reach.from).await;
+
+    let route = Route { to, from: reach.from, host_keys: host_keys.clone(), clock };
+    let first = route.attempt().await;
+    edge.source = first.source.or(edge.source);
+    let stop = first.session.as_ref().err().cloned();
+    let transport =
+        Transport { greeting: first.greeting, kexinit: first.kexinit, host_key: first.host_key, stop: stop.clone() };
+    let session = match (first.session, stop) {
+        (Ok(session), _) => session,
+        (Err(_), stop) => {
+            let stop = stop.unwrap_or(Stop::Late);
+            if let Stop::NoConnection(none) = &stop {
+                edge.failure = Some(none.clone());
+            }
+            return nothing(edge, transport, why(&stop));
+        }
+    };
+
+    let mut accounts = Vec::new();
+    let mut session = Some(session);
+    for (user, keys) in plan.accounts() {
+        let mut asker = Asker::new(&route, user.as_str(), session.take());
+        accounts.push(asker.about(user, keys).await);
+    }
+    let pinned = matches!(host_keys, Pinned::Keys(_));
+    let inside = match identity {
+        None => Err(NEEDS_IDENTITY.to_owned()),
+        Some(_) if !pinned => {
+            Err("the bastion's host key is not known, so no identity is used (see network.host-key)".to_owned())
+        }
+        Some(identity) => Ok(Visitor::new(&route, identity).look(plan, reach.concurrent, &reach.unlisted).await),
+    };
+    let startups = startups(plan, &route, &inside, identity).await;
+    Evidence {
+        edge,
+        transport,
+        accounts,
+        stopped: None,
+        identity: identity.map(|identity| identity.user.to_string()),
+        inside,
+        startups: Ok(startups),
+    }
+}
+
+/// The bastion's address, of the family of the source if one was asked for.
+async fn resolve(reach: &Reach, clock: &Clock) -> Result<SocketAddr, String> {
+    let suits = |address: IpAddr| reach.from.is_none_or(|from| from.is_ipv4() == address.is_ipv4());
+    match &reach.address {
+        Host::Address(address) if suits(*address) => Ok(SocketAddr::new(*address, reach.port)),
+        Host::Address(address) => Err(format!("{address} and the source are of different families")),
+        Host::Name(name) => {
+            let found = clock.within(lookup_host((name.as_str(), reach.port))).await;
+            let found = found.map_err(|_| format!("{name} was not resolved in time"))?;
+            let mut found = found.map_err(|error| format!("{name} does not resolve: {error}"))?;
+            found.find(|to| suits(to.ip())).ok_or_else(|| format!("{name} has no address of the source's family"))
+        }
+    }
+}
+
+/// The source that this machine would use. Connecting a UDP socket sends nothing.
+async fn source(to: SocketAddr, from: Option<IpAddr>) -> Option<IpAddr> {
+    if from.is_some() {
+        return from;
+    }
+    let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+    let socket = UdpSocket::bind(any).await.ok()?;
+    socket.connect(to).await.ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+/// Begins several connections and holds them until each was greeted or turned away.
+async fn startups(
+    plan: &Plan,
+    route: &Route,
+    inside: &Result<Inside, String>,
+    identity: Option<&Arc<Identity>>,
+) -> Startups {
+    let enters = inside.as_ref().is_ok_and(|inside| inside.entered == session::Answer::Yes);
+    let most = if enters { STARTUPS } else { STARTUPS_WITHOUT_IDENTITY };
+    let asked = most.min(plan.ssh.max_startups.start as usize).max(1);
+    let begin = || async {
+        let stream = link::dial(route.to, route.from, &route.clock).await.map_err(|none| match none {
+            NoConnection::Silent => "a connection was not answered".to_owned(),
+            NoConnection::Refused => "a connection was refused".to_owned(),
+            NoConnection::Unreachable(why) | NoConnection::Here(why) => why,
+        })?;
+        let greeted = link::greet(stream, &route.clock).await;
+        match &greeted.greeting {
+            Ok(_) => Ok(greeted),
+            Err(Unread::Closed(Some(said))) => Err(format!("the server said \"{said}\" and closed a connection")),
+            Err(Unread::Closed(None)) => Err("the server closed a connection without a word".to_owned()),
+            Err(Unread::Silent) => Err("the server let a connection wait".to_owned()),
+            Err(Unread::Malformed(malformed)) => Err(format!("the server sent {malformed}")),
+        }
+    };
+    let begun = join_all((0..asked).map(|_| begin())).await;
+    let mut held = Vec::new();
+    let mut first_failure = None;
+    for result in begun {
+        match result {
+            Ok(greeted) => held.push(greeted),
+            Err(why) => first_failure = first_failure.or(Some(why)),
+        }
+    }
+    let greeted = held.len();
+    if let (true, Some(identity)) = (enters, identity) {
+        for one in held.drain(..) {
+            if let Ok(mut session) = route.handshake(one).await.session {
+                session.ask(identity.user.as_str(), Question::Identity(Arc::clone(identity)), &route.clock).await;
+            }
+        }
+    }
+    drop(held);
+    let after = greeted < asked && begin().await.is_ok();
+    Startups { asked, greeted, first_failure, after }
+}

@@ -1,0 +1,60 @@
+//! Everything that connections from here showed, before anybody judges it.
+
+use std::net::IpAddr;
+
+use super::{
+    ask::Account,
+    inside::Inside,
+    link::{NoConnection, Unread},
+    session::{HostKey, Stop},
+    wire::{Greeting, KexInit},
+};
+
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    pub edge: Edge,
+    pub transport: Transport,
+    /// One a user of the plan, in its order; empty where no session came about.
+    pub accounts: Vec<Account>,
+    /// Why nothing could be asked, if so.
+    pub stopped: Option<String>,
+    /// The user whose identity was to be used.
+    pub identity: Option<String>,
+    /// What it found; or why it was not used.
+    pub inside: Result<Inside, String>,
+    pub startups: Result<Startups, String>,
+}
+
+/// The way to the port.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// `192.0.2.4 port 22`
+    pub to: String,
+    /// The bastion's address, once it is known.
+    pub address: Option<IpAddr>,
+    /// The source that was asked for.
+    pub bound: Option<IpAddr>,
+    /// The source that this machine uses, as it sees it.
+    pub source: Option<IpAddr>,
+    /// `None`: connected.
+    pub failure: Option<NoConnection>,
+}
+
+/// What the first connection said in the clear, and its host key.
+#[derive(Clone, Debug, Default)]
+pub struct Transport {
+    pub greeting: Option<Result<Greeting, Unread>>,
+    pub kexinit: Option<Result<KexInit, Unread>>,
+    pub host_key: Option<HostKey>,
+    pub stop: Option<Stop>,
+}
+
+/// Connections that were open at once, none of them authenticated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Startups {
+    pub asked: usize,
+    pub greeted: usize,
+    pub first_failure: Option<String>,
+    /// A single connection right after them was greeted.
+    pub after: bool,
+}

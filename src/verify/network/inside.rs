@@ -1,0 +1,444 @@
+//! What an identity finds inside: whether it enters, what it may open, and what it must not.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, client::Msg};
+use tokio::time::Instant;
+
+use super::{
+    ask::{Asker, nonsense},
+    clock::Late,
+    identity::Identity,
+    session::{Answer, Question, Route},
+    speak::{self, Reading},
+    wire::excerpt,
+};
+use crate::plan::{Host, Plan, Protocol, Target};
+
+/// A host key, a banner: nothing that a command prints here is longer.
+const LONGEST_OUTPUT: usize = 4096;
+
+/// Where a forward leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub host: String,
+    pub port: u16,
+}
+
+impl Place {
+    pub fn of(target: &Target) -> Self {
+        Self { host: target.host.to_string(), port: target.port }
+    }
+}
+
+/// What became of the opening of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    Open,
+    /// The daemon would not.
+    Prohibited,
+    /// The daemon would, and could not.
+    Failed(String),
+    /// No answer in time, while the daemon answers other things: it is still trying.
+    Trying,
+    /// Not seen; why.
+    Unseen(String),
+}
+
+/// A forward to a target, and what came through it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    pub opened: Opened,
+    pub took: Duration,
+    /// `None` where no channel was open, or nothing came in time.
+    pub reading: Option<Reading>,
+}
+
+/// What became of a request for something that nobody should get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Granted {
+    /// With what the server said or did.
+    Yes(String),
+    No(String),
+    Unseen(String),
+}
+
+/// Everything that was found after entering.
+#[derive(Clone, Debug)]
+pub struct Inside {
+    pub entered: Answer,
+    /// One a target that the identity may open, in the plan's order.
+    pub forwards: Vec<(Target, Forward)>,
+    pub unlisted: Vec<(Place, Opened)>,
+    pub metadata: Opened,
+    pub shell: Granted,
+    pub exec: Granted,
+    pub pty: Granted,
+    pub agent: Granted,
+    pub x11: Granted,
+    pub remote: Granted,
+    pub remote_socket: Granted,
+    pub concurrent: Option<Concurrent>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Concurrent {
+    pub target: String,
+    pub asked: usize,
+    pub opened: usize,
+    pub first_failure: Option<Opened>,
+    pub took: Duration,
+    /// Fewer were asked for than wanted; why.
+    pub fewer: Option<String>,
+}
+
+/// The targets that a user of the plan may open, and those that it may not: an operator may open all.
+pub fn reachable(plan: &Plan, identity: &Identity) -> (Vec<Target>, Vec<Target>) {
+    let operator = plan.operators.iter().any(|operator| operator.name == identity.user);
+    let (mut may, mut may_not): (Vec<Target>, Vec<Target>) = (Vec::new(), Vec::new());
+    for tunnel in &plan.tunnels {
+        let list = if operator || tunnel.user == identity.user { &mut may } else { &mut may_not };
+        list.extend(tunnel.targets.iter().cloned());
+    }
+    may_not.retain(|target| !may.iter().any(|open| Place::of(open) == Place::of(target)));
+    (may, may_not)
+}
+
+/// Places that this identity must not reach: the daemon's own port from inside, a target's host on another port, and
+/// other users' targets.
+pub fn unlisted(plan: &Plan, identity: &Identity, more: &[(String, u16)]) -> Vec<Place> {
+    let (may, may_not) = reachable(plan, identity);
+    let listed = |place: &Place| may.iter().any(|target| Place::of(target) == *place);
+    let mut places = vec![Place { host: "127.0.0.1".to_owned(), port: plan.ssh.port }];
+    if let Some(target) = may.first() {
+        let host = target.host.to_string();
+        let ports = [target.port.wrapping_add(1), 22, 80, 443].into_iter().filter(|port| *port != 0);
+        places.extend(ports.map(|port| Place { host: host.clone(), port }).find(|place| !listed(place)));
+    }
+    places.extend(may_not.iter().map(Place::of));
+    places.extend(more.iter().map(|(host, port)| Place { host: host.clone(), port: *port }));
+    places.retain(|place| !listed(place));
+    places
+}
+
+pub struct Visitor<'a> {
+    asker: Asker<'a>,
+    identity: Arc<Identity>,
+}
+
+impl<'a> Visitor<'a> {
+    pub fn new(route: &'a Route, identity: &'a Arc<Identity>) -> Self {
+        Self { asker: Asker::new(route, identity.user.as_str(), None), identity: Arc::clone(identity) }
+    }
+
+    pub async fn look(mut self, plan: &Plan, concurrent: usize, more: &[(String, u16)]) -> Inside {
+        let entered = self.asker.ask(Question::Identity(Arc::clone(&self.identity))).await;
+        let mut forwards = Vec::new();
+        for target in reachable(plan, &self.identity).0 {
+            let forward = self.forward(&target).await;
+            forwards.push((target, forward));
+        }
+        let mut unlisted_places = Vec::new();
+        for place in unlisted(plan, &self.identity, more) {
+            let opened = self.open(&place).await.1;
+            unlisted_places.push((place, opened));
+        }
+        let metadata = self.open(&Place { host: "169.254.169.254".to_owned(), port: 80 }).await.1;
+        let remote = self.remote().await;
+        let remote_socket = self.remote_socket().await;
+        let pty = self.session_request(Wish::Pty).await;
+        let agent = self.session_request(Wish::Agent).await;
+        let x11 = self.session_request(Wish::X11).await;
+        let exec = self.session_request(Wish::Exec).await;
+        let shell = self.session_request(Wish::Shell).await;
+        let concurrent = self.concurrent(&forwards, concurrent).await;
+        Inside {
+            entered,
+            forwards,
+            unlisted: unlisted_places,
+            metadata,
+            shell,
+            exec,
+            pty,
+            agent,
+            x11,
+            remote,
+            remote_socket,
+            concurrent,
+        }
+    }
+
+    /// Makes sure of an entered session: a server may close one in between.
+    async fn inside(&mut self) -> Result<(), String> {
+        if self.asker.session.as_ref().is_some_and(|session| !session.handle.is_closed()) {
+            return Ok(());
+        }
+        self.asker.session = None;
+        match self.asker.ask(Question::Identity(Arc::clone(&self.identity))).await {
+            Answer::Yes => Ok(()),
+            Answer::None(why) => Err(why),
+            Answer::Late => Err(self.asker.route.clock.late()),
+            Answer::No(_) | Answer::Asks => Err("the identity did not enter".to_owned()),
+        }
+    }
+
+    async fn open(&mut self, place: &Place) -> (Option<Channel<Msg>>, Opened) {
+        if let Err(why) = self.inside().await {
+            return (None, Opened::Unseen(why));
+        }
+        let Some(session) = &self.asker.session else { return (None, Opened::Unseen("no session".to_owned())) };
+        let clock = self.asker.route.clock;
+        let opening = session.handle.channel_open_direct_tcpip(place.host.as_str(), place.port.into(), "127.0.0.1", 0);
+        let opened = match clock.within(opening).await {
+            Ok(Ok(channel)) => return (Some(channel), Opened::Open),
+            Ok(Err(russh::Error::ChannelOpenFailure(failure))) => not_open(failure),
+            Ok(Err(error)) => Opened::Unseen(excerpt(error.to_string().as_bytes())),
+            Err(Late) => match clock.within(session.handle.send_ping()).await {
+                Ok(Ok(())) => Opened::Trying,
+                _ => {
+                    self.asker.session = None;
+                    Opened::Unseen(clock.late())
+                }
+            },
+        };
+        (None, opened)
+    }
+
+    async fn forward(&mut self, target: &Target) -> Forward {
+        let begun = Instant::now();
+        let (channel, opened) = self.open(&Place::of(target)).await;
+        let Some(channel) = channel else { return Forward { opened, took: begun.elapsed(), reading: None } };
+        let clock = self.asker.route.clock;
+        let reading = clock.within(converse(channel, target.speaks, &target.host)).await.ok();
+        Forward { opened, took: begun.elapsed(), reading }
+    }
+
+    async fn remote(&mut self) -> Granted {
+        if let Err(why) = self.inside().await {
+            return Granted::Unseen(why);
+        }
+        let Some(session) = &self.asker.session else { return Granted::Unseen("no session".to_owned()) };
+        let clock = self.asker.route.clock;
+        let answer = clock.within(session.handle.tcpip_forward("127.0.0.1", 0)).await;
+        if let Ok(Ok(port)) = answer {
+            let _ = clock.within(session.handle.cancel_tcpip_forward("127.0.0.1", port)).await;
+            return Granted::Yes(format!("it listens on port {port} for us"));
+        }
+        self.denied(answer.map(|answer| answer.map(|_| ())))
+    }
+
+    async fn remote_socket(&mut self) -> Granted {
+        if let Err(why) = self.inside().await {
+            return Granted::Unseen(why);
+        }
+        let Some(session) = &self.asker.session else { return Granted::Unseen("no session".to_owned()) };
+        let clock = self.asker.route.clock;
+        let path = format!("/tmp/gangplank-{}", nonsense());
+        let answer = clock.within(session.handle.streamlocal_forward(path.as_str())).await;
+        if let Ok(Ok(())) = answer {
+            let _ = clock.within(session.handle.cancel_streamlocal_forward(path.as_str())).await;
+            return Granted::Yes(format!("it listens on the socket {path} for us"));
+        }
+        self.denied(answer)
+    }
+
+    fn denied(&mut self, answer: Result<Result<(), russh::Error>, Late>) -> Granted {
+        match answer {
+            Ok(Ok(())) => Granted::Yes("granted".to_owned()),
+            Ok(Err(russh::Error::RequestDenied)) => Granted::No("refused".to_owned()),
+            Ok(Err(error)) => Granted::Unseen(excerpt(error.to_string().as_bytes())),
+            Err(Late) => {
+                self.asker.session = None;
+                Granted::Unseen(self.asker.route.clock.late())
+            }
+        }
+    }
+
+    async fn session_request(&mut self, wish: Wish) -> Granted {
+        if let Err(why) = self.inside().await {
+            return Granted::Unseen(why);
+        }
+        let Some(session) = &self.asker.session else { return Granted::Unseen("no session".to_owned()) };
+        let clock = self.asker.route.clock;
+        let asked = clock.within(async {
+            let channel = match session.handle.channel_open_session().await {
+                Ok(channel) => channel,
+                Err(russh::Error::ChannelOpenFailure(failure)) => {
+                    return Granted::No(format!("no session channel: {}", reason(&failure)));
+                }
+                Err(error) => return Granted::Unseen(excerpt(error.to_string().as_bytes())),
+            };
+            wish.put(channel).await
+        });
+        let granted = asked.await;
+        granted.unwrap_or_else(|Late| {
+            self.asker.session = None;
+            Granted::Unseen(clock.late())
+        })
+    }
+
+    /// Opens many forwards to one target and keeps them until all have their answer.
+    async fn concurrent(&mut self, forwards: &[(Target, Forward)], wanted: usize) -> Option<Concurrent> {
+        let open: Vec<&Target> =
+            forwards.iter().filter(|(_, forward)| forward.opened == Opened::Open).map(|(target, _)| target).collect();
+        // MySQL counts connections without a login, and blocks their host at max_connect_errors (100 by default).
+        let target = open.iter().find(|target| target.speaks != Protocol::Mysql).or(open.first())?;
+        let careful = target.speaks == Protocol::Mysql && wanted > MOST_MYSQL;
+        let fewer = careful.then(|| {
+            format!("{MOST_MYSQL} and not {wanted}: MySQL blocks a host that connects 100 times without a login")
+        });
+        let asked = if careful { MOST_MYSQL } else { wanted };
+        self.inside().await.ok()?;
+        let session = self.asker.session.as_ref()?;
+        let clock = self.asker.route.clock;
+        let begun = Instant::now();
+        let host = target.host.to_string();
+        let openings = (0..asked).map(|_| {
+            clock.within(session.handle.channel_open_direct_tcpip(host.as_str(), target.port.into(), "127.0.0.1", 0))
+        });
+        let results = join_all(openings).await;
+        let took = begun.elapsed();
+        let opened = results.iter().filter(|result| matches!(result, Ok(Ok(_)))).count();
+        let failures = results.into_iter().filter_map(|result| match result {
+            Ok(Ok(_)) => None,
+            Ok(Err(russh::Error::ChannelOpenFailure(failure))) => Some(not_open(failure)),
+            Ok(Err(error)) => Some(Opened::Unseen(excerpt(error.to_string().as_bytes()))),
+            Err(Late) => Some(Opened::Trying),
+        });
+        let first_failure = failures.reduce(|first, _| first);
+        Some(Concurrent { target: target.name.clone(), asked, opened, first_failure, took, fewer })
+    }
+}
+
+/// A tenth of what MySQL takes.
+const MOST_MYSQL: usize = 10;
+
+/// Says the protocol's first words and hears the answer.
+async fn converse(mut channel: Channel<Msg>, speaks: Protocol, host: &Host) -> Reading {
+    let mut bytes = Vec::new();
+    if let Some(request) = speak::request(speaks, host)
+        && channel.data_bytes(request).await.is_err()
+    {
+        return speak::read(speaks, &bytes, true);
+    }
+    let mut followed = false;
+    loop {
+        match speak::read(speaks, &bytes, false) {
+            Reading::More => {}
+            reading => {
+                let _ = channel.close().await;
+                return reading;
+            }
+        }
+        if !followed && let Some(more) = speak::follow_up(speaks, &bytes, host) {
+            followed = true;
+            let _ = channel.data_bytes(more).await;
+        }
+        match channel.wait().await {
+            Some(ChannelMsg::Data { data }) => {
+                let room = (speak::LONGEST_ANSWER + 1).saturating_sub(bytes.len());
+                bytes.extend_from_slice(data.get(..room).unwrap_or(&data));
+            }
+            Some(ChannelMsg::Eof | ChannelMsg::Close) | None => return speak::read(speaks, &bytes, true),
+            Some(_) => {}
+        }
+    }
+}
+
+fn not_open(failure: ChannelOpenFailure) -> Opened {
+    match failure {
+        ChannelOpenFailure::AdministrativelyProhibited => Opened::Prohibited,
+        failure => Opened::Failed(reason(&failure)),
+    }
+}
+
+fn reason(failure: &ChannelOpenFailure) -> String {
+    match failure {
+        ChannelOpenFailure::AdministrativelyProhibited => "administratively prohibited".to_owned(),
+        ChannelOpenFailure::ConnectFailed => "connect failed".to_owned(),
+        ChannelOpenFailure::UnknownChannelType => "unknown channel type".to_owned(),
+        ChannelOpenFailure::ResourceShortage => "resource shortage".to_owned(),
+        ChannelOpenFailure::Other { code, .. } => format!("reason {code}"),
+    }
+}
+
+/// What is asked for on a session channel.
+#[derive(Clone, Copy)]
+enum Wish {
+    Shell,
+    Exec,
+    Pty,
+    Agent,
+    X11,
+}
+
+impl Wish {
+    /// A shell and a command are proven by what they print: a daemon with `ForceCommand` grants both requests and runs
+    /// something else. The other requests' answers are the daemon's own.
+    async fn put(self, mut channel: Channel<Msg>) -> Granted {
+        // The shell adds up to the marker: what is only echoed does not hold it.
+        let (left, right) = (nonsense(), nonsense());
+        let marker = format!("{left}{right}");
+        let command = format!("echo {left}''{right}");
+        let asked = match self {
+            Wish::Shell => channel.request_shell(true).await,
+            Wish::Exec => channel.exec(true, command.as_str()).await,
+            Wish::Pty => channel.request_pty(true, "xterm", 80, 24, 0, 0, &[]).await,
+            Wish::Agent => channel.agent_forward(true).await,
+            Wish::X11 => {
+                channel.request_x11(true, true, "MIT-MAGIC-COOKIE-1", "00112233445566778899aabbccddeeff", 0).await
+            }
+        };
+        if asked.is_err() {
+            return Granted::Unseen("the connection ended".to_owned());
+        }
+        let runs = matches!(self, Wish::Shell | Wish::Exec);
+        let mut output: Vec<u8> = Vec::new();
+        let mut status = None;
+        let mut answered = false;
+        loop {
+            match channel.wait().await {
+                Some(ChannelMsg::Failure) => return Granted::No("refused".to_owned()),
+                Some(ChannelMsg::Success) if !runs => {
+                    let _ = channel.close().await;
+                    return Granted::Yes("the daemon granted it".to_owned());
+                }
+                Some(ChannelMsg::Success) if !answered => {
+                    answered = true;
+                    if matches!(self, Wish::Shell) {
+                        let _ = channel.data_bytes(format!("{command}\nexit\n").into_bytes()).await;
+                    }
+                    let _ = channel.eof().await;
+                }
+                Some(ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) => {
+                    let room = LONGEST_OUTPUT.saturating_sub(output.len());
+                    output.extend_from_slice(data.get(..room).unwrap_or(&data));
+                    if output.windows(marker.len()).any(|window| window == marker.as_bytes()) {
+                        let _ = channel.close().await;
+                        return Granted::Yes("it ran a command of ours and printed its result".to_owned());
+                    }
+                }
+                Some(ChannelMsg::ExitStatus { exit_status }) => status = Some(exit_status),
+                Some(ChannelMsg::Close) => {
+                    return ended(answered, &output, status);
+                }
+                None => return Granted::Unseen("the connection ended".to_owned()),
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// Something ended that was not our command. Only an unhappy end is a refusal's.
+fn ended(answered: bool, output: &[u8], status: Option<u32>) -> Granted {
+    let said = excerpt(output.trim_ascii());
+    let said = if said.is_empty() { "nothing".to_owned() } else { format!("\"{said}\"") };
+    match status {
+        Some(status) if answered && status != 0 => {
+            Granted::No(format!("it said {said} and ended with status {status}"))
+        }
+        Some(_) => Granted::Unseen(format!("something ended well that is not our command; it said {said}")),
+        None => Granted::Unseen(format!("the server closed the channel without a status; it said {said}")),
+    }
+}

@@ -1,0 +1,272 @@
+//! The way to the port, the server's first words, its host key, and how many may knock at once.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{Case, algorithms, check};
+use crate::{
+    plan::Plan,
+    verify::{
+        Check, Part,
+        network::{
+            clock::seconds,
+            link::{NoConnection, Unread},
+            session::{Pinned, Stop},
+            wire::Malformed,
+        },
+    },
+};
+
+const NO_CONNECTION: &str = "no TCP connection from here (see network.tcp)";
+
+pub fn checks(case: &Case<'_>) -> Vec<Check> {
+    vec![tcp(case), source_refused(case), banner(case), offer(case), host_key(case), startups(case)]
+}
+
+/// Every range that may connect.
+fn sources(plan: &Plan) -> Vec<IpNet> {
+    let tunnels = plan.tunnels.iter().flat_map(|tunnel| tunnel.sources().map(|(net, _)| net));
+    let operators = plan.operators.iter().flat_map(|operator| operator.allow_from.iter().copied());
+    tunnels.chain(operators).collect()
+}
+
+fn listed(plan: &Plan, address: IpAddr) -> bool {
+    sources(plan).iter().any(|net| net.contains(&address))
+}
+
+/// An address of a private network (RFC 1918, 6598, 4193) or of this machine alone: elsewhere another one is seen.
+fn private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [first, second, ..] = v4.octets();
+            v4.is_private() || v4.is_loopback() || v4.is_link_local() || (first == 100 && (64..128).contains(&second))
+        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+/// Whether the bastion sees this source as it is: a private address on the way to a public one is translated.
+fn seen_as_is(case: &Case<'_>, source: IpAddr) -> bool {
+    !private(source) || case.evidence.edge.address.is_some_and(private)
+}
+
+fn tcp(case: &Case<'_>) -> Check {
+    let edge = &case.evidence.edge;
+    let mut base = check("network.tcp", Part::Edge, format!("{} takes TCP connections from here", edge.to));
+    let source = edge.bound.or(edge.source);
+    if let Some(source) = source {
+        let word = if listed(case.plan, source) { "is" } else { "is not" };
+        base = base.seen(format!("from {source}, which {word} on the allow list"));
+    }
+    let Some(failure) = &edge.failure else { return base.seen("connected").pass() };
+    let step = seconds(case.clock.step);
+    let (seen, cause, fix) = match failure {
+        NoConnection::Here(why) => return base.unknown(format!("this machine could not try: {why}")),
+        NoConnection::Unreachable(why) => {
+            return base.unknown(format!("there is no way from here: {why}; try from a machine of the allow list"));
+        }
+        NoConnection::Silent => (
+            format!("no answer within {step}"),
+            "nothing answers although the source is allowed: a firewall, security group, network ACL or route drops it, \
+             the address leads nowhere, or the machine is gone",
+            "look at the control plane's checks: inbound rules, the address's association, routes, the machine's state",
+        ),
+        NoConnection::Refused => (
+            "refused".to_owned(),
+            "something answers that nothing listens on this port: sshd is down or uses another port, or the address \
+             (DNAT) leads to another machine",
+            "look at the machine's checks: sshd's state and port; and at where the address leads",
+        ),
+    };
+    let base = base.seen(seen);
+    match source {
+        Some(source) if listed(case.plan, source) => base.fail(cause, fix),
+        Some(source) if seen_as_is(case, source) => base.unknown(format!(
+            "this machine's address {source} is not on the allow list, so it should not connect; \
+             use an address of the list with --from, or run this there"
+        )),
+        Some(source) => base.unknown(format!(
+            "this machine's address {source} is not on the allow list, or the bastion sees another one behind NAT; \
+             run this from an address of the list"
+        )),
+        None => base.unknown("this machine's source address is unknown, so whether it is allowed is, too"),
+    }
+}
+
+fn source_refused(case: &Case<'_>) -> Check {
+    let edge = &case.evidence.edge;
+    let base = check("network.source-refused", Part::Edge, "an address that is not on the allow list cannot connect");
+    let Some(source) = edge.bound else {
+        return base.unknown("needs an address of this machine that is not on the allow list: --from ADDRESS");
+    };
+    let base = base.seen(format!("from {source}"));
+    if listed(case.plan, source) {
+        return base.unknown(format!("{source} is on the allow list; needs --from with an address that is not"));
+    }
+    if !seen_as_is(case, source) {
+        return base.unknown(format!("{source} is a private address: the bastion sees another one behind NAT"));
+    }
+    match &edge.failure {
+        None => base.seen("connected").fail(
+            format!("{source} is not on the allow list and connects all the same"),
+            "look at control.ingress: remove the rules that the plan does not have",
+        ),
+        Some(NoConnection::Silent) => base.seen(format!("no answer within {}", seconds(case.clock.step))).pass(),
+        Some(NoConnection::Refused) => base.seen("refused").pass(),
+        Some(NoConnection::Unreachable(why) | NoConnection::Here(why)) => {
+            base.unknown(format!("the connection failed before it left: {why}"))
+        }
+    }
+}
+
+/// What a connection says that ends before its identification.
+fn unread(base: Check, unread: &Unread, what: &str, case: &Case<'_>) -> Check {
+    match unread {
+        Unread::Silent => base.seen(format!("no {what} within {}", seconds(case.clock.step))).fail(
+            format!(
+                "the port is open, and no {what} came: the server hangs or is overloaded, or this is no SSH server"
+            ),
+            "look at the machine: its load, sshd's log; and at where the address leads",
+        ),
+        Unread::Closed(Some(line)) if turned_away(line) => {
+            let said = format!("sshd said \"{line}\" and closed the connection");
+            base.seen(said).unknown(
+                "sshd turns this address away for now: too many unauthenticated connections (MaxStartups), or too many \
+                 that did not enter (PerSourcePenalties); wait a minute and try again",
+            )
+        }
+        Unread::Closed(said) => {
+            let base = match said {
+                Some(line) => base.seen(format!("it said: {line}")),
+                None => base,
+            };
+            base.seen(format!("it closed the connection before its {what}")).fail(
+                format!("the server closed the connection before its {what}: sshd is failing, or a proxy has nothing behind it"),
+                "look at sshd's log on the machine (host keys, settings, memory), and at where the address leads",
+            )
+        }
+        Unread::Malformed(malformed) => {
+            let fix = match malformed {
+                Malformed::Version(_) => "update the machine's sshd; and look at where the address leads",
+                _ => "look at where the address and the port lead: another service answers there",
+            };
+            base.seen(format!("it sent {malformed}"))
+                .fail(format!("this is no SSH 2.0 server: it sent {malformed}"), fix)
+        }
+    }
+}
+
+/// OpenSSH's words for MaxStartups and PerSourcePenalties; `drop_connection` in sshd.c, before and since 9.8.
+fn turned_away(line: &str) -> bool {
+    line.starts_with("Exceeded MaxStartups") || line.starts_with("Not allowed at this time")
+}
+
+fn banner(case: &Case<'_>) -> Check {
+    let base = check("network.banner", Part::Bastion, "an SSH 2.0 server answers");
+    match &case.evidence.transport.greeting {
+        None => base.unknown(NO_CONNECTION),
+        Some(Ok(greeting)) => {
+            let base = base.seen(greeting.identification.clone());
+            let before = greeting.before.len();
+            if before == 0 { base.pass() } else { base.seen(format!("after {before} other lines")).pass() }
+        }
+        Some(Err(failure)) => unread(base, failure, "identification", case),
+    }
+}
+
+fn offer(case: &Case<'_>) -> Check {
+    let transport = &case.evidence.transport;
+    let nothing =
+        if transport.greeting.is_some() { "no SSH server answers (see network.banner)" } else { NO_CONNECTION };
+    let unseen = |failure: &Unread| unread(algorithms::base(), failure, "list of algorithms", case);
+    algorithms::check_offer(transport.kexinit.as_ref(), unseen, nothing)
+}
+
+fn host_key(case: &Case<'_>) -> Check {
+    let transport = &case.evidence.transport;
+    let base = check(
+        "network.host-key",
+        Part::Bastion,
+        "the server that answers is the bastion: its host key is the known one",
+    );
+    let Some(offered) = &transport.host_key else {
+        return match &transport.stop {
+            Some(Stop::Handshake(why)) => base.seen(why.clone()).fail(
+                "the server did not complete a key exchange",
+                "look at network.algorithms and at sshd's log on the machine",
+            ),
+            Some(Stop::Late) => base.seen(case.clock.late()).fail(
+                "the server did not complete a key exchange in time",
+                "look at the machine's load and at sshd's log",
+            ),
+            Some(Stop::NoConnection(_)) | None => base.unknown(NO_CONNECTION),
+            Some(Stop::Unread(_) | Stop::Impostor) => {
+                base.unknown("no host key was shown (see network.banner, network.algorithms)")
+            }
+        };
+    };
+    let offered_text = format!("{} {}", offered.algorithm, offered.fingerprint);
+    let base = base.seen(format!("offered: {offered_text}"));
+    match case.host_keys {
+        Pinned::Unknown(reason) => base.unknown(format!(
+            "the bastion's host keys are not known here: {reason}; compare the fingerprint with the machine's own"
+        )),
+        Pinned::Keys(keys) => {
+            let known: Vec<_> = keys.iter().map(crate::verify::network::session::HostKey::of).collect();
+            let text: Vec<_> = known.iter().map(|key| format!("{} {}", key.algorithm, key.fingerprint)).collect();
+            let base = text.iter().fold(base, |base, key| base.seen(format!("known: {key}")));
+            if known.contains(offered) {
+                // The key is the bastion's; whether its owner could prove that is the key exchange.
+                return match &transport.stop {
+                    Some(Stop::Handshake(why)) => base.fail(
+                        format!(
+                            "the server shows the bastion's host key and does not complete the key exchange: {why}"
+                        ),
+                        "do not enter anything; look at where the address leads",
+                    ),
+                    Some(Stop::Late) => base.unknown("the key exchange did not end in time"),
+                    _ => base.pass(),
+                };
+            }
+            base.fail(
+                format!(
+                    "the server's host key is another than the bastion's: {offered_text} instead of {}. Somebody answers in \
+                     its place, the address leads elsewhere, or the machine was replaced",
+                    text.join(" or ")
+                ),
+                "find out which before anybody uses the tunnel: compare the fingerprints on the machine's console; after \
+                 an intended replacement, tell the vendor the new key",
+            )
+        }
+    }
+}
+
+fn startups(case: &Case<'_>) -> Check {
+    let base = check("network.startups", Part::Bastion, "several connections may begin at once, as a vendor's do");
+    let seen = match &case.evidence.startups {
+        Ok(seen) => seen,
+        Err(why) => return base.unknown(why.clone()),
+    };
+    let base = base.seen(format!("{} of {} connections that began at once were greeted", seen.greeted, seen.asked));
+    if seen.greeted >= seen.asked {
+        return base.pass();
+    }
+    let base = match &seen.first_failure {
+        Some(why) => base.seen(why.clone()),
+        None => base,
+    };
+    if !seen.after {
+        return base.unknown(
+            "a single connection was turned away afterwards, too: sshd keeps this address out for a while \
+             (PerSourcePenalties); wait a minute and try again",
+        );
+    }
+    base.fail(
+        format!(
+            "sshd turns connections away that begin at once: its MaxStartups is smaller than the plan's {}",
+            case.plan.ssh.max_startups
+        ),
+        "look at the machine's checks of the running sshd's settings; restart sshd if its files are right",
+    )
+}

@@ -1,0 +1,279 @@
+//! What somebody who has entered can do: open the targets, and nothing else.
+
+use super::{Case, check};
+use crate::{
+    plan::{Target, Tunnel},
+    verify::{
+        Check, Part,
+        network::{
+            clock::seconds,
+            inside::{Concurrent, Forward, Granted, Inside, Opened},
+            session::Answer,
+            speak::Reading,
+        },
+    },
+};
+
+pub fn checks(case: &Case<'_>) -> Vec<Check> {
+    let mut checks = vec![login(case)];
+    for tunnel in &case.plan.tunnels {
+        checks.extend(tunnel.targets.iter().map(|target| forward(case, tunnel, target)));
+    }
+    checks.push(concurrent(case));
+    checks.extend(refusals(case));
+    checks
+}
+
+/// What was found by somebody who has entered; or why nobody has.
+fn entered<'a>(case: &'a Case<'_>) -> Result<&'a Inside, String> {
+    match &case.evidence.inside {
+        Err(why) => Err(why.clone()),
+        Ok(inside) if inside.entered == Answer::Yes => Ok(inside),
+        Ok(_) => Err("the identity did not enter (see network.login)".to_owned()),
+    }
+}
+
+fn login(case: &Case<'_>) -> Check {
+    let user = case.evidence.identity.as_deref();
+    let base = check("network.login", Part::Bastion, "the identity's key enters");
+    let base = match user {
+        Some(user) => base.about(user),
+        None => base,
+    };
+    let inside = match &case.evidence.inside {
+        Err(why) => return base.unknown(why.clone()),
+        Ok(inside) => inside,
+    };
+    match &inside.entered {
+        Answer::Yes => base.seen("entered").pass(),
+        Answer::No(methods) => base.seen(format!("refused; methods: {}", methods.join(", "))).fail(
+            "the daemon refuses the identity's key",
+            "look at network.key of this user; if that passes, the server did not take the signature",
+        ),
+        Answer::Asks => base.unknown("the server asks for more than the key"),
+        Answer::None(why) => base.unknown(why.clone()),
+        Answer::Late => base.unknown(case.clock.late()),
+    }
+}
+
+/// A target's name is its tunnel's own; where two tunnels use one, the user tells them apart.
+fn subject(case: &Case<'_>, tunnel: &Tunnel, target: &Target) -> String {
+    let shared = case.plan.tunnels.iter().flat_map(|tunnel| &tunnel.targets).filter(|other| other.name == target.name);
+    if shared.count() > 1 { format!("{}/{}", tunnel.user, target.name) } else { target.name.clone() }
+}
+
+fn forward(case: &Case<'_>, tunnel: &Tunnel, target: &Target) -> Check {
+    let word = target.speaks.as_str();
+    let proves = format!("{} port {} answers through the tunnel, and speaks {word}", target.host, target.port);
+    let base = check("network.forward", Part::Target(target.name.clone()), proves).about(subject(case, tunnel, target));
+    let inside = match entered(case) {
+        Ok(inside) => inside,
+        Err(why) => return base.unknown(why),
+    };
+    match inside.forwards.iter().find(|(found, _)| found == target) {
+        Some((_, forward)) => judge_forward(case, base, target, forward),
+        None => base.unknown("this identity may not open this target; needs an operator's, or the tunnel's own"),
+    }
+}
+
+fn judge_forward(case: &Case<'_>, base: Check, target: &Target, forward: &Forward) -> Check {
+    let place = format!("{} port {}", target.host, target.port);
+    if let Some(base) = not_opened(&base, &place, &forward.opened) {
+        return base;
+    }
+    let base = base.seen(format!("open and answered after {} ms", forward.took.as_millis()));
+    match &forward.reading {
+        Some(Reading::Speaks(said)) => base.seen(said.clone()).pass(),
+        Some(Reading::Refuses { said, fix }) => {
+            base.seen(said.clone()).fail(format!("{place} refuses the bastion before any login: {said}"), fix.clone())
+        }
+        Some(Reading::Other(said)) => base.seen(said.clone()).fail(
+            format!("something else than {} answers at {place}: {said}", target.speaks.as_str()),
+            "look at the target's host, port and `speaks` in the plan, and at what runs there",
+        ),
+        Some(Reading::More) | None => base.seen(format!("no word within {}", seconds(case.clock.step))).fail(
+            format!("{place} takes connections and does not speak {}", target.speaks.as_str()),
+            "look at the target's `speaks` in the plan, and at whether the database hangs",
+        ),
+    }
+}
+
+/// The verdict on a channel that should have opened and did not.
+fn not_opened(base: &Check, place: &str, opened: &Opened) -> Option<Check> {
+    let base = base.clone();
+    Some(match opened {
+        Opened::Open => return None,
+        Opened::Prohibited => base.seen("administratively prohibited").fail(
+            format!("sshd does not let this user open {place}: PermitOpen or permitopen name other places, or AllowTcpForwarding is off"),
+            "look at the machine's checks of the running sshd's settings and of the user's authorized_keys; restart sshd if \
+             its files are right; after a changed plan, apply it",
+        ),
+        Opened::Failed(why) => base.seen(why.clone()).fail(
+            format!(
+                "the bastion cannot reach {place}: the database is down, refuses the connection, its name does not resolve \
+                 there, or a security group, network ACL or route is in the way"
+            ),
+            "look at the machine's checks of this target (DNS answer, TCP connect) and at the control plane's of the path",
+        ),
+        Opened::Trying => base.seen("sshd is still trying to connect").fail(
+            format!("packets from the bastion to {place} are dropped: a security group, network ACL or route is in the way"),
+            "look at the control plane's checks of the path to this target: egress, the database group's rule, routes",
+        ),
+        Opened::Unseen(why) => base.unknown(why.clone()),
+    })
+}
+
+fn concurrent(case: &Case<'_>) -> Check {
+    let base = |count: usize| {
+        check("network.concurrent", Part::Bastion, format!("{count} forwards are open at once on one connection"))
+    };
+    let inside = match entered(case) {
+        Ok(inside) => inside,
+        Err(why) => return base(case.concurrent).unknown(why),
+    };
+    let Some(found) = &inside.concurrent else {
+        return base(case.concurrent).unknown("no target could be opened even once (see network.forward)");
+    };
+    let Concurrent { target, asked, opened, first_failure, took, fewer } = found;
+    let mut base = base(*asked).about(target.clone());
+    base = base.seen(format!("{opened} of {asked} open at once after {} ms", took.as_millis()));
+    if let Some(fewer) = fewer {
+        base = base.seen(fewer.clone());
+    }
+    if opened >= asked {
+        return base.pass();
+    }
+    let why = match first_failure {
+        Some(Opened::Failed(why)) => why.clone(),
+        Some(Opened::Prohibited) => "administratively prohibited".to_owned(),
+        Some(Opened::Unseen(why)) => return base.unknown(why.clone()),
+        Some(Opened::Trying | Opened::Open) | None => "no answer in time".to_owned(),
+    };
+    base.seen(format!("the first that failed: {why}")).fail(
+        format!("only {opened} of {asked} forwards to {target} are open at once: the machine's or the target's limit is reached"),
+        "look at the machine's checks of limits (open files of the sshd unit and of the user), and at the database's \
+         connection limit",
+    )
+}
+
+fn refusals(case: &Case<'_>) -> Vec<Check> {
+    let inside = entered(case);
+    let opened = |id, proves: &str, pick: &dyn Fn(&Inside) -> Vec<(String, Opened)>| {
+        let base = check(id, Part::Bastion, proves);
+        match &inside {
+            Err(why) => base.unknown(why.clone()),
+            Ok(inside) => judge_unlisted(base, &pick(inside)),
+        }
+    };
+    let granted = |id, proves: &str, what: &str, setting: &str, pick: &dyn Fn(&Inside) -> &Granted| {
+        let base = check(id, Part::Bastion, proves);
+        match &inside {
+            Err(why) => base.unknown(why.clone()),
+            Ok(inside) => judge_granted(base, what, setting, pick(inside)),
+        }
+    };
+    let mut remote = granted(
+        "network.refuses-remote-forward",
+        "nobody can make the machine listen",
+        "a remote forward",
+        "AllowTcpForwarding local, AllowStreamLocalForwarding no",
+        &|inside| &inside.remote,
+    );
+    // One answer for two requests: the worse of them.
+    let socket = granted(
+        "network.refuses-remote-forward",
+        "nobody can make the machine listen",
+        "a remote forward to a socket",
+        "AllowStreamLocalForwarding no",
+        &|inside| &inside.remote_socket,
+    );
+    if inside.is_ok() {
+        let evidence: Vec<_> = [("port", &remote), ("socket", &socket)]
+            .into_iter()
+            .flat_map(|(kind, check)| check.evidence.iter().map(move |line| format!("{kind}: {line}")))
+            .collect();
+        if !remote.verdict.is_fail() && socket.verdict != crate::verify::Verdict::Pass {
+            remote = socket;
+        }
+        remote.evidence = evidence;
+    }
+    vec![
+        granted(
+            "network.refuses-shell",
+            "nobody gets a shell",
+            "a shell",
+            "ForceCommand /usr/sbin/nologin, and the user's own shell",
+            &|inside| &inside.shell,
+        ),
+        granted(
+            "network.refuses-exec",
+            "nobody runs a command",
+            "a command",
+            "ForceCommand /usr/sbin/nologin, and the user's own shell",
+            &|inside| &inside.exec,
+        ),
+        granted("network.refuses-pty", "nobody gets a terminal", "a terminal", "PermitTTY no", &|inside| &inside.pty),
+        remote,
+        granted(
+            "network.refuses-agent",
+            "nobody's agent is forwarded",
+            "agent forwarding",
+            "AllowAgentForwarding no",
+            &|inside| &inside.agent,
+        ),
+        granted("network.refuses-x11", "X11 is not forwarded", "X11 forwarding", "X11Forwarding no", &|inside| {
+            &inside.x11
+        }),
+        opened("network.refuses-unlisted", "nothing else than the targets can be opened", &|inside| {
+            let name = |place: &crate::verify::network::inside::Place| format!("{} port {}", place.host, place.port);
+            inside.unlisted.iter().map(|(place, opened)| (name(place), opened.clone())).collect()
+        }),
+        opened("network.refuses-metadata", "the cloud's metadata service cannot be opened", &|inside| {
+            vec![("169.254.169.254 port 80".to_owned(), inside.metadata.clone())]
+        }),
+    ]
+}
+
+/// A daemon that could not connect has tried: it was allowed to.
+fn judge_unlisted(base: Check, places: &[(String, Opened)]) -> Check {
+    let mut base = base;
+    let mut bad = Vec::new();
+    let mut unseen = None;
+    for (place, opened) in places {
+        let seen = match opened {
+            Opened::Prohibited => "prohibited".to_owned(),
+            Opened::Open => "open".to_owned(),
+            Opened::Failed(why) => format!("sshd tried to connect ({why})"),
+            Opened::Trying => "sshd is still trying to connect".to_owned(),
+            Opened::Unseen(why) => why.clone(),
+        };
+        base = base.seen(format!("{place}: {seen}"));
+        match opened {
+            Opened::Prohibited => {}
+            Opened::Unseen(why) => unseen = Some(why),
+            _ => bad.push(place.as_str()),
+        }
+    }
+    if !bad.is_empty() {
+        return base.fail(
+            format!("sshd opens what the plan does not list: {}", bad.join(", ")),
+            "look at the machine's checks of PermitOpen (the running sshd's) and permitopen (authorized_keys); restart sshd if \
+             its files are right",
+        );
+    }
+    match unseen {
+        Some(why) => base.unknown(why.clone()),
+        None => base.pass(),
+    }
+}
+
+fn judge_granted(base: Check, what: &str, setting: &str, granted: &Granted) -> Check {
+    match granted {
+        Granted::No(how) => base.seen(how.clone()).pass(),
+        Granted::Unseen(why) => base.unknown(why.clone()),
+        Granted::Yes(how) => base.seen(how.clone()).fail(
+            format!("sshd grants {what}"),
+            format!("the running sshd must have: {setting}; look at the machine's checks of its settings, and restart it if its files are right"),
+        ),
+    }
+}
