@@ -15,10 +15,12 @@ use gangplank::{
         desire::Desired,
         diff::{World, diff},
         keys,
+        network::{Destination, Route, RouteTable, Subnet},
         observed::{
             Attachment, ElasticIp, Group, Image, Instance, InstanceState, InstanceType, MetadataOptions, Observed,
-            RouteTable, Subnet, Surroundings,
+            Surroundings,
         },
+        rule::ANY_V4,
         tags::Tags,
     },
 };
@@ -95,6 +97,8 @@ fn fulfilled(plan: &Plan) -> Observed {
             public_ip: None,
             launched: None,
             parts: Vec::new(),
+            interfaces: Vec::new(),
+            profile: None,
             tags: want.instance_tags(None),
         }],
         addresses: vec![ElasticIp {
@@ -121,6 +125,7 @@ fn around() -> Surroundings {
             id: "subnet-0a1b2c3d4e5f60718".into(),
             vpc: "vpc-1".into(),
             ipv6: false,
+            nets: Vec::new(),
             tags: Tags::new(),
         }],
         route_tables: vec![RouteTable {
@@ -128,7 +133,7 @@ fn around() -> Surroundings {
             vpc: "vpc-1".into(),
             main: true,
             subnets: vec![],
-            internet: true,
+            routes: vec![Route { to: Destination::Net(ANY_V4), via: "igw-1".into(), active: true }],
         }],
         images: vec![Image {
             id: "ami-1".into(),

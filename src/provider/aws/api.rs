@@ -120,7 +120,7 @@ impl Ec2 {
         }
         let residue = match error {
             SdkError::ConstructionFailure(_) => Residue::Nothing,
-            _ if operation.starts_with("Describe") => Residue::Nothing,
+            _ if operation.starts_with("Describe") || operation.starts_with("Get") => Residue::Nothing,
             _ => Residue::Unknown,
         };
         no_answer(

@@ -1,6 +1,6 @@
 //! Between the SDK's types and ours.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr, str::FromStr};
 
 use aws_sdk_ec2::types as ec2;
 use ipnet::IpNet;
@@ -8,10 +8,9 @@ use jiff::Timestamp;
 
 use super::{
     action::DescribedRule,
-    observed::{
-        Attachment, ElasticIp, Group, Image, Instance, InstanceState, InstanceType, MetadataOptions, RouteTable, Subnet,
-    },
-    rule::{ANY_V4, Peer, Protocol, Rule, Rules},
+    network::{Acl, AclEntry, Destination, Interface, Route, RouteTable, Subnet, Volume},
+    observed::{Attachment, ElasticIp, Group, Image, Instance, InstanceState, InstanceType, MetadataOptions},
+    rule::{ANY_V4, Direction, Peer, Protocol, Rule, Rules},
     tags::Tags,
 };
 
@@ -58,6 +57,8 @@ pub fn instance(from: &ec2::Instance) -> Option<Instance> {
         public_ip: from.public_ip_address().map(str::to_owned),
         launched: from.launch_time().and_then(|t| Timestamp::from_second(t.secs()).ok()),
         parts: parts(from),
+        interfaces: own_interfaces(from),
+        profile: from.iam_instance_profile().and_then(|p| p.arn()).map(str::to_owned),
         tags: tags(from.tags()),
     })
 }
@@ -161,26 +162,129 @@ pub fn permission(DescribedRule { rule, description }: &DescribedRule, own: &str
 }
 
 pub fn subnet(from: &ec2::Subnet) -> Option<Subnet> {
+    let v6 = from.ipv6_cidr_block_association_set();
+    let nets = from.cidr_block().into_iter().chain(v6.iter().filter_map(|a| a.ipv6_cidr_block()));
     Some(Subnet {
         id: from.subnet_id()?.to_owned(),
         vpc: text(from.vpc_id()),
-        ipv6: !from.ipv6_cidr_block_association_set().is_empty(),
+        ipv6: !v6.is_empty(),
+        nets: nets.filter_map(|net| net.parse().ok()).collect(),
         tags: tags(from.tags()),
     })
 }
 
 pub fn route_table(from: &ec2::RouteTable) -> Option<RouteTable> {
-    let everywhere = |route: &&ec2::Route| {
-        route.destination_cidr_block() == Some("0.0.0.0/0")
-            && route.gateway_id().is_some_and(|id| id.starts_with("igw-"))
-            && route.state() != Some(&ec2::RouteState::Blackhole)
-    };
     Some(RouteTable {
         id: from.route_table_id()?.to_owned(),
         vpc: text(from.vpc_id()),
         main: from.associations().iter().any(|a| a.main() == Some(true)),
         subnets: from.associations().iter().filter_map(|a| a.subnet_id().map(str::to_owned)).collect(),
-        internet: from.routes().iter().any(|route| everywhere(&route)),
+        routes: from.routes().iter().filter_map(route).collect(),
+    })
+}
+
+fn route(from: &ec2::Route) -> Option<Route> {
+    let net = from.destination_cidr_block().or(from.destination_ipv6_cidr_block());
+    let to = match (net, from.destination_prefix_list_id()) {
+        (Some(net), _) => Destination::Net(net.parse().ok()?),
+        (None, Some(list)) => Destination::PrefixList(list.to_owned()),
+        (None, None) => return None,
+    };
+    let via = [
+        from.gateway_id(),
+        from.nat_gateway_id(),
+        from.transit_gateway_id(),
+        from.vpc_peering_connection_id(),
+        from.egress_only_internet_gateway_id(),
+        // An instance's own interface is named beside it: that is where packets go.
+        from.network_interface_id(),
+        from.instance_id(),
+        from.local_gateway_id(),
+        from.carrier_gateway_id(),
+        from.core_network_arn(),
+    ];
+    let via = via.into_iter().flatten().find(|id| !id.is_empty()).unwrap_or("a next hop that EC2 does not name");
+    Some(Route { to, via: via.to_owned(), active: from.state() != Some(&ec2::RouteState::Blackhole) })
+}
+
+pub fn acl(from: &ec2::NetworkAcl) -> Option<Acl> {
+    let mut entries: Vec<AclEntry> = from.entries().iter().filter_map(acl_entry).collect();
+    entries.sort_by_key(|entry| entry.number);
+    Some(Acl {
+        id: from.network_acl_id()?.to_owned(),
+        vpc: text(from.vpc_id()),
+        subnets: from.associations().iter().filter_map(|a| a.subnet_id().map(str::to_owned)).collect(),
+        entries,
+    })
+}
+
+fn acl_entry(from: &ec2::NetworkAclEntry) -> Option<AclEntry> {
+    let ports = from.port_range();
+    let port = |port: Option<i32>, none: u16| port.map_or(Some(none), |p| u16::try_from(p).ok());
+    let (first, last) = (port(ports.and_then(|p| p.from()), 0)?, port(ports.and_then(|p| p.to()), u16::MAX)?);
+    let protocol = match from.protocol()? {
+        "-1" => Protocol::All,
+        "6" | "tcp" => Protocol::Tcp { from: first, to: last },
+        other => Protocol::Other { name: other.to_owned(), from: Some(first.into()), to: Some(last.into()) },
+    };
+    Some(AclEntry {
+        number: from.rule_number()?,
+        direction: if from.egress()? { Direction::Egress } else { Direction::Ingress },
+        allow: from.rule_action() == Some(&ec2::RuleAction::Allow),
+        protocol,
+        net: from.cidr_block().or(from.ipv6_cidr_block())?.parse().ok()?,
+    })
+}
+
+fn own_interfaces(from: &ec2::Instance) -> Vec<Interface> {
+    let mut all: Vec<_> = from.network_interfaces().iter().collect();
+    all.sort_by_key(|i| i.attachment().and_then(|a| a.device_index()));
+    let convert = |from: &&ec2::InstanceNetworkInterface| {
+        let private = from.private_ip_addresses();
+        let v4 = private.iter().filter_map(|a| a.private_ip_address()).chain(from.private_ip_address());
+        let v6 = from.ipv6_addresses().iter().filter_map(|a| a.ipv6_address());
+        let public = private.iter().filter_map(|a| a.association()?.public_ip());
+        let public = public.chain(from.association().and_then(|a| a.public_ip()));
+        Some(Interface {
+            id: from.network_interface_id()?.to_owned(),
+            subnet: text(from.subnet_id()),
+            groups: from.groups().iter().filter_map(|g| g.group_id().map(str::to_owned)).collect(),
+            addresses: parsed(v4.chain(v6)),
+            prefixes: Vec::new(),
+            public: parsed(public),
+            description: text(from.description()),
+        })
+    };
+    all.iter().filter_map(convert).collect()
+}
+
+pub fn interface(from: &ec2::NetworkInterface) -> Option<Interface> {
+    let private = from.private_ip_addresses();
+    let v4 = private.iter().filter_map(|a| a.private_ip_address()).chain(from.private_ip_address());
+    let v6 = from.ipv6_addresses().iter().filter_map(|a| a.ipv6_address());
+    let prefixes = from.ipv4_prefixes().iter().filter_map(|p| p.ipv4_prefix());
+    let prefixes = prefixes.chain(from.ipv6_prefixes().iter().filter_map(|p| p.ipv6_prefix()));
+    Some(Interface {
+        id: from.network_interface_id()?.to_owned(),
+        subnet: text(from.subnet_id()),
+        groups: from.groups().iter().filter_map(|g| g.group_id().map(str::to_owned)).collect(),
+        addresses: parsed(v4.chain(v6)),
+        prefixes: parsed(prefixes),
+        public: parsed(private.iter().filter_map(|a| a.association()?.public_ip())),
+        description: text(from.description()),
+    })
+}
+
+/// Sorted and each once: EC2 says an interface's first address in two places.
+fn parsed<'a, T: FromStr + Ord>(texts: impl Iterator<Item = &'a str>) -> Vec<T> {
+    texts.filter_map(|text| text.parse().ok()).collect::<BTreeSet<T>>().into_iter().collect()
+}
+
+pub fn volume(from: &ec2::Volume) -> Option<Volume> {
+    Some(Volume {
+        id: from.volume_id()?.to_owned(),
+        encrypted: from.encrypted() == Some(true),
+        instances: from.attachments().iter().filter_map(|a| a.instance_id().map(str::to_owned)).collect(),
     })
 }
 

@@ -10,11 +10,14 @@ use super::{
     api::Ec2,
     desire::Desired,
     diff::{self, World},
+    evidence::Evidence,
+    inspect::Question,
     machine::{self, Needs},
     observe,
     observed::{Observed, Surroundings},
     perform::Performer,
     status::Status,
+    tags::{self, Tags},
     teardown,
 };
 use crate::{
@@ -144,6 +147,48 @@ impl<'a> Fleet<'a> {
 
     pub async fn status(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Status>, CloudError> {
         self.each(watcher, |bastion, region, seen| Status::of(bastion.plan, bastion.aws, region, seen, now)).await
+    }
+
+    /// Looks at everything that a verification goes by, in the order of the plans. Writes nothing.
+    ///
+    /// # Errors
+    /// The cloud's failure to tell instances, addresses or groups. What else it does not tell, the evidence says.
+    pub async fn evidence(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Evidence>, CloudError> {
+        let of_region = |i: usize| self.bastions.iter().filter(move |b| b.region == i);
+        let answers = try_join_all(self.regions.iter().enumerate().map(async |(i, region)| {
+            let step = region.step();
+            let databases = of_region(i).flat_map(|b| &b.aws.database_access).map(|a| a.security_group.clone());
+            let question = Question {
+                ec2: &region.ec2,
+                region: &region.key,
+                bastions: of_region(i).map(|b| b.plan.name.as_str()).collect(),
+                databases: databases.collect(),
+                now,
+            };
+            question.ask(&Progress { step: &step, watcher }).await
+        }));
+        let mut answers: Vec<_> = answers.await?.into_iter().map(Vec::into_iter).collect();
+        // Each region answers in the order of the plans, too.
+        Ok(self.bastions.iter().filter_map(|b| answers.get_mut(b.region)?.next()).collect())
+    }
+
+    /// Pins a host key (a value of [`super::pin::value`]) to the machine that `evidence` is about.
+    ///
+    /// It is the only write outside of a changeset: a host key comes into being on the machine, after everything that a
+    /// changeset could have shown, and the tag says what was seen. Pinning again is harmless; to replace a pin is the
+    /// caller's decision.
+    ///
+    /// # Errors
+    /// The cloud's refusal, or that there is no machine.
+    pub async fn pin(&self, evidence: &Evidence, host_key: &str, watcher: &dyn Watcher) -> Result<(), CloudError> {
+        let region = self.regions.iter().find(|region| region.key == evidence.region);
+        let (Some(region), Some(instance)) = (region, evidence.instance()) else {
+            return Err(CloudError::mistake(format!("{} has no machine to pin a host key to", evidence.bastion)));
+        };
+        let step = StepId(format!("{}/host-key", evidence.bastion));
+        let tags = Tags::from([(tags::HOST_KEY.to_owned(), host_key.to_owned())]);
+        let progress = Progress { step: &step, watcher };
+        Performer::new(&region.ec2).tag(std::slice::from_ref(&instance.id), &tags, &[], &progress).await
     }
 
     async fn each<T>(

@@ -146,7 +146,8 @@ fn fingerprint(text: &str) -> String {
 pub fn check_room(plan: &Plan, want: &Tags, have: &Tags) -> Option<Diagnostic> {
     let foreign =
         have.keys().filter(|k| !k.starts_with("gangplank:") && !k.starts_with("aws:") && !want.contains_key(*k));
-    let (foreign, ours) = (foreign.count(), want.len());
+    // A host key is pinned to it, or will be.
+    let (foreign, ours) = (foreign.count(), want.len() + 1);
     (foreign + ours > MOST_TAGS).then(|| {
         plan.origin
             .problem("tunnels", "more keys than the instance has tags for", format!("this needs {ours} tags"))

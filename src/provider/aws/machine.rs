@@ -2,7 +2,8 @@
 
 use super::{
     desire::{BootDifference, Desired, boot_differences, boot_text, image_text, subnet_tag, subnet_text},
-    observed::{ElasticIp, Image, Instance, Subnet, Surroundings},
+    network::Subnet,
+    observed::{ElasticIp, Image, Instance, Surroundings},
     region, tags,
 };
 use crate::{

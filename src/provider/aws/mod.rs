@@ -1,7 +1,8 @@
 //! AWS: a bastion as an EC2 instance with its security group, its fixed address and its rules in the databases' groups.
 //!
 //! `desire` → `observe` → `diff` → `perform`; `machine` decides about the instance, `teardown` about everything's removal.
-//! `keys` brings the accepted keys to the running machine. Only `api`, `observe` and `perform` know the SDK.
+//! `keys` brings the accepted keys to the running machine. `inspect` → `evidence` → `verify` asks whether it would work, and
+//! nothing else. Only `api`, `convert`, `observe`, `inspect` and `perform` know the SDK.
 
 pub mod action;
 #[cfg(feature = "aws")]
@@ -12,16 +13,21 @@ mod convert;
 pub mod desire;
 pub mod diff;
 pub mod error;
+pub mod evidence;
 #[cfg(feature = "aws")]
 pub mod fleet;
+#[cfg(feature = "aws")]
+mod inspect;
 pub mod keys;
 pub mod machine;
 mod machine_steps;
+pub mod network;
 #[cfg(feature = "aws")]
 pub mod observe;
 pub mod observed;
 #[cfg(feature = "aws")]
 pub mod perform;
+pub mod pin;
 pub mod region;
 pub mod retry;
 pub mod rule;
@@ -29,3 +35,4 @@ pub mod status;
 mod steps;
 pub mod tags;
 pub mod teardown;
+pub mod verify;

@@ -9,7 +9,8 @@ use super::{
     api::Ec2,
     convert,
     machine::{Needs, publisher},
-    observed::{ElasticIp, Group, Image, Instance, InstanceType, Observed, RouteTable, Subnet, Surroundings},
+    network::{RouteTable, Subnet},
+    observed::{ElasticIp, Group, Image, Instance, InstanceType, Observed, Surroundings},
     retry::Repeat,
     rule::{Peer, Rules},
     tags,
@@ -53,13 +54,14 @@ macro_rules! pages {
         }
     }};
 }
+pub(super) use pages;
 
 /// What EC2 gives on one page at the most, by call.
-const PAGE: i32 = 1000;
-const SMALL_PAGE: i32 = 100;
+pub(super) const PAGE: i32 = 1000;
+pub(super) const SMALL_PAGE: i32 = 100;
 
 /// Instances with our tag, in every state: the terminated ones are history that a client token must differ from.
-async fn instances(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Instance>, CloudError> {
+pub(super) async fn instances(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Instance>, CloudError> {
     instances_where(ec2, Filter::builder().name("tag-key").values(tags::BASTION).build(), progress).await
 }
 
@@ -115,11 +117,11 @@ fn referring(rules: Rules) -> Rules {
     rules.into_iter().filter(|(rule, _)| matches!(rule.peer, Peer::Group(_))).collect()
 }
 
-async fn subnets(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Subnet>, CloudError> {
+pub(super) async fn subnets(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Subnet>, CloudError> {
     Ok(pages!(ec2, progress, "DescribeSubnets", ec2.client.describe_subnets(), PAGE, subnets, convert::subnet))
 }
 
-async fn route_tables(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<RouteTable>, CloudError> {
+pub(super) async fn route_tables(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<RouteTable>, CloudError> {
     let request = ec2.client.describe_route_tables();
     Ok(pages!(ec2, progress, "DescribeRouteTables", request, SMALL_PAGE, route_tables, convert::route_table))
 }

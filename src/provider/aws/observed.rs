@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::{
+    network::{Interface, RouteTable, Subnet},
     rule::Rules,
     tags::{Tags, owns},
 };
@@ -58,6 +59,10 @@ pub struct Instance {
     pub launched: Option<Timestamp>,
     /// Ids of its volumes and network interfaces.
     pub parts: Vec<String>,
+    /// In the order of their device index: the first is the one that came with it.
+    pub interfaces: Vec<Interface>,
+    /// The ARN of its instance profile: what the machine may do in the account.
+    pub profile: Option<String>,
     pub tags: Tags,
 }
 
@@ -149,24 +154,6 @@ pub struct Surroundings {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Subnet {
-    pub id: String,
-    pub vpc: String,
-    pub ipv6: bool,
-    pub tags: Tags,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct RouteTable {
-    pub id: String,
-    pub vpc: String,
-    pub main: bool,
-    pub subnets: Vec<String>,
-    /// An active 0.0.0.0/0 route to an internet gateway.
-    pub internet: bool,
-}
-
-#[derive(Clone, Debug, PartialEq)]
 pub struct Image {
     pub id: String,
     pub name: String,
@@ -188,8 +175,6 @@ pub struct InstanceType {
 impl Surroundings {
     /// Whether a subnet's packets find the internet: by its own route table, or its network's main one.
     pub fn reaches_internet(&self, subnet: &Subnet) -> bool {
-        let own = self.route_tables.iter().find(|t| t.subnets.contains(&subnet.id));
-        let main = || self.route_tables.iter().find(|t| t.main && t.vpc == subnet.vpc);
-        own.or_else(main).is_some_and(|t| t.internet)
+        RouteTable::of(&self.route_tables, subnet).is_some_and(RouteTable::reaches_internet)
     }
 }

@@ -336,7 +336,7 @@ impl<'a> Performer<'a> {
 
     /// Takes away first: EC2 counts what goes and what comes together, and what an interruption leaves then says less than it
     /// did, and nothing contradictory.
-    async fn tag(
+    pub(super) async fn tag(
         &self,
         resources: &[String],
         set: &Tags,

@@ -20,6 +20,8 @@ pub const IMAGE: &str = "gangplank:image";
 pub const SUBNET: &str = "gangplank:subnet";
 /// On the instance: digests of its cloud-init document and of the document's parts.
 pub const BOOT: &str = "gangplank:boot";
+/// On the instance: its pinned host key, which no plan says (see [`super::pin`]).
+pub const HOST_KEY: &str = "gangplank:host-key";
 /// What the console shows.
 pub const NAME: &str = "Name";
 
@@ -73,7 +75,7 @@ impl ResolvedDeadline {
 }
 
 /// What must change for `have` to carry `want`. Tags that others added are theirs and stay; a tag of ours that is no longer
-/// wanted goes.
+/// wanted goes, but for the host key: that is what the machine said, not what a plan wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TagChange {
     pub set: Tags,
@@ -83,11 +85,26 @@ pub struct TagChange {
 impl TagChange {
     pub fn between(want: &Tags, have: &Tags) -> Self {
         let set = want.iter().filter(|(k, v)| have.get(*k) != Some(v)).map(|(k, v)| (k.clone(), v.clone())).collect();
-        let stale = |key: &&String| is_ours(key) && !want.contains_key(*key);
+        let stale = |key: &&String| is_ours(key) && *key != HOST_KEY && !want.contains_key(*key);
         Self { set, remove: have.keys().filter(stale).cloned().collect() }
     }
 
     pub fn is_empty(&self) -> bool {
         self.set.is_empty() && self.remove.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pinned_host_key_is_no_stale_tag() {
+        let want = Tags::from([(BASTION.to_owned(), "warehouse".to_owned())]);
+        let mut have = want.clone();
+        have.insert(HOST_KEY.to_owned(), "ssh-ed25519 AAAA".to_owned());
+        assert!(TagChange::between(&want, &have).is_empty());
+        have.insert(EXPIRES.to_owned(), "2027-01-31T00:00:00Z".to_owned());
+        assert_eq!(TagChange::between(&want, &have).remove, [EXPIRES]);
     }
 }

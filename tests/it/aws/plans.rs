@@ -8,11 +8,12 @@ use gangplank::{
     plan::{self, Cloud, Plan},
     provider::aws::{
         desire::Desired,
+        network::{Destination, Route, RouteTable, Subnet},
         observed::{
             Attachment, ElasticIp, Group, Image, Instance, InstanceState, InstanceType, MetadataOptions, Observed,
-            RouteTable, Subnet, Surroundings,
+            Surroundings,
         },
-        rule::{Peer, Rule, Rules},
+        rule::{ANY_V4, Peer, Rule, Rules},
         tags::{BASTION, Tags},
     },
 };
@@ -259,6 +260,8 @@ pub fn account() -> World {
         public_ip: None,
         launched: None,
         parts: Vec::new(),
+        interfaces: Vec::new(),
+        profile: None,
         tags: neighbours(),
     };
     let all = Observed {
@@ -291,7 +294,11 @@ fn surroundings() -> Surroundings {
         vpc: vpc.to_owned(),
         main,
         subnets: subnets.iter().map(|s| (*s).to_owned()).collect(),
-        internet,
+        routes: vec![Route {
+            to: Destination::Net(ANY_V4),
+            via: if internet { "igw-1" } else { "nat-1" }.to_owned(),
+            active: true,
+        }],
     };
     let image = |id: &str, name: &str, owner: &str, architecture: &str| Image {
         id: id.to_owned(),
@@ -310,6 +317,7 @@ fn surroundings() -> Surroundings {
                 id: id.to_owned(),
                 vpc: vpc.to_owned(),
                 ipv6: vpc == "vpc-2",
+                nets: Vec::new(),
                 tags: name(tag),
             })
             .to_vec(),

@@ -9,9 +9,8 @@ use gangplank::{
         action::{Action, Call, DescribedRule, Launch, Ref},
         desire::Desired,
         machine::{self, Needs},
-        observed::{
-            Attachment, ElasticIp, Group, Instance, InstanceState, MetadataOptions, Observed, Subnet, Surroundings,
-        },
+        network::Subnet,
+        observed::{Attachment, ElasticIp, Group, Instance, InstanceState, MetadataOptions, Observed, Surroundings},
         rule::{Direction, Peer, Rule, Rules, description},
         tags::{BASTION, Tags},
     },
@@ -273,6 +272,8 @@ impl World {
             public_ip: None,
             launched: None,
             parts: Vec::new(),
+            interfaces: Vec::new(),
+            profile: None,
             tags: launch.tags.clone(),
         });
         Ok(id)
