@@ -19,6 +19,7 @@ pub mod cloudinit;
 pub mod diagnostic;
 pub mod event;
 pub mod execute;
+pub mod handoff;
 pub mod plan;
 pub mod provider;
 pub mod saved;

@@ -3,6 +3,7 @@
 mod human;
 mod json;
 mod markdown;
+pub mod verification;
 
 pub use self::{human::human, json::json, markdown::markdown};
 use super::words::Totals;

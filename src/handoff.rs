@@ -1,0 +1,296 @@
+//! What is handed over once a bastion stands: the vendor's form filled in, the host key, a way to try it, what to do next.
+//!
+//! Pure: a plan × what is known → [`HandOff`], which [`text`], [`json`] and [`html`] show.
+
+pub mod html;
+pub mod json;
+mod next;
+mod ssh;
+pub mod text;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+pub use self::{
+    next::{Kind, Next},
+    ssh::{ByHand, HostKey, Trial},
+};
+use crate::{
+    plan::{self, Cloud, Deadline, Edge, FormValue, Plan},
+    verify::{Check, Part, Verdict, Verification},
+};
+
+/// What is known beside the plan.
+#[derive(Clone, Debug)]
+pub struct Known<'a> {
+    /// `aws us-east-1`
+    pub location: String,
+    /// Where the vendor connects to, once there is such an address.
+    pub address: Option<String>,
+    pub port: u16,
+    /// OpenSSH public keys, from the boot report or the pin; empty while nobody knows them. What is no key is left out.
+    pub host_keys: Vec<String>,
+    /// The deadline that the cloud's tags tell.
+    pub expires: Option<Timestamp>,
+    pub now: Timestamp,
+    pub verification: Option<&'a Verification>,
+}
+
+/// The hand-off of one bastion. Its texts are as the plan, the cloud and the machine wrote them: what shows them makes them
+/// harmless for its place. Only what is to be copied into a file (`known_hosts`, `ssh_config`) is checked here already.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HandOff {
+    pub bastion: String,
+    pub location: String,
+    /// The plan's file.
+    pub plan: String,
+    /// The moment that everything else is as of.
+    pub made: Timestamp,
+    pub address: Option<String>,
+    pub port: u16,
+    pub ends: Ends,
+    /// What to do, in this order; never empty.
+    pub next: Vec<Next>,
+    pub path: Path,
+    pub tunnels: Vec<Tunnel>,
+    pub host_keys: Vec<HostKey>,
+    /// Who may try the tunnels from an own machine.
+    pub operators: Vec<String>,
+    /// `None` while there is no address, or where the plan has no operator.
+    pub by_hand: Option<ByHand>,
+    /// What was left out, and why.
+    pub notes: Vec<String>,
+    pub verification: Option<Verification>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Ends {
+    Never,
+    /// It exists no longer than this after its creation, which is still to come.
+    AfterCreation { seconds: i64 },
+    /// `seconds_left` is below zero when the moment has passed.
+    At { time: Timestamp, seconds_left: i64 },
+}
+
+/// What the checks of one part of the path say together: the worst of them, and unknown where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Light {
+    Pass,
+    Unknown,
+    Fail,
+}
+
+impl Light {
+    fn of<'a>(checks: impl Iterator<Item = &'a Check>) -> Self {
+        let lights = checks.map(|check| match check.verdict {
+            Verdict::Pass => Light::Pass,
+            Verdict::Unknown { .. } => Light::Unknown,
+            Verdict::Fail { .. } => Light::Fail,
+        });
+        lights.max().unwrap_or(Light::Unknown)
+    }
+
+    pub fn sign(self) -> &'static str {
+        match self {
+            Light::Pass => "✓",
+            Light::Unknown => "?",
+            Light::Fail => "✗",
+        }
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Light::Pass => "passed",
+            Light::Unknown => "unknown",
+            Light::Fail => "failed",
+        }
+    }
+}
+
+/// The parts that all tunnels share; each target has its own light.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Path {
+    /// What stands before the bastion: `security group`, `firewall`.
+    pub edge_is: &'static str,
+    pub edge: Light,
+    pub bastion: Light,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tunnel {
+    pub user: String,
+    /// The vendor's id or name.
+    pub vendor: Option<String>,
+    /// Where the vendor's form is.
+    pub form: Option<String>,
+    pub documentation: Option<String>,
+    /// The form's fields in the form's order.
+    pub fields: Vec<Field>,
+    pub sources: Vec<Source>,
+    pub targets: Vec<Target>,
+    /// The vendor's keys that the plan admits; none: the tunnel admits nobody.
+    pub keys: Vec<Key>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Field {
+    /// Exactly as the form has it.
+    pub label: String,
+    /// `None` while there is no address.
+    pub value: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Source {
+    pub network: String,
+    /// The vendor's id, or `allow_from`.
+    pub why: String,
+}
+
+/// What goes into the data source's own form at the vendor: host and port as the bastion sees them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Target {
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+    pub speaks: &'static str,
+    pub light: Light,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Key {
+    pub algorithm: String,
+    pub fingerprint: String,
+    pub comment: String,
+}
+
+/// Never fails: what is not known yet is said to be so, with what makes it known.
+pub fn handoff(plan: &Plan, known: &Known<'_>) -> HandOff {
+    let mut notes = Vec::new();
+    let address = known.address.clone().filter(|address| {
+        let usable = ssh::is_host(address);
+        if !usable {
+            notes.push(format!("the bastion's address `{address}` is none, so nothing was made of it"));
+        }
+        usable
+    });
+    let host_keys = ssh::host_keys(&known.host_keys, address.as_deref(), known.port, &mut notes);
+    let by_hand = address.as_deref().and_then(|address| {
+        ssh::by_hand(plan, address, known.port, host_keys.first().is_some_and(|k| k.known_hosts.is_some()), &mut notes)
+    });
+    let checks = || known.verification.iter().flat_map(|verification| &verification.checks);
+    let tunnels = plan.tunnels.iter().map(|one| tunnel(one, address.as_deref(), known)).collect();
+    let ends = match (known.expires, plan.deadline) {
+        (Some(time), _) | (None, Some(Deadline::Expires(time))) => {
+            Ends::At { time, seconds_left: time.as_second() - known.now.as_second() }
+        }
+        (None, Some(Deadline::Lifetime(lifetime))) => Ends::AfterCreation { seconds: lifetime.as_secs() },
+        (None, None) => Ends::Never,
+    };
+    let mut handoff = HandOff {
+        bastion: plan.name.to_string(),
+        location: known.location.clone(),
+        plan: plan.origin.source.path.clone(),
+        made: known.now,
+        address,
+        port: known.port,
+        ends,
+        next: Vec::new(),
+        path: Path {
+            edge_is: edge(&plan.cloud),
+            edge: Light::of(checks().filter(|check| check.part == Part::Edge)),
+            bastion: Light::of(checks().filter(|check| check.part == Part::Bastion)),
+        },
+        tunnels,
+        host_keys,
+        operators: plan.operators.iter().map(|operator| operator.name.to_string()).collect(),
+        by_hand,
+        notes,
+        verification: known.verification.cloned(),
+    };
+    handoff.next = next::steps(&handoff, plan);
+    handoff
+}
+
+fn tunnel(tunnel: &plan::Tunnel, address: Option<&str>, known: &Known<'_>) -> Tunnel {
+    let form = tunnel.vendor.as_ref().and_then(|vendor| vendor.form.as_ref());
+    let usual = [("User", FormValue::User), ("Host", FormValue::Host), ("Port", FormValue::Port)];
+    let labels: Vec<(&str, FormValue)> = match form {
+        Some(form) => form.fields.iter().map(|field| (field.label.as_str(), field.value)).collect(),
+        None => usual.to_vec(),
+    };
+    let value = |value| match value {
+        FormValue::User => Some(tunnel.user.to_string()),
+        FormValue::Host => address.map(str::to_owned),
+        FormValue::Port => Some(known.port.to_string()),
+    };
+    let target = |target: &plan::Target| {
+        let checks = known.verification.iter().flat_map(|verification| &verification.checks);
+        Target {
+            name: target.name.clone(),
+            host: target.host.to_string(),
+            port: target.port,
+            speaks: target.speaks.as_str(),
+            light: Light::of(checks.filter(|check| matches!(&check.part, Part::Target(name) if *name == target.name))),
+        }
+    };
+    let key = |key: &plan::PublicKey| Key {
+        algorithm: key.algorithm.clone(),
+        fingerprint: key.fingerprint.clone(),
+        comment: key.comment.clone(),
+    };
+    Tunnel {
+        user: tunnel.user.to_string(),
+        vendor: tunnel.vendor.as_ref().map(|vendor| vendor.id.clone()),
+        form: form.map(|form| form.url.clone()),
+        documentation: tunnel.vendor.as_ref().and_then(|vendor| vendor.documentation.clone()),
+        fields: labels
+            .into_iter()
+            .map(|(label, what)| Field { label: label.to_owned(), value: value(what) })
+            .collect(),
+        sources: tunnel
+            .sources()
+            .map(|(network, why)| Source { network: network.to_string(), why: why.to_owned() })
+            .collect(),
+        targets: tunnel.targets.iter().map(target).collect(),
+        keys: tunnel.keys.iter().map(key).collect(),
+    }
+}
+
+fn edge(cloud: &Cloud) -> &'static str {
+    match cloud {
+        Cloud::Aws(_) => "security group",
+        Cloud::Azure(azure) => match azure.edge {
+            Edge::PublicAddress => "network security group",
+            Edge::Firewall(_) | Edge::ExistingFirewall(_) | Edge::ExistingPolicy(_) => "firewall",
+        },
+    }
+}
+
+/// `in 90 days`, `3 hours ago`.
+fn time_left(seconds: i64) -> String {
+    if seconds >= 0 { format!("in {}", span(seconds)) } else { format!("{} ago", span(seconds.saturating_neg())) }
+}
+
+/// `90 days`, `36 hours`, `12 minutes`: the largest unit of which there are two or more.
+fn span(seconds: i64) -> String {
+    let count = |n: i64, unit: &str| if n == 1 { format!("1 {unit}") } else { format!("{n} {unit}s") };
+    match seconds {
+        s if s >= 2 * 86400 => count(s / 86400, "day"),
+        s if s >= 2 * 3600 => count(s / 3600, "hour"),
+        s => count(s / 60, "minute"),
+    }
+}
+
+impl HandOff {
+    /// How it ends, in words.
+    fn ending(&self) -> String {
+        match self.ends {
+            Ends::Never => "never: it has no deadline".to_owned(),
+            Ends::AfterCreation { seconds } => format!("{} after its creation", span(seconds)),
+            Ends::At { time, seconds_left } => format!("{time}, {}", time_left(seconds_left)),
+        }
+    }
+}
