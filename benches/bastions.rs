@@ -69,7 +69,7 @@ fn gangplank(moto: &Moto, count: usize, added: Duration) {
     }
     for (what, arguments) in [
         ("plan of nothing existing", &["plan"][..]),
-        ("create", &["apply", "--yes"]),
+        ("create", &["apply", "--yes", "--no-verify"]),
         ("plan of no change", &["plan"]),
         ("destroy", &["destroy", "--yes"]),
     ] {

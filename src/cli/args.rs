@@ -1,12 +1,12 @@
 //! What people type. The doc comments are the help texts.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::style::Color;
 
-/// SSH bastions for SaaS vendors, from one YAML plan: shown as a diff, applied, and gone again.
+/// SSH bastions for SaaS vendors, from one YAML plan: shown as a diff, applied, proven, and gone again.
 #[derive(Debug, Parser)]
 #[command(name = "gangplank", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -23,6 +23,7 @@ Exit codes:
   1    the cloud refused or failed, or a run did not complete
   2    `plan --detailed-exitcode`: something would change
   3    the plan is wrong, or can't be fulfilled as it is
+  4    a check failed: the tunnel would not work, or more than the tunnel would
   64   the command line is wrong
   130  interrupted";
 
@@ -41,9 +42,13 @@ pub enum Verb {
     /// Make the cloud match the plans
     Apply(Apply),
     /// Remove the plans' bastions, and prove that nothing of them is left
-    Destroy(Apply),
+    Destroy(Run),
     /// Show what exists now
     Status(Status),
+    /// Prove that the tunnels work and nothing else does, and change nothing
+    Verify(Verify),
+    /// Print what the vendor and the people who operate the tunnel need
+    Handoff(HandOff),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -89,6 +94,21 @@ pub struct PlanArgs {
 #[derive(Debug, ClapArgs)]
 pub struct Apply {
     #[command(flatten)]
+    pub run: Run,
+    #[command(flatten)]
+    pub network: Network,
+    /// Don't verify the result
+    #[arg(long, conflicts_with_all = ["from", "identity", "no_network", "wait"])]
+    pub no_verify: bool,
+    /// Minutes that a machine may take to report what was changed
+    #[arg(long, value_name = "MINUTES", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=120))]
+    pub wait: u64,
+}
+
+/// A verb that changes something.
+#[derive(Debug, ClapArgs)]
+pub struct Run {
+    #[command(flatten)]
     pub paths: Paths,
     /// Don't ask
     #[arg(long, short)]
@@ -105,6 +125,70 @@ pub struct Status {
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub output: RunOutput,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Verify {
+    #[command(flatten)]
+    pub paths: Paths,
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub output: VerifyOutput,
+    #[command(flatten)]
+    pub network: Network,
+    /// Show the evidence of what passed, too
+    #[arg(long)]
+    pub details: bool,
+    /// Exit with 4 also when something could not be checked
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// How to look from this machine.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Network {
+    /// Connect from this address of this machine
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<IpAddr>,
+    /// A private key of an operator: opens forwards, and tries what must be refused; or `agent`, for ssh-agent's
+    #[arg(long, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+    /// Forwards to hold open at once
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub concurrent: usize,
+    /// Seconds that each step over the network may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub timeout: u64,
+    /// Open no connection to the bastion
+    #[arg(long, conflicts_with_all = ["from", "identity"])]
+    pub no_network: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct HandOff {
+    #[command(flatten)]
+    pub paths: Paths,
+    /// How to print it: html is one page that needs nothing else
+    #[arg(long, value_enum, default_value_t)]
+    pub output: HandOffOutput,
+    #[command(flatten)]
+    pub network: Network,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum VerifyOutput {
+    #[default]
+    Human,
+    Json,
+    Junit,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum HandOffOutput {
+    #[default]
+    Human,
+    Json,
+    Html,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

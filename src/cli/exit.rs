@@ -8,7 +8,7 @@ use std::{
 
 use super::style::{Color, Palette};
 use crate::{
-    diagnostic::{self, Diagnostics},
+    diagnostic::{self, Diagnostic, Diagnostics},
     provider::{CloudError, Refused},
 };
 
@@ -19,6 +19,8 @@ pub enum Exit {
     Failed = 1,
     Differs = 2,
     WrongPlan = 3,
+    /// A check of a verification failed.
+    Unverified = 4,
     Usage = 64,
     Interrupted = 130,
 }
@@ -35,6 +37,8 @@ pub enum Error {
     Plan(Diagnostics),
     Cloud(CloudError),
     Usage(String),
+    /// A key that `--identity` names can't be used.
+    Identity(Diagnostic),
     /// What failed, and the operating system's word for it.
     Io(String, io::Error),
 }
@@ -44,7 +48,7 @@ impl Error {
         match self {
             Error::Plan(_) => Exit::WrongPlan,
             Error::Cloud(_) | Error::Io(..) => Exit::Failed,
-            Error::Usage(_) => Exit::Usage,
+            Error::Usage(_) | Error::Identity(_) => Exit::Usage,
         }
     }
 
@@ -53,6 +57,9 @@ impl Error {
         let palette = color.palette(&io::stderr());
         let line = |text: &dyn Display| format!("{bad}error{bad:#}: {text}\n", bad = palette.delete);
         match self {
+            Error::Identity(problem) => {
+                diagnostic::render(&Diagnostics::from(problem.clone()), palette == Palette::COLORED)
+            }
             Error::Plan(problems) => diagnostic::render(problems, palette == Palette::COLORED),
             Error::Cloud(error) => line(error),
             Error::Usage(text) => line(text),

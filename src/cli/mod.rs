@@ -3,8 +3,6 @@
 pub mod args;
 pub mod console;
 pub mod exit;
-#[cfg(feature = "aws")]
-mod form;
 pub mod show;
 pub mod style;
 pub mod summary;
@@ -51,6 +49,8 @@ fn ask_cloud(verb: &Verb, color: style::Color, now: Timestamp) -> Result<Exit, E
             Verb::Apply(apply) => verbs::apply::run(apply, color, now).await,
             Verb::Destroy(destroy) => verbs::destroy::run(destroy, color).await,
             Verb::Status(status) => verbs::status::run(status, color, now).await,
+            Verb::Verify(verify) => verbs::verify::run(verify, color, now).await,
+            Verb::Handoff(handoff) => verbs::handoff::run(handoff, color, now).await,
             Verb::Validate(_) | Verb::Schema | Verb::Init(_) | Verb::Render(_) => Ok(Exit::Done),
         }
     })

@@ -92,6 +92,23 @@ pub async fn verify(plan: &Plan, reach: &Reach) -> Vec<Check> {
     judge(&Case { plan, host_keys: &host_keys, clock: &clock, concurrent: reach.concurrent, evidence: &evidence })
 }
 
+/// Every check of this vantage where nothing was looked at; `why` is a sentence without a full stop.
+pub fn unseen(plan: &Plan, concurrent: usize, why: &str) -> Vec<Check> {
+    let edge = Edge { to: String::new(), address: None, bound: None, source: None, failure: None };
+    let evidence = Evidence {
+        edge,
+        transport: Transport::default(),
+        accounts: Vec::new(),
+        stopped: Some(why.to_owned()),
+        identity: None,
+        inside: Err(why.to_owned()),
+        startups: Err(why.to_owned()),
+    };
+    let (host_keys, clock) = (Pinned::new(&HostKeys::Unknown { reason: why.to_owned() }), Clock::new(Duration::ZERO));
+    let case = Case { plan, host_keys: &host_keys, clock: &clock, concurrent, evidence: &evidence };
+    judge(&case).into_iter().map(|check| Check { evidence: Vec::new(), ..check }.unknown(why)).collect()
+}
+
 async fn gather(plan: &Plan, reach: &Reach, host_keys: &Pinned, clock: Clock) -> Evidence {
     let identity = reach.identity.as_ref();
     let mut edge = Edge {

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{self, Bastion, Fault, Lab, Moment, Moto, Scope};
+use crate::support::{self, Bastion, Fault, Lab, Moment, Moto, Scope, unverified};
 
 /// A command that is killed, and the state in which it starts.
 struct Story {
@@ -56,7 +56,9 @@ impl Story {
         let path = lab.gangplank.write(&bastion);
         let proxy = lab.proxy();
         proxy.fault(scope, n..n + 1, Fault::Kill(moment));
-        let killed = proxy.run(lab.gangplank.command(proxy.address()).arg(self.verb).arg(&path).arg("--yes"));
+        let killed = proxy.run(
+            lab.gangplank.command(proxy.address()).arg(self.verb).arg(&path).arg("--yes").args(unverified(self.verb)),
+        );
         let calls = proxy.take_calls();
         drop(proxy);
         assert!(killed.code().is_none_or(|code| code == 0), "{at}\n{killed}");

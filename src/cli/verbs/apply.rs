@@ -9,32 +9,36 @@ use super::{
     check_current, load_current,
     online::{Reading, only_reachable},
     run::{LOOKS, carry_out, closing_event, confirmed},
+    vantages::Vantages,
+    verify::exit,
 };
 use crate::{
     changeset::Changeset,
     cli::{
         args::{Apply, RunOutput},
         exit::{Error, Exit, print, say},
-        form, show,
+        show,
         style::Color,
         summary::Resume,
     },
     diagnostic::{Diagnostic, Diagnostics},
+    handoff::{self, HandOff, Known, handoff},
     plan::Plan,
     provider::aws::{
         action::Action,
         fleet::{Fleet, Outlook},
+        status::Status,
     },
     saved::Saved,
 };
 
 pub async fn run(args: &Apply, color: Color, now: Timestamp) -> Result<Exit, Error> {
-    if let [path] = args.paths.paths.as_slice()
+    if let [path] = args.run.paths.paths.as_slice()
         && Saved::<Action>::is_at(path)
     {
         return saved(path, args, color, now).await;
     }
-    let plans = load_current(&args.paths.paths, now)?;
+    let plans = load_current(&args.run.paths.paths, now)?;
     only_reachable(&plans)?;
     let fleet = Fleet::connect(&plans).await?;
     let outlook = fleet.changes(now, &Reading::new(color)).await?;
@@ -50,7 +54,7 @@ async fn saved(path: &Path, args: &Apply, color: Color, now: Timestamp) -> Resul
     let fleet = Fleet::connect(&plans).await?;
     let outlook = fleet.changes(saved.made, &Reading::new(color)).await?;
     if outlook.changesets != saved.changesets {
-        if args.output == RunOutput::Human {
+        if args.run.output == RunOutput::Human {
             print("What would be needed now:\n\n")?;
             print(&show::human(&outlook.changesets, &color.palette(&std::io::stdout())))?;
         }
@@ -88,32 +92,43 @@ async fn carry_on(
     resume: Resume,
 ) -> Result<Exit, Error> {
     let sets = &outlook.changesets;
-    if args.output == RunOutput::Human {
+    if args.run.output == RunOutput::Human {
         print(&show::human(sets, &color.palette(&std::io::stdout())))?;
     }
     if sets.iter().all(Changeset::is_empty) {
-        closing_event(args.output, "converged", &json!({"changed": false, "bastions": outlook.statuses}))?;
-        return Ok(Exit::Done);
+        closing_event(args.run.output, "converged", &json!({"changed": false, "bastions": outlook.statuses}))?;
+        return proven(plans, fleet, args, color, None).await;
     }
-    if !confirmed("\nApply this?", args.yes, args.output)? {
+    if !confirmed("\nApply this?", args.run.yes, args.run.output)? {
         say("Nothing was changed.\n");
         return Ok(Exit::Done);
     }
-    if let Some(exit) = carry_out(fleet, sets, resume, args.output, color).await? {
+    if let Some(exit) = carry_out(fleet, sets, resume, args.run.output, color).await? {
         return Ok(exit);
     }
-    converged(plans, fleet, args.output, color, clock).await
+    let started = Timestamp::now();
+    match converged(fleet, args.run.output, color, clock).await? {
+        Some(statuses) if args.no_verify => {
+            if args.run.output == RunOutput::Human {
+                let now = Timestamp::now();
+                let handoffs: Vec<_> = plans.iter().zip(&statuses).map(|(plan, s)| unverified(plan, s, now)).collect();
+                print(&handoff::text::fields(&handoffs))?;
+            }
+            Ok(Exit::Done)
+        }
+        Some(_) => proven(plans, fleet, args, color, Some(started)).await,
+        None => Ok(Exit::Failed),
+    }
 }
 
 /// A run ends by looking again and finding no difference. EC2 may show what was done a little later, so it is looked at
-/// several times before a difference is believed.
+/// several times before a difference is believed; `None` then.
 async fn converged(
-    plans: &[Plan],
     fleet: &Fleet<'_>,
     output: RunOutput,
     color: Color,
     clock: Timestamp,
-) -> Result<Exit, Error> {
+) -> Result<Option<Vec<Status>>, Error> {
     let reading = Reading::new(color);
     let mut outlook = Outlook::default();
     for pause in LOOKS {
@@ -123,9 +138,8 @@ async fn converged(
             closing_event(output, "converged", &json!({"changed": true, "bastions": outlook.statuses}))?;
             if output == RunOutput::Human {
                 say("Looked again: the cloud matches the plan.\n");
-                print(&form::fields(plans, &outlook.statuses))?;
             }
-            return Ok(Exit::Done);
+            return Ok(Some(outlook.statuses));
         }
     }
     let steps: Vec<_> = outlook.changesets.iter().flat_map(|s| &s.steps).map(|s| &s.id).collect();
@@ -136,5 +150,45 @@ async fn converged(
     say(
         "error: every step was done, and the cloud still differs as shown; somebody else may be changing it. Run apply again.\n",
     );
-    Ok(Exit::Failed)
+    Ok(None)
+}
+
+/// What is known of a bastion that nobody has verified.
+fn unverified(plan: &Plan, status: &Status, now: Timestamp) -> HandOff {
+    let (location, address) = (status.location.clone(), status.address.clone());
+    let expires = status.expires.as_ref().and_then(|e| e.parse().ok());
+    handoff(
+        plan,
+        &Known { location, address, port: status.port, host_keys: Vec::new(), expires, now, verification: None },
+    )
+}
+
+/// Verifies what was applied, pins the host keys that were seen for the first time, and hands over. After a change (`applied`
+/// is when its steps were done) the machines get the time to report it.
+async fn proven(
+    plans: &[Plan],
+    fleet: &Fleet<'_>,
+    args: &Apply,
+    color: Color,
+    applied: Option<Timestamp>,
+) -> Result<Exit, Error> {
+    if args.no_verify {
+        return Ok(Exit::Done);
+    }
+    let reading = Reading::new(color);
+    let vantages = Vantages::new(&args.network);
+    let patience = applied.map_or(Duration::ZERO, |_| Duration::from_secs(60 * args.wait));
+    let looks = vantages.await_reports(plans, fleet, applied, patience, &reading).await?;
+    let now = Timestamp::now();
+    let verifications = vantages.judge(&looks, now).await?;
+    for look in &looks {
+        look.pin(fleet, &reading).await?;
+    }
+    closing_event(args.run.output, "verified", &json!({"bastions": verifications}))?;
+    if args.run.output == RunOutput::Human {
+        print(&show::verification::human(&verifications, &color.palette(&std::io::stdout()), false))?;
+        let handoffs: Vec<_> = looks.iter().zip(&verifications).map(|(look, v)| look.hand_off(Some(v), now)).collect();
+        print(&handoff::text::fields(&handoffs))?;
+    }
+    Ok(exit(&verifications, false))
 }

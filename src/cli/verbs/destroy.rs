@@ -11,7 +11,7 @@ use super::{
 use crate::{
     changeset::Changeset,
     cli::{
-        args::{Apply, RunOutput},
+        args::{Run, RunOutput},
         exit::{Error, Exit, print, say},
         show,
         style::Color,
@@ -22,7 +22,7 @@ use crate::{
     provider::aws::fleet::Fleet,
 };
 
-pub async fn run(args: &Apply, color: Color) -> Result<Exit, Error> {
+pub async fn run(args: &Run, color: Color) -> Result<Exit, Error> {
     // A plan whose time is up is just the one to destroy: its deadline is not asked about.
     let plans = plan::load(&args.paths.paths)?;
     only_reachable(&plans)?;

@@ -4,6 +4,8 @@
 pub mod apply;
 #[cfg(feature = "aws")]
 pub mod destroy;
+#[cfg(feature = "aws")]
+pub mod handoff;
 pub mod offline;
 #[cfg(feature = "aws")]
 mod online;
@@ -13,6 +15,10 @@ pub mod plan;
 mod run;
 #[cfg(feature = "aws")]
 pub mod status;
+#[cfg(feature = "aws")]
+mod vantages;
+#[cfg(feature = "aws")]
+pub mod verify;
 
 use std::path::PathBuf;
 

@@ -22,6 +22,11 @@ pub const SUBNET: &str = "gangplank:subnet";
 pub const BOOT: &str = "gangplank:boot";
 /// On the instance: its pinned host key, which no plan says (see [`super::pin`]).
 pub const HOST_KEY: &str = "gangplank:host-key";
+/// The digest of the document that a machine was given, from its tag [`BOOT`].
+pub fn document(tags: &Tags) -> Option<&str> {
+    tags.get(BOOT)?.split_whitespace().find_map(|part| part.strip_prefix("document="))
+}
+
 /// What the console shows.
 pub const NAME: &str = "Name";
 

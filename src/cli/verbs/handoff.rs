@@ -1,0 +1,36 @@
+//! `gangplank handoff`: verifies, and prints what the vendor and the people who operate the tunnel need.
+
+use jiff::Timestamp;
+
+use super::{
+    online::{Reading, only_reachable},
+    vantages::Vantages,
+    verify::exit,
+};
+use crate::{
+    cli::{
+        args::{self, HandOffOutput},
+        exit::{Error, Exit, print},
+        style::Color,
+    },
+    handoff, plan,
+    provider::{CloudError, aws::fleet::Fleet},
+};
+
+pub async fn run(args: &args::HandOff, color: Color, now: Timestamp) -> Result<Exit, Error> {
+    let plans = plan::load(&args.paths.paths)?;
+    only_reachable(&plans)?;
+    let vantages = Vantages::new(&args.network);
+    let fleet = Fleet::connect(&plans).await?;
+    let looks = vantages.look(&plans, &fleet, now, &Reading::new(color)).await?;
+    let verifications = vantages.judge(&looks, now).await?;
+    let handoffs: Vec<_> = looks.iter().zip(&verifications).map(|(look, v)| look.hand_off(Some(v), now)).collect();
+    print(&match args.output {
+        HandOffOutput::Human => handoff::text::text(&handoffs, &color.palette(&std::io::stdout())),
+        HandOffOutput::Json => handoff::json::json(&handoffs),
+        HandOffOutput::Html => {
+            handoff::html::html(&handoffs).map_err(|error| Error::Cloud(CloudError::mistake(error)))?
+        }
+    })?;
+    Ok(exit(&verifications, false))
+}

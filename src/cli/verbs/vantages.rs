@@ -1,0 +1,300 @@
+//! The three vantages put together: what the cloud tells, what the machine reports, what a connection finds.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    net::IpAddr,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{StreamExt, future::try_join_all, stream};
+use jiff::Timestamp;
+
+use super::online::Reading;
+use crate::{
+    cli::{
+        args::Network,
+        exit::{Error, say},
+        words::elapsed,
+    },
+    cloudinit,
+    handoff::{HandOff, Known, handoff},
+    plan::{Aws, Cloud, Host, Plan},
+    provider::{
+        CloudError,
+        aws::{
+            evidence::Evidence,
+            fleet::Fleet,
+            pin,
+            tags::{self, ResolvedDeadline},
+            verify as control,
+        },
+    },
+    verify::{
+        Check, Verification,
+        machine::{self, MachineEvidence},
+        network::{self, HostKeys, Identity, Reach},
+        report,
+    },
+};
+
+/// Bastions that are connected to at once.
+const AT_ONCE: usize = 4;
+/// Between looks at the consoles, and how often the wait is told, in seconds.
+const PAUSE: u64 = 5;
+const TOLD_EVERY: u64 = 30;
+/// What a running machine takes to notice changed keys and to report them, with room to spare, in seconds.
+const KEYS_TAKEN: i64 = 120;
+
+/// How to look, as the command line says.
+pub struct Vantages<'a> {
+    network: &'a Network,
+}
+
+/// What was read about one bastion.
+pub struct Look<'a> {
+    plan: &'a Plan,
+    aws: &'a Aws,
+    evidence: Evidence,
+    /// The machine's own words, or why there are none.
+    report: Result<report::Reading, String>,
+}
+
+impl<'a> Vantages<'a> {
+    pub fn new(network: &'a Network) -> Self {
+        Self { network }
+    }
+
+    /// Reads what the cloud tells about each plan's bastion, the machine's report among it.
+    pub async fn look<'p>(
+        &self,
+        plans: &'p [Plan],
+        fleet: &Fleet<'_>,
+        now: Timestamp,
+        reading: &Reading,
+    ) -> Result<Vec<Look<'p>>, Error> {
+        let evidence = fleet.evidence(now, reading).await?;
+        Ok(plans.iter().zip(evidence).filter_map(|(plan, evidence)| Look::new(plan, evidence)).collect())
+    }
+
+    /// Looks until every machine has reported what was applied, or patience ends. A machine that was not changed has
+    /// nothing to report: it is looked at once.
+    pub async fn await_reports<'p>(
+        &self,
+        plans: &'p [Plan],
+        fleet: &Fleet<'_>,
+        applied: Option<Timestamp>,
+        patience: Duration,
+        reading: &Reading,
+    ) -> Result<Vec<Look<'p>>, Error> {
+        let started = tokio::time::Instant::now();
+        let mut told = None;
+        loop {
+            let now = Timestamp::now();
+            let looks = self.look(plans, fleet, now, reading).await?;
+            let awaited: Vec<String> = looks.iter().filter_map(|look| look.awaits(applied?, now)).collect();
+            let waited = started.elapsed();
+            if awaited.is_empty() || waited >= patience {
+                return Ok(looks);
+            }
+            if told.is_none_or(|told| waited.as_secs() >= told + TOLD_EVERY) {
+                let (after, most) = (elapsed(waited), elapsed(patience));
+                say(&format!("Waiting for {}: {after}, at most {most}.\n", awaited.join(" and ")));
+                told = Some(waited.as_secs());
+            }
+            tokio::time::sleep(Duration::from_secs(PAUSE)).await;
+        }
+    }
+
+    /// Connects to each bastion, unless that is not wanted, and judges everything.
+    ///
+    /// # Errors
+    /// An identity that cannot be used.
+    pub async fn judge(&self, looks: &[Look<'_>], now: Timestamp) -> Result<Vec<Verification>, Error> {
+        let identities = try_join_all(looks.iter().map(|look| self.identity(look.plan))).await?;
+        let each = looks.iter().zip(identities).map(async |(look, identity)| {
+            let mut checks = look.judge(now);
+            checks.extend(self.connect(look, identity).await);
+            Verification {
+                bastion: look.plan.name.to_string(),
+                location: look.evidence.location(),
+                address: look.address().map(|a| a.to_string()),
+                port: look.plan.ssh.port,
+                checks,
+            }
+        });
+        Ok(stream::iter(each).buffered(AT_ONCE).collect().await)
+    }
+
+    async fn identity(&self, plan: &Plan) -> Result<Option<Arc<Identity>>, Error> {
+        let Some(path) = &self.network.identity else { return Ok(None) };
+        let identity = if path.as_os_str() == "agent" {
+            let socket = env::var_os("SSH_AUTH_SOCK")
+                .ok_or_else(|| Error::Usage("--identity agent: SSH_AUTH_SOCK names no ssh-agent".to_owned()))?;
+            Identity::from_agent(Path::new(&socket), plan).await
+        } else {
+            Identity::load(path, plan)
+        };
+        identity.map(|identity| Some(Arc::new(identity))).map_err(Error::Identity)
+    }
+
+    async fn connect(&self, look: &Look<'_>, identity: Option<Arc<Identity>>) -> Vec<Check> {
+        let Network { concurrent, no_network, .. } = *self.network;
+        let address = match look.address() {
+            _ if no_network => Err("no connection was opened (--no-network)"),
+            None => Err("the bastion has no address yet"),
+            Some(address) => Ok(address),
+        };
+        match address {
+            Err(why) => network::unseen(look.plan, concurrent, why),
+            Ok(address) => {
+                let reach = Reach {
+                    from: self.network.from,
+                    identity,
+                    step: Duration::from_secs(self.network.timeout),
+                    concurrent,
+                    ..Reach::new(Host::Address(address), look.plan.ssh.port, look.host_keys())
+                };
+                network::verify(look.plan, &reach).await
+            }
+        }
+    }
+}
+
+impl<'a> Look<'a> {
+    fn new(plan: &'a Plan, evidence: Evidence) -> Option<Self> {
+        let Cloud::Aws(aws) = &plan.cloud else { return None };
+        let report = read_report(&evidence);
+        Some(Self { plan, aws, evidence, report })
+    }
+
+    /// What is still to come of what was applied; `None` where the machine has nothing more to say.
+    fn awaits(&self, applied: Timestamp, now: Timestamp) -> Option<String> {
+        let launched = self.evidence.instance()?.launched?;
+        match &self.report {
+            // Without a console's worth of time passed since its launch, a machine without a report is booting.
+            Err(_) if now.as_second() - launched.as_second() < 30 * 60 => {
+                Some(format!("{}'s machine to boot and report", self.plan.name))
+            }
+            Err(_) => None,
+            Ok(_) => {
+                let keys = self.machine(now).into_iter().any(|c| c.id == "machine.keys" && c.verdict.is_fail());
+                let soon = now.as_second() - applied.as_second() < KEYS_TAKEN;
+                (keys && soon && self.plan.keys_are_live())
+                    .then(|| format!("{}'s machine to take the keys", self.plan.name))
+            }
+        }
+    }
+
+    /// The control plane's and the machine's checks.
+    fn judge(&self, now: Timestamp) -> Vec<Check> {
+        let mut checks = control::judge(self.plan, self.aws, &self.evidence, &self.resolved());
+        checks.extend(self.machine(now));
+        checks
+    }
+
+    fn machine(&self, now: Timestamp) -> Vec<Check> {
+        let instance = self.evidence.instance();
+        let document = cloudinit::render(self.plan).map(|user_data| user_data.digest()).ok();
+        machine::judge(
+            self.plan,
+            &MachineEvidence {
+                report: self.report.as_ref().map_err(String::as_str),
+                now,
+                launched: instance.and_then(|i| i.launched),
+                document: document.as_deref(),
+                given: instance.and_then(|i| tags::document(&i.tags)),
+                pinned: self.evidence.host_key(),
+            },
+        )
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        self.evidence.address(self.aws)?.ip
+    }
+
+    /// What the targets' names mean to the machine.
+    fn resolved(&self) -> BTreeMap<String, Vec<IpAddr>> {
+        let targets = self.report.as_ref().ok().and_then(|reading| reading.report.targets.as_result().ok());
+        let resolved = targets.into_iter().flatten().filter_map(|target| {
+            let (host, _) = target.open.rsplit_once(':')?;
+            let addresses = target.dns.as_ref()?.as_result().ok()?;
+            Some((host.to_owned(), addresses.clone()))
+        });
+        resolved.collect()
+    }
+
+    /// What the machine has said its host keys are.
+    fn reported(&self) -> &[String] {
+        let sshd = self.report.as_ref().ok().and_then(|reading| reading.report.sshd.as_result().ok());
+        sshd.and_then(|sshd| sshd.host_keys.as_result().ok()).map_or(&[], Vec::as_slice)
+    }
+
+    /// The key that was seen first, where it is pinned; a machine that reports others is not believed.
+    fn pinned(&self) -> Option<String> {
+        let pin = self.evidence.host_key()?;
+        if !pin.starts_with("SHA256:") {
+            return Some(pin.to_owned());
+        }
+        self.reported().iter().find(|key| pin::value([key.as_str()]).as_deref() == Some(pin)).cloned()
+    }
+
+    fn host_keys(&self) -> HostKeys {
+        let pinned = self.pinned();
+        let known: BTreeSet<String> = match (&pinned, self.evidence.host_key()) {
+            // What the machine reports beside its pinned key is the same machine's.
+            (Some(pin), _) if self.reported().iter().any(|key| key == pin) => self.reported().iter().cloned().collect(),
+            (Some(pin), _) => BTreeSet::from([pin.clone()]),
+            (None, None) => self.reported().iter().cloned().collect(),
+            (None, Some(_)) => BTreeSet::new(),
+        };
+        if known.is_empty() {
+            let why = self.report.as_ref().err().map_or("the machine has reported none", String::as_str);
+            return HostKeys::Unknown { reason: format!("no host key is known: {why}") };
+        }
+        HostKeys::Known(known.into_iter().collect())
+    }
+
+    /// Pins the host key that the machine reported, where none is pinned yet.
+    ///
+    /// # Errors
+    /// The cloud's refusal.
+    pub async fn pin(&self, fleet: &Fleet<'_>, reading: &Reading) -> Result<(), CloudError> {
+        if self.evidence.host_key().is_some() {
+            return Ok(());
+        }
+        let Some(value) = pin::value(self.reported().iter().map(String::as_str)) else { return Ok(()) };
+        fleet.pin(&self.evidence, &value, reading).await
+    }
+
+    pub fn hand_off(&self, verification: Option<&Verification>, now: Timestamp) -> HandOff {
+        let host_keys = match self.host_keys() {
+            HostKeys::Known(keys) => keys,
+            HostKeys::Unknown { .. } => Vec::new(),
+        };
+        let deadline = self.evidence.instance().and_then(|i| ResolvedDeadline::from_tags(&i.tags));
+        handoff(
+            self.plan,
+            &Known {
+                location: self.evidence.location(),
+                address: self.address().map(|a| a.to_string()),
+                port: self.plan.ssh.port,
+                host_keys,
+                expires: deadline.map(|d| d.expires),
+                now,
+                verification,
+            },
+        )
+    }
+}
+
+/// The machine's report, from its console.
+fn read_report(evidence: &Evidence) -> Result<report::Reading, String> {
+    let console = evidence.console.as_ref().map_err(Clone::clone)?;
+    let instance = evidence.instance().ok_or("there is no instance")?;
+    let seal = tags::document(&instance.tags)
+        .ok_or_else(|| format!("{} does not say in its tag {} which document it was given", instance.id, tags::BOOT))?;
+    report::read(&String::from_utf8_lossy(&console.bytes), seal, Some(&instance.id)).map_err(|none| none.to_string())
+}

@@ -1,0 +1,43 @@
+//! `gangplank verify`: asks the control plane, the machine and the network whether the tunnels work and nothing else does.
+
+use jiff::Timestamp;
+
+use super::{
+    online::{Reading, only_reachable},
+    vantages::Vantages,
+};
+use crate::{
+    cli::{
+        args::{self, VerifyOutput},
+        exit::{Error, Exit, print},
+        show,
+        style::Color,
+    },
+    plan,
+    provider::aws::fleet::Fleet,
+    verify::Verification,
+};
+
+pub async fn run(args: &args::Verify, color: Color, now: Timestamp) -> Result<Exit, Error> {
+    // A bastion past its deadline may be verified as any other.
+    let plans = plan::load(&args.paths.paths)?;
+    only_reachable(&plans)?;
+    let vantages = Vantages::new(&args.network);
+    let fleet = Fleet::connect(&plans).await?;
+    let looks = vantages.look(&plans, &fleet, now, &Reading::new(color)).await?;
+    let verifications = vantages.judge(&looks, now).await?;
+    print(&match args.output {
+        VerifyOutput::Human => {
+            show::verification::human(&verifications, &color.palette(&std::io::stdout()), args.details)
+        }
+        VerifyOutput::Json => show::verification::json(&verifications),
+        VerifyOutput::Junit => show::verification::junit(&verifications),
+    })?;
+    Ok(exit(&verifications, args.strict))
+}
+
+/// A failed check is a failure; what could not be seen is one only where that was asked for.
+pub fn exit(verifications: &[Verification], strict: bool) -> Exit {
+    let bad = |v: &Verification| v.failed() > 0 || (strict && v.unknown() > 0);
+    if verifications.iter().any(bad) { Exit::Unverified } else { Exit::Done }
+}
