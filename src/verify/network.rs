@@ -249,6 +249,6 @@ async fn startups(
         }
     }
     drop(held);
-    let after = greeted < asked && begin().await.is_ok();
+    let after = greeted < asked && matches!(route.attempt().await.greeting, Some(Ok(_)));
     Startups { asked, greeted, first_failure, after }
 }

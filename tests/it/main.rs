@@ -14,6 +14,8 @@ mod execute;
 mod faults;
 mod harness;
 mod keys;
+#[cfg(target_os = "linux")]
+mod network;
 mod plan;
 mod show;
 #[cfg(unix)]

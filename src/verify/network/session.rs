@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use russh::{
@@ -12,14 +13,18 @@ use russh::{
         HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate, agent::AgentIdentity, ssh_key,
     },
 };
+use tokio::time::{Instant, sleep};
 
 use super::{
     HostKeys,
     clock::{Clock, Late},
     identity::Identity,
     link::{self, IDENTIFICATION, NoConnection, Unread},
-    wire::{Greeting, KexInit, excerpt},
+    wire::{Greeting, KexInit, excerpt, turned_away},
 };
+
+/// Between attempts at a server that has no room.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Where the bastion is, and how it is known.
 pub struct Route {
@@ -219,8 +224,21 @@ impl client::Handler for Client {
 }
 
 impl Route {
-    /// Connects as far as it goes.
+    /// Connects as far as it goes. A server that says that it has no room comes to have some: its count of connections
+    /// without an entry follows with a delay.
     pub async fn attempt(&self) -> Attempt {
+        let begun = Instant::now();
+        loop {
+            let attempt = self.attempt_once().await;
+            let full = matches!(&attempt.greeting, Some(Err(Unread::Closed(Some(line)))) if turned_away(line));
+            if !full || begun.elapsed() + PAUSE > self.clock.step || Instant::now() >= self.clock.end {
+                return attempt;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn attempt_once(&self) -> Attempt {
         let stop = |session| Attempt { source: None, greeting: None, kexinit: None, host_key: None, session };
         let stream = match link::dial(self.to, self.from, &self.clock).await {
             Ok(stream) => stream,
@@ -318,14 +336,19 @@ impl Session {
                 Answer::No(remaining_methods.iter().map(<&'static str>::from).collect())
             }
             // The library's word for a connection that has ended, too.
-            Ok(AuthResult::Failure { .. }) => match self.goodbye() {
-                Some(said) if said.contains("Too many authentication failures") => Answer::No(Vec::new()),
-                Some(said) => Answer::None(format!("the connection ended: {said}")),
-                None => Answer::None("the connection ended".to_owned()),
-            },
+            Ok(AuthResult::Failure { .. }) => self.ended("the connection ended"),
             Err(Unanswered::WouldDo) => Answer::Yes,
             Err(Unanswered::Asks) => Answer::Asks,
-            Err(Unanswered::Failed(why)) => Answer::None(why),
+            Err(Unanswered::Failed(why)) => self.ended(&why),
+        }
+    }
+
+    /// A server that counts tries refuses the last one by ending the connection.
+    fn ended(&self, why: &str) -> Answer {
+        match self.goodbye() {
+            Some(said) if said.contains("Too many authentication failures") => Answer::No(Vec::new()),
+            Some(said) => Answer::None(format!("the connection ended: {said}")),
+            None => Answer::None(why.to_owned()),
         }
     }
 

@@ -133,6 +133,12 @@ pub fn last_words(bytes: &[u8]) -> Option<String> {
     plain.then(|| line.to_owned())
 }
 
+/// OpenSSH's words for a client that may come later: MaxStartups and, since 9.8, PerSourcePenalties (`drop_connection` in
+/// its sshd.c, before and since then).
+pub fn turned_away(line: &str) -> bool {
+    line.starts_with("Exceeded MaxStartups") || line.starts_with("Not allowed at this time")
+}
+
 /// Reads the server's KEXINIT from what follows its identification; `None` while it is not complete.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use crate::{
             clock::seconds,
             link::{NoConnection, Unread},
             session::{Pinned, Stop},
-            wire::Malformed,
+            wire::{self, Malformed},
         },
     },
 };
@@ -129,7 +129,7 @@ fn unread(base: Check, unread: &Unread, what: &str, case: &Case<'_>) -> Check {
             ),
             "look at the machine: its load, sshd's log; and at where the address leads",
         ),
-        Unread::Closed(Some(line)) if turned_away(line) => {
+        Unread::Closed(Some(line)) if wire::turned_away(line) => {
             let said = format!("sshd said \"{line}\" and closed the connection");
             base.seen(said).unknown(
                 "sshd turns this address away for now: too many unauthenticated connections (MaxStartups), or too many \
@@ -155,11 +155,6 @@ fn unread(base: Check, unread: &Unread, what: &str, case: &Case<'_>) -> Check {
                 .fail(format!("this is no SSH 2.0 server: it sent {malformed}"), fix)
         }
     }
-}
-
-/// OpenSSH's words for MaxStartups and PerSourcePenalties; `drop_connection` in sshd.c, before and since 9.8.
-fn turned_away(line: &str) -> bool {
-    line.starts_with("Exceeded MaxStartups") || line.starts_with("Not allowed at this time")
 }
 
 fn banner(case: &Case<'_>) -> Check {

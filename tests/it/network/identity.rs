@@ -1,0 +1,1 @@
+//! Which files are identities, and what is said about those that are not.
