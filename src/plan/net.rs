@@ -148,17 +148,17 @@ pub(super) fn judge(sources: &[Placed], report: &mut Report) -> Read<()> {
     Ok(())
 }
 
-fn is_wide(net: &IpNet) -> bool {
+pub(crate) fn is_wide(net: &IpNet) -> bool {
     net.prefix_len() < if matches!(net, IpNet::V4(_)) { WIDEST_V4 } else { WIDEST_V6 }
 }
 
 /// How many addresses a range has; all of IPv6 saturates.
-fn size(net: &IpNet) -> u128 {
+pub(crate) fn size(net: &IpNet) -> u128 {
     1_u128.checked_shl(u32::from(net.max_prefix_len() - net.prefix_len())).unwrap_or(u128::MAX)
 }
 
 /// `65536` as `65,536`; from a million millions on as a power of two.
-fn grouped(number: u128) -> String {
+pub(crate) fn grouped(number: u128) -> String {
     if number > 1_000_000_000_000 {
         let about = if number.is_power_of_two() { "" } else { "more than " };
         return format!("{about}2^{}", number.ilog2());

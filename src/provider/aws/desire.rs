@@ -166,7 +166,7 @@ pub fn deadline(
     }
 }
 
-fn ingress(plan: &Plan) -> Rules {
+pub(super) fn ingress(plan: &Plan) -> Rules {
     let tunnels = plan.tunnels.iter().flat_map(|tunnel| {
         tunnel.sources().map(move |(source, why)| (source, format!("tunnel {} ({why})", tunnel.user)))
     });
@@ -178,17 +178,21 @@ fn ingress(plan: &Plan) -> Rules {
     collect(tunnels.chain(operators).map(admit))
 }
 
-fn egress(plan: &Plan, aws: &Aws) -> Rules {
+pub(super) fn egress(plan: &Plan, aws: &Aws) -> Rules {
     let targets = plan.tunnels.iter().flat_map(|tunnel| &tunnel.targets).flat_map(|target| {
         let why = format!("target {} {}:{}", target.name, target.host, target.port);
         peers(target, aws).into_iter().map(move |peer| (Rule::tcp(target.port, peer), why.clone()))
     });
-    let updates = UPDATE_PORTS.map(|port| (Rule::tcp(port, Peer::Net(ANY_V4)), "security updates".to_owned()));
+    let updates = updates().map(|rule| (rule, "security updates".to_owned()));
     collect(targets.chain(updates))
 }
 
+pub(super) fn updates() -> [Rule; 2] {
+    UPDATE_PORTS.map(|port| Rule::tcp(port, Peer::Net(ANY_V4)))
+}
+
 /// Where a target is: its own address, the networks that the plan names, or the database groups that open its port.
-fn peers(target: &Target, aws: &Aws) -> Vec<Peer> {
+pub(super) fn peers(target: &Target, aws: &Aws) -> Vec<Peer> {
     let networks = target.networks.iter().copied();
     let own = match target.host {
         Host::Address(address) => Some(address.into()),
@@ -202,7 +206,7 @@ fn peers(target: &Target, aws: &Aws) -> Vec<Peer> {
     opens.map(|access| Peer::Group(access.security_group.clone())).collect()
 }
 
-fn database<'a>(plan: &Plan, aws: &'a Aws) -> BTreeMap<&'a str, Rules> {
+pub(super) fn database<'a>(plan: &Plan, aws: &'a Aws) -> BTreeMap<&'a str, Rules> {
     let mut groups: BTreeMap<&str, Rules> = BTreeMap::new();
     for access in &aws.database_access {
         let note = format!("{}port {}", database_mark(plan.name.as_str()), access.port);

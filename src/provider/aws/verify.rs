@@ -1,14 +1,178 @@
-//! The control plane's vantage: what EC2 says, judged against the plan.
+//! The control plane's vantage: what EC2 says, judged against the plan. Pure.
+//!
+//! `edge` asks who may come in and go out, `machine` about the instance and its address, `path` and `target` whether packets
+//! find their way, `database` about the databases' groups. What instances do on shutdown is not asked: EC2 tells it by one
+//! call for each, and a machine that stops at its deadline is closed as well.
+
+mod acl;
+mod database;
+mod edge;
+mod machine;
+mod path;
+mod space;
+mod target;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::evidence::Evidence;
+use super::{
+    evidence::{Evidence, Known},
+    network::{Acl, Interface, RouteTable, Subnet},
+    observed::{Group, Instance},
+};
 use crate::{
     plan::{Aws, Plan},
-    verify::Check,
+    verify::{Check, Part, Vantage, Verdict},
 };
 
-/// Every check of this vantage. `resolved` is what targets' names mean to the machine, as far as it has said.
-pub fn judge(_plan: &Plan, _aws: &Aws, _evidence: &Evidence, _resolved: &BTreeMap<String, Vec<IpAddr>>) -> Vec<Check> {
-    Vec::new()
+/// Every check of this vantage, the machine's path first and then each target's.
+///
+/// `resolved` is what targets' names mean to the machine, as far as it has said; a name that is not among them stands for
+/// the interfaces that carry the plan's database group.
+pub fn judge(plan: &Plan, aws: &Aws, evidence: &Evidence, resolved: &BTreeMap<String, Vec<IpAddr>>) -> Vec<Check> {
+    let scene = Scene::new(plan, aws, evidence);
+    let mut checks = vec![machine::instance(&scene), machine::address(&scene)];
+    checks.extend(edge::admits(&scene));
+    checks.push(edge::nothing_else(&scene));
+    checks.push(edge::egress(&scene));
+    checks.push(path::route(&scene));
+    checks.push(path::acl(&scene));
+    checks.extend([
+        machine::metadata(&scene),
+        machine::encryption(&scene),
+        machine::profile(&scene),
+        machine::deadline(&scene),
+    ]);
+    checks.extend(target::checks(&scene, resolved));
+    checks.extend(database::checks(&scene));
+    checks
+}
+
+/// What every check looks at.
+struct Scene<'a> {
+    plan: &'a Plan,
+    aws: &'a Aws,
+    evidence: &'a Evidence,
+    instance: Option<&'a Instance>,
+}
+
+impl<'a> Scene<'a> {
+    fn new(plan: &'a Plan, aws: &'a Aws, evidence: &'a Evidence) -> Self {
+        Self { plan, aws, evidence, instance: evidence.instance() }
+    }
+
+    fn name(&self) -> &'a str {
+        self.plan.name.as_str()
+    }
+
+    /// `run `gangplank apply warehouse.yaml`: it adds the rule`
+    fn apply(&self, and_then: &str) -> String {
+        format!("run `gangplank apply {}`: it {and_then}", self.plan.origin.source.path)
+    }
+
+    /// The machine, or why nothing can be said without it.
+    fn machine(&self) -> Known<&'a Instance> {
+        self.instance.ok_or_else(|| format!("{} has no instance: see control.instance", self.name()))
+    }
+
+    /// The groups that decide about the machine's packets, those of all its interfaces.
+    fn groups(&self) -> Known<Vec<&'a Group>> {
+        let instance = self.machine()?;
+        let attached = instance.interfaces.iter().flat_map(|i| &i.groups).chain(&instance.groups);
+        let mut ids: Vec<&String> = attached.collect();
+        ids.sort();
+        ids.dedup();
+        let group = |id: &String| {
+            let found = self.evidence.seen.group(id);
+            found.ok_or_else(|| format!("EC2 did not describe {id}, which is attached to {}", instance.id))
+        };
+        if ids.is_empty() {
+            Err(format!("EC2 names no group of {}", instance.id))
+        } else {
+            ids.into_iter().map(group).collect()
+        }
+    }
+
+    fn subnet(&self) -> Known<&'a Subnet> {
+        let instance = self.machine()?;
+        let subnets = self.evidence.network.subnets.as_ref().map_err(String::clone)?;
+        let found = subnets.iter().find(|s| s.id == instance.subnet);
+        found.ok_or_else(|| format!("EC2 did not describe {}, the bastion's subnet", instance.subnet))
+    }
+
+    /// The subnet of the bastion's network that an address is in, if any.
+    fn subnet_of(&self, address: IpAddr) -> Known<Option<&'a Subnet>> {
+        let vpc = &self.machine()?.vpc;
+        let subnets = self.evidence.network.subnets.as_ref().map_err(String::clone)?;
+        Ok(subnets.iter().find(|s| s.vpc == *vpc && s.nets.iter().any(|net| net.contains(&address))))
+    }
+
+    fn route_table(&self) -> Known<&'a RouteTable> {
+        let subnet = self.subnet()?;
+        let tables = self.evidence.network.route_tables.as_ref().map_err(String::clone)?;
+        RouteTable::of(tables, subnet).ok_or_else(|| format!("EC2 described no route table of {}", subnet.id))
+    }
+
+    fn acl(&self, subnet: &Subnet) -> Known<&'a Acl> {
+        let acls = self.evidence.network.acls.as_ref().map_err(String::clone)?;
+        let found = acls.iter().find(|acl| acl.subnets.contains(&subnet.id));
+        found.ok_or_else(|| format!("EC2 described no network ACL of {}", subnet.id))
+    }
+
+    fn database_interfaces(&self) -> Known<&'a [Interface]> {
+        self.evidence.network.database_interfaces.as_deref().map_err(String::clone)
+    }
+
+    /// Whether connections over IPv6 can reach the machine at all. Its fixed address is an IPv4 one.
+    fn has_ipv6(&self) -> bool {
+        self.instance.is_some_and(|i| i.interfaces.iter().flat_map(|i| &i.addresses).any(IpAddr::is_ipv6))
+    }
+}
+
+fn check(id: &'static str, part: Part, proves: impl Into<String>) -> Check {
+    Check::new(Vantage::ControlPlane, id, part, proves)
+}
+
+/// Judges as far as the evidence goes: what is missing makes the check unknown.
+fn judged(check: Check, judge: impl FnOnce(&mut Check) -> Known<Verdict>) -> Check {
+    let mut check = check;
+    let verdict = judge(&mut check).unwrap_or_else(|reason| Verdict::Unknown { reason });
+    Check { verdict, ..check }
+}
+
+fn fail(cause: impl Into<String>, fix: impl Into<String>) -> Verdict {
+    Verdict::Fail { cause: cause.into(), fix: fix.into() }
+}
+
+/// One verdict for several parts that must all pass.
+fn all(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
+    let (mut causes, mut fixes, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
+    for verdict in verdicts {
+        match verdict {
+            Verdict::Pass => {}
+            Verdict::Fail { cause, fix } => {
+                push_new(&mut causes, cause);
+                push_new(&mut fixes, fix);
+            }
+            Verdict::Unknown { reason } => push_new(&mut reasons, reason),
+        }
+    }
+    if !causes.is_empty() {
+        fail(causes.join("; "), fixes.join("; "))
+    } else if !reasons.is_empty() {
+        Verdict::Unknown { reason: reasons.join("; ") }
+    } else {
+        Verdict::Pass
+    }
+}
+
+fn push_new(list: &mut Vec<String>, text: String) {
+    if !list.contains(&text) {
+        list.push(text);
+    }
+}
+
+fn listed(items: impl IntoIterator<Item = impl ToString>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -1,0 +1,213 @@
+//! The instance, its address, and what it was made with.
+
+use super::{Scene, check, fail, judged, listed};
+use crate::{
+    plan::AwsAddress,
+    provider::aws::{
+        desire,
+        observed::{Attachment, InstanceState, MetadataOptions},
+        region,
+        tags::{self, ResolvedDeadline},
+    },
+    verify::{Check, Part, Verdict},
+};
+
+pub fn instance(scene: &Scene<'_>) -> Check {
+    let name = scene.name();
+    let mut check = check("control.instance", Part::Bastion, "exactly one machine of this bastion exists, and it runs");
+    let all: Vec<_> = scene.evidence.seen.instances_of(name).collect();
+    for instance in &all {
+        check = check.seen(format!("{} {} {}", instance.id, instance.instance_type, instance.state.as_str()));
+    }
+    let fix = |what: &str| scene.apply(what);
+    match all.as_slice() {
+        [] => check.fail(
+            format!("no instance carries the tag {}={name}", tags::BASTION),
+            fix("makes one, if the bastion is to exist"),
+        ),
+        [one] => match one.state {
+            InstanceState::Running => check.pass(),
+            InstanceState::Pending => {
+                check.fail(format!("{} is still starting", one.id), "wait until it runs, then verify again")
+            }
+            state => check.fail(format!("{} is {}", one.id, state.as_str()), fix("starts it again")),
+        },
+        several => check.fail(
+            format!("there are {} of them: {}", several.len(), listed(several.iter().map(|i| &i.id))),
+            fix("keeps the one that serves and ends the others"),
+        ),
+    }
+}
+
+pub fn address(scene: &Scene<'_>) -> Check {
+    let check = check("control.address", Part::Edge, "the fixed public address leads to this machine");
+    judged(check, |check| {
+        let Some(address) = scene.evidence.address(scene.aws) else {
+            return Ok(match &scene.aws.address {
+                AwsAddress::Elastic => fail(
+                    format!("no Elastic IP carries the tag {}={}", tags::BASTION, scene.name()),
+                    scene.apply("allocates one; give the vendor the new address"),
+                ),
+                AwsAddress::Existing(id) => fail(
+                    format!("{} has no {id}", region::name(&scene.evidence.region)),
+                    "name an address that exists in `aws.address`, or write `elastic`",
+                ),
+            });
+        };
+        let ip = address.ip.map_or_else(|| address.allocation.clone(), |ip| ip.to_string());
+        let instance = scene.machine()?;
+        Ok(match &address.attached {
+            None => {
+                check.evidence.push(format!("{ip} ({}) is associated with nothing", address.allocation));
+                fail(format!("{ip} leads nowhere: nobody reaches the bastion"), scene.apply("associates it again"))
+            }
+            Some(Attachment::Instance(id)) if *id == instance.id => {
+                let carries =
+                    |i: &&crate::provider::aws::network::Interface| address.ip.is_some_and(|ip| i.public.contains(&ip));
+                let carrier = instance.interfaces.iter().find(carries);
+                let first = instance.interfaces.first();
+                check.evidence.push(match carrier {
+                    Some(interface) => format!("{ip} ({}) → {} of {id}", address.allocation, interface.id),
+                    None => format!("{ip} ({}) → {id}", address.allocation),
+                });
+                match (carrier, first) {
+                    (Some(carrier), Some(first)) if carrier.id != first.id => fail(
+                        format!("{ip} leads to {}, not to the machine's first interface {}", carrier.id, first.id),
+                        format!("associate {} with {}, or detach {}", address.allocation, first.id, carrier.id),
+                    ),
+                    _ => Verdict::Pass,
+                }
+            }
+            Some(Attachment::Instance(other) | Attachment::Interface(other)) => {
+                check.evidence.push(format!("{ip} ({}) → {other}", address.allocation));
+                fail(
+                    format!(
+                        "the vendor is led elsewhere: {ip} leads to {other}, the bastion's machine is {}",
+                        instance.id
+                    ),
+                    format!(
+                        "if {other} has no claim to it, disassociate {} there, then {}",
+                        address.allocation,
+                        scene.apply("associates it with the bastion")
+                    ),
+                )
+            }
+        })
+    })
+}
+
+pub fn metadata(scene: &Scene<'_>) -> Check {
+    let want = MetadataOptions::wanted(scene.plan.keys_are_live());
+    let tags =
+        if want.tags { "the machine may read its tags, where its keys are" } else { "it does not show the tags" };
+    let proves = format!("the metadata service asks for session tokens and answers over one hop only, and {tags}");
+    judged(check("control.metadata", Part::Bastion, proves), |check| {
+        let have = scene.machine()?.metadata;
+        let word = |yes: bool, one: &'static str, other: &'static str| if yes { one } else { other };
+        check.evidence.push(format!(
+            "session tokens {}, hop limit {}, tags {}",
+            word(have.tokens_required, "required", "optional"),
+            have.hop_limit,
+            word(have.tags, "readable", "hidden")
+        ));
+        let mut causes = Vec::new();
+        if !have.tokens_required {
+            causes.push("it answers without a session token (IMDSv1)".to_owned());
+        }
+        if have.hop_limit != want.hop_limit {
+            causes.push(format!(
+                "its hop limit is {}, not {}: what is behind the machine may ask it",
+                have.hop_limit, want.hop_limit
+            ));
+        }
+        if have.tags != want.tags {
+            causes.push(
+                word(want.tags, "it hides the tags: the machine takes no new keys", "it shows the tags for no purpose")
+                    .to_owned(),
+            );
+        }
+        if causes.is_empty() { Ok(Verdict::Pass) } else { Ok(fail(causes.join("; "), scene.apply("sets it right"))) }
+    })
+}
+
+pub fn encryption(scene: &Scene<'_>) -> Check {
+    judged(check("control.encryption", Part::Bastion, "every volume of the machine is encrypted"), |check| {
+        let instance = scene.machine()?;
+        let volumes = scene.evidence.network.volumes.as_ref().map_err(String::clone)?;
+        let attached: Vec<_> = volumes.iter().filter(|v| v.instances.contains(&instance.id)).collect();
+        for volume in &attached {
+            let word = if volume.encrypted { "encrypted" } else { "not encrypted" };
+            check.evidence.push(format!("{} {word}", volume.id));
+        }
+        let known = |id: &&String| attached.iter().any(|v| v.id == **id);
+        let mut missing = instance.parts.iter().filter(|id| id.starts_with("vol-")).filter(|id| !known(id)).peekable();
+        let plain: Vec<&str> = attached.iter().filter(|v| !v.encrypted).map(|v| v.id.as_str()).collect();
+        if !plain.is_empty() {
+            return Ok(fail(
+                format!("not encrypted: {}", plain.join(", ")),
+                format!(
+                    "detach what is not the bastion's; a root volume is encrypted only on a new machine: end {}, then {}",
+                    instance.id,
+                    scene.apply("makes another under the same address")
+                ),
+            ));
+        }
+        if attached.is_empty() || missing.peek().is_some() {
+            return Err(format!("EC2 did not describe every volume of {}: {}", instance.id, listed(missing)));
+        }
+        Ok(Verdict::Pass)
+    })
+}
+
+pub fn profile(scene: &Scene<'_>) -> Check {
+    let proves = "the machine holds no permissions in the account: it has no instance profile";
+    judged(check("control.profile", Part::Bastion, proves), |check| {
+        let instance = scene.machine()?;
+        let Some(profile) = &instance.profile else { return Ok(Verdict::Pass) };
+        check.evidence.push(profile.clone());
+        let cli = region::cli(&scene.evidence.region);
+        Ok(fail(
+            format!("{} has the instance profile {profile}", instance.id),
+            format!(
+                "take it away: `{cli} ec2 describe-iam-instance-profile-associations --filters \
+                 Name=instance-id,Values={}` names the association, `{cli} ec2 disassociate-iam-instance-profile \
+                 --association-id ID` ends it",
+                instance.id
+            ),
+        ))
+    })
+}
+
+pub fn deadline(scene: &Scene<'_>) -> Check {
+    let proves = match scene.plan.deadline {
+        Some(_) => "the machine, its group and its address carry the plan's deadline, and it has not passed",
+        None => "nothing of the bastion carries a deadline, and the plan has none",
+    };
+    judged(check("control.deadline", Part::Bastion, proves), |check| {
+        let instance = scene.machine()?;
+        let seen = &scene.evidence.seen;
+        let have = ResolvedDeadline::from_tags(&instance.tags);
+        let want = desire::deadline(scene.plan.deadline, have, scene.evidence.at);
+        let text =
+            |deadline: Option<ResolvedDeadline>| deadline.map_or_else(|| "none".to_owned(), |d| d.expires.to_string());
+        check.evidence.push(format!("{}: {}", instance.id, text(have)));
+        if let Some(passed) = want.filter(|d| d.expires <= scene.evidence.at) {
+            return Ok(fail(
+                format!("the bastion's time was up at {}", passed.expires),
+                format!("run `gangplank destroy {}`, or give it more time in the plan", scene.plan.origin.source.path),
+            ));
+        }
+        let groups = seen.groups_of(scene.name()).map(|g| (g.id.as_str(), &g.tags));
+        let addresses = seen.addresses_of(scene.name()).map(|a| (a.allocation.as_str(), &a.tags));
+        let all = std::iter::once((instance.id.as_str(), &instance.tags)).chain(groups).chain(addresses);
+        let differs = |(id, tags): (&str, _)| {
+            let have = ResolvedDeadline::from_tags(tags);
+            (have != want).then(|| format!("{id} says {}", text(have)))
+        };
+        let wrong: Vec<String> = all.filter_map(differs).collect();
+        if wrong.is_empty() {
+            return Ok(Verdict::Pass);
+        }
+        Ok(fail(format!("the plan's deadline is {}; {}", text(want), wrong.join(", ")), scene.apply("sets the tags")))
+    })
+}

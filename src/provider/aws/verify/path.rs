@@ -1,0 +1,171 @@
+//! The way between the vendor and the machine: the subnet's route table and network ACL.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use super::{
+    Scene,
+    acl::{Blocked, blocked},
+    all, check, fail, judged, listed,
+    space::Span,
+};
+use crate::{
+    provider::aws::{
+        network::{Acl, Destination, Route, RouteTable},
+        rule::{Direction, Protocol},
+    },
+    verify::{Check, Part, Verdict},
+};
+
+/// Ports that a vendor's connections may come from: NAT gateways use all of them, Linux 32768 to 60999. VPC User Guide,
+/// "Ephemeral ports".
+const CLIENT_PORTS: (u16, u16) = (1024, u16::MAX);
+
+/// The sources that packets can come from, IPv4 unless the machine has an IPv6 address, and those that they can't.
+fn sources(scene: &Scene<'_>) -> (Vec<IpNet>, Vec<IpNet>) {
+    let tunnels = scene.plan.tunnels.iter().flat_map(|t| t.sources().map(|(net, _)| net));
+    let mut all: Vec<IpNet> = tunnels.chain(scene.plan.operators.iter().flat_map(|o| o.allow_from.clone())).collect();
+    all.sort();
+    all.dedup();
+    let v6 = scene.has_ipv6();
+    all.into_iter().partition(|net| v6 || matches!(net, IpNet::V4(_)))
+}
+
+fn tell_unreachable(check: &mut Check, unreachable: &[IpNet]) {
+    if !unreachable.is_empty() {
+        let line = format!("not judged: nothing from {} arrives, the bastion has no IPv6 address", listed(unreachable));
+        check.evidence.push(line);
+    }
+}
+
+pub fn route(scene: &Scene<'_>) -> Check {
+    let proves = "the bastion's subnet sends what goes back to each source to an internet gateway";
+    judged(check("control.route", Part::Edge, proves), |check| {
+        let table = scene.route_table()?;
+        let (reachable, unreachable) = sources(scene);
+        tell_unreachable(check, &unreachable);
+        let deaf = scene
+            .plan
+            .tunnels
+            .iter()
+            .filter(|t| t.sources().next().is_some() && t.sources().all(|(net, _)| unreachable.contains(&net)));
+        let deaf = deaf.map(|t| {
+            fail(
+                format!("every source of {} is an IPv6 one, and the bastion has no IPv6 address", t.user),
+                "list the IPv4 addresses that the vendor connects from",
+            )
+        });
+        // What leads astray → who is concerned.
+        let mut astray: BTreeMap<String, Vec<IpNet>> = BTreeMap::new();
+        for source in reachable {
+            let ways = ways(table, source);
+            for route in &ways {
+                let line = told(table, route);
+                if !check.evidence.contains(&line) {
+                    check.evidence.push(line);
+                }
+            }
+            let covered = ways.iter().any(|r| matches!(&r.to, Destination::Net(net) if net.contains(&source)));
+            let wrong = ways.iter().find(|r| !r.is_internet_gateway() || !r.active);
+            let cause = match (covered, wrong) {
+                (_, Some(route)) if !route.active => format!("{} is a blackhole", told(table, route)),
+                (_, Some(route)) => format!("{} is no internet gateway", told(table, route)),
+                (false, None) => format!("{} has no route", table.id),
+                (true, None) => continue,
+            };
+            astray.entry(cause).or_default().push(source);
+        }
+        let astray = astray.into_iter().map(|(cause, sources)| {
+            let any = if sources.iter().any(|s| matches!(s, IpNet::V6(_))) { "::/0" } else { "0.0.0.0/0" };
+            fail(
+                format!("{cause}: what goes back to {} is lost", listed(&sources)),
+                format!(
+                    "in {}, send {any} to the network's internet gateway; gangplank does not change route tables",
+                    table.id
+                ),
+            )
+        });
+        Ok(all(deaf.chain(astray)))
+    })
+}
+
+/// The routes that packets to a range take: the most specific one that contains it, and those inside of it.
+fn ways(table: &RouteTable, range: IpNet) -> Vec<&Route> {
+    let to = |route: &&Route| match route.to {
+        Destination::Net(net) => Some(net),
+        Destination::PrefixList(_) => None,
+    };
+    let covering = best(table, range);
+    let inside = table.routes.iter().filter(|r| to(r).is_some_and(|net| net != range && range.contains(&net)));
+    covering.into_iter().chain(inside).collect()
+}
+
+/// The most specific route that contains all of a range.
+pub fn best(table: &RouteTable, range: IpNet) -> Option<&Route> {
+    let length = |route: &&Route| match route.to {
+        Destination::Net(net) if net.contains(&range) => Some(net.prefix_len()),
+        _ => None,
+    };
+    let longest = table.routes.iter().filter_map(|route| length(&route)).max()?;
+    table.routes.iter().find(|route| length(route) == Some(longest))
+}
+
+/// `rtb-1: 0.0.0.0/0 → igw-1`
+pub fn told(table: &RouteTable, route: &Route) -> String {
+    let to = match &route.to {
+        Destination::Net(net) => net.to_string(),
+        Destination::PrefixList(id) => id.clone(),
+    };
+    format!("{}: {to} → {}", table.id, route.via)
+}
+
+pub fn acl(scene: &Scene<'_>) -> Check {
+    let port = scene.plan.ssh.port;
+    let (first, last) = CLIENT_PORTS;
+    let proves = format!(
+        "the network ACL of the bastion's subnet lets tcp {port} in from each source, and the answers out to its ports \
+         {first}-{last}"
+    );
+    judged(check("control.acl", Part::Edge, proves), |check| {
+        let acl = scene.acl(scene.subnet()?)?;
+        let (reachable, unreachable) = sources(scene);
+        tell_unreachable(check, &unreachable);
+        check.evidence.push(format!("{}: {} entries", acl.id, acl.entries.len()));
+        let crossings = reachable.iter().flat_map(|source| {
+            [(Direction::Ingress, Span::port(*source, port)), (Direction::Egress, Span::ports(*source, CLIENT_PORTS))]
+        });
+        Ok(crosses(acl, crossings))
+    })
+}
+
+/// Whether an ACL lets all of this through. One cause for all that one entry stops.
+pub fn crosses(acl: &Acl, wanted: impl IntoIterator<Item = (Direction, Span)>) -> Verdict {
+    let mut stopped: BTreeMap<(Direction, Option<i32>, Protocol), (Option<String>, Vec<IpNet>)> = BTreeMap::new();
+    for (direction, span) in wanted {
+        for Blocked { span, by } in blocked(acl, direction, span) {
+            let ports = Protocol::Tcp { from: span.first, to: span.last };
+            let entry =
+                by.map(|e| format!("entry {} ({} {} {})", e.number, e.protocol, direction.preposition(), e.net));
+            let key = (direction, by.map(|e| e.number), ports);
+            let (_, nets) = stopped.entry(key).or_insert_with(|| (entry, Vec::new()));
+            nets.push(span.net);
+        }
+    }
+    all(stopped.into_iter().map(|((direction, number, ports), (entry, nets))| {
+        let nets = IpNet::aggregate(&nets);
+        let flow = format!("{ports} {} {}", direction.preposition(), listed(nets));
+        let way = match direction {
+            Direction::Ingress => "inbound",
+            Direction::Egress => "outbound",
+        };
+        let (cause, fix) = match (entry, number) {
+            (Some(entry), Some(number)) => (
+                format!("{way} {entry} of {} denies {flow}", acl.id),
+                format!("in {}, allow {way} {flow} by an entry before {number}", acl.id),
+            ),
+            _ => (format!("no {way} entry of {} allows {flow}", acl.id), format!("in {}, allow {way} {flow}", acl.id)),
+        };
+        fail(cause, format!("{fix}; gangplank does not change network ACLs"))
+    }))
+}
