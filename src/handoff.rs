@@ -68,9 +68,14 @@ pub struct HandOff {
 pub enum Ends {
     Never,
     /// It exists no longer than this after its creation, which is still to come.
-    AfterCreation { seconds: i64 },
+    AfterCreation {
+        seconds: i64,
+    },
     /// `seconds_left` is below zero when the moment has passed.
-    At { time: Timestamp, seconds_left: i64 },
+    At {
+        time: Timestamp,
+        seconds_left: i64,
+    },
 }
 
 /// What the checks of one part of the path say together: the worst of them, and unknown where there is none.
@@ -246,10 +251,7 @@ fn tunnel(tunnel: &plan::Tunnel, address: Option<&str>, known: &Known<'_>) -> Tu
         vendor: tunnel.vendor.as_ref().map(|vendor| vendor.id.clone()),
         form: form.map(|form| form.url.clone()),
         documentation: tunnel.vendor.as_ref().and_then(|vendor| vendor.documentation.clone()),
-        fields: labels
-            .into_iter()
-            .map(|(label, what)| Field { label: label.to_owned(), value: value(what) })
-            .collect(),
+        fields: labels.into_iter().map(|(label, what)| Field { label: label.to_owned(), value: value(what) }).collect(),
         sources: tunnel
             .sources()
             .map(|(network, why)| Source { network: network.to_string(), why: why.to_owned() })

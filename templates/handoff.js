@@ -16,5 +16,12 @@ for (const code of document.querySelectorAll("pre, code.value")) {
     button.textContent = done ? "Copied" : "Press Ctrl+C";
     setTimeout(() => { button.textContent = "Copy"; }, 2000);
   });
-  code.after(button);
+  if (code.localName === "pre") {
+    const box = document.createElement("div");
+    box.className = "copy";
+    code.replaceWith(box);
+    box.append(code, button);
+  } else {
+    code.after(button);
+  }
 }

@@ -181,7 +181,10 @@ fn write_junit(out: &mut String, verifications: &[Verification]) -> std::fmt::Re
     let (failed, unknown) = (sum(Verification::failed), sum(Verification::unknown));
     let tests: usize = verifications.iter().map(|v| v.checks.len()).sum();
     writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
-    writeln!(out, r#"<testsuites name="gangplank" tests="{tests}" failures="{failed}" errors="0" skipped="{unknown}">"#)?;
+    writeln!(
+        out,
+        r#"<testsuites name="gangplank" tests="{tests}" failures="{failed}" errors="0" skipped="{unknown}">"#
+    )?;
     for of in verifications {
         let (name, tests) = (xml(&of.bastion), of.checks.len());
         let (failed, unknown) = (of.failed(), of.unknown());

@@ -235,12 +235,15 @@ impl Picture {
         let count = i32::try_from(all.len()).unwrap_or(0);
         let height = count * (HEIGHT + GAP) - GAP + 4;
         let end = height - 2 - HEIGHT / 2;
-        let mut lines =
-            vec![Line { path: format!("M{TRUNK} {} V{end}", 2 + HEIGHT / 2), head: None, class: "plain" }];
+        let mut lines = vec![Line { path: format!("M{TRUNK} {} V{end}", 2 + HEIGHT / 2), head: None, class: "plain" }];
         let mut nodes = Vec::new();
         for (y, part) in column(all.len(), height).zip(all) {
             let tip = (LEFT, y + HEIGHT / 2);
-            lines.push(Line::arrow(format!("M{TRUNK} {} H{}", tip.1, tip.0 - HEAD), tip, part.light));
+            lines.push(match part.light {
+                Some(_) => Line::arrow(format!("M{TRUNK} {} H{}", tip.1, tip.0 - HEAD), tip, part.light),
+                // The way begins at a vendor: no arrow leads there.
+                None => Line { path: format!("M{TRUNK} {} H{}", tip.1, tip.0), head: None, class: "plain" },
+            });
             nodes.push(part.at(LEFT, y, WIDTH - LEFT - 2));
         }
         Self { id: format!("narrow-{id}"), width: WIDTH, height, description, lines, nodes }
