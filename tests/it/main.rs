@@ -12,6 +12,7 @@ mod docs;
 mod execute;
 #[cfg(feature = "aws")]
 mod faults;
+mod handoff;
 mod harness;
 mod keys;
 #[cfg(target_os = "linux")]
