@@ -55,7 +55,7 @@ fn method(operation: &str) -> String {
 
 /// The SDK's methods that the source uses: a verb of EC2's, and no arguments.
 fn methods(source: &str) -> BTreeSet<String> {
-    const VERBS: [&str; 16] = [
+    const VERBS: [&str; 17] = [
         "allocate_",
         "associate_",
         "attach_",
@@ -65,6 +65,7 @@ fn methods(source: &str) -> BTreeSet<String> {
         "describe_",
         "detach_",
         "disassociate_",
+        "get_console_",
         "modify_",
         "reboot_",
         "release_",

@@ -15,16 +15,7 @@ pub(super) fn deadline(
     world: World<'_>,
     problems: &mut Vec<Diagnostic>,
 ) -> Option<ResolvedDeadline> {
-    let instances = world.seen.instances_of(want.bastion()).map(|i| &i.tags);
-    let addresses = world.seen.addresses_of(want.bastion()).map(|a| &a.tags);
-    let groups = world.seen.groups_of(want.bastion()).map(|g| &g.tags);
-    // The earliest start counts: an interrupted run, or a changed tag, then postpones nothing.
-    let existing = instances
-        .chain(addresses)
-        .chain(groups)
-        .filter_map(ResolvedDeadline::from_tags)
-        .filter(|deadline| deadline.lifetime.is_some())
-        .min_by_key(ResolvedDeadline::start);
+    let existing = world.seen.deadline_of(want.bastion());
     let deadline = desire::deadline(want.plan.deadline, existing, world.now)?;
     if deadline.expires <= world.now {
         let (field, because) = match deadline.lifetime {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     network::{Interface, RouteTable, Subnet},
     rule::Rules,
-    tags::{Tags, owns},
+    tags::{ResolvedDeadline, Tags, owns},
 };
 
 /// One look at a region: every instance that carries our tag, every address, every group that matters.
@@ -37,6 +37,16 @@ impl Observed {
 
     pub fn groups_of<'a>(&'a self, bastion: &str) -> impl Iterator<Item = &'a Group> {
         self.groups.iter().filter(move |g| owns(&g.tags, bastion))
+    }
+
+    /// The deadline that a bastion's lifetime has given it. The earliest start counts: an interrupted run, or a changed tag,
+    /// then postpones nothing.
+    pub fn deadline_of(&self, bastion: &str) -> Option<ResolvedDeadline> {
+        let instances = self.instances_of(bastion).map(|i| &i.tags);
+        let addresses = self.addresses_of(bastion).map(|a| &a.tags);
+        let groups = self.groups_of(bastion).map(|g| &g.tags);
+        let all = instances.chain(addresses).chain(groups).filter_map(ResolvedDeadline::from_tags);
+        all.filter(|deadline| deadline.lifetime.is_some()).min_by_key(ResolvedDeadline::start)
     }
 
     pub fn group(&self, id: &str) -> Option<&Group> {

@@ -61,6 +61,7 @@ impl fmt::Display for Protocol {
             Protocol::Tcp { from, to } if from == to => write!(f, "tcp {from}"),
             Protocol::Tcp { from, to } => write!(f, "tcp {from}-{to}"),
             Protocol::All => f.write_str("everything"),
+            Protocol::Other { name, from: Some(from), to: Some(to) } if from == to => write!(f, "{name} {from}"),
             Protocol::Other { name, from: Some(from), to: Some(to) } => write!(f, "{name} {from}-{to}"),
             Protocol::Other { name, .. } => f.write_str(name),
         }

@@ -1,16 +1,21 @@
 """What EC2 does and moto leaves out, where a client's order and repetition of calls depend on it.
 
-https://docs.aws.amazon.com/AWSEC2/latest/APIReference/ for DeleteSecurityGroup, ReleaseAddress and RunInstances, and its
-"Ensuring idempotency" for the client token.
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/ for DeleteSecurityGroup, GetConsoleOutput, ReleaseAddress and
+RunInstances, and its "Ensuring idempotency" for the client token.
 """
 
+import base64
 import io
 import threading
+from pathlib import Path
 from urllib.parse import parse_qs
 
+from moto.core.responses import ActionResult
+from moto.core.utils import utcnow
 from moto.ec2 import models
 from moto.ec2.exceptions import DependencyViolationError, EC2ClientError
 from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
 
 Backend = models.EC2Backend
@@ -83,6 +88,41 @@ def validate_block_device_mapping(mapping):
     original_validate_block_device_mapping(mapping)
 
 
+# What a test says about consoles, by the instance's id, which no two accounts share.
+CONSOLE_FILE = "test:console-file"
+CONSOLE_IS_OLD = "test:console-is-old"
+consoles = {}
+
+
+def create_tags(backend, resource_ids, tags):
+    """Two tags are not kept: they are how a test says what an instance's console is.
+
+    `test:console-file`: the path of a file, read anew at each call; where it is missing or empty there is no output yet.
+    `test:console-is-old`: the instance type has no latest output, only what was taken after the start.
+    """
+    for resource in resource_ids:
+        told = {key: value for key, value in tags.items() if key in (CONSOLE_FILE, CONSOLE_IS_OLD)}
+        consoles.setdefault(resource, {}).update(told)
+    kept = {key: value for key, value in tags.items() if key not in (CONSOLE_FILE, CONSOLE_IS_OLD)}
+    return original_create_tags(backend, resource_ids, kept) if kept else True
+
+
+def get_console_output(response):
+    """The last 64 KiB of the file that a test has named; moto's own text without one."""
+    instance = response.ec2_backend.get_instance(response._get_param("InstanceId"))
+    told = consoles.get(instance.id, {})
+    if CONSOLE_IS_OLD in told and str(response._get_param("Latest")).lower() == "true":
+        raise EC2ClientError("UnsupportedOperation", "This instance type does not support retrieving the latest console output")
+    if CONSOLE_FILE not in told:
+        return original_get_console_output(response)
+    path = Path(told[CONSOLE_FILE])
+    text = path.read_bytes()[-65536:] if path.exists() else b""
+    output = {"Output": base64.b64encode(text).decode()} if text else {}
+    return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(), **output})
+
+
+original_create_tags = Backend.create_tags
+original_get_console_output = General.get_console_output
 original_validate_block_device_mapping = InstanceResponse._validate_block_device_mapping
 original_delete_security_group = Backend.delete_security_group
 original_release_address = Backend.release_address
@@ -93,6 +133,8 @@ original_terminate_instances = Backend.terminate_instances
 def apply():
     InstanceResponse._validate_block_device_mapping = staticmethod(validate_block_device_mapping)
     SecurityGroupRule.__eq__ = same_rule
+    General.get_console_output = get_console_output
+    Backend.create_tags = create_tags
     Backend.delete_security_group = delete_security_group
     Backend.release_address = release_address
     Backend.run_instances = run_instances

@@ -60,7 +60,7 @@ fn database(scene: &Scene<'_>, access: &DatabaseAccess, first: bool) -> Check {
             _ => false,
         });
         for rule in open {
-            causes.push(format!("{} opens {} of {id} past the bastion", rule.peer, rule.protocol));
+            causes.push(format!("{id} opens {} to {}, past the bastion", rule.protocol, rule.peer));
             fixes.push(format!("remove this rule from {id}, or narrow it; it is not gangplank's"));
         }
         if causes.is_empty() { Ok(Verdict::Pass) } else { Ok(fail(causes.join("; "), fixes.join("; "))) }

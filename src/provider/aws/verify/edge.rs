@@ -1,6 +1,8 @@
 //! Who may come in and where the machine may go, by its security groups: all groups of all its interfaces, since each of
 //! them alone opens what it opens.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 
 use super::{
@@ -13,6 +15,7 @@ use crate::{
         desire,
         observed::Group,
         rule::{Direction, Peer, Protocol, Rule, Rules},
+        tags::owns,
     },
     verify::{Check, Part, Verdict},
 };
@@ -84,8 +87,12 @@ pub fn egress(scene: &Scene<'_>) -> Check {
         let updates: Vec<Span> = desire::updates().iter().filter_map(span).collect();
         let closed = without(updates, &spans(&groups, Direction::Egress));
         if !closed.is_empty() {
+            let ports: BTreeSet<u16> = closed.iter().map(|span| span.first).collect();
             return Ok(fail(
-                format!("the machine can't fetch all of its security updates: no rule opens {}", listed(closed)),
+                format!(
+                    "the machine can't fetch its security updates: no rule lets it out everywhere on tcp {}",
+                    listed(ports)
+                ),
                 scene.apply("adds the rule"),
             ));
         }
@@ -104,75 +111,81 @@ fn told(groups: &[&Group], direction: Direction) -> Vec<String> {
 /// What the groups open beyond what is planned, by arithmetic: a rule inside of a planned one opens nothing more.
 fn beyond(scene: &Scene<'_>, groups: &[&Group], direction: Direction, planned: &Rules) -> Verdict {
     let allowed: Vec<Span> = planned.keys().filter_map(span).collect();
-    let (mut causes, mut foreign) = (Vec::new(), Vec::new());
+    let (mut causes, mut repairs, mut by_hand) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for group in groups {
         for rule in rules(group, direction).keys() {
-            let Some(what) = surplus(rule, direction, planned, &allowed) else { continue };
-            causes.push(format!("{}: {what}", group.id));
-            if !crate::provider::aws::tags::owns(&group.tags, scene.name()) && !foreign.contains(&group.id) {
-                foreign.push(group.id.clone());
+            let Some((protocol, peer)) = surplus(rule, planned, &allowed) else { continue };
+            causes.push(match direction {
+                Direction::Ingress => format!("{} opens {protocol} to {peer}", group.id),
+                Direction::Egress => format!("{} lets the machine out on {protocol} to {peer}", group.id),
+            });
+            if owns(&group.tags, scene.name()) {
+                repairs.insert("removes what is too much".to_owned());
+                continue;
             }
+            let interfaces = scene.instance.map_or(&[][..], |i| &i.interfaces);
+            let mut later = interfaces.iter().skip(1).filter(|i| i.groups.contains(&group.id)).peekable();
+            if scene.instance.is_some_and(|i| i.groups.contains(&group.id)) || later.peek().is_none() {
+                repairs.insert(format!("takes {} off the machine", group.id));
+            }
+            by_hand.extend(later.map(|i| format!("detach {}, which carries {}", i.id, group.id)));
         }
     }
     if causes.is_empty() {
         return Verdict::Pass;
     }
-    let repair = match foreign.as_slice() {
-        [] => "removes the rule".to_owned(),
-        ids => format!("leaves the machine its own group only, without {}", ids.join(", ")),
-    };
-    let others = scene.instance.map_or(&[][..], |i| i.interfaces.get(1..).unwrap_or_default());
-    let others: Vec<&str> = others.iter().map(|i| i.id.as_str()).collect();
-    let by_hand = match others.as_slice() {
-        [] => String::new(),
-        ids => format!("; it leaves interfaces alone that were attached later: detach {}", ids.join(", ")),
-    };
-    fail(causes.join("; "), format!("{}{by_hand}", scene.apply(&repair)))
+    let repairs = Vec::from_iter(repairs).join(", ");
+    let repair = (!repairs.is_empty()).then(|| scene.apply(&repairs));
+    fail(causes.join("; "), Vec::from_iter(repair.into_iter().chain(by_hand)).join("; "))
 }
 
-fn surplus(rule: &Rule, direction: Direction, planned: &Rules, allowed: &[Span]) -> Option<String> {
-    let (protocol, peer) = (&rule.protocol, &rule.peer);
-    let opens = match direction {
-        Direction::Ingress => format!("{peer} opens {protocol} to"),
-        Direction::Egress => format!("{peer} opens {protocol} towards"),
+/// What a rule opens beyond the plan, and to whom.
+fn surplus(rule: &Rule, planned: &Rules, allowed: &[Span]) -> Option<(String, String)> {
+    let protocol = match &rule.protocol {
+        Protocol::All => "every protocol and port".to_owned(),
+        protocol => protocol.to_string(),
     };
-    match peer {
+    match &rule.peer {
         Peer::Net(net) => {
-            let whole = net.prefix_len() == 0;
-            let who = if whole { "the whole internet".to_owned() } else { addresses(size(net)) };
+            let who = |count: u128| match net.prefix_len() {
+                0 => format!("the whole internet ({net})"),
+                _ if count == 1 => format!("{net} (1 address)"),
+                _ => format!("{net} ({} addresses)", grouped(count)),
+            };
             // Other protocols are never planned.
-            let (Protocol::Tcp { .. }, Some(span)) = (protocol, span(rule)) else {
-                return Some(format!("{opens} {who}"));
+            let (Protocol::Tcp { from, to }, Some(span)) = (&rule.protocol, span(rule)) else {
+                return Some((protocol, who(size(net))));
             };
             let left = without([span], allowed);
             if left.is_empty() {
-                None
-            } else if whole || left == [span] {
-                Some(format!("{opens} {who}"))
-            } else {
-                let beyond = IpNet::aggregate(&left.iter().map(|span| span.net).collect());
-                let count = beyond.iter().fold(0_u128, |sum, net| sum.saturating_add(size(net)));
-                Some(format!("{opens} {} more than the plan", addresses(count)))
+                return None;
             }
-        }
-        Peer::Group(_) => {
-            let inside = |have: (u16, u16), planned: &Rule| {
-                let of_plan = tcp_ports(&planned.protocol);
-                planned.peer == *peer && of_plan.is_some_and(|(first, last)| first <= have.0 && have.1 <= last)
+            let ranges = IpNet::aggregate(&left.iter().map(|span| span.net).collect());
+            let count = ranges.iter().fold(0_u128, |sum, net| sum.saturating_add(size(net)));
+            let who = if count < size(net) && net.prefix_len() > 0 {
+                format!("{net} ({} addresses more than the plan)", grouped(count))
+            } else {
+                who(count)
             };
-            let ports = match protocol {
-                Protocol::Tcp { from, to } => Some((*from, *to)),
-                _ => None,
+            let ports: BTreeSet<(u16, u16)> = left.iter().map(|span| (span.first, span.last)).collect();
+            let protocol = if ports.contains(&(*from, *to)) {
+                protocol
+            } else {
+                listed(ports.into_iter().map(|(from, to)| Protocol::Tcp { from, to }))
             };
-            let is_planned = ports.is_some_and(|ports| planned.keys().any(|rule| inside(ports, rule)));
-            (!is_planned).then(|| format!("{opens} every machine that carries this group"))
+            Some((protocol, who))
         }
-        Peer::PrefixList(_) if planned.contains_key(rule) => None,
-        Peer::PrefixList(_) => Some(format!("{opens} every address of this prefix list")),
+        Peer::Group(id) => {
+            let contains = |planned: &Rule| match (&planned.protocol, &rule.protocol) {
+                (Protocol::Tcp { from, to }, Protocol::Tcp { from: first, to: last }) => {
+                    planned.peer == rule.peer && from <= first && last <= to
+                }
+                _ => false,
+            };
+            (!planned.keys().any(contains)).then(|| (protocol, format!("everything that carries {id}")))
+        }
+        Peer::PrefixList(id) => Some((protocol, format!("every address of the prefix list {id}"))),
+        // Only plans say it so.
         Peer::Bastion => None,
     }
-}
-
-fn addresses(count: u128) -> String {
-    if count == 1 { "1 address".to_owned() } else { format!("{} addresses", grouped(count)) }
 }

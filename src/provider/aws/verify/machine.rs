@@ -187,7 +187,7 @@ pub fn deadline(scene: &Scene<'_>) -> Check {
         let instance = scene.machine()?;
         let seen = &scene.evidence.seen;
         let have = ResolvedDeadline::from_tags(&instance.tags);
-        let want = desire::deadline(scene.plan.deadline, have, scene.evidence.at);
+        let want = desire::deadline(scene.plan.deadline, seen.deadline_of(scene.name()), scene.evidence.at);
         let text =
             |deadline: Option<ResolvedDeadline>| deadline.map_or_else(|| "none".to_owned(), |d| d.expires.to_string());
         check.evidence.push(format!("{}: {}", instance.id, text(have)));

@@ -1,6 +1,6 @@
 //! The way between the vendor and the machine: the subnet's route table and network ACL.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Display};
 
 use ipnet::IpNet;
 
@@ -131,7 +131,10 @@ pub fn acl(scene: &Scene<'_>) -> Check {
         let acl = scene.acl(scene.subnet()?)?;
         let (reachable, unreachable) = sources(scene);
         tell_unreachable(check, &unreachable);
-        check.evidence.push(format!("{}: {} entries", acl.id, acl.entries.len()));
+        check.evidence.extend(acl.entries.iter().map(|entry| {
+            let verb = if entry.allow { "allows" } else { "denies" };
+            format!("{} {} {verb} {}", acl.id, entry.number, flow(entry.direction, &entry.protocol, entry.net))
+        }));
         let crossings = reachable.iter().flat_map(|source| {
             [(Direction::Ingress, Span::port(*source, port)), (Direction::Egress, Span::ports(*source, CLIENT_PORTS))]
         });
@@ -153,19 +156,23 @@ pub fn crosses(acl: &Acl, wanted: impl IntoIterator<Item = (Direction, Span)>) -
         }
     }
     all(stopped.into_iter().map(|((direction, number, ports), (entry, nets))| {
-        let nets = IpNet::aggregate(&nets);
-        let flow = format!("{ports} {} {}", direction.preposition(), listed(nets));
-        let way = match direction {
-            Direction::Ingress => "inbound",
-            Direction::Egress => "outbound",
-        };
+        let flow = flow(direction, &ports, listed(IpNet::aggregate(&nets)));
         let (cause, fix) = match (entry, number) {
             (Some(entry), Some(number)) => (
-                format!("{way} {entry} of {} denies {flow}", acl.id),
-                format!("in {}, allow {way} {flow} by an entry before {number}", acl.id),
+                format!("{entry} of {} denies {flow}", acl.id),
+                format!("in {}, allow {flow} by an entry before {number}", acl.id),
             ),
-            _ => (format!("no {way} entry of {} allows {flow}", acl.id), format!("in {}, allow {way} {flow}", acl.id)),
+            _ => (format!("no entry of {} allows {flow}", acl.id), format!("in {}, allow {flow}", acl.id)),
         };
         fail(cause, format!("{fix}; gangplank does not change network ACLs"))
     }))
+}
+
+/// `inbound tcp 22 from 198.51.100.7/32`
+fn flow(direction: Direction, protocol: &Protocol, peer: impl Display) -> String {
+    let way = match direction {
+        Direction::Ingress => "inbound",
+        Direction::Egress => "outbound",
+    };
+    format!("{way} {protocol} {} {peer}", direction.preposition())
 }

@@ -1,7 +1,5 @@
 //! Arithmetic over what a rule is about: addresses × TCP ports.
 
-use std::fmt;
-
 use ipnet::IpNet;
 
 use crate::provider::aws::rule::Protocol;
@@ -47,13 +45,6 @@ impl Span {
             left.push(Self { net: common.net, first, last: self.last });
         }
         left
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocol = Protocol::Tcp { from: self.first, to: self.last };
-        write!(f, "{protocol} of {}", self.net)
     }
 }
 

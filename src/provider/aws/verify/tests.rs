@@ -245,10 +245,66 @@ fn what_apply_leaves_is_green() {
     let checks = Region::new(&plan).judge(&plan);
     assert_eq!(told(&checks), "");
     let names: Vec<String> = checks.iter().map(|c| format!("{} - {}\n", c.name(), c.proves)).collect();
-    insta::assert_snapshot!(names.concat(), @"");
+    insta::assert_snapshot!(names.concat(), @"
+    control.instance - exactly one machine of this bastion exists, and it runs
+    control.address - the fixed public address leads to this machine
+    control.admits[secoda] - the bastion's groups let every source of secoda in on tcp 22
+    control.admits[ana] - the bastion's groups let every source of ana in on tcp 22
+    control.nothing-else - no rule of any group of the machine lets in more than the plan's sources on tcp 22
+    control.egress - the machine may open connections to the plan's targets and for its updates (tcp 80 and 443), no others
+    control.route - the bastion's subnet sends what goes back to each source to an internet gateway
+    control.acl - the network ACL of the bastion's subnet lets tcp 22 in from each source, and the answers out to its ports 1024-65535
+    control.metadata - the metadata service asks for session tokens and answers over one hop only, and the machine may read its tags, where its keys are
+    control.encryption - every volume of the machine is encrypted
+    control.profile - the machine holds no permissions in the account: it has no instance profile
+    control.deadline - the machine, its group and its address carry the plan's deadline, and it has not passed
+    control.target-egress[warehouse] - the bastion's groups let the machine open connections to warehouse.internal:5432
+    control.target-route[warehouse] - the bastion's subnet has a working route to warehouse.internal
+    control.target-acl[warehouse] - the network ACLs between the bastion and warehouse.internal:5432 let the connection and its answers (ports 32768-60999) through, as far as they are of the bastion's network
+    control.target-group[warehouse] - warehouse.internal carries sg-000000db, the group that admits the bastion
+    control.target-egress[legacy] - the bastion's groups let the machine open connections to 10.20.2.11:3306
+    control.target-route[legacy] - the bastion's subnet has a working route to 10.20.2.11
+    control.target-acl[legacy] - the network ACLs between the bastion and 10.20.2.11:3306 let the connection and its answers (ports 32768-60999) through, as far as they are of the bastion's network
+    control.database-group[sg-000000db 5432] - sg-000000db lets the bastion's group in on tcp 5432, holds no other rule of this bastion, and is not open to the internet there
+    ");
     let evidence: Vec<String> =
         checks.iter().flat_map(|c| c.evidence.iter().map(|line| format!("{}: {line}\n", c.name()))).collect();
-    insta::assert_snapshot!(evidence.concat(), @"");
+    insta::assert_snapshot!(evidence.concat(), @"
+    control.instance: i-00000001 t4g.nano running
+    control.address: 192.0.2.4 (eipalloc-00000001) → eni-00000001 of i-00000001
+    control.admits[secoda]: admitted: 198.51.100.7/32, 2001:db8:7::/64
+    control.admits[ana]: admitted: 203.0.113.0/28
+    control.nothing-else: sg-00000001: tcp 22 from 198.51.100.7/32
+    control.nothing-else: sg-00000001: tcp 22 from 203.0.113.0/28
+    control.nothing-else: sg-00000001: tcp 22 from 2001:db8:7::/64
+    control.egress: sg-00000001: tcp 80 to 0.0.0.0/0
+    control.egress: sg-00000001: tcp 443 to 0.0.0.0/0
+    control.egress: sg-00000001: tcp 3306 to 10.20.2.11/32
+    control.egress: sg-00000001: tcp 5432 to sg-000000db
+    control.route: not judged: nothing from 2001:db8:7::/64 arrives, the bastion has no IPv6 address
+    control.route: rtb-00000001: 0.0.0.0/0 → igw-1
+    control.acl: not judged: nothing from 2001:db8:7::/64 arrives, the bastion has no IPv6 address
+    control.acl: acl-00000001 100 allows inbound everything from 0.0.0.0/0
+    control.acl: acl-00000001 32767 denies inbound everything from 0.0.0.0/0
+    control.acl: acl-00000001 100 allows outbound everything to 0.0.0.0/0
+    control.acl: acl-00000001 32767 denies outbound everything to 0.0.0.0/0
+    control.metadata: session tokens required, hop limit 1, tags readable
+    control.encryption: vol-00000001 encrypted
+    control.deadline: i-00000001: 2027-01-30T12:00:00Z
+    control.target-egress[warehouse]: open towards sg-000000db on tcp 5432
+    control.target-route[warehouse]: warehouse.internal is 10.20.2.10 for the machine
+    control.target-route[warehouse]: rtb-00000001: 10.20.0.0/16 → local
+    control.target-acl[warehouse]: warehouse.internal is 10.20.2.10 for the machine
+    control.target-acl[warehouse]: acl-00000001 at subnet-00000001
+    control.target-acl[warehouse]: acl-00000002 at subnet-00000002, where 10.20.2.10 is
+    control.target-group[warehouse]: eni-000000db carries it at 10.20.2.10
+    control.target-egress[legacy]: open towards 10.20.2.11/32 on tcp 3306
+    control.target-route[legacy]: rtb-00000001: 10.20.0.0/16 → local
+    control.target-acl[legacy]: acl-00000001 at subnet-00000001
+    control.target-acl[legacy]: acl-00000002 at subnet-00000002, where 10.20.2.11 is
+    control.database-group[sg-000000db 5432]: tcp 5432 from 10.20.0.0/16
+    control.database-group[sg-000000db 5432]: tcp 5432 from sg-00000001
+    ");
 }
 
 #[test]
@@ -291,107 +347,241 @@ fn without_evidence_nothing_is_green_and_no_check_is_missing() {
 
 #[test]
 fn the_machine() {
-    insta::assert_snapshot!(with(|r| r.instance().state = InstanceState::Terminated), @"");
-    insta::assert_snapshot!(with(|r| r.instance().state = InstanceState::Stopped), @"");
-    insta::assert_snapshot!(with(|r| r.instance().state = InstanceState::Pending), @"");
+    insta::assert_snapshot!(with(|r| r.instance().state = InstanceState::Terminated), @"
+    control.instance: no instance carries the tag gangplank:bastion=warehouse
+      → run `gangplank apply warehouse.yaml`: it makes one, if the bastion is to exist
+    control.address? warehouse has no instance: see control.instance
+    control.admits[secoda]? warehouse has no instance: see control.instance
+    control.admits[ana]? warehouse has no instance: see control.instance
+    control.nothing-else? warehouse has no instance: see control.instance
+    control.egress? warehouse has no instance: see control.instance
+    control.route? warehouse has no instance: see control.instance
+    control.acl? warehouse has no instance: see control.instance
+    control.metadata? warehouse has no instance: see control.instance
+    control.encryption? warehouse has no instance: see control.instance
+    control.profile? warehouse has no instance: see control.instance
+    control.deadline? warehouse has no instance: see control.instance
+    control.target-egress[warehouse]? warehouse has no instance: see control.instance
+    control.target-route[warehouse]? warehouse has no instance: see control.instance
+    control.target-acl[warehouse]? warehouse has no instance: see control.instance
+    control.target-egress[legacy]? warehouse has no instance: see control.instance
+    control.target-route[legacy]? warehouse has no instance: see control.instance
+    control.target-acl[legacy]? warehouse has no instance: see control.instance
+    ");
+    insta::assert_snapshot!(with(|r| r.instance().state = InstanceState::Stopped), @"
+    control.instance: i-00000001 is stopped
+      → run `gangplank apply warehouse.yaml`: it starts it again
+    ");
+    insta::assert_snapshot!(with(|r| r.instance().state = InstanceState::Pending), @"
+    control.instance: i-00000001 is still starting
+      → wait until it runs, then verify again
+    ");
     insta::assert_snapshot!(with(|r| {
         let twin = Instance { id: "i-00000002".to_owned(), ..r.instance().clone() };
         r.seen.instances.push(twin);
-    }), @"");
-    insta::assert_snapshot!(with(|r| r.instance().metadata.hop_limit = 2), @"");
-    insta::assert_snapshot!(with(|r| r.instance().metadata.tokens_required = false), @"");
-    insta::assert_snapshot!(with(|r| r.instance().metadata.tags = false), @"");
-    insta::assert_snapshot!(with(|r| r.network.volumes.as_mut().unwrap()[0].encrypted = false), @"");
-    insta::assert_snapshot!(with(|r| r.network.volumes = Ok(Vec::new())), @"");
-    insta::assert_snapshot!(with(|r| r.instance().profile = Some("arn:aws:iam::1:instance-profile/admin".to_owned())), @"");
+    }), @"
+    control.instance: there are 2 of them: i-00000001, i-00000002
+      → run `gangplank apply warehouse.yaml`: it keeps the one that serves and ends the others
+    ");
+    insta::assert_snapshot!(with(|r| r.instance().metadata.hop_limit = 2), @"
+    control.metadata: its hop limit is 2, not 1: what is behind the machine may ask it
+      → run `gangplank apply warehouse.yaml`: it sets it right
+    ");
+    insta::assert_snapshot!(with(|r| r.instance().metadata.tokens_required = false), @"
+    control.metadata: it answers without a session token (IMDSv1)
+      → run `gangplank apply warehouse.yaml`: it sets it right
+    ");
+    insta::assert_snapshot!(with(|r| r.instance().metadata.tags = false), @"
+    control.metadata: it hides the tags: the machine takes no new keys
+      → run `gangplank apply warehouse.yaml`: it sets it right
+    ");
+    insta::assert_snapshot!(with(|r| r.network.volumes.as_mut().unwrap()[0].encrypted = false), @"
+    control.encryption: not encrypted: vol-00000001
+      → detach what is not the bastion's; a root volume is encrypted only on a new machine: end i-00000001, then run `gangplank apply warehouse.yaml`: it makes another under the same address
+    ");
+    insta::assert_snapshot!(with(|r| r.network.volumes = Ok(Vec::new())), @"control.encryption? EC2 did not describe every volume of i-00000001: vol-00000001");
+    insta::assert_snapshot!(with(|r| r.instance().profile = Some("arn:aws:iam::1:instance-profile/admin".to_owned())), @"
+    control.profile: i-00000001 has the instance profile arn:aws:iam::1:instance-profile/admin
+      → take it away: `aws --region us-east-1 ec2 describe-iam-instance-profile-associations --filters Name=instance-id,Values=i-00000001` names the association, `aws --region us-east-1 ec2 disassociate-iam-instance-profile --association-id ID` ends it
+    ");
     insta::assert_snapshot!(with(|r| {
         r.instance().tags.insert(tags::EXPIRES.to_owned(), "2030-01-01T00:00:00Z".to_owned());
         r.instance().tags.remove(tags::LIFETIME);
-    }), @"");
+    }), @"
+    control.deadline: the plan's deadline is 2027-01-30T12:00:00Z; i-00000001 says 2030-01-01T00:00:00Z
+      → run `gangplank apply warehouse.yaml`: it sets the tags
+    ");
     insta::assert_snapshot!(with(|r| {
         let past = "2026-11-20T00:00:00Z".to_owned();
         for tags in [&mut r.seen.instances[0].tags, &mut r.seen.addresses[0].tags, &mut r.seen.groups[0].tags] {
             tags.insert(tags::EXPIRES.to_owned(), past.clone());
         }
-    }), @"");
+    }), @"
+    control.deadline: the bastion's time was up at 2026-11-20T00:00:00Z
+      → run `gangplank destroy warehouse.yaml`, or give it more time in the plan
+    ");
 }
 
 #[test]
 fn the_address() {
-    insta::assert_snapshot!(with(|r| r.seen.addresses.clear()), @"");
-    insta::assert_snapshot!(with(|r| r.seen.addresses[0].attached = None), @"");
+    insta::assert_snapshot!(with(|r| r.seen.addresses.clear()), @"
+    control.address: no Elastic IP carries the tag gangplank:bastion=warehouse
+      → run `gangplank apply warehouse.yaml`: it allocates one; give the vendor the new address
+    ");
+    insta::assert_snapshot!(with(|r| r.seen.addresses[0].attached = None), @"
+    control.address: 192.0.2.4 leads nowhere: nobody reaches the bastion
+      → run `gangplank apply warehouse.yaml`: it associates it again
+    ");
     insta::assert_snapshot!(
-        with(|r| r.seen.addresses[0].attached = Some(Attachment::Instance("i-000000ff".to_owned()))), @"");
+        with(|r| r.seen.addresses[0].attached = Some(Attachment::Instance("i-000000ff".to_owned()))), @"
+    control.address: the vendor is led elsewhere: 192.0.2.4 leads to i-000000ff, the bastion's machine is i-00000001
+      → if i-000000ff has no claim to it, disassociate eipalloc-00000001 there, then run `gangplank apply warehouse.yaml`: it associates it with the bastion
+    ");
     insta::assert_snapshot!(
-        with(|r| r.seen.addresses[0].attached = Some(Attachment::Interface("eni-000000ff".to_owned()))), @"");
+        with(|r| r.seen.addresses[0].attached = Some(Attachment::Interface("eni-000000ff".to_owned()))), @"
+    control.address: the vendor is led elsewhere: 192.0.2.4 leads to eni-000000ff, the bastion's machine is i-00000001
+      → if eni-000000ff has no claim to it, disassociate eipalloc-00000001 there, then run `gangplank apply warehouse.yaml`: it associates it with the bastion
+    ");
     insta::assert_snapshot!(with(|r| {
         let first = &mut r.instance().interfaces[0];
         let second = Interface { id: "eni-00000002".to_owned(), ..first.clone() };
         first.public.clear();
         r.instance().interfaces.push(second);
-    }), @"");
+    }), @"
+    control.address: 192.0.2.4 leads to eni-00000002, not to the machine's first interface eni-00000001
+      → associate eipalloc-00000001 with eni-00000001, or detach eni-00000002
+    ");
 }
 
 #[test]
 fn who_may_come() {
     let vendor = Rule::tcp(22, net("198.51.100.7/32"));
-    insta::assert_snapshot!(with(|r| _ = r.group().ingress.remove(&vendor)), @"");
+    insta::assert_snapshot!(with(|r| _ = r.group().ingress.remove(&vendor)), @"
+    control.admits[secoda]: no rule lets 198.51.100.7/32 in on tcp 22
+      → run `gangplank apply warehouse.yaml`: it adds the rule
+    ");
     let admit = |protocol, peer| with(move |r| _ = r.group().ingress.insert(Rule { protocol, peer }, String::new()));
     let ssh = Protocol::Tcp { from: 22, to: 22 };
-    insta::assert_snapshot!(admit(ssh.clone(), Peer::Net(ANY_V4)), @"");
-    insta::assert_snapshot!(admit(ssh.clone(), net("::/0")), @"");
-    insta::assert_snapshot!(admit(ssh.clone(), net("198.51.100.0/24")), @"");
-    insta::assert_snapshot!(admit(Protocol::Tcp { from: 20, to: 30 }, net("198.51.100.7/32")), @"");
-    insta::assert_snapshot!(admit(Protocol::All, net("198.51.100.7/32")), @"");
-    insta::assert_snapshot!(admit(ssh.clone(), Peer::Group("sg-000000ff".to_owned())), @"");
-    insta::assert_snapshot!(admit(ssh.clone(), Peer::PrefixList("pl-1".to_owned())), @"");
+    insta::assert_snapshot!(admit(ssh.clone(), Peer::Net(ANY_V4)), @"
+    control.nothing-else: sg-00000001 opens tcp 22 to the whole internet (0.0.0.0/0)
+      → run `gangplank apply warehouse.yaml`: it removes what is too much
+    ");
+    insta::assert_snapshot!(admit(ssh.clone(), net("::/0")), @"
+    control.nothing-else: sg-00000001 opens tcp 22 to the whole internet (::/0)
+      → run `gangplank apply warehouse.yaml`: it removes what is too much
+    ");
+    insta::assert_snapshot!(admit(ssh.clone(), net("198.51.100.0/24")), @"
+    control.nothing-else: sg-00000001 opens tcp 22 to 198.51.100.0/24 (255 addresses more than the plan)
+      → run `gangplank apply warehouse.yaml`: it removes what is too much
+    ");
+    insta::assert_snapshot!(admit(Protocol::Tcp { from: 20, to: 30 }, net("198.51.100.7/32")), @"
+    control.nothing-else: sg-00000001 opens tcp 20-21, tcp 23-30 to 198.51.100.7/32 (1 address)
+      → run `gangplank apply warehouse.yaml`: it removes what is too much
+    ");
+    insta::assert_snapshot!(admit(Protocol::All, net("198.51.100.7/32")), @"
+    control.nothing-else: sg-00000001 opens every protocol and port to 198.51.100.7/32 (1 address)
+      → run `gangplank apply warehouse.yaml`: it removes what is too much
+    ");
+    insta::assert_snapshot!(admit(ssh.clone(), Peer::Group("sg-000000ff".to_owned())), @"
+    control.nothing-else: sg-00000001 opens tcp 22 to everything that carries sg-000000ff
+      → run `gangplank apply warehouse.yaml`: it removes what is too much
+    ");
+    insta::assert_snapshot!(admit(ssh.clone(), Peer::PrefixList("pl-1".to_owned())), @"
+    control.nothing-else: sg-00000001 opens tcp 22 to every address of the prefix list pl-1
+      → run `gangplank apply warehouse.yaml`: it removes what is too much
+    ");
     insta::assert_snapshot!(
-        admit(Protocol::Other { name: "udp".to_owned(), from: Some(53), to: Some(53) }, net("192.0.2.0/24")), @"");
+        admit(Protocol::Other { name: "udp".to_owned(), from: Some(53), to: Some(53) }, net("192.0.2.0/24")), @"
+    control.nothing-else: sg-00000001 opens udp 53 to 192.0.2.0/24 (256 addresses)
+      → run `gangplank apply warehouse.yaml`: it removes what is too much
+    ");
     // A part of what is admitted anyway.
     insta::assert_snapshot!(admit(ssh, net("203.0.113.1/32")), @"");
-    insta::assert_snapshot!(with(|r| r.instance().groups.push("sg-000000ff".to_owned())), @"");
+    insta::assert_snapshot!(with(|r| r.instance().groups.push("sg-000000ff".to_owned())), @"
+    control.nothing-else: sg-000000ff opens tcp 22 to 10.0.0.0/8 (16,777,216 addresses)
+      → run `gangplank apply warehouse.yaml`: it takes sg-000000ff off the machine
+    ");
     insta::assert_snapshot!(with(|r| {
         let first = r.instance().interfaces[0].clone();
         let second = Interface { id: "eni-00000002".to_owned(), groups: vec!["sg-000000ff".to_owned()], ..first };
         r.instance().interfaces.push(second);
-    }), @"");
+    }), @"
+    control.nothing-else: sg-000000ff opens tcp 22 to 10.0.0.0/8 (16,777,216 addresses)
+      → detach eni-00000002, which carries sg-000000ff
+    ");
 }
 
 #[test]
 fn where_the_machine_may_go() {
     let allow = |protocol, peer| with(move |r| _ = r.group().egress.insert(Rule { protocol, peer }, String::new()));
-    insta::assert_snapshot!(allow(Protocol::All, Peer::Net(ANY_V4)), @"");
-    insta::assert_snapshot!(allow(Protocol::Tcp { from: 5432, to: 5432 }, net("10.20.0.0/16")), @"");
+    insta::assert_snapshot!(allow(Protocol::All, Peer::Net(ANY_V4)), @"
+    control.egress: sg-00000001 lets the machine out on every protocol and port to the whole internet (0.0.0.0/0)
+      → run `gangplank apply warehouse.yaml`: it removes what is too much
+    ");
+    insta::assert_snapshot!(allow(Protocol::Tcp { from: 5432, to: 5432 }, net("10.20.0.0/16")), @"
+    control.egress: sg-00000001 lets the machine out on tcp 5432 to 10.20.0.0/16 (65,536 addresses)
+      → run `gangplank apply warehouse.yaml`: it removes what is too much
+    ");
     let close = |rule: Rule| with(move |r| assert!(r.group().egress.remove(&rule).is_some()));
-    insta::assert_snapshot!(close(Rule::tcp(443, Peer::Net(ANY_V4))), @"");
-    insta::assert_snapshot!(close(Rule::tcp(5432, Peer::Group("sg-000000db".to_owned()))), @"");
-    insta::assert_snapshot!(close(Rule::tcp(3306, net("10.20.2.11/32"))), @"");
+    insta::assert_snapshot!(close(Rule::tcp(443, Peer::Net(ANY_V4))), @"
+    control.egress: the machine can't fetch its security updates: no rule lets it out everywhere on tcp 443
+      → run `gangplank apply warehouse.yaml`: it adds the rule
+    ");
+    insta::assert_snapshot!(close(Rule::tcp(5432, Peer::Group("sg-000000db".to_owned()))), @"
+    control.target-egress[warehouse]: no rule lets the machine out to sg-000000db on tcp 5432
+      → run `gangplank apply warehouse.yaml`: it adds the rule
+    ");
+    insta::assert_snapshot!(close(Rule::tcp(3306, net("10.20.2.11/32"))), @"
+    control.target-egress[legacy]: no rule lets the machine out to 10.20.2.11/32 on tcp 3306
+      → run `gangplank apply warehouse.yaml`: it adds the rule
+    ");
 }
 
 #[test]
 fn the_way_to_the_vendor() {
-    insta::assert_snapshot!(with(|r| _ = r.routes().pop()), @"");
-    insta::assert_snapshot!(with(|r| r.routes()[1].active = false), @"");
-    insta::assert_snapshot!(with(|r| r.routes()[1].via = "nat-1".to_owned()), @"");
+    insta::assert_snapshot!(with(|r| _ = r.routes().pop()), @"
+    control.route: rtb-00000001 has no route: what goes back to 198.51.100.7/32, 203.0.113.0/28 is lost
+      → in rtb-00000001, send 0.0.0.0/0 to the network's internet gateway; gangplank does not change route tables
+    ");
+    insta::assert_snapshot!(with(|r| r.routes()[1].active = false), @"
+    control.route: rtb-00000001: 0.0.0.0/0 → igw-1 is a blackhole: what goes back to 198.51.100.7/32, 203.0.113.0/28 is lost
+      → in rtb-00000001, send 0.0.0.0/0 to the network's internet gateway; gangplank does not change route tables
+    ");
+    insta::assert_snapshot!(with(|r| r.routes()[1].via = "nat-1".to_owned()), @"
+    control.route: rtb-00000001: 0.0.0.0/0 → nat-1 is no internet gateway: what goes back to 198.51.100.7/32, 203.0.113.0/28 is lost
+      → in rtb-00000001, send 0.0.0.0/0 to the network's internet gateway; gangplank does not change route tables
+    ");
     insta::assert_snapshot!(with(|r| {
         let to = Destination::Net("198.51.100.0/24".parse().unwrap());
         r.routes().push(Route { to, via: "tgw-1".to_owned(), active: true });
-    }), @"");
+    }), @"
+    control.route: rtb-00000001: 198.51.100.0/24 → tgw-1 is no internet gateway: what goes back to 198.51.100.7/32 is lost
+      → in rtb-00000001, send 0.0.0.0/0 to the network's internet gateway; gangplank does not change route tables
+    ");
     let ssh = Protocol::Tcp { from: 22, to: 22 };
     let deny = |number, direction, protocol, range: &'static str| {
         with(move |r| r.acl(0).push(entry(number, direction, false, protocol, range)))
     };
-    insta::assert_snapshot!(deny(90, Direction::Ingress, ssh.clone(), "0.0.0.0/0"), @"");
+    insta::assert_snapshot!(deny(90, Direction::Ingress, ssh.clone(), "0.0.0.0/0"), @"
+    control.acl: entry 90 (tcp 22 from 0.0.0.0/0) of acl-00000001 denies inbound tcp 22 from 198.51.100.7/32, 203.0.113.0/28
+      → in acl-00000001, allow inbound tcp 22 from 198.51.100.7/32, 203.0.113.0/28 by an entry before 90; gangplank does not change network ACLs
+    ");
     // After what allows it.
     insta::assert_snapshot!(deny(110, Direction::Ingress, ssh, "0.0.0.0/0"), @"");
     let high = Protocol::Tcp { from: 1024, to: 65535 };
-    insta::assert_snapshot!(deny(90, Direction::Egress, high, "198.51.100.0/24"), @"");
+    insta::assert_snapshot!(deny(90, Direction::Egress, high, "198.51.100.0/24"), @"
+    control.acl: entry 90 (tcp 1024-65535 to 198.51.100.0/24) of acl-00000001 denies outbound tcp 1024-65535 to 198.51.100.7/32
+      → in acl-00000001, allow outbound tcp 1024-65535 to 198.51.100.7/32 by an entry before 90; gangplank does not change network ACLs
+    ");
     insta::assert_snapshot!(with(|r| {
         r.acl(0).retain(|e| e.direction == Direction::Ingress);
         let linux = Protocol::Tcp { from: 32768, to: 65535 };
         r.acl(0).push(entry(100, Direction::Egress, true, linux, "0.0.0.0/0"));
         r.acl(0).push(entry(110, Direction::Egress, true, Protocol::All, "10.20.0.0/16"));
-    }), @"");
+    }), @"
+    control.acl: no entry of acl-00000001 allows outbound tcp 1024-32767 to 198.51.100.7/32, 203.0.113.0/28
+      → in acl-00000001, allow outbound tcp 1024-32767 to 198.51.100.7/32, 203.0.113.0/28; gangplank does not change network ACLs
+    ");
 }
 
 #[test]
@@ -403,37 +593,88 @@ fn the_way_to_the_target() {
         })
     };
     insta::assert_snapshot!(elsewhere("pcx-1", true), @"");
-    insta::assert_snapshot!(elsewhere("pcx-1", false), @"");
-    insta::assert_snapshot!(with(|r| _ = r.routes().remove(0)), @"");
+    insta::assert_snapshot!(elsewhere("pcx-1", false), @"
+    control.target-route[warehouse]: rtb-00000001: 10.20.2.10/32 → pcx-1 is a blackhole: pcx-1 is gone or detached, and 10.20.2.10 lies behind it
+      → in rtb-00000001, attach pcx-1 again or correct the route; gangplank does not change route tables
+    ");
+    insta::assert_snapshot!(with(|r| _ = r.routes().remove(0)), @"
+    control.target-route[warehouse]: only rtb-00000001: 0.0.0.0/0 → igw-1 matches 10.20.2.10, and an internet gateway drops private addresses
+      → in rtb-00000001, add a route to 10.20.2.10 (peering, transit gateway, VPN); gangplank does not change route tables
+    control.target-route[legacy]: only rtb-00000001: 0.0.0.0/0 → igw-1 matches 10.20.2.11, and an internet gateway drops private addresses
+      → in rtb-00000001, add a route to 10.20.2.11 (peering, transit gateway, VPN); gangplank does not change route tables
+    ");
     insta::assert_snapshot!(with(|r| {
         r.routes()[0].to = Destination::PrefixList("pl-1".to_owned());
         r.routes()[0].via = "tgw-1".to_owned();
-    }), @"");
+    }), @"
+    control.target-route[warehouse]? rtb-00000001: pl-1 → tgw-1 may lead 10.20.2.10 elsewhere: the ranges of the prefix list are not read
+    control.target-route[legacy]? rtb-00000001: pl-1 → tgw-1 may lead 10.20.2.11 elsewhere: the ranges of the prefix list are not read
+    ");
     let postgres = Protocol::Tcp { from: 5432, to: 5432 };
     let deny = |which, direction, protocol, range: &'static str| {
         with(move |r| r.acl(which).push(entry(90, direction, false, protocol, range)))
     };
-    insta::assert_snapshot!(deny(0, Direction::Egress, postgres.clone(), "10.20.2.0/24"), @"");
-    insta::assert_snapshot!(deny(1, Direction::Ingress, postgres, "10.20.1.0/24"), @"");
+    insta::assert_snapshot!(deny(0, Direction::Egress, postgres.clone(), "10.20.2.0/24"), @"
+    control.target-acl[warehouse]: entry 90 (tcp 5432 to 10.20.2.0/24) of acl-00000001 denies outbound tcp 5432 to 10.20.2.10/32
+      → in acl-00000001, allow outbound tcp 5432 to 10.20.2.10/32 by an entry before 90; gangplank does not change network ACLs
+    ");
+    insta::assert_snapshot!(deny(1, Direction::Ingress, postgres, "10.20.1.0/24"), @"
+    control.target-acl[warehouse]: entry 90 (tcp 5432 from 10.20.1.0/24) of acl-00000002 denies inbound tcp 5432 from 10.20.1.9/32
+      → in acl-00000002, allow inbound tcp 5432 from 10.20.1.9/32 by an entry before 90; gangplank does not change network ACLs
+    ");
     let high = Protocol::Tcp { from: 32768, to: 60999 };
-    insta::assert_snapshot!(deny(0, Direction::Ingress, high.clone(), "10.20.2.10/32"), @"");
-    insta::assert_snapshot!(deny(1, Direction::Egress, high, "10.20.1.9/32"), @"");
+    insta::assert_snapshot!(deny(0, Direction::Ingress, high.clone(), "10.20.2.10/32"), @"
+    control.target-acl[warehouse]: entry 90 (tcp 32768-60999 from 10.20.2.10/32) of acl-00000001 denies inbound tcp 32768-60999 from 10.20.2.10/32
+      → in acl-00000001, allow inbound tcp 32768-60999 from 10.20.2.10/32 by an entry before 90; gangplank does not change network ACLs
+    ");
+    insta::assert_snapshot!(deny(1, Direction::Egress, high, "10.20.1.9/32"), @"
+    control.target-acl[warehouse]: entry 90 (tcp 32768-60999 to 10.20.1.9/32) of acl-00000002 denies outbound tcp 32768-60999 to 10.20.1.9/32
+      → in acl-00000002, allow outbound tcp 32768-60999 to 10.20.1.9/32 by an entry before 90; gangplank does not change network ACLs
+    control.target-acl[legacy]: entry 90 (tcp 32768-60999 to 10.20.1.9/32) of acl-00000002 denies outbound tcp 32768-60999 to 10.20.1.9/32
+      → in acl-00000002, allow outbound tcp 32768-60999 to 10.20.1.9/32 by an entry before 90; gangplank does not change network ACLs
+    ");
 }
 
 #[test]
 fn the_databases_group() {
     let bastion = || Rule::tcp(5432, Peer::Group("sg-00000001".to_owned()));
-    insta::assert_snapshot!(with(|r| _ = r.database().ingress.remove(&bastion())), @"");
+    insta::assert_snapshot!(with(|r| _ = r.database().ingress.remove(&bastion())), @"
+    control.database-group[sg-000000db 5432]: no rule of sg-000000db lets sg-00000001 in on tcp 5432
+      → run `gangplank apply warehouse.yaml`: it adds the rule
+    ");
     let admit = |rule: Rule, text: &'static str| with(move |r| _ = r.database().ingress.insert(rule, text.to_owned()));
-    insta::assert_snapshot!(admit(Rule::tcp(5432, Peer::Net(ANY_V4)), ""), @"");
+    insta::assert_snapshot!(admit(Rule::tcp(5432, Peer::Net(ANY_V4)), ""), @"
+    control.database-group[sg-000000db 5432]: sg-000000db opens tcp 5432 to 0.0.0.0/0, past the bastion
+      → remove this rule from sg-000000db, or narrow it; it is not gangplank's
+    ");
     insta::assert_snapshot!(admit(Rule::tcp(5432, net("192.0.2.9/32")), "a partner"), @"");
-    insta::assert_snapshot!(admit(Rule::tcp(22, Peer::Group("sg-00000001".to_owned())), ""), @"");
-    insta::assert_snapshot!(admit(Rule::tcp(5432, net("10.20.1.0/24")), "gangplank:warehouse port 5432"), @"");
-    insta::assert_snapshot!(with(|r| _ = r.seen.groups.remove(1)), @"");
-    insta::assert_snapshot!(with(|r| r.network.database_interfaces = Ok(Vec::new())), @"");
+    insta::assert_snapshot!(admit(Rule::tcp(22, Peer::Group("sg-00000001".to_owned())), ""), @"
+    control.database-group[sg-000000db 5432]: sg-000000db holds more than the plan: tcp 22 from sg-00000001
+      → run `gangplank apply warehouse.yaml`: it removes what refers to the bastion; remove the rest by hand
+    ");
+    insta::assert_snapshot!(admit(Rule::tcp(5432, net("10.20.1.0/24")), "gangplank:warehouse port 5432"), @"
+    control.database-group[sg-000000db 5432]: sg-000000db holds more than the plan: tcp 5432 from 10.20.1.0/24
+      → run `gangplank apply warehouse.yaml`: it removes what refers to the bastion; remove the rest by hand
+    ");
+    insta::assert_snapshot!(with(|r| _ = r.seen.groups.remove(1)), @"
+    control.database-group[sg-000000db 5432]: the region has no security group sg-000000db
+      → name the group of the database itself in `aws.database_access`
+    ");
+    insta::assert_snapshot!(with(|r| r.network.database_interfaces = Ok(Vec::new())), @"
+    control.target-group[warehouse]: no network interface carries sg-000000db: its rule lets nobody in anywhere
+      → give the database this group, or name the database's own group in `aws.database_access`
+    ");
     insta::assert_snapshot!(
-        with(|r| _ = r.resolved.insert("warehouse.internal".to_owned(), vec![address("10.20.2.99")])), @"");
+        with(|r| _ = r.resolved.insert("warehouse.internal".to_owned(), vec![address("10.20.2.99")])), @"
+    control.target-group[warehouse]: what has 10.20.2.99 in subnet-00000002 does not carry sg-000000db
+      → give the database this group, or name the database's own group in `aws.database_access`
+    ");
     insta::assert_snapshot!(
-        with(|r| _ = r.resolved.insert("warehouse.internal".to_owned(), vec![address("10.99.2.10")])), @"");
-    insta::assert_snapshot!(with(|r| r.resolved.clear()), @"");
+        with(|r| _ = r.resolved.insert("warehouse.internal".to_owned(), vec![address("10.99.2.10")])), @"
+    control.target-route[warehouse]: only rtb-00000001: 0.0.0.0/0 → igw-1 matches 10.99.2.10, and an internet gateway drops private addresses
+      → in rtb-00000001, add a route to 10.99.2.10 (peering, transit gateway, VPN); gangplank does not change route tables
+    control.target-group[warehouse]: 10.99.2.10 is in no subnet of the bastion's network, where sg-000000db is
+      → correct the target's host, or name its `networks` in the plan in place of `aws.database_access`
+    ");
+    insta::assert_snapshot!(with(|r| r.resolved.clear()), @"control.target-group[warehouse]? what warehouse.internal resolves to is not known: the machine has not said it");
 }
