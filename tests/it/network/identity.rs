@@ -52,22 +52,54 @@ fn a_key_of_the_plan_is_its_users_identity() {
 #[test]
 fn what_is_no_identity_is_explained() {
     let Some(case) = Case::new() else { return };
-    insta::assert_snapshot!(case.refused(&case.keys.path("missing")), @"");
-    insta::assert_snapshot!(case.refused(case.keys.folder.path()), @"");
-    insta::assert_snapshot!(case.refused(&case.keys.path("ana.pub")), @"");
-    insta::assert_snapshot!(case.refused(&case.write("text", b"hello", 0o600)), @"");
+    insta::assert_snapshot!(case.refused(&case.keys.path("missing")), @"
+    the identity file cannot be read
+    FOLDER/missing: No such file or directory (os error 2).
+    name the file of a private key
+    ");
+    insta::assert_snapshot!(case.refused(case.keys.folder.path()), @"
+    the identity is no private key
+    FOLDER is no file of a key's size.
+    name the file of a private key
+    ");
+    insta::assert_snapshot!(case.refused(&case.keys.path("ana.pub")), @"
+    the identity is a public key
+    FOLDER/ana.pub holds the public half.
+    name the private key's file (the same without .pub), or add the key to an ssh-agent and use that
+    ");
+    insta::assert_snapshot!(case.refused(&case.write("text", b"hello", 0o600)), @"
+    the identity is no private key
+    FOLDER/text holds no key that can be read.
+    name the file of a private key, as ssh-keygen writes it
+    ");
 
     let ana = fs::read(case.keys.path("ana")).unwrap();
-    insta::assert_snapshot!(case.refused(&case.write("open", &ana, 0o644)), @"");
-    insta::assert_snapshot!(case.refused(&case.write("cut", &ana[..ana.len() / 2], 0o600)), @"");
+    insta::assert_snapshot!(case.refused(&case.write("open", &ana, 0o644)), @"
+    the identity may be read by others
+    FOLDER/open has mode 0644.
+    run: chmod 600 FOLDER/open
+    ");
+    insta::assert_snapshot!(case.refused(&case.write("cut", &ana[..ana.len() / 2], 0o600)), @"
+    the identity is no private key
+    FOLDER/cut holds no key that can be read.
+    name the file of a private key, as ssh-keygen writes it
+    ");
 
     case.keys.make("stranger");
-    insta::assert_snapshot!(case.refused(&case.keys.path("stranger")), @"");
+    insta::assert_snapshot!(case.refused(&case.keys.path("stranger")), @"
+    nobody's identity
+    No user of the plan has the key in FOLDER/stranger.
+    add its public half to an operator of the plan and apply, or use an operator's own key
+    ");
 
     let locked = case.write("locked", &ana, 0o600);
     let made = Command::new("ssh-keygen").args(["-q", "-p", "-N", "secret", "-f"]).arg(&locked).output().unwrap();
     assert!(made.status.success(), "{made:?}");
-    insta::assert_snapshot!(case.refused(&locked), @"");
+    insta::assert_snapshot!(case.refused(&locked), @"
+    the identity has a passphrase
+    FOLDER/locked is encrypted.
+    run: ssh-add FOLDER/locked; then use the ssh-agent as the identity
+    ");
 }
 
 #[test]
