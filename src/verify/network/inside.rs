@@ -194,13 +194,8 @@ impl<'a> Visitor<'a> {
             Ok(Ok(channel)) => return (Some(channel), Opened::Open),
             Ok(Err(russh::Error::ChannelOpenFailure(failure))) => not_open(failure),
             Ok(Err(error)) => Opened::Unseen(excerpt(error.to_string().as_bytes())),
-            Err(Late) => match clock.within(session.handle.send_ping()).await {
-                Ok(Ok(())) => Opened::Trying,
-                _ => {
-                    self.asker.session = None;
-                    Opened::Unseen(clock.late())
-                }
-            },
+            Err(Late) if self.alive().await => Opened::Trying,
+            Err(Late) => Opened::Unseen(clock.late()),
         };
         (None, opened)
     }
@@ -210,8 +205,27 @@ impl<'a> Visitor<'a> {
         let (channel, opened) = self.open(&Place::of(target)).await;
         let Some(channel) = channel else { return Forward { opened, took: begun.elapsed(), reading: None } };
         let clock = self.asker.route.clock;
-        let reading = clock.within(converse(channel, target.speaks, &target.host)).await.ok();
-        Forward { opened, took: begun.elapsed(), reading }
+        let heard = clock.within(converse(channel, target.speaks, &target.host)).await;
+        let took = begun.elapsed();
+        // A silent target is one thing, a bastion that has gone another.
+        match heard {
+            Ok(Some(reading)) => Forward { opened, took, reading: Some(reading) },
+            Err(Late) if self.alive().await => Forward { opened, took, reading: None },
+            Ok(None) | Err(Late) => {
+                let why = "the connection to the bastion ended while the target was asked".to_owned();
+                Forward { opened: Opened::Unseen(why), took, reading: None }
+            }
+        }
+    }
+
+    /// Whether the bastion still answers at all; a session that does not is given up.
+    async fn alive(&mut self) -> bool {
+        let Some(session) = &self.asker.session else { return false };
+        let alive = matches!(self.asker.route.clock.within(session.handle.send_ping()).await, Ok(Ok(())));
+        if !alive {
+            self.asker.session = None;
+        }
+        alive
     }
 
     async fn remote(&mut self) -> Granted {
@@ -306,7 +320,10 @@ impl<'a> Visitor<'a> {
             Ok(Err(error)) => Some(Opened::Unseen(excerpt(error.to_string().as_bytes()))),
             Err(Late) => Some(Opened::Trying),
         });
-        let first_failure = failures.reduce(|first, _| first);
+        let mut first_failure = failures.reduce(|first, _| first);
+        if first_failure == Some(Opened::Trying) && !self.alive().await {
+            first_failure = Some(Opened::Unseen(clock.late()));
+        }
         Some(Concurrent { target: target.name.clone(), asked, opened, first_failure, took, fewer })
     }
 }
@@ -314,13 +331,11 @@ impl<'a> Visitor<'a> {
 /// A tenth of what MySQL takes.
 const MOST_MYSQL: usize = 10;
 
-/// Says the protocol's first words and hears the answer.
-async fn converse(mut channel: Channel<Msg>, speaks: Protocol, host: &Host) -> Reading {
+/// Says the protocol's first words and hears the answer; `None` where the session ended meanwhile.
+async fn converse(mut channel: Channel<Msg>, speaks: Protocol, host: &Host) -> Option<Reading> {
     let mut bytes = Vec::new();
-    if let Some(request) = speak::request(speaks, host)
-        && channel.data_bytes(request).await.is_err()
-    {
-        return speak::read(speaks, &bytes, true);
+    if let Some(request) = speak::request(speaks, host) {
+        channel.data_bytes(request).await.ok()?;
     }
     let mut followed = false;
     loop {
@@ -328,20 +343,20 @@ async fn converse(mut channel: Channel<Msg>, speaks: Protocol, host: &Host) -> R
             Reading::More => {}
             reading => {
                 let _ = channel.close().await;
-                return reading;
+                return Some(reading);
             }
         }
         if !followed && let Some(more) = speak::follow_up(speaks, &bytes, host) {
             followed = true;
             let _ = channel.data_bytes(more).await;
         }
-        match channel.wait().await {
-            Some(ChannelMsg::Data { data }) => {
+        match channel.wait().await? {
+            ChannelMsg::Data { data } => {
                 let room = (speak::LONGEST_ANSWER + 1).saturating_sub(bytes.len());
                 bytes.extend_from_slice(data.get(..room).unwrap_or(&data));
             }
-            Some(ChannelMsg::Eof | ChannelMsg::Close) | None => return speak::read(speaks, &bytes, true),
-            Some(_) => {}
+            ChannelMsg::Eof | ChannelMsg::Close => return Some(speak::read(speaks, &bytes, true)),
+            _ => {}
         }
     }
 }

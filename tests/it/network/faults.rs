@@ -46,7 +46,7 @@ fn everything_is_green_on_the_machine_that_the_product_renders() {
     network.login[ana]
     network.forward[warehouse]
     network.forward[orders]
-    network.concurrent[warehouse]
+    network.concurrent
     network.refuses-shell
     network.refuses-exec
     network.refuses-pty
@@ -56,7 +56,7 @@ fn everything_is_green_on_the_machine_that_the_product_renders() {
     network.refuses-unlisted
     network.refuses-metadata
     ");
-    let concurrent = named(&checks, "network.concurrent[warehouse]");
+    let concurrent = named(&checks, "network.concurrent");
     assert!(concurrent.proves.starts_with("50 forwards"), "{concurrent:?}");
     let shell = named(&checks, "network.refuses-shell");
     assert!(shell.evidence[0].contains("not available"), "{shell:?}");

@@ -135,8 +135,8 @@ fn concurrent(case: &Case<'_>) -> Check {
         return base(case.concurrent).unknown("no target could be opened even once (see network.forward)");
     };
     let Concurrent { target, asked, opened, first_failure, took, fewer } = found;
-    let mut base = base(*asked).about(target.clone());
-    base = base.seen(format!("{opened} of {asked} open at once after {} ms", took.as_millis()));
+    let seen = format!("{opened} of {asked} open at once to {target} after {} ms", took.as_millis());
+    let mut base = base(*asked).seen(seen);
     if let Some(fewer) = fewer {
         base = base.seen(fewer.clone());
     }
