@@ -282,6 +282,10 @@ fn templates_write_no_value_without_a_helper() {
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("templates")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let text = template(&name);
+        // Pages escape every value for HTML: tests/it/handoff.rs.
+        if name.ends_with(".html.hbs") || name.ends_with(".svg.hbs") {
+            continue;
+        }
         if name.ends_with(".hbs") {
             check(&name, &Template::compile(&text).unwrap());
             seen += 1;

@@ -698,6 +698,15 @@ fn no_value_gets_out_of_its_place_on_the_page() {
 }
 
 #[test]
+fn only_the_style_and_the_script_are_written_as_they_are() {
+    let text =
+        concat!(include_str!("../../templates/handoff.html.hbs"), include_str!("../../templates/picture.svg.hbs"));
+    let raw: Vec<_> = text.split("{{{").skip(1).filter_map(|rest| rest.split("}}}").next()).collect();
+    assert_eq!(raw, ["style", "script"]);
+    assert!(!text.contains("{{&"));
+}
+
+#[test]
 fn no_value_acts_on_a_terminal() {
     let (plan, verified) = hostile();
     let handoff = [handoff::handoff(&plan, &known(Some(&verified)))];
