@@ -13,7 +13,10 @@ use sha2::{Digest, Sha256};
 
 use self::document::Document;
 pub use self::document::open;
-use crate::plan::{Cloud, Plan};
+use crate::{
+    diagnostic::Diagnostic,
+    plan::{Cloud, Plan},
+};
 
 /// Renders the machine's user-data.
 ///
@@ -94,6 +97,13 @@ impl fmt::Display for RenderError {
 }
 
 impl std::error::Error for RenderError {}
+
+impl RenderError {
+    /// The same, pointing into the plan.
+    pub fn in_plan(&self, plan: &Plan) -> Diagnostic {
+        plan.origin.problem("tunnels", "the machine's document can't be made", "").because(self.to_string())
+    }
+}
 
 /// A document's text as clouds get it: compressed, which cloud-init undoes on each of them (its documentation, "User-data
 /// formats", gzip compressed content). Equal texts give equal bytes.

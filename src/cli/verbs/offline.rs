@@ -18,7 +18,7 @@ use crate::{
 pub fn validate(args: &Paths, now: Timestamp) -> Result<Exit, Error> {
     let plans = load_current(&args.paths, now)?;
     let problems: Vec<Diagnostic> =
-        plans.iter().filter_map(|plan| cloudinit::render(plan).err().map(|error| unrenderable(plan, &error))).collect();
+        plans.iter().filter_map(|plan| cloudinit::render(plan).err().map(|error| error.in_plan(plan))).collect();
     if !problems.is_empty() {
         return Err(Diagnostics(problems).into());
     }
@@ -48,11 +48,7 @@ pub fn render(path: &Path) -> Result<Exit, Error> {
     };
     match cloudinit::render(plan) {
         Ok(user_data) => print(&user_data.text)?,
-        Err(error) => return Err(Diagnostics::from(unrenderable(plan, &error)).into()),
+        Err(error) => return Err(Diagnostics::from(error.in_plan(plan)).into()),
     }
     Ok(Exit::Done)
-}
-
-fn unrenderable(plan: &plan::Plan, error: &cloudinit::RenderError) -> Diagnostic {
-    plan.origin.problem("tunnels", "the machine's document can't be made", "").because(error.to_string())
 }

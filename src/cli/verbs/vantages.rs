@@ -20,6 +20,7 @@ use crate::{
         words::elapsed,
     },
     cloudinit,
+    diagnostic::Diagnostics,
     handoff::{HandOff, Known, handoff},
     plan::{Aws, Cloud, Host, Plan},
     provider::{
@@ -34,9 +35,9 @@ use crate::{
     },
     verify::{
         Check, Verification,
-        machine::{self, MachineEvidence},
+        machine::{self, MachineEvidence, Silence},
         network::{self, HostKeys, Identity, Reach},
-        report,
+        report::{self, NoReport},
     },
 };
 
@@ -59,7 +60,15 @@ pub struct Look<'a> {
     aws: &'a Aws,
     evidence: Evidence,
     /// The machine's own words, or why there are none.
-    report: Result<report::Reading, String>,
+    report: Result<report::Reading, Silent>,
+    /// Digest of the document that the plan asks for.
+    document: String,
+}
+
+/// Why a machine has told nothing.
+enum Silent {
+    Unread(String),
+    NoReport(NoReport),
 }
 
 impl<'a> Vantages<'a> {
@@ -76,7 +85,7 @@ impl<'a> Vantages<'a> {
         reading: &Reading,
     ) -> Result<Vec<Look<'p>>, Error> {
         let evidence = fleet.evidence(now, reading).await?;
-        Ok(plans.iter().zip(evidence).filter_map(|(plan, evidence)| Look::new(plan, evidence)).collect())
+        plans.iter().zip(evidence).filter_map(|(plan, evidence)| Look::new(plan, evidence)).collect()
     }
 
     /// Looks until every machine has reported what was applied, or patience ends. A machine that was not changed has
@@ -164,10 +173,16 @@ impl<'a> Vantages<'a> {
 }
 
 impl<'a> Look<'a> {
-    fn new(plan: &'a Plan, evidence: Evidence) -> Option<Self> {
+    /// `None` for a plan of another cloud.
+    fn new(plan: &'a Plan, evidence: Evidence) -> Option<Result<Self, Error>> {
         let Cloud::Aws(aws) = &plan.cloud else { return None };
         let report = read_report(&evidence);
-        Some(Self { plan, aws, evidence, report })
+        let document = cloudinit::render(plan).map(|user_data| user_data.digest());
+        Some(
+            document
+                .map(|document| Self { plan, aws, evidence, report, document })
+                .map_err(|error| Diagnostics::from(error.in_plan(plan)).into()),
+        )
     }
 
     /// What is still to come of what was applied; `None` where the machine has nothing more to say.
@@ -197,16 +212,18 @@ impl<'a> Look<'a> {
 
     fn machine(&self, now: Timestamp) -> Vec<Check> {
         let instance = self.evidence.instance();
-        let document = cloudinit::render(self.plan).map(|user_data| user_data.digest()).ok();
         machine::judge(
             self.plan,
             &MachineEvidence {
-                report: self.report.as_ref().map_err(String::as_str),
+                report: self.report.as_ref().map_err(|silent| match silent {
+                    Silent::Unread(why) => Silence::Unread(why.clone()),
+                    Silent::NoReport(none) => Silence::NoReport(none),
+                }),
                 now,
                 launched: instance.and_then(|i| i.launched),
-                document: document.as_deref(),
-                given: instance.and_then(|i| tags::document(&i.tags)),
-                pinned: self.evidence.host_key(),
+                document: &self.document,
+                tagged_document: instance.and_then(|i| tags::document(&i.tags)),
+                pinned_host_key: self.evidence.host_key(),
             },
         )
     }
@@ -251,7 +268,11 @@ impl<'a> Look<'a> {
             (None, Some(_)) => BTreeSet::new(),
         };
         if known.is_empty() {
-            let why = self.report.as_ref().err().map_or("the machine has reported none", String::as_str);
+            let why = match &self.report {
+                Err(Silent::Unread(why)) => why.clone(),
+                Err(Silent::NoReport(none)) => none.to_string(),
+                Ok(_) => "the machine reported none".to_owned(),
+            };
             return HostKeys::Unknown { reason: format!("no host key is known: {why}") };
         }
         HostKeys::Known(known.into_iter().collect())
@@ -291,10 +312,12 @@ impl<'a> Look<'a> {
 }
 
 /// The machine's report, from its console.
-fn read_report(evidence: &Evidence) -> Result<report::Reading, String> {
-    let console = evidence.console.as_ref().map_err(Clone::clone)?;
-    let instance = evidence.instance().ok_or("there is no instance")?;
-    let seal = tags::document(&instance.tags)
-        .ok_or_else(|| format!("{} does not say in its tag {} which document it was given", instance.id, tags::BOOT))?;
-    report::read(&String::from_utf8_lossy(&console.bytes), seal, Some(&instance.id)).map_err(|none| none.to_string())
+fn read_report(evidence: &Evidence) -> Result<report::Reading, Silent> {
+    let unread = |why: String| Silent::Unread(why);
+    let console = evidence.console.as_ref().map_err(|why| unread(why.clone()))?;
+    let instance = evidence.instance().ok_or_else(|| unread("there is no instance".to_owned()))?;
+    let seal = tags::document(&instance.tags).ok_or_else(|| {
+        unread(format!("{} does not say in its tag {} which document it was given", instance.id, tags::BOOT))
+    })?;
+    report::read(&String::from_utf8_lossy(&console.bytes), seal, Some(&instance.id)).map_err(Silent::NoReport)
 }

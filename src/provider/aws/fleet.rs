@@ -206,11 +206,7 @@ impl<'a> Fleet<'a> {
     }
 
     fn render(&self) -> Result<Vec<UserData>, Diagnostics> {
-        let rendered = self.bastions.iter().map(|b| {
-            cloudinit::render(b.plan).map_err(|error| {
-                b.plan.origin.problem("tunnels", "the machine's document can't be made", "").because(error.to_string())
-            })
-        });
+        let rendered = self.bastions.iter().map(|b| cloudinit::render(b.plan).map_err(|error| error.in_plan(b.plan)));
         let (user_data, problems): (Vec<_>, Vec<_>) = rendered.partition(Result::is_ok);
         let problems: Vec<Diagnostic> = problems.into_iter().filter_map(Result::err).collect();
         if problems.is_empty() { Ok(user_data.into_iter().flatten().collect()) } else { Err(Diagnostics(problems)) }
