@@ -15,6 +15,7 @@ mod faults;
 mod harness;
 mod keys;
 mod plan;
+mod report;
 mod show;
 #[cfg(unix)]
 mod signals;
