@@ -25,7 +25,7 @@ pubkeyauthentication refuseconnection requiredrsasize strictmodes trustedusercak
 
 
 def read(path, most=1 << 20):
-    with open(ROOT + path, "rb") as file:
+    with open(path, "rb") as file:
         return file.read(most).decode("utf-8", "replace")
 
 
@@ -58,14 +58,14 @@ def document():
 
 
 def users():
-    line = next(line for line in read("/etc/gangplank/settings").splitlines() if line.startswith("users="))
+    line = next(line for line in read(ROOT + "/etc/gangplank/settings").splitlines() if line.startswith("users="))
     return shlex.split(line[6:])[0].split()
 
 
 def targets_of():
     """What each account may open, as the document says it."""
     found, user = {}, None
-    for words in map(str.split, read("/etc/gangplank/sshd.conf").splitlines()):
+    for words in map(str.split, read(ROOT + "/etc/gangplank/sshd.conf").splitlines()):
         if words[:1] == ["Match"]:
             user = words[2] if words[1] == "User" else None
         elif user and words[:1] == ["PermitOpen"]:
@@ -78,7 +78,7 @@ def finished():
 
 
 def cloud_init():
-    status = json.loads(read("/run/cloud-init/status.json"))["v1"]
+    status = json.loads(read(ROOT + "/run/cloud-init/status.json"))["v1"]
     said = {"status": "running", "errors": [], "warnings": []}
     for stage in status.values():
         if isinstance(stage, dict):
@@ -86,11 +86,11 @@ def cloud_init():
             for level in (stage.get("recoverable_errors") or {}).values():
                 said["warnings"] += level
     if finished():
-        said["errors"] = json.loads(read("/run/cloud-init/result.json"))["v1"]["errors"]
+        said["errors"] = json.loads(read(ROOT + "/run/cloud-init/result.json"))["v1"]["errors"]
         said["status"] = "error" if said["errors"] else "done"
     for kind in ("errors", "warnings"):
         said[kind] = [str(text)[:200] for text in said[kind][:5]]
-    log = attempt(read, "/var/log/cloud-init.log", 65536)
+    log = attempt(read, ROOT + "/var/log/cloud-init.log", 65536)
     version = re.search(r"Cloud-init v\. (\S+)", log) if isinstance(log, str) else None
     return {**said, "version": version and version[1]}
 
@@ -163,7 +163,7 @@ def keys(path):
 
 def passwords():
     """Whether each account's password is locked; never the password's hash itself."""
-    lines = [line.split(":") for line in read("/etc/shadow").splitlines()]
+    lines = [line.split(":") for line in read(ROOT + "/etc/shadow").splitlines()]
     return {fields[0]: fields[1][:1] in ("!", "*") for fields in lines if len(fields) > 1}
 
 
@@ -220,7 +220,7 @@ def daemon():
 
 
 def options(words):
-    """Those of the daemon's that decide about its settings. Its title has lost where an argument ended."""
+    """Those of the daemon's that decide about its settings. Its title does not tell where an argument ended."""
     kept = []
     while words:
         word = words.pop(0)
@@ -306,7 +306,7 @@ def running(pid, pid_file):
     read_at = started(pid)
     # It writes this file again when it takes up its configuration once more, on SIGHUP.
     if pid_file and attempt(lambda: int(read(pid_file))) == pid:
-        read_at = max(read_at, os.stat(ROOT + pid_file).st_mtime)
+        read_at = max(read_at, os.stat(pid_file).st_mtime)
     return {
         "pid": pid,
         "command": said[:300],
@@ -439,7 +439,7 @@ def report(why):
     probes = {
         "clock": clock,
         "cloud_init": cloud_init,
-        "boot": lambda: read("/var/lib/gangplank/boot", 500).strip(),
+        "boot": lambda: read(ROOT + "/var/lib/gangplank/boot", 500).strip(),
         "key_channel": key_channel,
         "sshd": lambda: sshd(names if isinstance(names, list) else []),
         "disk": disk,
@@ -451,7 +451,7 @@ def report(why):
     seal = seal if isinstance(seal, str) else ""
     said = {
         "gangplank": 1,
-        "instance": attempt(lambda: read("/var/lib/cloud/data/instance-id", 200).strip()),
+        "instance": attempt(lambda: read(ROOT + "/var/lib/cloud/data/instance-id", 200).strip()),
         "document": seal,
         "why": why,
         "boot_id": str(attempt(lambda: read("/proc/sys/kernel/random/boot_id").strip())),

@@ -444,6 +444,8 @@ impl Machine {
             .env("GANGPLANK_METADATA", self.metadata.address())
             .env("GANGPLANK_OPTIONS", at("options"))
             .env("GANGPLANK_HOMES", at("homes"))
+            .env("GANGPLANK_RUN", at("run"))
+            .env("GANGPLANK_REPORT", "/bin/true")
             // A proxy of the environment is not for the metadata service.
             .env("http_proxy", "http://127.0.0.1:9")
             .output()

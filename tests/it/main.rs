@@ -18,6 +18,7 @@ mod keys;
 #[cfg(target_os = "linux")]
 mod network;
 mod plan;
+mod report;
 mod show;
 #[cfg(unix)]
 mod signals;

@@ -45,9 +45,9 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Seen<T> {
 /// One report.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Report {
-    /// The instance's id, as cloud-init knows it; empty where it knows none.
+    /// The instance's id, as cloud-init knows it.
     #[serde(default)]
-    pub instance: String,
+    pub instance: Seen<String>,
     /// [`crate::cloudinit::UserData::digest`] of the document that the machine was given.
     pub document: String,
     pub why: Why,
@@ -71,9 +71,6 @@ pub struct Report {
     /// Every account that the document creates, by name.
     #[serde(default)]
     pub accounts: Seen<BTreeMap<String, Seen<Account>>>,
-    /// Other accounts that have a login shell, and a key or a password.
-    #[serde(default)]
-    pub logins: Seen<Vec<Login>>,
     #[serde(default)]
     pub sshd: Seen<Daemon>,
     /// What listens on TCP, loopback left out.
@@ -106,9 +103,9 @@ pub enum Why {
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Clock {
-    /// What the metadata service's `Date` header said at [`Report::time`], in Unix seconds.
+    /// Seconds that [`Report::time`] is ahead of the metadata service's `Date` header, which has whole seconds.
     #[serde(default)]
-    pub metadata: Seen<f64>,
+    pub skew: Seen<f64>,
     /// Whether the kernel's clock follows a time server; `None` where nothing on the machine tells.
     #[serde(default)]
     pub synchronised: Option<bool>,
@@ -207,25 +204,15 @@ pub struct Keys {
     pub options: Vec<String>,
 }
 
-/// Somebody else who could log in, sshd's settings left aside.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Login {
-    pub name: String,
-    /// A password would be accepted.
-    pub password: bool,
-    /// Lines in its authorized_keys.
-    pub keys: u64,
-}
-
 /// The SSH daemon that runs, and what the files say that it was started with.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Daemon {
     /// `None` where none runs.
     #[serde(default)]
-    pub running: Option<Running>,
-    /// What the service manager says about its unit.
+    pub running: Seen<Option<Running>>,
+    /// What systemd says about its unit; nothing where there is no systemd.
     #[serde(default)]
-    pub state: String,
+    pub state: Value,
     /// The newest file of its configuration, included files, their folders and the host keys among them.
     #[serde(default)]
     pub changed: Seen<Changed>,
@@ -322,11 +309,10 @@ pub struct Disk {
     pub read_only: bool,
 }
 
-impl Report {
-    /// A setting of sshd for this account.
+impl Daemon {
+    /// A setting for this account, of the files.
     pub fn setting(&self, user: &str, name: &str) -> Option<&str> {
-        let sshd = self.sshd.as_result().ok()?;
-        let own = sshd.own_settings.get(user).and_then(|own| own.get(name));
-        own.or_else(|| sshd.settings.as_result().ok()?.get(name)).map(String::as_str)
+        let own = self.own_settings.get(user).and_then(|own| own.get(name));
+        own.or_else(|| self.settings.as_result().ok()?.get(name)).map(String::as_str)
     }
 }
