@@ -25,3 +25,5 @@ mod signals;
 // Only the clouds' tests use all of it.
 #[cfg_attr(not(feature = "aws"), allow(dead_code, unused_imports))]
 mod support;
+#[cfg(feature = "aws")]
+mod verify;

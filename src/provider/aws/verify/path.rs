@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     provider::aws::{
-        network::{Acl, Destination, Route, RouteTable},
+        network::{Acl, AclEntry, Destination, Route, RouteTable},
         rule::{Direction, Protocol},
     },
     verify::{Check, Part, Verdict},
@@ -144,28 +144,47 @@ pub fn acl(scene: &Scene<'_>) -> Check {
 
 /// Whether an ACL lets all of this through. One cause for all that one entry stops.
 pub fn crosses(acl: &Acl, wanted: impl IntoIterator<Item = (Direction, Span)>) -> Verdict {
-    let mut stopped: BTreeMap<(Direction, Option<i32>, Protocol), (Option<String>, Vec<IpNet>)> = BTreeMap::new();
+    let mut stops: Vec<Stop<'_>> = Vec::new();
     for (direction, span) in wanted {
         for Blocked { span, by } in blocked(acl, direction, span) {
-            let ports = Protocol::Tcp { from: span.first, to: span.last };
-            let entry =
-                by.map(|e| format!("entry {} ({} {} {})", e.number, e.protocol, direction.preposition(), e.net));
-            let key = (direction, by.map(|e| e.number), ports);
-            let (_, nets) = stopped.entry(key).or_insert_with(|| (entry, Vec::new()));
-            nets.push(span.net);
+            let protocol = Protocol::Tcp { from: span.first, to: span.last };
+            let same = |s: &&mut Stop<'_>| s.direction == direction && s.by == by && s.protocol == protocol;
+            match stops.iter_mut().find(same) {
+                Some(stop) => stop.nets.push(span.net),
+                None => stops.push(Stop { direction, by, protocol, nets: vec![span.net] }),
+            }
         }
     }
-    all(stopped.into_iter().map(|((direction, number, ports), (entry, nets))| {
-        let flow = flow(direction, &ports, listed(IpNet::aggregate(&nets)));
-        let (cause, fix) = match (entry, number) {
-            (Some(entry), Some(number)) => (
-                format!("{entry} of {} denies {flow}", acl.id),
-                format!("in {}, allow {flow} by an entry before {number}", acl.id),
+    all(stops.iter().map(|stop| stop.verdict(acl)))
+}
+
+/// What one entry stops, or the lack of one.
+struct Stop<'a> {
+    direction: Direction,
+    by: Option<&'a AclEntry>,
+    protocol: Protocol,
+    nets: Vec<IpNet>,
+}
+
+impl Stop<'_> {
+    fn verdict(&self, acl: &Acl) -> Verdict {
+        let flow = flow(self.direction, &self.protocol, listed(IpNet::aggregate(&self.nets)));
+        let (cause, fix) = match self.by {
+            Some(entry) => (
+                format!(
+                    "entry {} of {} (deny {} {} {}) stops {flow}",
+                    entry.number,
+                    acl.id,
+                    entry.protocol,
+                    self.direction.preposition(),
+                    entry.net
+                ),
+                format!("in {}, allow {flow} by an entry before {}", acl.id, entry.number),
             ),
-            _ => (format!("no entry of {} allows {flow}", acl.id), format!("in {}, allow {flow}", acl.id)),
+            None => (format!("no entry of {} allows {flow}", acl.id), format!("in {}, allow {flow}", acl.id)),
         };
         fail(cause, format!("{fix}; gangplank does not change network ACLs"))
-    }))
+    }
 }
 
 /// `inbound tcp 22 from 198.51.100.7/32`

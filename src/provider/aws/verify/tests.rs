@@ -563,14 +563,14 @@ fn the_way_to_the_vendor() {
         with(move |r| r.acl(0).push(entry(number, direction, false, protocol, range)))
     };
     insta::assert_snapshot!(deny(90, Direction::Ingress, ssh.clone(), "0.0.0.0/0"), @"
-    control.acl: entry 90 (tcp 22 from 0.0.0.0/0) of acl-00000001 denies inbound tcp 22 from 198.51.100.7/32, 203.0.113.0/28
+    control.acl: entry 90 of acl-00000001 (deny tcp 22 from 0.0.0.0/0) stops inbound tcp 22 from 198.51.100.7/32, 203.0.113.0/28
       → in acl-00000001, allow inbound tcp 22 from 198.51.100.7/32, 203.0.113.0/28 by an entry before 90; gangplank does not change network ACLs
     ");
     // After what allows it.
     insta::assert_snapshot!(deny(110, Direction::Ingress, ssh, "0.0.0.0/0"), @"");
     let high = Protocol::Tcp { from: 1024, to: 65535 };
     insta::assert_snapshot!(deny(90, Direction::Egress, high, "198.51.100.0/24"), @"
-    control.acl: entry 90 (tcp 1024-65535 to 198.51.100.0/24) of acl-00000001 denies outbound tcp 1024-65535 to 198.51.100.7/32
+    control.acl: entry 90 of acl-00000001 (deny tcp 1024-65535 to 198.51.100.0/24) stops outbound tcp 1024-65535 to 198.51.100.7/32
       → in acl-00000001, allow outbound tcp 1024-65535 to 198.51.100.7/32 by an entry before 90; gangplank does not change network ACLs
     ");
     insta::assert_snapshot!(with(|r| {
@@ -615,22 +615,22 @@ fn the_way_to_the_target() {
         with(move |r| r.acl(which).push(entry(90, direction, false, protocol, range)))
     };
     insta::assert_snapshot!(deny(0, Direction::Egress, postgres.clone(), "10.20.2.0/24"), @"
-    control.target-acl[warehouse]: entry 90 (tcp 5432 to 10.20.2.0/24) of acl-00000001 denies outbound tcp 5432 to 10.20.2.10/32
+    control.target-acl[warehouse]: entry 90 of acl-00000001 (deny tcp 5432 to 10.20.2.0/24) stops outbound tcp 5432 to 10.20.2.10/32
       → in acl-00000001, allow outbound tcp 5432 to 10.20.2.10/32 by an entry before 90; gangplank does not change network ACLs
     ");
     insta::assert_snapshot!(deny(1, Direction::Ingress, postgres, "10.20.1.0/24"), @"
-    control.target-acl[warehouse]: entry 90 (tcp 5432 from 10.20.1.0/24) of acl-00000002 denies inbound tcp 5432 from 10.20.1.9/32
+    control.target-acl[warehouse]: entry 90 of acl-00000002 (deny tcp 5432 from 10.20.1.0/24) stops inbound tcp 5432 from 10.20.1.9/32
       → in acl-00000002, allow inbound tcp 5432 from 10.20.1.9/32 by an entry before 90; gangplank does not change network ACLs
     ");
     let high = Protocol::Tcp { from: 32768, to: 60999 };
     insta::assert_snapshot!(deny(0, Direction::Ingress, high.clone(), "10.20.2.10/32"), @"
-    control.target-acl[warehouse]: entry 90 (tcp 32768-60999 from 10.20.2.10/32) of acl-00000001 denies inbound tcp 32768-60999 from 10.20.2.10/32
+    control.target-acl[warehouse]: entry 90 of acl-00000001 (deny tcp 32768-60999 from 10.20.2.10/32) stops inbound tcp 32768-60999 from 10.20.2.10/32
       → in acl-00000001, allow inbound tcp 32768-60999 from 10.20.2.10/32 by an entry before 90; gangplank does not change network ACLs
     ");
     insta::assert_snapshot!(deny(1, Direction::Egress, high, "10.20.1.9/32"), @"
-    control.target-acl[warehouse]: entry 90 (tcp 32768-60999 to 10.20.1.9/32) of acl-00000002 denies outbound tcp 32768-60999 to 10.20.1.9/32
+    control.target-acl[warehouse]: entry 90 of acl-00000002 (deny tcp 32768-60999 to 10.20.1.9/32) stops outbound tcp 32768-60999 to 10.20.1.9/32
       → in acl-00000002, allow outbound tcp 32768-60999 to 10.20.1.9/32 by an entry before 90; gangplank does not change network ACLs
-    control.target-acl[legacy]: entry 90 (tcp 32768-60999 to 10.20.1.9/32) of acl-00000002 denies outbound tcp 32768-60999 to 10.20.1.9/32
+    control.target-acl[legacy]: entry 90 of acl-00000002 (deny tcp 32768-60999 to 10.20.1.9/32) stops outbound tcp 32768-60999 to 10.20.1.9/32
       → in acl-00000002, allow outbound tcp 32768-60999 to 10.20.1.9/32 by an entry before 90; gangplank does not change network ACLs
     ");
 }
