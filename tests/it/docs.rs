@@ -13,7 +13,8 @@ use gangplank::{
 };
 use serde_json::Value;
 
-const PAGES: [&str; 5] = ["README.md", "ARCHITECTURE.md", "docs/plan.md", "docs/automation.md", "docs/iam.md"];
+const PAGES: [&str; 6] =
+    ["README.md", "ARCHITECTURE.md", "docs/plan.md", "docs/automation.md", "docs/iam.md", "docs/verify.md"];
 
 fn path(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
@@ -243,4 +244,34 @@ fn the_example_in_readme_is_a_plan() {
     if let Err(problems) = gangplank::plan::read(source.into()) {
         panic!("{}", gangplank::diagnostic::render(&problems, false));
     }
+}
+
+/// Every `vantage.check` between the given marks.
+fn checks(text: &str, mark: char) -> BTreeSet<String> {
+    let of_a_vantage = |id: &&str| {
+        let name = ["control.", "machine.", "network."].iter().find_map(|vantage| id.strip_prefix(vantage));
+        name.is_some_and(|name| {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-' || b == b'1')
+        })
+    };
+    text.split(mark).filter(of_a_vantage).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_check_is_documented() {
+    let mut folders = vec![path("src/verify"), path("src/provider")];
+    let mut in_source = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder of the source") {
+            let file = entry.expect("an entry").path();
+            if file.is_dir() {
+                folders.push(file);
+            } else {
+                let text = fs::read_to_string(file).expect("a source file");
+                in_source.extend(checks(text.split("#[cfg(test)]").next().unwrap_or_default(), '"'));
+            }
+        }
+    }
+    assert!(in_source.len() > 40, "{in_source:?}");
+    assert_eq!(checks(&text("docs/verify.md"), '`'), in_source);
 }
