@@ -147,11 +147,10 @@ impl<'a> Visitor<'a> {
         let metadata = self.open(&Place { host: "169.254.169.254".to_owned(), port: 80 }).await.1;
         let remote = self.remote().await;
         let remote_socket = self.remote_socket().await;
-        let pty = self.session_request(Wish::Pty).await;
-        let agent = self.session_request(Wish::Agent).await;
-        let x11 = self.session_request(Wish::X11).await;
-        let exec = self.session_request(Wish::Exec).await;
-        let shell = self.session_request(Wish::Shell).await;
+        // On one channel, as a client would ask: OpenSSH keeps a channel that never ran anything until its connection
+        // ends, and MaxSessions may be 1.
+        let [pty, agent, x11, exec] = self.wishes([Wish::Pty, Wish::Agent, Wish::X11, Wish::Exec]).await;
+        let [shell] = self.wishes([Wish::Shell]).await;
         let concurrent = self.concurrent(&forwards, concurrent).await;
         Inside {
             entered,
@@ -269,27 +268,66 @@ impl<'a> Visitor<'a> {
         }
     }
 
-    async fn session_request(&mut self, wish: Wish) -> Granted {
-        if let Err(why) = self.inside().await {
-            return Granted::Unseen(why);
-        }
-        let Some(session) = &self.asker.session else { return Granted::Unseen("no session".to_owned()) };
+    /// Asks for these things on one session channel, one after the other.
+    async fn wishes<const N: usize>(&mut self, wishes: [Wish; N]) -> [Granted; N] {
         let clock = self.asker.route.clock;
-        let asked = clock.within(async {
-            let channel = match session.handle.channel_open_session().await {
-                Ok(channel) => channel,
-                Err(russh::Error::ChannelOpenFailure(failure)) => {
-                    return Granted::No(format!("no session channel: {}", reason(&failure)));
+        let mut channel = match self.session_channel().await {
+            Ok(channel) => channel,
+            Err(granted) => return wishes.map(|_| granted.clone()),
+        };
+        let mut late = false;
+        let mut granted = wishes.map(|_| Granted::Unseen("not asked: an earlier request had no answer".to_owned()));
+        for (granted, wish) in granted.iter_mut().zip(wishes) {
+            match clock.within(wish.put(&mut channel)).await {
+                Ok(answer) => *granted = answer,
+                Err(Late) => {
+                    *granted = Granted::Unseen(clock.late());
+                    late = true;
+                    break;
                 }
-                Err(error) => return Granted::Unseen(excerpt(error.to_string().as_bytes())),
-            };
-            wish.put(channel).await
+            }
+        }
+        // Until the server has closed it, too, it counts towards MaxSessions.
+        let closed = clock.within(async {
+            let _ = channel.close().await;
+            while !matches!(channel.wait().await, Some(ChannelMsg::Close) | None) {}
         });
-        let granted = asked.await;
-        granted.unwrap_or_else(|Late| {
+        if late || closed.await.is_err() {
             self.asker.session = None;
-            Granted::Unseen(clock.late())
-        })
+        }
+        granted
+    }
+
+    /// A daemon that has MaxSessions open on this connection is asked once more on another.
+    async fn session_channel(&mut self) -> Result<Channel<Msg>, Granted> {
+        match self.open_session_channel().await {
+            Err(Granted::Unseen(_)) => {
+                self.asker.session = None;
+                self.open_session_channel().await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn open_session_channel(&mut self) -> Result<Channel<Msg>, Granted> {
+        self.inside().await.map_err(Granted::Unseen)?;
+        let Some(session) = &self.asker.session else { return Err(Granted::Unseen("no session".to_owned())) };
+        let clock = self.asker.route.clock;
+        match clock.within(session.handle.channel_open_session()).await {
+            Ok(Ok(channel)) => Ok(channel),
+            Ok(Err(russh::Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited))) => {
+                Err(Granted::No("no session channel: administratively prohibited".to_owned()))
+            }
+            // OpenSSH's answer where MaxSessions are open.
+            Ok(Err(russh::Error::ChannelOpenFailure(failure))) => {
+                Err(Granted::Unseen(format!("no session channel: {}", reason(&failure))))
+            }
+            Ok(Err(error)) => Err(Granted::Unseen(excerpt(error.to_string().as_bytes()))),
+            Err(Late) => {
+                self.asker.session = None;
+                Err(Granted::Unseen(clock.late()))
+            }
+        }
     }
 
     /// Opens many forwards to one target and keeps them until all have their answer.
@@ -391,7 +429,7 @@ enum Wish {
 impl Wish {
     /// A shell and a command are proven by what they print: a daemon with `ForceCommand` grants both requests and runs
     /// something else. The other requests' answers are the daemon's own.
-    async fn put(self, mut channel: Channel<Msg>) -> Granted {
+    async fn put(self, channel: &mut Channel<Msg>) -> Granted {
         // The shell adds up to the marker: what is only echoed does not hold it.
         let (left, right) = (nonsense(), nonsense());
         let marker = format!("{left}{right}");
@@ -415,10 +453,7 @@ impl Wish {
         loop {
             match channel.wait().await {
                 Some(ChannelMsg::Failure) => return Granted::No("refused".to_owned()),
-                Some(ChannelMsg::Success) if !runs => {
-                    let _ = channel.close().await;
-                    return Granted::Yes("the daemon granted it".to_owned());
-                }
+                Some(ChannelMsg::Success) if !runs => return Granted::Yes("the daemon granted it".to_owned()),
                 Some(ChannelMsg::Success) if !answered => {
                     answered = true;
                     if matches!(self, Wish::Shell) {
@@ -430,7 +465,6 @@ impl Wish {
                     let room = LONGEST_OUTPUT.saturating_sub(output.len());
                     output.extend_from_slice(data.get(..room).unwrap_or(&data));
                     if output.windows(marker.len()).any(|window| window == marker.as_bytes()) {
-                        let _ = channel.close().await;
                         return Granted::Yes("it ran a command of ours and printed its result".to_owned());
                     }
                 }

@@ -38,3 +38,141 @@ impl Case<'_> {
 fn check(id: &'static str, part: Part, proves: impl Into<String>) -> Check {
     Check::new(Vantage::Network, id, part, proves)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::IpAddr, sync::Arc, time::Duration};
+
+    use russh::keys::{Algorithm, PrivateKey, key::safe_rng};
+
+    use super::*;
+    use crate::{
+        diagnostic::Source,
+        plan,
+        verify::{
+            Verdict,
+            network::{
+                evidence::{Edge, Startups, Transport},
+                link::NoConnection,
+                session::{HostKey, Stop},
+            },
+        },
+    };
+
+    fn example() -> Plan {
+        let text = include_str!("../../../plans/aws-two-vendors.yaml");
+        plan::read(Arc::new(Source { path: "plan.yaml".into(), text: text.into() })).unwrap()
+    }
+
+    fn edge(bound: Option<&str>, source: &str, failure: Option<NoConnection>) -> Edge {
+        let parse = |text: &str| text.parse::<IpAddr>().unwrap();
+        let address = Some(parse("192.0.2.4"));
+        Edge {
+            to: "192.0.2.4 port 2222".into(),
+            address,
+            bound: bound.map(parse),
+            source: Some(parse(source)),
+            failure,
+        }
+    }
+
+    fn evidence(edge: Edge, transport: Transport) -> Evidence {
+        let why = || "not asked".to_owned();
+        Evidence {
+            edge,
+            transport,
+            accounts: Vec::new(),
+            stopped: Some(why()),
+            identity: None,
+            inside: Err(why()),
+            startups: Err(why()),
+        }
+    }
+
+    fn judged(evidence: &Evidence, host_keys: &Pinned) -> Vec<Check> {
+        let clock = Clock { step: Duration::from_secs(10), end: tokio::time::Instant::now() };
+        judge(&Case { plan: &example(), host_keys, clock: &clock, concurrent: 50, evidence })
+    }
+
+    fn verdict(checks: &[Check], id: &str) -> Verdict {
+        checks.iter().find(|check| check.id == id).unwrap().verdict.clone()
+    }
+
+    fn word(verdict: &Verdict) -> &'static str {
+        match verdict {
+            Verdict::Pass => "pass",
+            Verdict::Fail { .. } => "fail",
+            Verdict::Unknown { .. } => "unknown",
+        }
+    }
+
+    #[test]
+    fn what_a_failed_connection_says_depends_on_its_source() {
+        let (listed, other, private) = ("198.51.100.77", "192.0.2.200", "10.1.2.3");
+        let (silent, refused) = (Some(NoConnection::Silent), Some(NoConnection::Refused));
+        let here = Some(NoConnection::Here("no such address".into()));
+        for (bound, source, failure, tcp, source_refused) in [
+            (None, listed, &None, "pass", "unknown"),
+            (None, listed, &silent, "fail", "unknown"),
+            (None, listed, &refused, "fail", "unknown"),
+            (None, other, &silent, "unknown", "unknown"),
+            (None, private, &silent, "unknown", "unknown"),
+            (None, listed, &here, "unknown", "unknown"),
+            (Some(listed), listed, &silent, "fail", "unknown"),
+            (Some(other), other, &None, "pass", "fail"),
+            (Some(other), other, &silent, "unknown", "pass"),
+            (Some(other), other, &refused, "unknown", "pass"),
+            (Some(other), other, &here, "unknown", "unknown"),
+            (Some(private), private, &None, "pass", "unknown"),
+            (Some(private), private, &silent, "unknown", "unknown"),
+        ] {
+            let evidence = evidence(edge(bound, source, failure.clone()), Transport::default());
+            let checks = judged(&evidence, &Pinned::Unknown("no report".into()));
+            let found = (word(&verdict(&checks, "network.tcp")), word(&verdict(&checks, "network.source-refused")));
+            assert_eq!(found, (tcp, source_refused), "{bound:?} {source} {failure:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_known_host_key_passes() {
+        let key = || PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap().public_key().clone();
+        let (ours, theirs) = (key(), key());
+        let transport = |shown, stop| Transport { host_key: Some(HostKey::of(shown)), stop, ..Transport::default() };
+        let known = Pinned::Keys(vec![ours.clone()]);
+        let unknown = Pinned::Unknown("no report".into());
+        for (pinned, shown, stop, expected) in [
+            (&known, &ours, None, "pass"),
+            (&known, &theirs, Some(Stop::Impostor), "fail"),
+            (&known, &ours, Some(Stop::Handshake("Wrong server signature".into())), "fail"),
+            (&known, &ours, Some(Stop::Late), "unknown"),
+            (&unknown, &theirs, None, "unknown"),
+        ] {
+            let evidence = evidence(edge(None, "198.51.100.77", None), transport(shown, stop.clone()));
+            assert_eq!(word(&verdict(&judged(&evidence, pinned), "network.host-key")), expected, "{stop:?}");
+        }
+    }
+
+    #[test]
+    fn connections_turned_away_are_a_failure_only_where_a_single_one_is_not() {
+        for (greeted, after, expected) in
+            [(10, true, "pass"), (1, true, "fail"), (1, false, "unknown"), (0, false, "unknown")]
+        {
+            let mut evidence = evidence(edge(None, "198.51.100.77", None), Transport::default());
+            evidence.startups = Ok(Startups { asked: 10, greeted, first_failure: None, after });
+            let checks = judged(&evidence, &Pinned::Unknown("no report".into()));
+            assert_eq!(word(&verdict(&checks, "network.startups")), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_not_asked_is_unknown() {
+        let evidence = evidence(edge(None, "192.0.2.200", Some(NoConnection::Silent)), Transport::default());
+        let checks = judged(&evidence, &Pinned::Unknown("no report".into()));
+        assert!(checks.iter().all(|check| check.verdict.is_unknown()), "{checks:#?}");
+        let mut names: Vec<_> = checks.iter().map(Check::name).collect();
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all, "no two checks of one name");
+    }
+}

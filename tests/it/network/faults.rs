@@ -380,3 +380,41 @@ fn a_server_that_is_down_is_named() {
     assert!(cause(named(&checks, "network.tcp")).contains("sshd is down"));
     assert_eq!(green(&checks), [""; 0]);
 }
+
+#[test]
+fn one_session_at_a_time_is_enough() {
+    let Some(mut machine) = Machine::new() else { return };
+    machine.set("MaxSessions 50", "MaxSessions 1");
+    let running = machine.start();
+    let checks = run(&machine.plan, &machine.reach());
+    assert_eq!(
+        (red(&checks), unknown(&checks)),
+        (vec![], NEEDS_ANOTHER_SOURCE.to_vec()),
+        "{checks:#?} {}",
+        running.log()
+    );
+}
+
+/// A port that drops what comes: a queue of connections that is full and never emptied.
+#[test]
+fn a_port_that_drops_packets_is_named() {
+    let Some(keys) = Keys::new() else { return };
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _guard = runtime.enter();
+    let _listening = socket.listen(1).unwrap();
+    let step = Duration::from_millis(300);
+    let _full: Vec<_> = (0..4).map(|_| std::net::TcpStream::connect_timeout(&address, step)).collect();
+
+    let tunnels = vec![tunnel("secoda", vec![keys.make("vendor")], vec![target("warehouse", 5432, Protocol::Tcp)])];
+    let plan = plan(address.port(), tunnels, vec![]);
+    let reach = Reach { step, ..reach(address.port(), unknown_host_keys(), None) };
+    let checks = run(&plan, &reach);
+    assert_eq!((red(&checks), green(&checks)), (vec!["network.tcp"], vec![]));
+    assert!(cause(named(&checks, "network.tcp")).contains("a firewall, security group"));
+
+    let checks = run(&plan, &Reach { from: Some("127.0.0.2".parse().unwrap()), ..reach });
+    assert_eq!((red(&checks), green(&checks)), (vec![], vec!["network.source-refused"]));
+}
