@@ -94,7 +94,7 @@ pub async fn verify(plan: &Plan, reach: &Reach) -> Vec<Check> {
 
 /// Every check of this vantage where nothing was looked at; `why` is a sentence without a full stop.
 pub fn unseen(plan: &Plan, concurrent: usize, why: &str) -> Vec<Check> {
-    let edge = Edge { to: String::new(), address: None, bound: None, source: None, failure: None };
+    let edge = Edge { to: "the bastion".to_owned(), address: None, bound: None, source: None, failure: None };
     let evidence = Evidence {
         edge,
         transport: Transport::default(),
