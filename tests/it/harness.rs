@@ -132,6 +132,44 @@ result = {'same': machine == again, 'other': machine != another, 'codes': codes}
     assert_eq!(account.world(), before);
 }
 
+/// A console is a file that grows while it is read; what a test says about it is no tag of the instance.
+#[test]
+fn a_console_is_what_a_file_says() {
+    let Some(moto) = support::moto_or_skip() else { return };
+    let account = moto.account();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("console");
+    let instance = account.boto(
+        "
+[machine] = ec2.run_instances(ImageId=ec2.describe_images()['Images'][0]['ImageId'], MinCount=1, MaxCount=1)['Instances']
+ec2.create_tags(Resources=[machine['InstanceId']], Tags=[
+    {'Key': 'test:console-file', 'Value': input}, {'Key': 'team', 'Value': 'data'}])
+result = machine['InstanceId']",
+        json!(path),
+    );
+    let read = || {
+        // boto3 has decoded it.
+        account.boto("result = ec2.get_console_output(InstanceId=input, Latest=True).get('Output')", instance.clone())
+    };
+    assert_eq!(read(), Value::Null, "nothing is there yet");
+    std::fs::write(&path, "booting").expect("a writable folder");
+    assert_eq!(read(), "booting");
+    std::fs::write(&path, "x".repeat(70_000) + "the end").expect("a writable folder");
+    let text = read();
+    let text = text.as_str().expect("a text");
+    assert!(text.len() == 65_536 && text.ends_with("the end"), "{}", text.len());
+    let tags = "
+[[machine]] = [r['Instances'] for r in ec2.describe_instances(InstanceIds=[input])['Reservations']]
+result = {t['Key']: t['Value'] for t in machine['Tags']}";
+    assert_eq!(account.boto(tags, instance.clone()), json!({"team": "data"}));
+
+    let old = "ec2.create_tags(Resources=[input], Tags=[{'Key': 'test:console-is-old', 'Value': 'yes'}])";
+    account.boto(old, instance.clone());
+    let refused =
+        account.boto_through(moto.address(), "ec2.get_console_output(InstanceId=input, Latest=True)", instance);
+    assert!(refused.is_err_and(|error| error.contains("UnsupportedOperation")));
+}
+
 #[test]
 fn worlds_made_by_the_same_steps_are_equal() {
     let Some(moto) = support::moto_or_skip() else { return };

@@ -370,7 +370,7 @@ fn more_keys_than_tags_are_refused() {
      --> plans/warehouse.yaml:4:1
       |
     4 | tunnels:
-      | ^^^^^^^ this needs 46 tags
+      | ^^^^^^^ this needs 47 tags
       |
       = note: EC2 allows 50 tags, and the instance has 10 that are not gangplank's.
       = help: remove keys, or tags of the instance that nobody needs; or write `key_updates: replace`

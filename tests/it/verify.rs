@@ -236,7 +236,7 @@ ec2.delete_network_interface(NetworkInterfaceId=interface['NetworkInterfaceId'])
 fn verification_costs_a_console_more_for_each_bastion() {
     let Some(lab) = lab() else { return };
     let folder = lab.gangplank.home().to_str().expect("a temporary folder's name").to_owned();
-    let mut look = |count: usize| {
+    let look = |count: usize| {
         for n in 0..count {
             lab.gangplank.write(&Bastion::new(&format!("bastion-{n:02}"), &lab.seed));
         }
