@@ -31,7 +31,7 @@ use crate::support::{
     plans::{KEY, ROTATED_KEY},
 };
 
-mod metadata;
+pub mod metadata;
 
 use metadata::Metadata;
 

@@ -16,6 +16,8 @@ mod handoff;
 mod harness;
 mod keys;
 #[cfg(target_os = "linux")]
+mod machines;
+#[cfg(target_os = "linux")]
 mod network;
 mod plan;
 mod report;

@@ -1,4 +1,4 @@
-//! The EC2 instance metadata service as far as instance tags go, on a free loopback port, session tokens required.
+//! The EC2 instance metadata service as far as instance tags and its clock go, session tokens required.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -8,6 +8,7 @@ use std::{
 };
 
 use gangplank::provider::aws::tags::Tags;
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimePrinter};
 
 const TOKEN: &str = "token-of-this-session";
 
@@ -24,15 +25,24 @@ enum State {
 pub struct Metadata {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
+    /// How far its clock is ahead.
+    ahead: Arc<Mutex<SignedDuration>>,
     server: Option<JoinHandle<()>>,
+    /// Opens a connection to this address, from where it can be reached.
+    knock: Box<dyn Fn(SocketAddr) + Send + Sync>,
 }
 
 impl Metadata {
+    /// On a free loopback port.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::serve(TcpListener::bind("127.0.0.1:0").unwrap(), |address| drop(TcpStream::connect(address)))
+    }
+
+    pub fn serve(listener: TcpListener, knock: impl Fn(SocketAddr) + Send + Sync + 'static) -> Self {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::Hidden));
-        let shared = Arc::clone(&state);
+        let ahead = Arc::new(Mutex::new(SignedDuration::ZERO));
+        let (shared, clock) = (Arc::clone(&state), Arc::clone(&ahead));
         let server = thread::spawn(move || {
             for stream in listener.incoming() {
                 let state = shared.lock().unwrap().clone();
@@ -40,10 +50,10 @@ impl Metadata {
                     return;
                 }
                 // A client that goes away is its own affair.
-                let _ = stream.and_then(|stream| answer(stream, &state));
+                let _ = stream.and_then(|stream| answer(stream, &state, Timestamp::now() + *clock.lock().unwrap()));
             }
         });
-        Self { address, state, server: Some(server) }
+        Self { address, state, ahead, server: Some(server), knock: Box::new(knock) }
     }
 
     pub fn address(&self) -> String {
@@ -64,10 +74,15 @@ impl Metadata {
         self.set(State::Forbidden);
     }
 
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    pub fn set_clock(&self, ahead: SignedDuration) {
+        *self.ahead.lock().unwrap() = ahead;
+    }
+
     /// Nobody listens any more.
     pub fn stop(&self) {
         self.set(State::Stopped);
-        let _ = TcpStream::connect(self.address);
+        (self.knock)(self.address);
     }
 
     fn set(&self, state: State) {
@@ -82,7 +97,7 @@ impl Drop for Metadata {
     }
 }
 
-fn answer(stream: TcpStream, state: &State) -> std::io::Result<()> {
+fn answer(stream: TcpStream, state: &State, now: Timestamp) -> std::io::Result<()> {
     let mut lines = BufReader::new(&stream).lines();
     let request = lines.next().transpose()?.unwrap_or_default();
     let mut header = String::new();
@@ -95,7 +110,9 @@ fn answer(stream: TcpStream, state: &State) -> std::io::Result<()> {
         header.push('\n');
     }
     let (status, body) = respond(request.trim_end_matches(" HTTP/1.1"), &header, state);
-    write!(&stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&now).expect("a year of four digits");
+    let length = body.len();
+    write!(&stream, "HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
 }
 
 fn respond(request: &str, header: &str, state: &State) -> (&'static str, String) {

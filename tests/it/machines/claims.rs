@@ -1,0 +1,24 @@
+//! What is claimed of one machine: all that does not hold is told together, since a boot is dear.
+
+use std::fmt;
+
+#[derive(Default)]
+pub struct Claims(Vec<String>);
+
+impl Claims {
+    pub fn that(&mut self, holds: bool, claim: impl fmt::Display) {
+        if !holds {
+            self.0.push(claim.to_string());
+        }
+    }
+
+    pub fn same<T: PartialEq + fmt::Debug>(&mut self, found: T, expected: T, what: impl fmt::Display) {
+        self.that(found == expected, format_args!("{what}: {found:?} instead of {expected:?}"));
+    }
+
+    /// Fails if anything did not hold.
+    #[track_caller]
+    pub fn end(self, context: impl FnOnce() -> String) {
+        assert!(self.0.is_empty(), "{} claims do not hold:\n- {}\n{}", self.0.len(), self.0.join("\n- "), context());
+    }
+}
