@@ -198,7 +198,8 @@ pub fn handoff(plan: &Plan, known: &Known<'_>) -> HandOff {
         bastion: plan.name.to_string(),
         location: known.location.clone(),
         plan: plan.origin.source.path.clone(),
-        made: known.now,
+        // Nobody reads fractions of a second.
+        made: Timestamp::from_second(known.now.as_second()).unwrap_or(known.now),
         address,
         port: known.port,
         ends,

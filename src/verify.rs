@@ -1,7 +1,7 @@
 //! Would the vendor's tunnel work, and nothing else? Evidence from three vantages, each check with its verdict.
 //!
 //! Judging is pure: expectations (a plan) × evidence → [`Check`]s. What a vantage could not see is [`Verdict::Unknown`],
-//! never a pass; every check that a vantage knows is always among its results.
+//! never a pass; every check that a vantage was asked for is always among its results.
 
 pub mod machine;
 pub mod network;

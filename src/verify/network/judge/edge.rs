@@ -21,7 +21,10 @@ use crate::{
 const NO_CONNECTION: &str = "no TCP connection from here (see network.tcp)";
 
 pub fn checks(case: &Case<'_>) -> Vec<Check> {
-    vec![tcp(case), source_refused(case), banner(case), offer(case), host_key(case), startups(case)]
+    let mut checks = vec![tcp(case)];
+    checks.extend(source_refused(case));
+    checks.extend([banner(case), offer(case), host_key(case), startups(case)]);
+    checks
 }
 
 /// Every range that may connect.
@@ -94,30 +97,26 @@ fn tcp(case: &Case<'_>) -> Check {
     }
 }
 
-fn source_refused(case: &Case<'_>) -> Check {
+/// A question of its own, which only somebody asks who connects from an address that is not on the list.
+fn source_refused(case: &Case<'_>) -> Option<Check> {
     let edge = &case.evidence.edge;
-    let base = check("network.source-refused", Part::Edge, "an address that is not on the allow list cannot connect");
-    let Some(source) = edge.bound else {
-        return base.unknown("needs an address of this machine that is not on the allow list: --from ADDRESS");
-    };
-    let base = base.seen(format!("from {source}"));
-    if listed(case.plan, source) {
-        return base.unknown(format!("{source} is on the allow list; needs --from with an address that is not"));
-    }
+    let source = edge.bound.filter(|source| !listed(case.plan, *source))?;
+    let base = check("network.source-refused", Part::Edge, "an address that is not on the allow list cannot connect")
+        .seen(format!("from {source}"));
     if !seen_as_is(case, source) {
-        return base.unknown(format!("{source} is a private address: the bastion sees another one behind NAT"));
+        return Some(base.unknown(format!("{source} is a private address: the bastion sees another one behind NAT")));
     }
-    match &edge.failure {
+    Some(match &edge.failure {
         None => base.seen("connected").fail(
             format!("{source} is not on the allow list and connects all the same"),
-            "look at control.ingress: remove the rules that the plan does not have",
+            "look at control.nothing-else: remove the rules that the plan does not have",
         ),
         Some(NoConnection::Silent) => base.seen(format!("no answer within {}", seconds(case.clock.step))).pass(),
         Some(NoConnection::Refused) => base.seen("refused").pass(),
         Some(NoConnection::Unreachable(why) | NoConnection::Here(why)) => {
             base.unknown(format!("the connection failed before it left: {why}"))
         }
-    }
+    })
 }
 
 /// What a connection says that ends before its identification.
