@@ -341,7 +341,7 @@ def host_key(path):
 
 def sshd(targets):
     pid = attempt(daemon)
-    words = title(pid).partition("sshd: ")[2].partition(" [listener]")[0].split() if isinstance(pid, int) else []
+    words = str(attempt(title, pid)).partition("sshd: ")[2].partition(" [listener]")[0].split()
     arguments = ["/usr/sbin/sshd"] + options(words[1:])
     main = arguments[arguments.index("-f") + 1] if "-f" in arguments else "/etc/ssh/sshd_config"
     said = {"running": None}
