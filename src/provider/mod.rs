@@ -99,6 +99,8 @@ pub enum Residue {
     Nothing,
     /// No answer came: the change may have happened. The next run observes and continues.
     Unknown,
+    /// The cloud began and did not finish: it may be there and not work. The next run observes and continues.
+    Unfinished,
 }
 
 impl CloudError {
@@ -148,6 +150,9 @@ impl fmt::Display for CloudError {
             Residue::Nothing => write!(f, "\n  exists now: this call changed nothing")?,
             Residue::Unknown => {
                 write!(f, "\n  exists now: unknown, no answer came; the next run looks before it acts")?
+            }
+            Residue::Unfinished => {
+                write!(f, "\n  exists now: perhaps a part of it; the next run looks before it acts")?
             }
         }
         if let Some(remedy) = &self.remedy {

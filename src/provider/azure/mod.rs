@@ -2,4 +2,6 @@
 //!
 //! Only `arm` and what it stands on know HTTP and credentials.
 
+pub mod error;
 pub mod request;
+pub mod retry;
