@@ -132,6 +132,7 @@ pub fn is_in_use(code: &str) -> bool {
     code.starts_with("InUse")
         || code.ends_with("InUse")
         || code.ends_with("CannotBeDeleted")
+        || code.ends_with("References")
         || code == "NicReservedForAnotherVm"
 }
 
