@@ -366,20 +366,18 @@ enum Lost {
     Broken(azure_core::Error),
 }
 
-/// What was said about one wait: something new, or another minute.
+/// What was said about one wait: it is said once a minute.
 #[derive(Default)]
 struct Telling {
-    state: String,
     minutes: Option<u64>,
 }
 
 impl Telling {
     fn tell(&mut self, request: &Request, state: &str, waited: Duration, progress: &Progress<'_>) {
         let minutes = waited.as_secs() / 60;
-        if self.minutes == Some(minutes) && self.state == state {
+        if self.minutes.replace(minutes) == Some(minutes) {
             return;
         }
-        (self.state, self.minutes) = (state.to_owned(), Some(minutes));
         let end = if request.method == Method::Delete { "gone" } else { "ready" };
         let mut words = Vec::new();
         if !state.is_empty() {

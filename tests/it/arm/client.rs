@@ -167,15 +167,10 @@ async fn a_firewall_is_awaited_and_what_is_awaited_is_said() {
     assert_eq!(made["properties"]["ipConfigurations"][0]["properties"]["privateIPAddress"], "10.0.0.4");
     insta::assert_snapshot!(desk.told(), @r"
     waiting for Microsoft.Network/virtualNetworks/vnet to be ready (Azure says Updating)
-    waiting for Microsoft.Network/virtualNetworks/vnet to be ready (Azure says InProgress)
     waiting for Microsoft.Network/virtualNetworks/vnet/subnets/AzureFirewallSubnet to be ready (Azure says Updating)
-    waiting for Microsoft.Network/virtualNetworks/vnet/subnets/AzureFirewallSubnet to be ready (Azure says InProgress)
     waiting for Microsoft.Network/publicIPAddresses/pip to be ready (Azure says Updating)
-    waiting for Microsoft.Network/publicIPAddresses/pip to be ready (Azure says InProgress)
     waiting for Microsoft.Network/firewallPolicies/fwp to be ready (Azure says Updating, usually 1 to 5 minutes)
-    waiting for Microsoft.Network/firewallPolicies/fwp to be ready (Azure says InProgress, usually 1 to 5 minutes)
     waiting for Microsoft.Network/azureFirewalls/fw to be ready (Azure says Updating, usually about 10 minutes)
-    waiting for Microsoft.Network/azureFirewalls/fw to be ready (Azure says InProgress, usually about 10 minutes)
     ");
     assert_eq!(desk.world().mistakes, Vec::<String>::new());
 }
@@ -430,6 +425,82 @@ async fn the_same_client_works_over_a_real_connection() {
     let error = error.expect_err("nobody there");
     assert_eq!((error.kind, error.residue), (ErrorKind::Unreachable, Residue::Nothing));
     assert!(!error.message.contains("/subscriptions/"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_firewall_is_written_back_as_it_was_read() {
+    let desk = Desk::new();
+    desk.firewall().await;
+    let mut seen =
+        desk.arm.get(&Request::get(firewall().path, NET), &desk.progress()).await.expect("read").expect("there");
+    let etag = seen["etag"].as_str().expect("an etag").to_owned();
+    seen["properties"]["natRuleCollections"] = json!([{"name": "gangplank-warehouse", "properties": {
+        "priority": 300, "action": {"type": "Dnat"}, "rules": [{"name": "secoda", "description": "gangplank:warehouse",
+            "protocols": ["TCP"], "sourceAddresses": ["192.0.2.1"], "destinationAddresses": ["20.61.0.9"],
+            "destinationPorts": ["22"], "translatedAddress": "10.0.1.4", "translatedPort": "22"}]}}]);
+    let back = Request::put(firewall().path, NET, seen).only_if(Condition::Unchanged(etag));
+    let made = desk.write(&back).await.expect("written").expect("there");
+    assert_eq!(made["properties"]["natRuleCollections"][0]["name"], "gangplank-warehouse");
+    assert_eq!(made["properties"]["ipConfigurations"][0]["properties"]["privateIPAddress"], "10.0.0.4");
+    assert_eq!(desk.world().mistakes, Vec::<String>::new());
+    let error = desk.write(&back).await.expect_err("the etag is another by now");
+    assert_eq!(error.code.as_deref(), Some("PreconditionFailed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_are_merged_and_taken_away_one_by_one() {
+    let desk = Desk::new();
+    desk.write(&group()).await.expect("made");
+    desk.write(&address("pip")).await.expect("made");
+    for (path, own) in
+        [(id(""), json!({"gangplank": "warehouse"})), (address("pip").path, json!({"gangplank": "warehouse"}))]
+    {
+        let change = |operation: &str, tags: Value| {
+            let body = json!({"operation": operation, "properties": {"tags": tags}});
+            Request::patch(format!("{path}/providers/Microsoft.Resources/tags/default"), "2021-04-01", body)
+        };
+        desk.write(&change("Merge", json!({"team": "data"}))).await.expect("merged");
+        let made = desk.write(&change("Delete", json!({"team": "data", "gangplank": "other"}))).await.expect("deleted");
+        assert_eq!(made.expect("tags")["properties"]["tags"], own);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_waits_for_its_interface() {
+    let desk = Desk::new();
+    desk.world().slow_interfaces = true;
+    for request in [group(), network(), subnet("bastion", "10.0.1.0/27")] {
+        desk.write(&request).await.expect("made");
+    }
+    desk.arm.call(&interface("bastion"), Repeat::SAFE, &desk.progress()).await.expect("accepted");
+    desk.told.0.borrow_mut().clear();
+    desk.write(&machine()).await.expect("in the end");
+    assert!(desk.told().starts_with("PUT Microsoft.Compute/virtualMachines/vm RetryableError 1"), "{}", desk.told());
+    let get = Request::get(machine().path, COMPUTE).with_query("$expand", "instanceView");
+    let seen = desk.arm.get(&get, &desk.progress()).await.expect("read").expect("there");
+    assert_eq!(seen["properties"]["instanceView"]["statuses"][1]["code"], "PowerState/running");
+}
+
+#[test]
+fn a_caller_is_killed_after_the_effect_and_nothing_of_it_comes_later() {
+    let server = Server::start(World::default());
+    server.world().fault(Which::Writes, 0..1, Fault::Kill(Moment::After));
+    let put = |name: &str| {
+        let body = r#"{"location": "westeurope"}"#;
+        format!(
+            "PUT /subscriptions/{SUBSCRIPTION}/resourceGroups/{name}?api-version=2021-04-01 HTTP/1.1\\r\\nContent-Length: {}\\r\\n\\r\\n{body}",
+            body.len()
+        )
+    };
+    let port = server.endpoint().rsplit(':').next().expect("a port").to_owned();
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{port}; printf '{}' >&3; read -r line <&3; printf '{}' >&3; read -r line <&3; sleep 60",
+        put("rg-a"),
+        put("rg-b")
+    );
+    let run = server.run(std::process::Command::new("bash").args(["-c", &script]));
+    assert_eq!(run.code(), None, "{run}");
+    assert_eq!(server.world().ids(), [id("").to_lowercase()]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -60,7 +60,6 @@ fn the_world_answers_recorded_requests_as_azure_did() {
     assert_eq!(findings.differences, explained, "{findings:#?}");
     insta::assert_snapshot!(format!("compared {}, left out {}", findings.compared, findings.left_out), @"compared 362, left out 50");
     insta::assert_snapshot!(findings.unsaid.into_iter().collect::<Vec<_>>().join("\n"), @r"
-    Microsoft.Compute/virtualMachines instanceView
     Microsoft.Network/applicationGateways backendSettingsCollection
     Microsoft.Network/applicationGateways listeners
     Microsoft.Network/applicationGateways loadDistributionPolicies

@@ -32,6 +32,10 @@ pub struct World {
     pub index_lag: u64,
     /// Operations end only by [`World::finish`].
     pub by_hand: bool,
+    /// A new network interface takes its time, and a machine on it is refused meanwhile: real traffic shows both.
+    pub slow_interfaces: bool,
+    /// What a machine is at, by its name in lower case, where that is not `running`.
+    pub power: BTreeMap<String, &'static str>,
     /// What a machine has written to its serial console, by the machine's name.
     pub consoles: BTreeMap<String, String>,
     /// How the next operations on resources whose id ends so will end.
@@ -113,7 +117,14 @@ enum Effect {
 
 impl Default for World {
     fn default() -> Self {
-        let sizes = vec!["Standard_B1s", "Standard_B1ls", "Standard_B2s", "Standard_B2ats_v2", "Standard_D2s_v5"];
+        let sizes = vec![
+            "Standard_B1s",
+            "Standard_B1ls",
+            "Standard_B2s",
+            "Standard_B2ats_v2",
+            "Standard_B2pts_v2",
+            "Standard_D2s_v5",
+        ];
         Self {
             subscription: SUBSCRIPTION.to_owned(),
             subscription_state: "Enabled",
@@ -122,6 +133,8 @@ impl Default for World {
             page: 100,
             index_lag: 0,
             by_hand: false,
+            slow_interfaces: false,
+            power: BTreeMap::new(),
             consoles: BTreeMap::new(),
             failing: Vec::new(),
             mistakes: Vec::new(),
@@ -214,6 +227,9 @@ impl World {
                 }
                 self.by_tag(ask, Some(group.to_owned()))
             }
+            ["subscriptions", _, "resourcegroups", _, "providers", "microsoft.resources", "tags", "default"] => {
+                self.tags(ask)
+            }
             ["subscriptions", _, "operationresults", id] if get => self.location(ask, id),
             ["subscriptions", _, "providers", namespace] if get => self.provider(namespace),
             ["subscriptions", _, "providers", "microsoft.compute", "skus"] if get => self.skus(ask),
@@ -263,6 +279,9 @@ impl World {
     }
 
     fn in_group(&mut self, ask: &Ask, namespace: &str, rest: &[&str], segments: &[&str]) -> Reply {
+        if let [.., "providers", "microsoft.resources", "tags", "default"] = rest {
+            return self.tags(ask);
+        }
         let types: Vec<&str> = rest.iter().step_by(2).copied().collect();
         let path = format!("{namespace}/{}", types.join("/"));
         let key = ask.path.to_lowercase();
@@ -295,8 +314,12 @@ impl World {
         }
         let Some(resource) = self.resources.get(key) else { return self.no_resource(kind, segments) };
         let etag = self.etag(resource);
-        let user_data = ask.query("$expand").is_some_and(|e| e.eq_ignore_ascii_case("userData"));
-        Reply::json(200, self.show(key, user_data)).with_option("ETag", etag)
+        let expand = ask.query("$expand").unwrap_or_default().to_lowercase();
+        let mut shown = self.show(key, expand.contains("userdata"));
+        if expand.contains("instanceview") && kind.path == "Microsoft.Compute/virtualMachines" {
+            shown["properties"]["instanceView"] = self.instance_view(key);
+        }
+        Reply::json(200, shown).with_option("ETag", etag)
     }
 
     /// As Azure would answer it now.
@@ -462,9 +485,14 @@ impl World {
             .map(|(_, r)| {
                 let mut item = json!({"id": r.id, "name": r.name, "type": r.kind.path});
                 for field in ["location", "tags"] {
-                    if let Some(value) = r.body.get(field) {
+                    if let Some(value) = r.body.get(field).filter(|v| !v.is_null()) {
                         item[field] = value.clone();
                     }
+                }
+                if r.kind.path == "Microsoft.Compute/disks"
+                    && let Some(user) = self.users(&r.id.to_lowercase()).into_iter().next()
+                {
+                    item["managedBy"] = json!(user);
                 }
                 item
             })
@@ -502,8 +530,11 @@ impl World {
             .filter(|(l, _)| location.is_empty() || **l == location)
             .flat_map(|(l, sizes)| sizes.iter().map(move |size| (l, size)))
             .map(|(location, size)| {
+                // Standard_B2pts_v2: the p says whose processor it is.
+                let arm = size.chars().skip_while(|c| !c.is_ascii_digit()).any(|c| c == 'p');
                 json!({"resourceType": "virtualMachines", "name": size, "locations": [location], "restrictions": [],
-                       "capabilities": [{"name": "CpuArchitectureType", "value": "x64"}]})
+                       "capabilities": [{"name": "CpuArchitectureType", "value": if arm { "Arm64" } else { "x64" }},
+                                        {"name": "HyperVGenerations", "value": if arm { "V2" } else { "V1,V2" }}]})
             })
             .collect();
         self.paged(ask, items)
@@ -635,7 +666,9 @@ impl World {
             return refusal;
         }
         self.keep_addresses(old.as_ref(), &mut body);
-        let state = match (kind.write, &old) {
+        let slow = self.slow_interfaces && kind.path == "Microsoft.Network/networkInterfaces" && old.is_none();
+        let write = if slow { Some(Work { looks: 2, retry_after: 0, under: "operations" }) } else { kind.write };
+        let state = match (write, &old) {
             (None, _) => "Succeeded",
             (Some(_), Some(_)) => "Updating",
             (Some(_), None) => kind.while_creating,
@@ -645,7 +678,7 @@ impl World {
         let resource = Resource { id, name, kind, body, state: state.to_owned(), etag, unique, born, operation: None };
         let location = self.location_of(&resource);
         self.resources.insert(key.to_owned(), resource);
-        let operation = kind.write.map(|work| (work, self.start(key, Effect::Settle, work)));
+        let operation = write.map(|work| (work, self.start(key, Effect::Settle, work)));
         if let Some((_, id)) = &operation {
             self.resources.get_mut(key).expect("just put").operation = Some(id.clone());
         } else {
@@ -694,7 +727,12 @@ impl World {
                 return Some(refused(400, "InvalidRequestFormat", &message));
             }
         }
-        if let Err(why) = super::schema::validate(kind.path, ask.query("api-version").unwrap_or_default(), body) {
+        let mut judged = body.clone();
+        if ask.header("if-match").is_some() {
+            // What was read is written back: Azure passes over what is its own to say.
+            unread(&mut judged);
+        }
+        if let Err(why) = super::schema::validate(kind.path, ask.query("api-version").unwrap_or_default(), &judged) {
             self.mistakes.push(format!("{} {}: {why}", ask.method, ask.path));
             return Some(refused(400, "InvalidRequestContent", &why));
         }
@@ -724,7 +762,16 @@ impl World {
         if let Some(reply) = self.busy(ask, key, body) {
             return Some(reply);
         }
-        super::checks::refuse(self, key, kind, body)
+        let refusal = super::checks::refuse(self, key, kind, body);
+        if refusal.as_ref().is_some_and(|r| r.status == 429) {
+            // Who is told to wait for a resource looks at it by coming back.
+            for reference in references(body) {
+                if let Some(id) = self.resources.get(&reference.to_lowercase()).and_then(|r| r.operation.clone()) {
+                    self.look(&id);
+                }
+            }
+        }
+        refusal
     }
 
     /// `If-Match` and `If-None-Match`.
@@ -945,6 +992,45 @@ impl World {
         if compute { self.long(ask, reply, kind, work, &id, &location, false) } else { reply }
     }
 
+    /// `Microsoft.Resources/tags/default` of a resource or a group: Merge, Replace, Delete.
+    fn tags(&mut self, ask: &Ask) -> Reply {
+        let lower = ask.path.to_lowercase();
+        let key = lower.trim_end_matches("/providers/microsoft.resources/tags/default");
+        if self.groups.get(key).is_some_and(|g| g.going.is_some()) {
+            return being_deleted(key);
+        }
+        let tags = match (self.resources.get_mut(key), self.groups.get_mut(key)) {
+            (Some(resource), _) => object(&mut resource.body, "tags"),
+            (None, Some(group)) => group.tags.get_or_insert_with(|| json!({})),
+            (None, None) => return gone(404, "ResourceNotFound", "The Resource was not found."),
+        };
+        if let Some(body) = &ask.body {
+            let named = body.pointer("/properties/tags").cloned().unwrap_or_default();
+            let named = named.as_object().cloned().unwrap_or_default();
+            match (ask.method.as_str(), body["operation"].as_str()) {
+                ("PUT", _) | ("PATCH", Some("Replace")) => *tags = json!(named),
+                ("PATCH", Some("Merge")) => named.iter().for_each(|(name, value)| tags[name.as_str()] = value.clone()),
+                ("PATCH", Some("Delete")) => {
+                    // A name goes where it has that value.
+                    let map = tags.as_object_mut().expect("made above");
+                    map.retain(|name, value| named.get(name) != Some(value));
+                }
+                _ => return refused(400, "InvalidRequestContent", "The operation must be Merge, Replace or Delete."),
+            }
+            if tags.as_object().is_some_and(|t| t.len() > 50) {
+                return refused(400, "TagsLimitExceeded", "A resource has at most 50 tags.");
+            }
+        }
+        let id = format!(
+            "{}/providers/Microsoft.Resources/tags/default",
+            ask.path.split("/providers/Microsoft.Resources/").next().unwrap_or_default()
+        );
+        Reply::json(
+            200,
+            json!({"id": id, "name": "default", "type": "Microsoft.Resources/tags", "properties": {"tags": tags}}),
+        )
+    }
+
     fn delete(&mut self, ask: &Ask, key: &str, segments: &[&str]) -> Reply {
         let Some(resource) = self.resources.get(key).cloned() else {
             let parent: String = key.split('/').take(9).collect::<Vec<_>>().join("/");
@@ -1031,13 +1117,7 @@ impl World {
             return gone(404, "ResourceNotFound", "The Resource was not found.");
         };
         match (ask.method.as_str(), verb) {
-            ("GET", "instanceview") => Reply::json(
-                200,
-                json!({"vmAgent": {"vmAgentVersion": "2.12.0.4", "statuses": [{"code": "ProvisioningState/succeeded", "level": "Info", "displayStatus": "Ready"}]},
-                       "bootDiagnostics": {},
-                       "statuses": [{"code": format!("ProvisioningState/{}", resource.state.to_lowercase()), "level": "Info", "displayStatus": "Provisioning"},
-                                    {"code": "PowerState/running", "level": "Info", "displayStatus": "VM running"}]}),
-            ),
+            ("GET", "instanceview") => Reply::json(200, self.instance_view(owner)),
             ("POST", "retrievebootdiagnosticsdata") => {
                 let enabled = resource.body.pointer("/properties/diagnosticsProfile/bootDiagnostics/enabled")
                     == Some(&json!(true));
@@ -1056,6 +1136,12 @@ impl World {
                 )
             }
             ("POST", "start" | "restart" | "poweroff" | "deallocate" | "redeploy" | "reapply") => {
+                let name = resource.name.to_lowercase();
+                match verb {
+                    "poweroff" => self.power.insert(name, "stopped"),
+                    "deallocate" => self.power.insert(name, "deallocated"),
+                    _ => self.power.remove(&name),
+                };
                 let work = Work { looks: 1, retry_after: 10, under: "operations" };
                 let id = self.start(owner, Effect::Settle, work);
                 let location = self.location_of(&resource);
@@ -1063,6 +1149,18 @@ impl World {
             }
             _ => gone(404, "NotFound", "There is no such action."),
         }
+    }
+
+    fn instance_view(&self, key: &str) -> Value {
+        let resource = &self.resources[key];
+        let power = self.power.get(&resource.name.to_lowercase()).copied().unwrap_or("running");
+        let status = |code: String, words: String| json!({"code": code, "level": "Info", "displayStatus": words});
+        json!({
+            "vmAgent": {"vmAgentVersion": "2.12.0.4", "statuses": [status("ProvisioningState/succeeded".to_owned(), "Ready".to_owned())]},
+            "bootDiagnostics": {},
+            "statuses": [status(format!("ProvisioningState/{}", resource.state.to_lowercase()), "Provisioning".to_owned()),
+                         status(format!("PowerState/{power}"), format!("VM {power}"))],
+        })
     }
 
     // Operations
@@ -1301,6 +1399,24 @@ fn shout(id: &str) -> String {
         }
     }
     parts.join("/")
+}
+
+/// Without what only Azure writes.
+fn unread(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            for name in ["provisioningState", "resourceGuid", "privateIPAddress", "privateIPAllocationMethod"] {
+                map.remove(name);
+            }
+            if map.contains_key("properties") && map.contains_key("etag") && !map.contains_key("location") {
+                map.remove("type");
+                map.remove("etag");
+            }
+            map.values_mut().for_each(unread);
+        }
+        Value::Array(items) => items.iter_mut().for_each(unread),
+        _ => {}
+    }
 }
 
 fn merge(into: &mut Value, from: &Value) {

@@ -277,7 +277,14 @@ mod tests {
             patience: SIGN_IN,
         };
         let error = Tokens::new("scope".to_owned(), vec![unset, silent, refusing]).get().await.expect_err("nobody");
-        insta::assert_snapshot!(error, @r"");
+        insta::assert_snapshot!(error, @r"
+        sign in to Azure failed: no source gave credentials
+          environment: AZURE_CLIENT_SECRET not set
+          managed identity: no answer within 2 s
+          Azure CLI: Please run 'az login'.
+          exists now: this call changed nothing
+          to do: log in (`az login`), or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET; on a machine in Azure, give it a managed identity
+        ");
     }
 
     #[test]
