@@ -213,7 +213,10 @@ impl Arm {
             Place::Resource => self.url(&get),
             Place::Url(url) => self.own(url).ok_or_else(|| unreadable(request, "its status is on another host"))?,
         };
-        self.repeated(&get, &url, Repeat::AWAITING, progress).await.map_err(|error| CloudError {
+        // What was written may not be visible everywhere at once; what is removed is gone when it is.
+        let written = matches!(request.method, Method::Put | Method::Patch) && *place == Place::Resource;
+        let repeat = Repeat { settling: written, ..Repeat::AWAITING };
+        self.repeated(&get, &url, repeat, progress).await.map_err(|error| CloudError {
             operation: request.operation(),
             message: format!("while it was awaited: {}", error.message),
             residue: if request.method == Method::Get { Residue::Nothing } else { Residue::Unfinished },
@@ -252,7 +255,14 @@ impl Arm {
             };
             let attempt = Attempt { error: &error, retry_after, number, waited: started.elapsed() };
             let Some(pause) = retry::delay(attempt, repeat, self.pace, (progress.step, &operation)) else {
-                return Err(error);
+                return Err(match retry_after.filter(|asked| !asked.is_zero()) {
+                    Some(asked) => {
+                        let message =
+                            format!("{} (Azure asks to come back after {} s)", error.message, asked.as_secs());
+                        CloudError { message, ..error }
+                    }
+                    None => error,
+                });
             };
             progress.retrying(&operation, error.kind, error.code.as_deref().unwrap_or_default(), number, pause);
             sleep(pause).await;

@@ -233,6 +233,7 @@ async fn what_does_not_heal_is_said_with_everything_that_helps() {
     desk.world().fault(Which::Any, 0..99, Fault::throttled("3600"));
     let error = desk.write(&network()).await.expect_err("an hour is too long");
     assert_eq!(error.kind, ErrorKind::Throttled);
+    assert!(error.message.ends_with("(Azure asks to come back after 3600 s)"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,6 +279,14 @@ async fn an_operation_that_fails_keeps_azures_reason_and_says_what_may_be_there(
     let left = desk.arm.settle(&get, &desk.progress()).await.expect("read").expect("there");
     assert_eq!(left["properties"]["provisioningState"], "Failed");
     desk.write(&machine()).await.expect("the next attempt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_just_made_may_be_missing_for_a_moment() {
+    let desk = Desk::new();
+    desk.write(&group()).await.expect("made");
+    desk.world().fault(Which::To("GET", "/virtualNetworks/vnet"), 0..2, Fault::answer(404, "ResourceNotFound"));
+    assert!(desk.write(&network()).await.expect("made").is_some());
 }
 
 #[tokio::test(start_paused = true)]

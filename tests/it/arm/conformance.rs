@@ -111,6 +111,7 @@ fn replay(name: &str, exchanges: &[Exchange], findings: &mut Findings) {
             unsaid(&exchange.body(), &reply.value(), &mut findings.unsaid);
         }
     }
+    assert_eq!(replay.world.mistakes, Vec::<String>::new(), "what Azure took, its schema takes");
 }
 
 /// An address without its signature. Compute's two differ in one word of the query.

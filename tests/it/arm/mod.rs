@@ -14,3 +14,5 @@ mod client;
 #[cfg(feature = "azure")]
 pub mod direct;
 mod polling;
+#[cfg(feature = "azure")]
+mod recorded;

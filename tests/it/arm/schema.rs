@@ -65,3 +65,32 @@ fn close(schema: &mut Value) {
         _ => {}
     }
 }
+
+#[test]
+fn the_schemas_refuse_what_azure_would() {
+    if folder().is_none() {
+        return crate::support::skip("no schemas of Azure here (GANGPLANK_TEST_AZURE)");
+    }
+    let rule = |change: fn(&mut Value)| {
+        let mut group = serde_json::json!({"properties": {"priority": 200, "ruleCollections": [{
+            "ruleCollectionType": "FirewallPolicyNatRuleCollection", "name": "ssh", "priority": 100,
+            "action": {"type": "DNAT"},
+            "rules": [{"ruleType": "NatRule", "name": "a", "ipProtocols": ["TCP"], "sourceAddresses": ["192.0.2.1"],
+                       "destinationAddresses": ["20.61.0.9"], "destinationPorts": ["22"],
+                       "translatedAddress": "10.0.1.4", "translatedPort": "22"}]}]}});
+        change(&mut group);
+        validate("Microsoft.Network/firewallPolicies/ruleCollectionGroups", "2024-03-01", &group)
+    };
+    assert_eq!(rule(|_| ()), Ok(()));
+    let wrong: [fn(&mut Value); 6] = [
+        |g| g["properties"]["priority"] = 50.into(),
+        |g| g["properties"]["priority"] = 70_000.into(),
+        |g| g["properties"]["ruleColections"] = Value::Null,
+        |g| g["properties"]["ruleCollections"][0]["action"]["type"] = "Allow".into(),
+        |g| g["properties"]["ruleCollections"][0]["rules"][0]["ipProtocols"] = serde_json::json!(["SSH"]),
+        |g| g["properties"]["ruleCollections"][0]["rules"][0]["translatedPort"] = 22.into(),
+    ];
+    for (number, change) in wrong.into_iter().enumerate() {
+        assert!(rule(change).is_err(), "number {number} passes");
+    }
+}
