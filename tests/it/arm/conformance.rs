@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     http::ask,
-    kinds::kind,
+    kinds::find,
     polling::{Exchange, recordings},
     reply::Reply,
     world::World,
@@ -203,7 +203,7 @@ fn differences(exchange: &Exchange, reply: &Reply) -> Vec<String> {
 
 /// The names of properties, by type, that only Azure's answer has.
 fn unsaid(azure: &Value, world: &Value, into: &mut BTreeSet<String>) {
-    let Some(kind) = azure["type"].as_str().and_then(kind) else { return };
+    let Some(kind) = azure["type"].as_str().and_then(find) else { return };
     for (name, value) in azure["properties"].as_object().into_iter().flatten() {
         if world["properties"].get(name).is_none() && !value.is_null() {
             into.insert(format!("{} {name}", kind.path));

@@ -153,7 +153,7 @@ pub const KINDS: &[Kind] = &[
 ];
 
 /// By the type in a path, without case.
-pub fn kind(path: &str) -> Option<&'static Kind> {
+pub fn find(path: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.path.eq_ignore_ascii_case(path))
 }
 

@@ -122,10 +122,7 @@ pub fn sources(env: &dyn Fn(&str) -> Option<String>, cloud: Option<&Arc<CloudCon
     let workload = match (&tenant, &client, set("AZURE_FEDERATED_TOKEN_FILE")) {
         (Some(tenant), Some(client), Some(file)) => {
             let options = WorkloadIdentityCredentialOptions {
-                credential_options: ClientAssertionCredentialOptions {
-                    client_options: client_options(),
-                    ..ClientAssertionCredentialOptions::default()
-                },
+                credential_options: ClientAssertionCredentialOptions { client_options: client_options() },
                 client_id: Some(client.clone()),
                 tenant_id: Some(tenant.clone()),
                 token_file_path: Some(file.into()),
