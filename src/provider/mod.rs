@@ -1,6 +1,7 @@
 //! What every cloud offers to the executor, and what its failures say. A cloud is one folder here.
 
 pub mod aws;
+pub mod azure;
 
 use std::{fmt, time::Duration};
 

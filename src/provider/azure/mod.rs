@@ -1,0 +1,25 @@
+//! Azure: a bastion as a virtual machine behind a firewall's DNAT rule, or with an address of its own.
+//!
+//! `desire` → `observed` → `diff`; `edge` finds the firewall, `machine_steps` decides about the machine, `teardown` about
+//! everything's removal. All of it is pure, and bodies are JSON as Azure Resource Manager takes it: what is shared must be
+//! written back with what no type of ours knows.
+
+pub mod action;
+mod bodies;
+mod check;
+pub mod compare;
+pub mod desire;
+pub mod diff;
+mod edge;
+pub mod id;
+pub mod keys;
+pub mod machine;
+mod machine_steps;
+pub mod observed;
+mod rules;
+pub mod shared;
+pub mod status;
+mod steps;
+pub mod tags;
+pub mod teardown;
+pub mod views;
