@@ -1,6 +1,7 @@
 //! All integration tests, as one binary: linking is what costs.
 
 mod aws;
+mod azure;
 #[cfg(feature = "aws")]
 mod calls;
 mod cloudinit;
