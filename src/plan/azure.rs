@@ -16,8 +16,10 @@ pub(super) const AZURE: Shape = Shape {
     fields: &["subscription", "location", "resource_group", "network", "edge", "size", "image"],
 };
 pub(super) const RESOURCE_GROUP: Shape = Shape { what: "`resource_group`", fields: &["existing"] };
-pub(super) const NETWORK: Shape =
-    Shape { what: "`network`", fields: &["address_space", "bastion_subnet", FIREWALL_SUBNET, MANAGEMENT_SUBNET, "existing", "subnet"] };
+pub(super) const NETWORK: Shape = Shape {
+    what: "`network`",
+    fields: &["address_space", "bastion_subnet", FIREWALL_SUBNET, MANAGEMENT_SUBNET, "existing", "subnet"],
+};
 const FIREWALL_SUBNET: &str = "firewall_subnet";
 const MANAGEMENT_SUBNET: &str = "firewall_management_subnet";
 pub(super) const EDGE: Shape = Shape { what: "`edge`", fields: &["firewall"] };
@@ -177,17 +179,18 @@ fn network(field: &Field<'_>, edge: Option<&Edge>, report: &mut Report) -> Read<
     }
     let vnet = block.required("existing", report, |field, report| name(field, "a virtual network", 2..=64, report));
     let subnet = block.required("subnet", report, |field, report| name(field, "a subnet", 1..=80, report));
-    let foreign = ["address_space", "bastion_subnet", FIREWALL_SUBNET, MANAGEMENT_SUBNET].map(|name| match block.get(name) {
-        Some(field) => {
-            let problem = field.problem(
-                report,
-                "a field of another kind of network",
-                format!("`{name}` is for a network that gangplank creates"),
-            );
-            Err(report.push(problem.fix("remove it, or remove `existing` and `subnet`")))
-        }
-        None => Ok(()),
-    });
+    let foreign =
+        ["address_space", "bastion_subnet", FIREWALL_SUBNET, MANAGEMENT_SUBNET].map(|name| match block.get(name) {
+            Some(field) => {
+                let problem = field.problem(
+                    report,
+                    "a field of another kind of network",
+                    format!("`{name}` is for a network that gangplank creates"),
+                );
+                Err(report.push(problem.fix("remove it, or remove `existing` and `subnet`")))
+            }
+            None => Ok(()),
+        });
     foreign.into_iter().collect::<Read<Vec<()>>>()?;
     Ok(AzureNetwork::Existing { vnet: vnet?, subnet: subnet? })
 }
@@ -282,7 +285,12 @@ fn firewall_subnets(field: &Field<'_>, block: &Block<'_>, edge: Option<&Edge>, r
             } else {
                 "no firewall is created in this network"
             };
-            unused(subnet, label, "remove `firewall_management_subnet`, or write `edge: {firewall: {sku: basic}}`", report)
+            unused(
+                subnet,
+                label,
+                "remove `firewall_management_subnet`, or write `edge: {firewall: {sku: basic}}`",
+                report,
+            )
         }
         _ => Ok(()),
     };

@@ -47,9 +47,10 @@ pub(super) fn sources(plan: &Plan, problems: &mut Problems) {
     let v6 = |list: &[IpNet]| list.iter().position(|net| matches!(net, IpNet::V6(_)));
     let tunnels = plan.tunnels.iter().enumerate().flat_map(|(i, tunnel)| {
         let own = v6(&tunnel.allow_from).map(|n| (format!("tunnels[{i}].allow_from[{n}]"), tunnel.allow_from[n]));
-        let vendor = tunnel.vendor.as_ref().and_then(|vendor| {
-            v6(&vendor.sources).map(|n| (format!("tunnels[{i}].vendor"), vendor.sources[n]))
-        });
+        let vendor = tunnel
+            .vendor
+            .as_ref()
+            .and_then(|vendor| v6(&vendor.sources).map(|n| (format!("tunnels[{i}].vendor"), vendor.sources[n])));
         own.into_iter().chain(vendor)
     });
     let operators = plan.operators.iter().enumerate().filter_map(|(i, operator)| {
@@ -69,10 +70,11 @@ pub(super) fn group(want: &Desired<'_>, world: World<'_>, problems: &mut Problem
     let problem = |summary: &str, label: String| want.plan.origin.problem("azure.resource_group", summary, label);
     let found = world.seen.get(&want.names.group);
     match (&want.azure.resource_group, found) {
-        (ResourceGroup::Existing(name), None) => problems.push(
-            problem("no such resource group", format!("the subscription has no {name}"))
-                .fix(format!("check the name and the subscription, or write `resource_group: {name}` to have it created")),
-        ),
+        (ResourceGroup::Existing(name), None) => {
+            problems.push(problem("no such resource group", format!("the subscription has no {name}")).fix(format!(
+                "check the name and the subscription, or write `resource_group: {name}` to have it created"
+            )))
+        }
         (ResourceGroup::Owned(name), Some(group)) if !group.is_owned(want.bastion()) => {
             let because = match group.tags.get(tags::BASTION) {
                 Some(owner) => format!("it belongs to the bastion {owner}, and goes away with it"),
@@ -89,7 +91,12 @@ pub(super) fn group(want: &Desired<'_>, world: World<'_>, problems: &mut Problem
 }
 
 /// What is where ours would be must be ours, and in the plan's location: neither can be changed.
-pub(super) fn own<'i>(want: &Desired<'_>, world: World<'_>, wanted: impl Iterator<Item = &'i Id>, problems: &mut Problems) {
+pub(super) fn own<'i>(
+    want: &Desired<'_>,
+    world: World<'_>,
+    wanted: impl Iterator<Item = &'i Id>,
+    problems: &mut Problems,
+) {
     let mut moved: Option<&Resource> = None;
     for resource in wanted.filter_map(|id| world.seen.get(id)) {
         if resource.is_owned(want.bastion()) {
@@ -128,7 +135,9 @@ fn foreign(want: &Desired<'_>, resource: &Resource) -> Diagnostic {
 
 /// The ranges of a network that stands can't be changed while a machine is in it.
 pub(super) fn ranges(want: &Desired<'_>, world: World<'_>, problems: &mut Problems) {
-    let AzureNetwork::Created { address_space, bastion_subnet, firewall_subnet, management_subnet } = &want.azure.network else {
+    let AzureNetwork::Created { address_space, bastion_subnet, firewall_subnet, management_subnet } =
+        &want.azure.network
+    else {
         return;
     };
     let Some(network) = world.seen.get(&want.names.network).filter(|n| n.is_owned(want.bastion())) else { return };
@@ -137,9 +146,15 @@ pub(super) fn ranges(want: &Desired<'_>, world: World<'_>, problems: &mut Proble
         problems.push(
             want.plan
                 .origin
-                .problem(&format!("azure.network.{field}"), "the network has other ranges", format!("it is {have}, not {want_range}"))
+                .problem(
+                    &format!("azure.network.{field}"),
+                    "the network has other ranges",
+                    format!("it is {have}, not {want_range}"),
+                )
                 .because("Azure changes no range that a machine or a firewall stands in")
-                .fix(format!("write {have}; or run `gangplank destroy`, then apply this plan; the bastion's address changes")),
+                .fix(format!(
+                    "write {have}; or run `gangplank destroy`, then apply this plan; the bastion's address changes"
+                )),
         );
     };
     let spaces: Vec<&str> = view.ranges().collect();
@@ -163,7 +178,9 @@ pub(super) fn ranges(want: &Desired<'_>, world: World<'_>, problems: &mut Proble
 /// Our interface with somebody else's machine: taking it would take that machine's network away.
 pub(super) fn interface(want: &Desired<'_>, world: World<'_>, problems: &mut Problems) {
     let found = world.seen.get(&want.names.interface).and_then(|i| Interface(i).machine());
-    if let Some(machine) = found.filter(|id| *id != want.names.machine && world.seen.get(id).is_some_and(|m| !m.is_owned(want.bastion()))) {
+    if let Some(machine) =
+        found.filter(|id| *id != want.names.machine && world.seen.get(id).is_some_and(|m| !m.is_owned(want.bastion())))
+    {
         let label = format!("{} is attached to {machine}", want.names.interface.name());
         problems.push(
             want.plan

@@ -67,7 +67,9 @@ fn compare_named(path: &str, want: &[Value], have: &[Value], found: &mut Vec<Det
             None => found.push(Detail::added(path, "")),
         }
     }
-    found.extend(have.keys().filter(|name| !want.contains_key(*name)).map(|name| Detail::removed(format!("{path}.{name}"), "")));
+    found.extend(
+        have.keys().filter(|name| !want.contains_key(*name)).map(|name| Detail::removed(format!("{path}.{name}"), "")),
+    );
 }
 
 fn is_named(list: &[Value]) -> bool {
@@ -89,7 +91,9 @@ fn plain(value: &Value) -> String {
 /// A value as people read it: an id by its name.
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) if text.starts_with("/subscriptions/") => super::id::Id::new(text.as_str()).name().to_owned(),
+        Value::String(text) if text.starts_with("/subscriptions/") => {
+            super::id::Id::new(text.as_str()).name().to_owned()
+        }
         Value::String(text) => text.clone(),
         Value::Null => "none".to_owned(),
         Value::Object(map) if map.len() == 1 => map.values().next().map(shown).unwrap_or_default(),
@@ -129,12 +133,15 @@ mod tests {
         let found: Vec<(String, Option<String>, Option<String>)> =
             differences(&want, &have).into_iter().map(|d| (d.name, d.before, d.after)).collect();
         let text = |text: &str| Some(text.to_owned());
-        assert_eq!(found, [
-            ("sku.tier".to_owned(), text("Standard"), text("Basic")),
-            ("rules.a.port".to_owned(), text("2"), text("1")),
-            ("rules.b".to_owned(), None, text("")),
-            ("rules.c".to_owned(), text(""), None),
-            ("to".to_owned(), text("x"), text("of what is made now")),
-        ]);
+        assert_eq!(
+            found,
+            [
+                ("sku.tier".to_owned(), text("Standard"), text("Basic")),
+                ("rules.a.port".to_owned(), text("2"), text("1")),
+                ("rules.b".to_owned(), None, text("")),
+                ("rules.c".to_owned(), text(""), None),
+                ("to".to_owned(), text("x"), text("of what is made now")),
+            ]
+        );
     }
 }

@@ -174,7 +174,12 @@ pub fn makes_machine(want: &Desired<'_>, seen: &Observed) -> bool {
     }
 }
 
-fn image(want: &Desired<'_>, world: World<'_>, current: Option<&Current<'_>>, problems: &mut Vec<Diagnostic>) -> Option<Image> {
+fn image(
+    want: &Desired<'_>,
+    world: World<'_>,
+    current: Option<&Current<'_>>,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Image> {
     if current.is_some_and(|current| current.kept().is_some()) {
         return None;
     }
@@ -216,22 +221,10 @@ impl Run<'_> {
         group.into_iter().chain(self.place.existing).filter(|r| r.is_owned(self.want.bastion())).collect()
     }
 
-    /// Where the bastion is reached now, as far as that can be told.
-    fn address_now(&self) -> Option<String> {
-        let seen = self.world.seen;
-        let own = seen.get(&self.want.names.address).map(Address).filter(|a| a.user().is_some());
-        let own = own.and_then(Address::ip).map(str::to_owned);
-        own.or_else(|| {
-            let elsewhere = teardown::rules_elsewhere(seen, self.want.bastion());
-            let rule = elsewhere.iter().flat_map(|r| rules::nat_rules(&r.of)).next()?;
-            rules::several(rule, "/destinationAddress").into_iter().next()
-        })
-    }
-
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let after = self.public_address().unwrap_or("a new one");
-        if let Some(before) = self.address_now().filter(|before| before != after) {
+        if let Some(before) = teardown::address(self.world.seen, self.want.bastion()).filter(|before| before != after) {
             notes.push(format!(
                 "the bastion's address changes from {before} to {after}: the vendor's form must name the new one"
             ));

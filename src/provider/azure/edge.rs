@@ -1,6 +1,8 @@
 //! What stands between the internet and the machine, found among what is there: which network, which subnet, which firewall, whose
 //! address, and where the DNAT rule goes. What can't be is a problem at the plan's line.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 
 use super::{
@@ -41,8 +43,14 @@ pub(super) struct Front<'a> {
 pub(super) enum Nat {
     /// Nowhere: the machine has the address.
     None,
-    Group { policy: Id, priority: u32 },
-    Classic { firewall: Id, priority: u32 },
+    Group {
+        policy: Id,
+        priority: u32,
+    },
+    Classic {
+        firewall: Id,
+        priority: u32,
+    },
 }
 
 type Problems = Vec<Diagnostic>;
@@ -77,29 +85,39 @@ pub(super) fn place<'a>(want: &Desired<'_>, seen: &'a Observed, problems: &mut P
     };
     if super::views::is_firewall_subnet(subnet) || found.delegated {
         let label = if found.delegated { "it is delegated to a service" } else { "it is for firewalls only" };
-        problems.push(problem("subnet", "no machine may be in this subnet", label.to_owned()).fix("name another subnet"));
+        problems
+            .push(problem("subnet", "no machine may be in this subnet", label.to_owned()).fix("name another subnet"));
         return None;
     }
     let firewall_subnet = match want.azure.edge {
-        Edge::Firewall(sku) => Some(firewall_subnets(want, network, sku, problems)?),
+        Edge::Firewall(sku) => Some(firewall_subnets(want, seen, network, sku, problems)?),
         _ => None,
     };
     Some(Place { network: network.id.clone(), subnet: found.id, existing: Some(network), firewall_subnet })
 }
 
 /// A firewall can be created in an existing network that has been prepared for it: the network itself is never changed.
-fn firewall_subnets(want: &Desired<'_>, network: &Resource, sku: FirewallSku, problems: &mut Problems) -> Option<IpNet> {
+fn firewall_subnets(
+    want: &Desired<'_>,
+    seen: &Observed,
+    network: &Resource,
+    sku: FirewallSku,
+    problems: &mut Problems,
+) -> Option<IpNet> {
     let problem = |label: String| {
         want.plan.origin.problem("azure.edge", "the network has no place for a firewall", label).because(
             "gangplank changes nothing in a network that it has not created; Azure wants these subnets by name, a /26 or larger",
         )
     };
     let mut usable = |name: &str| -> Option<IpNet> {
-        let own = |user: &Id| user.is_within(&want.names.firewall);
+        // Also one that it had in another resource group, which goes first.
+        let own = |user: &Id| seen.owned(want.bastion()).any(|r| user.is_within(&r.id));
         let found = Network(network).subnet(name);
         let label = match &found {
             None => format!("{} has no {name}", network.name()),
-            Some(Subnet { range: Some(range), .. }) if range.prefix_len() > 26 => format!("{name} is {range}, smaller than a /26"),
+            Some(Subnet { range: Some(range), .. }) if range.prefix_len() > 26 => {
+                format!("{name} is {range}, smaller than a /26")
+            }
             Some(Subnet { users, .. }) if !users.iter().all(own) => {
                 let label = format!("{name} is in use: a network has one firewall");
                 problems.push(problem(label).fix("use the firewall that is there: `{existing: NAME}`"));
@@ -141,7 +159,9 @@ pub(super) fn front<'a>(
             let problem = |summary: &str, label: String| want.plan.origin.problem("azure.edge", summary, label);
             if policy.location != want.azure.location {
                 let label = format!("{name} is in {}, the bastion in {}", policy.location, want.azure.location);
-                problems.push(problem("the policy is in another location", label).fix("name a policy of the bastion's location"));
+                problems.push(
+                    problem("the policy is in another location", label).fix("name a policy of the bastion's location"),
+                );
                 return None;
             }
             let users: Vec<&Resource> = seen
@@ -152,7 +172,9 @@ pub(super) fn front<'a>(
                 [firewall] => through(want, seen, firewall, problems),
                 [] => {
                     let label = format!("nothing in this subscription uses {name}");
-                    problems.push(problem("no firewall has this policy", label).fix("name the firewall: `{existing: NAME}`"));
+                    problems.push(
+                        problem("no firewall has this policy", label).fix("name the firewall: `{existing: NAME}`"),
+                    );
                     None
                 }
                 several => {
@@ -171,7 +193,12 @@ pub(super) fn front<'a>(
 }
 
 /// Through a firewall that is somebody else's.
-fn through<'a>(want: &Desired<'_>, seen: &'a Observed, firewall: &'a Resource, problems: &mut Problems) -> Option<Front<'a>> {
+fn through<'a>(
+    want: &Desired<'_>,
+    seen: &'a Observed,
+    firewall: &'a Resource,
+    problems: &mut Problems,
+) -> Option<Front<'a>> {
     let view = Firewall(firewall);
     let name = firewall.name();
     let problem = |summary: &str, label: String| want.plan.origin.problem("azure.edge", summary, label);
@@ -185,7 +212,9 @@ fn through<'a>(want: &Desired<'_>, seen: &'a Observed, firewall: &'a Resource, p
     }
     if firewall.location != want.azure.location {
         let label = format!("{name} is in {}, the bastion in {}", firewall.location, want.azure.location);
-        problems.push(problem("the firewall is in another location", label).fix("name a firewall of the bastion's location"));
+        problems.push(
+            problem("the firewall is in another location", label).fix("name a firewall of the bastion's location"),
+        );
         return None;
     }
     if view.is_in_a_hub() {
@@ -201,9 +230,12 @@ fn through<'a>(want: &Desired<'_>, seen: &'a Observed, firewall: &'a Resource, p
     });
     let Some(range) = range else {
         problems.push(
-            problem("the firewall's subnet can't be read", format!("{name} stands in a network that this subscription does not show"))
-                .because("the machine admits nobody but the firewall's subnet, so its range must be known")
-                .fix("give the account read access to that network"),
+            problem(
+                "the firewall's subnet can't be read",
+                format!("{name} stands in a network that this subscription does not show"),
+            )
+            .because("the machine admits nobody but the firewall's subnet, so its range must be known")
+            .fix("give the account read access to that network"),
         );
         return None;
     };
@@ -225,8 +257,14 @@ fn through<'a>(want: &Desired<'_>, seen: &'a Observed, firewall: &'a Resource, p
         problems.push(
             want.plan
                 .origin
-                .problem("ssh.port", "the port is taken on the firewall", format!("{whose} has port {} of {ip}", want.plan.ssh.port))
-                .because(format!("of two DNAT rules for the same port and sources one wins; {name} has no other address"))
+                .problem(
+                    "ssh.port",
+                    "the port is taken on the firewall",
+                    format!("{whose} has port {} of {ip}", want.plan.ssh.port),
+                )
+                .because(format!(
+                    "of two DNAT rules for the same port and sources one wins; {name} has no other address"
+                ))
                 .fix("choose another port here, or add a public address to the firewall"),
         );
         return None;
@@ -241,7 +279,8 @@ fn through<'a>(want: &Desired<'_>, seen: &'a Observed, firewall: &'a Resource, p
 fn in_policy(want: &Desired<'_>, seen: &Observed, policy: Id, problems: &mut Problems) -> Option<Nat> {
     let own = seen.get(&policy.child(Kind::RuleGroup, &want.names.rules));
     if let Some(own) = own
-        && !rules::nat_rules(&own.raw).any(|r| super::tags::is_marked(super::observed::text(r, "/description"), want.bastion()))
+        && !rules::nat_rules(&own.raw)
+            .any(|r| super::tags::is_marked(super::observed::text(r, "/description"), want.bastion()))
     {
         problems.push(not_ours(want, "rule collection group", &own.id, policy.name()));
         return None;
@@ -254,7 +293,12 @@ fn in_policy(want: &Desired<'_>, seen: &Observed, policy: Id, problems: &mut Pro
 fn in_classic(want: &Desired<'_>, firewall: &Resource, problems: &mut Problems) -> Option<Nat> {
     let name = &want.names.rules;
     if shared::whose(&firewall.raw, name, want.bastion()) == shared::Whose::Foreign {
-        problems.push(not_ours(want, "NAT rule collection", &firewall.id.child(Kind::RuleGroup, name), firewall.name()));
+        problems.push(not_ours(
+            want,
+            "NAT rule collection",
+            &firewall.id.child(Kind::RuleGroup, name),
+            firewall.name(),
+        ));
         return None;
     }
     let priority_of = |c: &serde_json::Value| c.pointer("/properties/priority").and_then(serde_json::Value::as_u64);
@@ -288,6 +332,7 @@ fn priority(want: &Desired<'_>, taken: &[u64], kept: Option<u64>, of: &str, prob
 /// Ours where we have one that nobody shares; otherwise the first free one from 1000 on, then below. DNAT rules come before all
 /// others whatever their priority ("Azure Firewall rule processing logic").
 pub(super) fn free_priority(taken: &[u64], kept: Option<u64>) -> Option<u32> {
+    let taken: BTreeSet<&u64> = taken.iter().collect();
     let free = |n: &u64| !taken.contains(n);
     let first = kept.filter(|n| (100..=65000).contains(n)).filter(free);
     let found = first.or_else(|| (1000..=65000).chain((100..1000).rev()).find(free))?;
@@ -295,23 +340,25 @@ pub(super) fn free_priority(taken: &[u64], kept: Option<u64>) -> Option<u32> {
 }
 
 fn group_priorities(seen: &Observed, policy: &Id, own: &str) -> Vec<u64> {
-    let groups = seen.of_kind(Kind::RuleGroup).filter(|g| g.id.parent() == *policy && !g.name().eq_ignore_ascii_case(own));
+    let groups =
+        seen.of_kind(Kind::RuleGroup).filter(|g| g.id.parent() == *policy && !g.name().eq_ignore_ascii_case(own));
     groups.filter_map(|g| g.raw.pointer("/properties/priority")?.as_u64()).collect()
 }
 
 /// DNAT rules of others in a firewall, with what they are called.
-fn foreign_rules<'a>(want: &Desired<'_>, seen: &'a Observed, firewall: &'a Resource) -> Vec<(String, &'a serde_json::Value)> {
+fn foreign_rules<'a>(
+    want: &Desired<'_>,
+    seen: &'a Observed,
+    firewall: &'a Resource,
+) -> Vec<(String, &'a serde_json::Value)> {
     let view = Firewall(firewall);
     let own = |name: &str| name.eq_ignore_ascii_case(&want.names.rules);
     let groups = seen
         .of_kind(Kind::RuleGroup)
         .filter(|g| Some(g.id.parent()) == view.policy() && !own(g.name()))
         .flat_map(|g| rules::nat_rules(&g.raw));
-    let classic = view
-        .nat_collections()
-        .iter()
-        .filter(|c| !own(super::observed::text(c, "/name")))
-        .flat_map(rules::nat_rules);
+    let classic =
+        view.nat_collections().iter().filter(|c| !own(super::observed::text(c, "/name"))).flat_map(rules::nat_rules);
     groups.chain(classic).map(|r| (format!("the rule {}", super::observed::text(r, "/name")), r)).collect()
 }
 
@@ -352,7 +399,10 @@ fn one<'a>(
         [one] => Some(one),
         [] => {
             let label = format!("the subscription has no {words} {name}");
-            problems.push(problem(format!("no such {words}"), label).fix("check the name and the subscription, and that the account may read it"));
+            problems.push(
+                problem(format!("no such {words}"), label)
+                    .fix("check the name and the subscription, and that the account may read it"),
+            );
             None
         }
         several => {
@@ -362,9 +412,14 @@ fn one<'a>(
                 return Some(one);
             }
             let groups: Vec<String> = several.iter().map(|r| r.id.group_id().name().to_owned()).collect();
-            let problem = problem(format!("the {words} is ambiguous"), format!("{} resource groups have a {name}", several.len()));
+            let problem = problem(
+                format!("the {words} is ambiguous"),
+                format!("{} resource groups have a {name}", several.len()),
+            );
             problems.push(
-                problem.because(format!("they are {}", groups.join(", "))).fix("use the resource group of the one that is meant"),
+                problem
+                    .because(format!("they are {}", groups.join(", ")))
+                    .fix("use the resource group of the one that is meant"),
             );
             None
         }

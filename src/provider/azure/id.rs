@@ -211,11 +211,24 @@ mod tests {
         let group = Id::group("s", "rg");
         let network = group.resource(Kind::Network, "vnet");
         let subnet = network.child(Kind::Subnet, "bastion");
-        assert_eq!(subnet.as_str(), "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/vnet/subnets/bastion");
+        assert_eq!(
+            subnet.as_str(),
+            "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/vnet/subnets/bastion"
+        );
         assert_eq!(Id::new(subnet.as_str().to_uppercase()), subnet);
-        assert_eq!((subnet.kind(), network.kind(), group.kind()), (Some(Kind::Subnet), Some(Kind::Network), Some(Kind::ResourceGroup)));
-        assert_eq!((subnet.parent(), subnet.group_id(), group.group_id()), (network.clone(), group.clone(), group.clone()));
-        assert!(subnet.is_within(&network) && network.is_within(&group) && !group.resource(Kind::Network, "vnet2").is_within(&network));
+        assert_eq!(
+            (subnet.kind(), network.kind(), group.kind()),
+            (Some(Kind::Subnet), Some(Kind::Network), Some(Kind::ResourceGroup))
+        );
+        assert_eq!(
+            (subnet.parent(), subnet.group_id(), group.group_id()),
+            (network.clone(), group.clone(), group.clone())
+        );
+        assert!(
+            subnet.is_within(&network)
+                && network.is_within(&group)
+                && !group.resource(Kind::Network, "vnet2").is_within(&network)
+        );
         assert_eq!(Id::new("/subscriptions/s/resourceGroups/rg/providers/Microsoft.Sql/servers/x").kind(), None);
         for broken in ["", "/", "x", "/subscriptions", "/subscriptions/s/resourceGroups"] {
             let id = Id::new(broken);
@@ -228,11 +241,15 @@ mod tests {
     fn the_longest_name_is_one_that_azure_takes() {
         let bastion = Name::new(&"a".repeat(32)).unwrap();
         let names = Names::new("s", "rg", &bastion);
-        let (all, firewall) = ([&names.address, &names.management_address, &names.network, &names.machine], names.firewall.name());
+        let (all, firewall) =
+            ([&names.address, &names.management_address, &names.network, &names.machine], names.firewall.name());
         assert!(firewall.len() <= 56);
         for name in all.map(Id::name).into_iter().chain([firewall]) {
             assert!(name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "{name}");
-            assert!(name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.ends_with(|c: char| c.is_ascii_alphanumeric()));
+            assert!(
+                name.starts_with(|c: char| c.is_ascii_alphanumeric())
+                    && name.ends_with(|c: char| c.is_ascii_alphanumeric())
+            );
         }
     }
 }

@@ -56,9 +56,11 @@ pub fn change(plan: &Plan, have: &str) -> Option<KeyChange> {
     }
     let found = read(have);
     let (want, before) = (keys(plan), found.clone().unwrap_or_default());
-    let removed = before.difference(&want).map(|(user, text)| Detail::removed(format!("key of {user}"), fingerprint(text)));
+    let removed =
+        before.difference(&want).map(|(user, text)| Detail::removed(format!("key of {user}"), fingerprint(text)));
     let planned = plan.accounts().flat_map(|(user, keys)| keys.iter().map(move |key| (user.to_string(), key.text())));
-    let added = details(plan).into_iter().zip(planned).filter(|(_, key)| !before.contains(key)).map(|(detail, _)| detail);
+    let added =
+        details(plan).into_iter().zip(planned).filter(|(_, key)| !before.contains(key)).map(|(detail, _)| detail);
     let mut details: Vec<Detail> = removed.chain(added).collect();
     if details.is_empty() {
         details.push(Detail::changed("keys", "unreadable", "none"));
@@ -80,7 +82,9 @@ pub fn check_room(plan: &Plan) -> Option<Diagnostic> {
     (bytes > MOST_BYTES).then(|| {
         plan.origin
             .problem("tunnels", "more keys than the machine's user data can hold", format!("they are {bytes} bytes"))
-            .because(format!("The running machine reads its keys from its user data, and Azure takes {MOST_BYTES} bytes."))
+            .because(format!(
+                "The running machine reads its keys from its user data, and Azure takes {MOST_BYTES} bytes."
+            ))
             .fix("remove keys that are no longer used, or ask for ed25519 keys")
     })
 }

@@ -88,13 +88,18 @@ pub fn image(want: &Desired<'_>, around: &Surroundings) -> Result<Image, Diagnos
     let problem = |field: &str, summary: &str, label: String| want.plan.origin.problem(field, summary, label);
     let (name, location) = (&want.azure.size, &want.azure.location);
     let Some(size) = around.sizes.iter().find(|s| s.name.eq_ignore_ascii_case(name)) else {
-        return Err(problem("azure.size", "no such size in the location", format!("{location} does not offer {name}")).fix(
-            format!("`az vm list-skus --location {location} --size Standard_B --output table` lists small ones"),
-        ));
+        return Err(problem("azure.size", "no such size in the location", format!("{location} does not offer {name}"))
+            .fix(format!(
+                "`az vm list-skus --location {location} --size Standard_B --output table` lists small ones"
+            )));
     };
     if let Some(reason) = &size.restricted {
-        return Err(problem("azure.size", "the size is not for this subscription", format!("{name} in {location}: {reason}"))
-            .fix("choose another size or location, or ask Azure's support for it"));
+        return Err(problem(
+            "azure.size",
+            "the size is not for this subscription",
+            format!("{name} in {location}: {reason}"),
+        )
+        .fix("choose another size or location, or ask Azure's support for it"));
     }
     let Some((publisher, offer, [second, first, arm])) = skus(want.azure.image) else {
         let label = format!("Azure has no {}", want.azure.image.as_str());

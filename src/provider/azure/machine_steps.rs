@@ -13,6 +13,7 @@ use super::{
     rules::{self, CLASSIC_FILLS, GROUP_FILLS, line_details, nat_lines, security_lines},
     steps::{Differ, Draft, Node, There, tags_detail},
     tags::TagChange,
+    teardown::deletion,
     views::{Firewall, Interface, Machine, Network},
 };
 use crate::{
@@ -52,7 +53,7 @@ impl Run<'_> {
     pub fn removals(&self, plan: &mut Differ<'_>) {
         let delete = |plan: &mut Differ<'_>, resource: &Resource, what: &str, reason: &str, after: &[&str]| {
             let draft = Draft {
-                impact: Impact::Replacement,
+                impact: if resource.kind == Kind::Machine { Impact::Replacement } else { Impact::Interruption },
                 after: plan.planned(after),
                 ..Draft::new(Op::Delete, resource.words(), reason)
             };
@@ -63,16 +64,42 @@ impl Run<'_> {
             delete(plan, machine, "delete-machine", "the new one takes its name, its interface and its address", &[]);
         }
         if let Some(interface) = current.interface.filter(|_| current.new_interface) {
-            delete(plan, interface, "delete-interface", "an interface can't move to another subnet", &["delete-machine"]);
+            delete(
+                plan,
+                interface,
+                "delete-interface",
+                "an interface can't move to another subnet",
+                &["delete-machine"],
+            );
         }
         let takes_address = self.want.azure.edge == Edge::PublicAddress;
         if let Some(firewall) = current.firewall.filter(|_| current.new_firewall || takes_address) {
-            let reason = if takes_address { "the machine gets its address" } else { "it can't be changed while it stands" };
+            let reason =
+                if takes_address { "the machine gets its address" } else { "it can't be changed while it stands" };
             delete(plan, firewall, "delete-firewall", reason, &[]);
+        }
+        for firewall in self.in_the_way() {
+            delete(
+                plan,
+                firewall,
+                &deletion(firewall),
+                "a network has one firewall, and the new one takes its place",
+                &[],
+            );
         }
         if let Some(policy) = current.policy.filter(|_| current.new_policy) {
             delete(plan, policy, "delete-policy", "its kind can't be changed", &["delete-firewall"]);
         }
+    }
+
+    /// Firewalls that the bastion had in another resource group, where the new one shall stand.
+    fn in_the_way(&self) -> Vec<&Resource> {
+        if !matches!(self.want.azure.edge, Edge::Firewall(_)) {
+            return Vec::new();
+        }
+        let here = |f: &&Resource| Firewall(f).subnet().is_some_and(|s| s.parent() == self.place.network);
+        let owned = self.world.seen.owned(self.want.bastion()).filter(|r| r.kind == Kind::Firewall);
+        owned.filter(|r| r.id != self.want.names.firewall).filter(here).collect()
     }
 
     pub fn network(&self, plan: &mut Differ<'_>) {
@@ -88,7 +115,8 @@ impl Run<'_> {
                 details.push(Detail::added(format!("subnet {name}"), range));
             }
             let reason = "where the machine stands";
-            let node = Node { what: "network", id, resource, body, fill: Vec::new(), details, reason, after: &["group"] };
+            let node =
+                Node { what: "network", id, resource, body, fill: Vec::new(), details, reason, after: &["group"] };
             return plan.node(node, There::Nothing, Vec::new());
         };
         let change = TagChange::between(&self.tags, &have.tags);
@@ -103,7 +131,8 @@ impl Run<'_> {
                 continue;
             }
             let what = format!("subnet-{name}").to_lowercase();
-            let range = subnet.pointer("/properties/addressPrefix").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let range =
+                subnet.pointer("/properties/addressPrefix").and_then(Value::as_str).unwrap_or_default().to_owned();
             let draft = Draft {
                 details: vec![Detail::added("range", range)],
                 after: before,
@@ -127,10 +156,12 @@ impl Run<'_> {
                 (Some(source), None) => want.sources.get(&source.parse().ok()?).cloned(),
                 (None, _) => {
                     let all = self.egress.iter();
-                    all.clone().find(|(way, _)| {
-                        let words = format!("{value} {}", name.trim_start_matches("egress "));
-                        words == format!("to {}", way.words())
-                    }).map(|(_, why)| why.clone())
+                    all.clone()
+                        .find(|(way, _)| {
+                            let words = format!("{value} {}", name.trim_start_matches("egress "));
+                            words == format!("to {}", way.words())
+                        })
+                        .map(|(_, why)| why.clone())
                 }
             }
         };
@@ -203,12 +234,15 @@ impl Run<'_> {
         let there = if self.current.new_interface { There::Old } else { self.own(id) };
         let mut changed = Vec::new();
         // A comparison sees what we want and is not there, not what is there and we do not want.
-        if let There::Kept(have) = there
-            && let (false, Some(address)) = (public, Interface(have).public_address())
-        {
-            changed.push(Detail::removed("public address", address.name()));
+        if let There::Kept(have) = there {
+            match (public, Interface(have).public_address()) {
+                (false, Some(address)) => changed.push(Detail::removed("public address", address.name())),
+                (true, None) => changed.push(Detail::added("public address", want.names.address.name())),
+                _ => {}
+            }
         }
-        let mut details = vec![Detail::added("subnet", format!("{} in {}", self.place.subnet.name(), self.place.network.name()))];
+        let mut details =
+            vec![Detail::added("subnet", format!("{} in {}", self.place.subnet.name(), self.place.network.name()))];
         details.push(Detail::added("public address", if public { want.names.address.name() } else { "none" }));
         let mut after = vec!["group", "network", "subnet-bastion", "security-group", "delete-interface"];
         if public {
@@ -241,7 +275,11 @@ impl Run<'_> {
             machine: known(machine),
         };
         let fill = |at: [&str; 2]| -> Vec<Fill> {
-            let from = |at: &str, from: &Id, property: &str| Fill { at: at.to_owned(), from: from.clone(), property: property.to_owned() };
+            let from = |at: &str, from: &Id, property: &str| Fill {
+                at: at.to_owned(),
+                from: from.clone(),
+                property: property.to_owned(),
+            };
             let address = to.is_none().then(|| from(at[0], &self.front.address, "/properties/ipAddress"));
             let own = "/properties/ipConfigurations/0/properties/privateIPAddress";
             let machine = machine.is_none().then(|| from(at[1], &want.names.interface, own));
@@ -313,6 +351,21 @@ impl Run<'_> {
         let Edge::Firewall(sku) = want.azure.edge else { return };
         let id = &want.names.firewall;
         let subnet = self.place.network.child(Kind::Subnet, FIREWALL_SUBNET);
+        let removed: Vec<String> = self.in_the_way().into_iter().map(deletion).collect();
+        // The rules are there before it, so that it needs no second change. A network's resources are changed one at a time.
+        let mut after = vec![
+            "group",
+            "network",
+            "subnet-azurefirewallsubnet",
+            "subnet-azurefirewallmanagementsubnet",
+            "address",
+            "management-address",
+            "policy",
+            "interface",
+            "rules",
+            "delete-firewall",
+        ];
+        after.extend(removed.iter().map(String::as_str));
         let node = Node {
             what: "firewall",
             id,
@@ -324,11 +377,7 @@ impl Run<'_> {
                 Detail::added("subnet", format!("{FIREWALL_SUBNET} in {}", self.place.network.name())),
             ],
             reason: "stands between the internet and the machine; Azure takes about ten minutes for it",
-            // The rules are there before it, so that it needs no second change. A network's resources are changed one at a time.
-            after: &[
-                "group", "network", "subnet-azurefirewallsubnet", "subnet-azurefirewallmanagementsubnet", "address",
-                "management-address", "policy", "interface", "rules", "delete-firewall",
-            ],
+            after: &after,
         };
         plan.node(node, if self.current.new_firewall { There::Old } else { self.own(id) }, Vec::new());
     }
@@ -349,7 +398,11 @@ impl Run<'_> {
                 let mut names: Vec<&str> = reasons.iter().map(|d| d.name.as_str()).collect();
                 names.dedup();
                 let reason = format!("{} can't be changed on a machine that runs", names.join(", "));
-                Draft { impact: Impact::Replacement, details: reasons.clone(), ..Draft::new(Op::Replace, resource, reason) }
+                Draft {
+                    impact: Impact::Replacement,
+                    details: reasons.clone(),
+                    ..Draft::new(Op::Replace, resource, reason)
+                }
             }
         };
         let machine = [
@@ -396,4 +449,3 @@ impl Run<'_> {
         plan.tags("machine-tags", resource, &kept.id, &change, &kept.tags, after);
     }
 }
-

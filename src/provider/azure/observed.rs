@@ -52,7 +52,10 @@ pub struct Content {
 
 impl Observed {
     /// Answers of any order; what is no resource of a known kind is left out.
-    pub fn new<'a>(resources: impl IntoIterator<Item = &'a Value>, contents: impl IntoIterator<Item = &'a Value>) -> Self {
+    pub fn new<'a>(
+        resources: impl IntoIterator<Item = &'a Value>,
+        contents: impl IntoIterator<Item = &'a Value>,
+    ) -> Self {
         let mut resources: Vec<Resource> = resources.into_iter().filter_map(Resource::read).collect();
         resources.sort_by(|a, b| a.id.cmp(&b.id));
         resources.dedup_by(|a, b| a.id == b.id);
@@ -208,11 +211,25 @@ mod tests {
     fn anything() -> impl Strategy<Value = Value> {
         let id = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/azureFirewalls/f";
         let leaf = prop_oneof![
-            Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from),
-            ".{0,8}".prop_map(Value::from), Just(json!(id)), Just(json!("10.0.0.0/8")),
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+            Just(json!(id)),
+            Just(json!("10.0.0.0/8")),
         ];
         leaf.prop_recursive(5, 64, 6, |inner| {
-            let words = vec!["id", "properties", "tags", "ipConfigurations", "subnets", "rules", "name", "natRuleCollections", "sku"];
+            let words = vec![
+                "id",
+                "properties",
+                "tags",
+                "ipConfigurations",
+                "subnets",
+                "rules",
+                "name",
+                "natRuleCollections",
+                "sku",
+            ];
             let key = prop_oneof![4 => prop::sample::select(words).prop_map(str::to_owned), 1 => "[a-z]{1,4}"];
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),

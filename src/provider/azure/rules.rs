@@ -27,14 +27,12 @@ const LAST: usize = 4096;
 pub type Sources = BTreeMap<IpNet, String>;
 
 pub fn sources(plan: &Plan) -> Sources {
-    let tunnels = plan
-        .tunnels
-        .iter()
-        .flat_map(|tunnel| tunnel.sources().map(move |(source, why)| (source, format!("tunnel {} ({why})", tunnel.user))));
-    let operators = plan
-        .operators
-        .iter()
-        .flat_map(|operator| operator.allow_from.iter().map(move |source| (*source, format!("operator {}", operator.name))));
+    let tunnels = plan.tunnels.iter().flat_map(|tunnel| {
+        tunnel.sources().map(move |(source, why)| (source, format!("tunnel {} ({why})", tunnel.user)))
+    });
+    let operators = plan.operators.iter().flat_map(|operator| {
+        operator.allow_from.iter().map(move |source| (*source, format!("operator {}", operator.name)))
+    });
     collect(tunnels.chain(operators))
 }
 
@@ -86,7 +84,8 @@ fn destinations(target: &Target) -> Vec<Destination> {
         Host::Address(address) => Some(address.into()),
         Host::Name(_) => None,
     };
-    let known: Vec<Destination> = own.into_iter().chain(target.networks.iter().copied()).map(Destination::Net).collect();
+    let known: Vec<Destination> =
+        own.into_iter().chain(target.networks.iter().copied()).map(Destination::Net).collect();
     if known.is_empty() { vec![Destination::Network] } else { known }
 }
 
@@ -168,7 +167,8 @@ pub const GROUP_FILLS: [&str; 2] = [
     "/properties/ruleCollections/0/rules/0/destinationAddresses/0",
     "/properties/ruleCollections/0/rules/0/translatedAddress",
 ];
-pub const CLASSIC_FILLS: [&str; 2] = ["/properties/rules/0/destinationAddresses/0", "/properties/rules/0/translatedAddress"];
+pub const CLASSIC_FILLS: [&str; 2] =
+    ["/properties/rules/0/destinationAddresses/0", "/properties/rules/0/translatedAddress"];
 
 impl Nat<'_> {
     fn rule(&self) -> Value {
@@ -233,7 +233,10 @@ pub fn nat_lines(of: &Value) -> Lines {
         let machine = format!("{}:{}", text(rule, "/translatedAddress"), text(rule, "/translatedPort"));
         for port in several(rule, "/destinationPort") {
             for source in several(rule, "/sourceAddress").into_iter().chain(several(rule, "/sourceIpGroup")) {
-                lines.insert((format!("ingress tcp {port}"), format!("from {}", net(&source))), format!("{to} to {machine}"));
+                lines.insert(
+                    (format!("ingress tcp {port}"), format!("from {}", net(&source))),
+                    format!("{to} to {machine}"),
+                );
             }
         }
     }
@@ -255,12 +258,14 @@ pub fn several(rule: &Value, path: &str) -> Vec<String> {
 }
 
 fn net(text: &str) -> String {
-    range(text).map_or_else(|| if text == "*" { "everywhere".to_owned() } else { text.to_owned() }, |net| net.to_string())
+    range(text)
+        .map_or_else(|| if text == "*" { "everywhere".to_owned() } else { text.to_owned() }, |net| net.to_string())
 }
 
 /// From what is open to what shall be, in the order of removal before addition; `why` says what a new line is for.
 pub fn line_details(want: &Lines, have: &Lines, why: impl Fn(&str, &str) -> Option<String>) -> Vec<Detail> {
-    let removed = have.keys().filter(|line| !want.contains_key(*line)).map(|(name, value)| Detail::removed(name, value));
+    let removed =
+        have.keys().filter(|line| !want.contains_key(*line)).map(|(name, value)| Detail::removed(name, value));
     let added = want.keys().filter(|line| !have.contains_key(*line)).map(|(name, value)| {
         let detail = Detail::added(name, value);
         match why(name, value) {

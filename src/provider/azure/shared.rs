@@ -84,7 +84,9 @@ mod tests {
 
     fn firewalls() -> impl Strategy<Value = Value> {
         let names = prop::collection::btree_set(
-            prop_oneof![3 => "[a-z]{1,6}", 1 => Just(NAME.to_uppercase()), 1 => Just("gangplank-warehouse-2".to_owned())], 0..5);
+            prop_oneof![3 => "[a-z]{1,6}", 1 => Just(NAME.to_uppercase()), 1 => Just("gangplank-warehouse-2".to_owned())],
+            0..5,
+        );
         let all = (names, any::<u32>(), ".{0,8}").prop_map(|(names, seed, text)| {
             names.into_iter().map(|n| collection(n, seed % 65000, text.clone())).collect::<Vec<Value>>()
         });
@@ -106,7 +108,8 @@ mod tests {
     /// Everything but what is ours, as text: the order of keys and of collections counts.
     fn others(firewall: &Value) -> String {
         let mut rest = firewall.clone();
-        let all: Vec<Value> = list(firewall, "/properties/natRuleCollections").iter().filter(|c| !is_called(c, NAME)).cloned().collect();
+        let all: Vec<Value> =
+            list(firewall, "/properties/natRuleCollections").iter().filter(|c| !is_called(c, NAME)).cloned().collect();
         let properties = rest["properties"].as_object_mut().unwrap();
         properties.shift_remove(COLLECTIONS);
         format!("{rest} {}", Value::from(all))
@@ -136,6 +139,10 @@ mod tests {
         assert_eq!(whose(&at("gangplank:warehouse-2"), NAME, "warehouse"), Whose::Foreign);
         assert_eq!(whose(&at("gangplank:warehouse"), NAME, "warehouse"), Whose::Ours);
         assert_eq!(whose(&json!([]), NAME, "warehouse"), Whose::Nobodys);
-        assert_eq!(with_our_collection(&json!({"id": "x"}), &json!({"name": NAME})), json!({"id": "x"}), "no firewall at all");
+        assert_eq!(
+            with_our_collection(&json!({"id": "x"}), &json!({"name": NAME})),
+            json!({"id": "x"}),
+            "no firewall at all"
+        );
     }
 }

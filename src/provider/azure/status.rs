@@ -7,11 +7,11 @@ use super::{
     observed::{Observed, Resource},
     rules::{nat_lines, security_lines},
     tags::ResolvedDeadline,
-    teardown::rules_elsewhere,
-    views::{Address, Interface, Machine as View},
+    teardown::{address, rules_elsewhere},
+    views::{Interface, Machine as View},
 };
-pub use crate::provider::aws::status::{Machine, State, Status};
 use crate::plan::{Azure, Edge, Plan};
+pub use crate::provider::aws::status::{Machine, State, Status};
 
 /// `ingress` is what lets vendors in: the DNAT rules, or the network security group's where the machine has its own address.
 pub fn of(plan: &Plan, azure: &Azure, seen: &Observed, now: Timestamp) -> Status {
@@ -30,7 +30,7 @@ pub fn of(plan: &Plan, azure: &Azure, seen: &Observed, now: Timestamp) -> Status
     } else {
         rules.iter().flat_map(nat_lines).map(|((way, from), _)| line(&way, &from)).collect()
     };
-    let address = address(name, &owned, &rules);
+    let address = address(seen, name);
     let running = machines.iter().any(|m| m.state == "running");
     let state = if owned.is_empty() && rules.is_empty() {
         State::Absent
@@ -59,22 +59,12 @@ fn line(way: &str, from: &str) -> String {
     format!("{} {from}", way.trim_start_matches("ingress "))
 }
 
-/// Of the bastion's own addresses the one that leads somewhere; otherwise what its rule in somebody's firewall says.
-fn address(bastion: &str, owned: &[&Resource], rules: &[serde_json::Value]) -> Option<String> {
-    let name = format!("gangplank-{bastion}");
-    let own = owned.iter().filter(|r| r.kind == Kind::Address && r.name().eq_ignore_ascii_case(&name)).map(|r| Address(r));
-    let own = own.filter(|a| a.user().is_some()).find_map(Address::ip).map(str::to_owned);
-    own.or_else(|| {
-        let rule = rules.iter().flat_map(super::rules::nat_rules).next()?;
-        super::rules::several(rule, "/destinationAddress").into_iter().next()
-    })
-}
-
 fn machine(machine: &Resource, seen: &Observed) -> Machine {
     let view = View(machine);
     let private = view.interfaces().iter().find_map(|id| Interface(seen.get(id)?).private_address().map(str::to_owned));
     let state = ["running", "starting", "stopping", "stopped", "deallocating", "deallocated"];
-    let image = ["offer", "exactVersion"].map(|part| machine.text(&format!("/properties/storageProfile/imageReference/{part}")));
+    let image = ["offer", "exactVersion"]
+        .map(|part| machine.text(&format!("/properties/storageProfile/imageReference/{part}")));
     Machine {
         id: machine.name().to_owned(),
         state: state.into_iter().find(|s| *s == view.power()).unwrap_or("unknown"),

@@ -95,13 +95,17 @@ impl<'a> Differ<'a> {
     pub fn node(&mut self, node: Node<'_>, there: There<'_>, lines: Vec<Detail>) {
         let Node { what, id, resource, mut body, fill, details, reason, after } = node;
         let after = self.planned(after);
-        let put = |op, reason: &str, details| Draft { details, after: after.clone(), ..Draft::new(op, resource.clone(), reason) };
+        let put = |op, reason: &str, details| Draft {
+            details,
+            after: after.clone(),
+            ..Draft::new(op, resource.clone(), reason)
+        };
         let have = match there {
             There::Nothing => {
                 return self.push(what, put(Op::Create, reason, details), Call::Put { id: id.clone(), body, fill });
             }
             There::Old => {
-                let draft = Draft { impact: Impact::Replacement, ..put(Op::Replace, reason, details) };
+                let draft = Draft { impact: Impact::Interruption, ..put(Op::Replace, reason, details) };
                 return self.push(what, draft, Call::Put { id: id.clone(), body, fill });
             }
             There::Kept(have) => have,
@@ -114,7 +118,8 @@ impl<'a> Differ<'a> {
         let mut changes = differences(&body, &have.raw);
         if !lines.is_empty() {
             // What the lines say in words.
-            changes.retain(|d| !d.name.starts_with("securityRules") && !d.name.starts_with("ruleCollections"));
+            let said = ["securityRules", "ruleCollections", "ipConfigurations"];
+            changes.retain(|d| !said.iter().any(|word| d.name.starts_with(word)));
         }
         let failed = have.state == State::Failed;
         if failed || !changes.is_empty() || !lines.is_empty() {
@@ -141,7 +146,10 @@ impl<'a> Differ<'a> {
     }
 
     pub fn wait(&mut self, what: &str, resource: &str, id: &Id, after: Vec<StepId>) {
-        let draft = Draft { after, ..Draft::new(Op::Update, resource, "Azure is still at it: an earlier run, or somebody, began it") };
+        let draft = Draft {
+            after,
+            ..Draft::new(Op::Update, resource, "Azure is still at it: an earlier run, or somebody, began it")
+        };
         self.push(what, draft, Call::Wait { id: id.clone() });
     }
 
@@ -178,9 +186,10 @@ fn tag_details(change: &TagChange, have: &Tags) -> Vec<Detail> {
         Some(before) => Detail::changed(format!("tag {key}"), before, value),
         None => Detail::added(format!("tag {key}"), value),
     });
-    let removed = change.remove.iter().map(|key| {
-        Detail::removed(format!("tag {key}"), have.get(key).cloned().unwrap_or_default())
-    });
+    let removed = change
+        .remove
+        .iter()
+        .map(|key| Detail::removed(format!("tag {key}"), have.get(key).cloned().unwrap_or_default()));
     set.chain(removed).collect()
 }
 

@@ -84,9 +84,14 @@ pub(super) fn remove(
                 notes.push(format!("{} stays: {user}", resource.words()));
                 continue;
             }
-            let before = |id: &Id| seen.get(id).is_some_and(|r| refers(&r.raw, &resource.id) || refers(&resource.raw, id));
+            let before =
+                |id: &Id| seen.get(id).is_some_and(|r| refers(&r.raw, &resource.id) || refers(&resource.raw, id));
             let mut draft = Draft::new(Op::Delete, resource.words(), why.reason);
-            draft.impact = why.impact;
+            draft.impact = match (kind, why.impact) {
+                // Another machine has been made elsewhere.
+                (Kind::Machine, Impact::Live) => Impact::Replacement,
+                (_, impact) => impact,
+            };
             draft.after = after.to_vec();
             draft.after.extend(gone.iter().filter(|(id, _)| before(id)).map(|(_, step)| step.clone()));
             draft.after.sort();
@@ -120,7 +125,8 @@ fn refers(raw: &Value, of: &Id) -> bool {
 
 /// Who still uses a resource, in words for a note; `None` where it may go.
 fn user(resource: &Resource, bastion: &str, seen: &Observed, is_gone: impl Fn(&Id) -> bool) -> Option<String> {
-    let used_by = |id: Id| (!is_gone(&id)).then(|| format!("{} uses it, which is not gangplank's or stays itself", short(&id)));
+    let used_by =
+        |id: Id| (!is_gone(&id)).then(|| format!("{} uses it, which is not gangplank's or stays itself", short(&id)));
     let used_by_any = |ids: Vec<Id>| ids.into_iter().find_map(used_by);
     let ids = |pointer: &str| -> Vec<Id> { resource.list(pointer).iter().filter_map(|v| id_at(v, "/id")).collect() };
     match resource.kind {
@@ -131,9 +137,12 @@ fn user(resource: &Resource, bastion: &str, seen: &Observed, is_gone: impl Fn(&I
         }
         Kind::Policy => {
             let own = tags::mark(bastion).replace(':', "-");
-            let foreign = ids("/properties/ruleCollectionGroups").into_iter().find(|g| !g.name().eq_ignore_ascii_case(&own));
-            let foreign = foreign.map(|g| format!("it has the rule collection group {}, which is not gangplank's", g.name()));
-            used_by_any(ids("/properties/firewalls").into_iter().chain(ids("/properties/childPolicies")).collect()).or(foreign)
+            let foreign =
+                ids("/properties/ruleCollectionGroups").into_iter().find(|g| !g.name().eq_ignore_ascii_case(&own));
+            let foreign =
+                foreign.map(|g| format!("it has the rule collection group {}, which is not gangplank's", g.name()));
+            used_by_any(ids("/properties/firewalls").into_iter().chain(ids("/properties/childPolicies")).collect())
+                .or(foreign)
         }
         Kind::Network => Network(resource).subnets().find_map(|subnet| {
             let name = subnet.id.name();
@@ -221,7 +230,8 @@ pub(super) fn remove_rules(
             }
             _ => {
                 let name = text(&of, "/name").to_owned();
-                let call = Call::NatCollection { firewall: holder.id.clone(), name, collection: None, fill: Vec::new() };
+                let call =
+                    Call::NatCollection { firewall: holder.id.clone(), name, collection: None, fill: Vec::new() };
                 (holder.words(), call)
             }
         };
@@ -241,4 +251,18 @@ pub fn remains(bastion: &str, seen: &Observed) -> Vec<String> {
     let owned = seen.owned(bastion).map(Resource::words);
     let rules = rules_elsewhere(seen, bastion).into_iter().map(|r| format!("DNAT rules in {}", r.holder.words()));
     owned.chain(rules).collect()
+}
+
+/// Where a bastion is reached, as far as that can be told: of its own addresses the one that leads somewhere, or what its rule in
+/// somebody's firewall says.
+pub(super) fn address(seen: &Observed, bastion: &str) -> Option<String> {
+    let name = tags::mark(bastion).replace(':', "-");
+    let own =
+        seen.owned(bastion).filter(|r| r.kind == Kind::Address && r.name().eq_ignore_ascii_case(&name)).map(Address);
+    let own = own.filter(|a| a.user().is_some()).find_map(|a| a.ip().map(str::to_owned));
+    own.or_else(|| {
+        let elsewhere = rules_elsewhere(seen, bastion);
+        let rule = elsewhere.iter().flat_map(|r| rules::nat_rules(&r.of)).next()?;
+        rules::several(rule, "/destinationAddress").into_iter().next()
+    })
 }

@@ -87,7 +87,8 @@ impl<'a> Firewall<'a> {
 
     /// In a virtual WAN's hub, not in a network.
     pub fn is_in_a_hub(self) -> bool {
-        self.0.text("/properties/sku/name").eq_ignore_ascii_case("AZFW_Hub") || self.0.id_at("/properties/virtualHub/id").is_some()
+        self.0.text("/properties/sku/name").eq_ignore_ascii_case("AZFW_Hub")
+            || self.0.id_at("/properties/virtualHub/id").is_some()
     }
 
     /// Its AzureFirewallSubnet.

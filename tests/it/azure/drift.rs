@@ -88,9 +88,11 @@ fn nat(world: &mut World) -> Option<&mut Value> {
 }
 
 pub fn disturb(world: &mut World, drift: Drift) {
-    let allow = |name: &str, direction: &str, priority: u32| json!({"name": name, "properties": {"access": "Allow", "direction": direction,
+    let allow = |name: &str, direction: &str, priority: u32| {
+        json!({"name": name, "properties": {"access": "Allow", "direction": direction,
         "priority": priority, "protocol": "*", "sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*",
-        "destinationPortRange": "*"}});
+        "destinationPortRange": "*"}})
+    };
     let rules = |world: &mut World, change: &dyn Fn(&mut Vec<Value>)| {
         let found = ours(world, Kind::SecurityGroup).and_then(|g| g.pointer_mut("/properties/securityRules"));
         found.and_then(Value::as_array_mut).into_iter().for_each(change);
@@ -165,9 +167,12 @@ pub fn disturb(world: &mut World, drift: Drift) {
         Drift::ForeignSubnet => {
             if let Some(network) = ours(world, Kind::Network) {
                 let id = Id::new(text(network, "/id")).child(Kind::Subnet, "somebodys");
-                let subnets = network.pointer_mut("/properties/subnets").and_then(Value::as_array_mut).expect("subnets");
+                let subnets =
+                    network.pointer_mut("/properties/subnets").and_then(Value::as_array_mut).expect("subnets");
                 subnets.retain(|s| s["name"] != "somebodys");
-                subnets.push(json!({"id": id.as_str(), "name": "somebodys", "properties": {"addressPrefix": "10.60.9.0/24"}}));
+                subnets.push(
+                    json!({"id": id.as_str(), "name": "somebodys", "properties": {"addressPrefix": "10.60.9.0/24"}}),
+                );
             }
         }
         Drift::ForeignPriority => {

@@ -105,7 +105,11 @@ impl Spec {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "version: 1\nname: {BASTION_NAME}\n{}", self.deadline)?;
         let tags: Vec<String> = self.tags.iter().map(|key| format!("{key}: data")).collect();
-        writeln!(out, "tags: {{{}}}\n\nazure:\n  subscription: {SUBSCRIPTION}\n  location: westeurope", tags.join(", "))?;
+        writeln!(
+            out,
+            "tags: {{{}}}\n\nazure:\n  subscription: {SUBSCRIPTION}\n  location: westeurope",
+            tags.join(", ")
+        )?;
         writeln!(out, "  resource_group: {}", if self.shared_group { "{existing: rg-shared}" } else { "rg-bastion" })?;
         match self.subnet {
             Some(subnet) => writeln!(out, "  network: {{existing: vnet-data, subnet: {subnet}}}")?,
@@ -207,26 +211,37 @@ pub fn subscription() -> World {
     }
     let (shared, hub) = (group("rg-shared"), group("rg-hub"));
     let vnet = shared.resource(Kind::Network, "vnet-data");
-    let subnet = |name: &str, range: &str| {
-        json!({"id": vnet.child(Kind::Subnet, name).as_str(), "name": name, "properties": {"addressPrefix": range}})
-    };
-    world.add(&vnet, at(json!({"properties": {"addressSpace": {"addressPrefixes": ["10.9.0.0/16"]},
+    let subnet = |name: &str, range: &str| json!({"id": vnet.child(Kind::Subnet, name).as_str(), "name": name, "properties": {"addressPrefix": range}});
+    world.add(
+        &vnet,
+        at(json!({"properties": {"addressSpace": {"addressPrefixes": ["10.9.0.0/16"]},
         "subnets": [subnet("snet-a", "10.9.1.0/24"), subnet("snet-b", "10.9.2.0/24"),
-            subnet("AzureFirewallSubnet", "10.9.3.0/26"), subnet("AzureFirewallManagementSubnet", "10.9.3.64/26")]}})));
+            subnet("AzureFirewallSubnet", "10.9.3.0/26"), subnet("AzureFirewallManagementSubnet", "10.9.3.64/26")]}})),
+    );
     for (name, second) in [("vnet-hub", "10.8.0.0"), ("vnet-old", "10.7.0.0")] {
         let vnet = hub.resource(Kind::Network, name);
-        world.add(&vnet, at(json!({"properties": {"addressSpace": {"addressPrefixes": [format!("{second}/16")]}, "subnets": [{
+        world.add(
+            &vnet,
+            at(json!({"properties": {"addressSpace": {"addressPrefixes": [format!("{second}/16")]}, "subnets": [{
             "id": vnet.child(Kind::Subnet, "AzureFirewallSubnet").as_str(), "name": "AzureFirewallSubnet",
-            "properties": {"addressPrefix": format!("{second}/26")}}]}})));
+            "properties": {"addressPrefix": format!("{second}/26")}}]}})),
+        );
     }
     let policy = hub.resource(Kind::Policy, "fwp-hub");
     world.add(&policy, at(json!({"properties": {"sku": {"tier": "Standard"}}})));
-    let nat = |owner: &str, to: &str, machine: &str| json!({"name": "ssh", "ruleType": "NatRule", "description": owner,
+    let nat = |owner: &str, to: &str, machine: &str| {
+        json!({"name": "ssh", "ruleType": "NatRule", "description": owner,
         "ipProtocols": ["TCP"], "sourceAddresses": ["10.1.1.1"], "destinationAddresses": [to], "destinationPorts": ["22"],
-        "translatedAddress": machine, "translatedPort": "22"});
-    let rules = |priority: u32, rule: Value| json!({"properties": {"priority": priority, "ruleCollections": [{
-        "ruleCollectionType": "FirewallPolicyNatRuleCollection", "name": "c", "priority": 100, "action": {"type": "DNAT"}, "rules": [rule]}]}});
-    world.add(&policy.child(Kind::RuleGroup, "DefaultRuleCollectionGroup"), rules(1000, nat("by hand", "20.9.9.9", "10.9.9.9")));
+        "translatedAddress": machine, "translatedPort": "22"})
+    };
+    let rules = |priority: u32, rule: Value| {
+        json!({"properties": {"priority": priority, "ruleCollections": [{
+        "ruleCollectionType": "FirewallPolicyNatRuleCollection", "name": "c", "priority": 100, "action": {"type": "DNAT"}, "rules": [rule]}]}})
+    };
+    world.add(
+        &policy.child(Kind::RuleGroup, "DefaultRuleCollectionGroup"),
+        rules(1000, nat("by hand", "20.9.9.9", "10.9.9.9")),
+    );
     let neighbours = nat(&format!("gangplank:{NEIGHBOUR}"), "20.9.9.1", "10.9.9.8");
     world.add(&policy.child(Kind::RuleGroup, &format!("gangplank-{NEIGHBOUR}")), rules(1001, neighbours));
     let front = |network: &str, address: &Id| {
@@ -250,11 +265,17 @@ pub fn subscription() -> World {
     // A neighbour's, in the same resource group and with names that begin with ours.
     let name = format!("gangplank-{NEIGHBOUR}");
     world.add(&shared.resource(Kind::SecurityGroup, &name), at(json!({"tags": tagged(NEIGHBOUR)})));
-    world.add(&shared.resource(Kind::Interface, &name), at(json!({"tags": tagged(NEIGHBOUR), "properties": {
+    world.add(
+        &shared.resource(Kind::Interface, &name),
+        at(json!({"tags": tagged(NEIGHBOUR), "properties": {
         "networkSecurityGroup": {"id": shared.resource(Kind::SecurityGroup, &name).as_str()},
         "ipConfigurations": [{"name": "bastion", "properties": {"privateIPAddress": "10.9.1.4",
-            "subnet": {"id": vnet.child(Kind::Subnet, "snet-a").as_str()}}}]}})));
-    world.add(&shared.resource(Kind::Machine, &name), at(json!({"tags": tagged(NEIGHBOUR), "properties": {"networkProfile":
-        {"networkInterfaces": [{"id": shared.resource(Kind::Interface, &name).as_str()}]}}})));
+            "subnet": {"id": vnet.child(Kind::Subnet, "snet-a").as_str()}}}]}})),
+    );
+    world.add(
+        &shared.resource(Kind::Machine, &name),
+        at(json!({"tags": tagged(NEIGHBOUR), "properties": {"networkProfile":
+        {"networkInterfaces": [{"id": shared.resource(Kind::Interface, &name).as_str()}]}}})),
+    );
     world
 }

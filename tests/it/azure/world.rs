@@ -38,7 +38,8 @@ impl World {
     }
 
     pub fn surroundings(&self) -> Surroundings {
-        let size = |name: &str, arm64: bool| Size { name: name.to_owned(), arm64, second_generation: true, restricted: None };
+        let size =
+            |name: &str, arm64: bool| Size { name: name.to_owned(), arm64, second_generation: true, restricted: None };
         let mut gone = size("Standard_B9", false);
         gone.restricted = Some("NotAvailableForSubscription".to_owned());
         Surroundings { sizes: vec![size("Standard_B1s", false), size("Standard_B2pts_v2", true), gone] }
@@ -59,7 +60,8 @@ impl World {
                 list(r, "/properties/ipConfigurations").iter().chain(single).map(move |c| (r, c))
             });
             let uses = configurations.filter(|(_, c)| ids(c).iter().any(|id| id == of));
-            uses.map(|(r, c)| json!({"id": format!("{}/ipConfigurations/{}", text(r, "/id"), text(c, "/name"))})).collect()
+            uses.map(|(r, c)| json!({"id": format!("{}/ipConfigurations/{}", text(r, "/id"), text(c, "/name"))}))
+                .collect()
         };
         let those = |wanted: Kind, pointer: &str| -> Vec<Value> {
             let of = self.all.iter().filter(|(_, r)| kind(r) == Some(wanted) && text(r, pointer) == id.as_str());
@@ -67,7 +69,8 @@ impl World {
         };
         match kind(&raw)? {
             Kind::Network => {
-                for subnet in raw.pointer_mut("/properties/subnets").and_then(Value::as_array_mut).into_iter().flatten() {
+                for subnet in raw.pointer_mut("/properties/subnets").and_then(Value::as_array_mut).into_iter().flatten()
+                {
                     subnet["properties"]["ipConfigurations"] = json!(users(&Id::new(text(subnet, "/id"))));
                 }
             }
@@ -77,7 +80,8 @@ impl World {
                 }
             }
             Kind::SecurityGroup => {
-                raw["properties"]["networkInterfaces"] = json!(those(Kind::Interface, "/properties/networkSecurityGroup/id"));
+                raw["properties"]["networkInterfaces"] =
+                    json!(those(Kind::Interface, "/properties/networkSecurityGroup/id"));
             }
             Kind::Policy => {
                 raw["properties"]["firewalls"] = json!(those(Kind::Firewall, "/properties/firewallPolicy/id"));
@@ -85,7 +89,9 @@ impl World {
                 raw["properties"]["ruleCollectionGroups"] = groups.map(|g| json!({"id": g.as_str()})).collect();
             }
             Kind::Interface => {
-                if let Some(machine) = those(Kind::Machine, "/properties/networkProfile/networkInterfaces/0/id").into_iter().next() {
+                if let Some(machine) =
+                    those(Kind::Machine, "/properties/networkProfile/networkInterfaces/0/id").into_iter().next()
+                {
                     raw["properties"]["virtualMachine"] = machine;
                 }
             }
@@ -128,7 +134,8 @@ impl World {
             }
             Call::Patch { id, body } => {
                 let raw = self.all.get_mut(id).ok_or("ResourceNotFound")?;
-                let (Some(properties), Some(new)) = (raw["properties"].as_object_mut(), body["properties"].as_object()) else {
+                let (Some(properties), Some(new)) = (raw["properties"].as_object_mut(), body["properties"].as_object())
+                else {
                     return Err("a body".to_owned());
                 };
                 properties.extend(new.clone());
@@ -168,14 +175,18 @@ impl World {
                 let changed = match collection {
                     Some(collection) => {
                         let read = |id: &Id| self.read(id);
-                        let collection = filled(collection.clone(), fill, read).map_err(|f| format!("nothing for {f:?}"))?;
+                        let collection =
+                            filled(collection.clone(), fill, read).map_err(|f| format!("nothing for {f:?}"))?;
                         shared::with_our_collection(raw, &collection)
                     }
                     None => shared::without_our_collection(raw, name),
                 };
                 unique(list(&changed, "/properties/natRuleCollections"), "/properties/priority")?;
-                schemas::check(firewall, &json!({"location": changed["location"], "properties": {
-                    "natRuleCollections": changed["properties"]["natRuleCollections"]}}));
+                schemas::check(
+                    firewall,
+                    &json!({"location": changed["location"], "properties": {
+                    "natRuleCollections": changed["properties"]["natRuleCollections"]}}),
+                );
                 self.all.insert(firewall.clone(), changed);
                 Ok(())
             }
@@ -190,8 +201,8 @@ impl World {
             return Err("ResourceGroupNotFound".to_owned());
         }
         for other in ids(&body) {
-            let there = self.all.contains_key(&other)
-                || other.kind() == Some(Kind::Subnet) && self.subnet(&other).is_some();
+            let there =
+                self.all.contains_key(&other) || other.kind() == Some(Kind::Subnet) && self.subnet(&other).is_some();
             if !there {
                 return Err(format!("ReferencedResourceNotFound: {other}"));
             }
@@ -208,7 +219,9 @@ impl World {
                 if before.is_some() {
                     return Err("a second PUT would take away subnets that others have added".to_owned());
                 }
-                for subnet in body.pointer_mut("/properties/subnets").and_then(Value::as_array_mut).into_iter().flatten() {
+                for subnet in
+                    body.pointer_mut("/properties/subnets").and_then(Value::as_array_mut).into_iter().flatten()
+                {
                     let child = id.child(Kind::Subnet, &text(subnet, "/name").to_owned());
                     subnet["id"] = json!(child.as_str());
                 }
@@ -216,7 +229,8 @@ impl World {
             Kind::SecurityGroup => {
                 for direction in ["Inbound", "Outbound"] {
                     let rules = list(&body, "/properties/securityRules").iter();
-                    let rules: Vec<Value> = rules.filter(|r| text(r, "/properties/direction") == direction).cloned().collect();
+                    let rules: Vec<Value> =
+                        rules.filter(|r| text(r, "/properties/direction") == direction).cloned().collect();
                     unique(&rules, "/properties/priority")?;
                 }
                 unique(list(&body, "/properties/securityRules"), "/name")?;
@@ -228,7 +242,10 @@ impl World {
             }
             Kind::Interface => self.put_interface(id, &mut body, before.as_ref())?,
             Kind::RuleGroup => {
-                let others = self.all.iter().filter(|(g, _)| g.kind() == Some(Kind::RuleGroup) && g.parent() == id.parent() && *g != id);
+                let others = self
+                    .all
+                    .iter()
+                    .filter(|(g, _)| g.kind() == Some(Kind::RuleGroup) && g.parent() == id.parent() && *g != id);
                 let mut all: Vec<Value> = others.map(|(_, g)| g.clone()).collect();
                 all.push(body.clone());
                 unique(&all, "/properties/priority")?;
@@ -284,7 +301,8 @@ impl World {
         let range = text(&subnet, "/properties/addressPrefix");
         let network: ipnet::Ipv4Net = range.parse().map_err(|_| format!("a range: {range}"))?;
         let free = network.hosts().skip(3).map(|ip| ip.to_string()).find(|ip| !taken.contains(ip.as_str()));
-        body["properties"]["ipConfigurations"][0]["properties"]["privateIPAddress"] = kept.unwrap_or_else(|| json!(free));
+        body["properties"]["ipConfigurations"][0]["properties"]["privateIPAddress"] =
+            kept.unwrap_or_else(|| json!(free));
         Ok(())
     }
 
@@ -337,11 +355,15 @@ impl World {
             Some(Kind::Network) => list(&raw, "/properties/subnets").iter().find_map(|s| {
                 list(s, "/properties/ipConfigurations").first().map(|u| format!("InUseSubnetCannotBeDeleted: {u}"))
             }),
-            Some(Kind::Address) => raw.pointer("/properties/ipConfiguration").map(|u| format!("PublicIPAddressCannotBeDeleted: {u}")),
-            Some(Kind::SecurityGroup) => {
-                list(&raw, "/properties/networkInterfaces").first().map(|u| format!("InUseNetworkSecurityGroupCannotBeDeleted: {u}"))
+            Some(Kind::Address) => {
+                raw.pointer("/properties/ipConfiguration").map(|u| format!("PublicIPAddressCannotBeDeleted: {u}"))
             }
-            Some(Kind::Policy) => list(&raw, "/properties/firewalls").first().map(|u| format!("FirewallPolicyInUse: {u}")),
+            Some(Kind::SecurityGroup) => list(&raw, "/properties/networkInterfaces")
+                .first()
+                .map(|u| format!("InUseNetworkSecurityGroupCannotBeDeleted: {u}")),
+            Some(Kind::Policy) => {
+                list(&raw, "/properties/firewalls").first().map(|u| format!("FirewallPolicyInUse: {u}"))
+            }
             Some(Kind::Interface) => raw.pointer("/properties/virtualMachine").map(|u| format!("NicInUse: {u}")),
             Some(Kind::ResourceGroup) => Some("with DeleteGroup only".to_owned()),
             _ => None,
@@ -390,7 +412,8 @@ fn ids(body: &Value) -> Vec<Id> {
 
 fn unique(items: &[Value], pointer: &str) -> Result<(), String> {
     let mut seen = BTreeSet::new();
-    match items.iter().map(|i| i.pointer(pointer).unwrap_or(&Value::Null).to_string()).find(|v| !seen.insert(v.clone())) {
+    match items.iter().map(|i| i.pointer(pointer).unwrap_or(&Value::Null).to_string()).find(|v| !seen.insert(v.clone()))
+    {
         Some(twice) => Err(format!("{pointer} {twice} twice")),
         None => Ok(()),
     }
@@ -399,7 +422,9 @@ fn unique(items: &[Value], pointer: &str) -> Result<(), String> {
 fn check_tags(raw: &Value) -> Result<(), String> {
     let Some(tags) = raw["tags"].as_object() else { return Ok(()) };
     let bad = |(key, value): &(&String, &Value)| {
-        key.len() > 512 || key.contains(['<', '>', '%', '&', '\\', '?', '/']) || value.as_str().is_none_or(|v| v.chars().count() > 256)
+        key.len() > 512
+            || key.contains(['<', '>', '%', '&', '\\', '?', '/'])
+            || value.as_str().is_none_or(|v| v.chars().count() > 256)
     };
     match tags.iter().find(bad) {
         Some((key, value)) => Err(format!("InvalidTag {key}={value}")),
