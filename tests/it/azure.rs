@@ -4,6 +4,7 @@
 mod cases;
 mod converge;
 mod drift;
+mod json;
 mod plans;
 mod problems;
 mod schemas;

@@ -80,7 +80,7 @@ impl Call {
 ///
 /// # Errors
 /// The resource or its value is missing, or the body has no such place.
-pub fn filled<'f>(mut body: Value, fill: &'f [Fill], read: impl Fn(&Id) -> Option<Value>) -> Result<Value, &'f Fill> {
+pub fn filled(mut body: Value, fill: &[Fill], read: impl Fn(&Id) -> Option<Value>) -> Result<Value, &Fill> {
     for one in fill {
         let value = read(&one.from).and_then(|resource| resource.pointer(&one.property).cloned());
         match (body.pointer_mut(&one.at), value.filter(|value| !value.is_null())) {

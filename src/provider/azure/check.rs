@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use super::{
     desire::Desired,
-    diff::World,
+    diff::{Current, World},
     edge::Place,
     id::{Id, Kind},
     observed::Resource,
@@ -192,7 +192,22 @@ pub(super) fn interface(want: &Desired<'_>, world: World<'_>, problems: &mut Pro
     }
 }
 
-/// A new machine's subnet in a network that exists and is to be used as it is.
+/// A policy that is made anew takes everything in it along.
+pub(super) fn policy(want: &Desired<'_>, world: World<'_>, current: &Current<'_>, problems: &mut Problems) {
+    let Some(policy) = current.policy.filter(|_| current.new_policy) else { return };
+    let inside = world.seen.of_kind(Kind::RuleGroup).filter(|g| g.id.is_within(&policy.id));
+    if let Some(foreign) = inside.map(|g| g.name()).find(|name| !name.eq_ignore_ascii_case(&want.names.rules)) {
+        problems.push(
+            want.plan
+                .origin
+                .problem("azure.edge", "the firewall's policy can't be made anew", format!("it has {foreign}"))
+                .because("a policy's sku can't be changed, and somebody else's rule collection group would go with it")
+                .fix("move that group to another policy, or keep the sku"),
+        );
+    }
+}
+
+/// What a reader should know about a network that exists and is to be used as it is.
 pub(super) fn notes(place: &Place<'_>, front: &super::edge::Front<'_>, creates_network: bool) -> Vec<String> {
     let mut notes = Vec::new();
     if creates_network {

@@ -49,6 +49,9 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     let deadline = check::deadline(want, world, &mut problems);
     problems.extend(keys::check_room(want.plan));
     let current = place.as_ref().map(|place| Current::of(want, world, place));
+    if let Some(current) = &current {
+        check::policy(want, world, current, &mut problems);
+    }
     let image = image(want, world, current.as_ref(), &mut problems);
     let (Some(place), Some(front), Some(current)) = (place, front, current) else { return Err(Diagnostics(problems)) };
     if !problems.is_empty() {

@@ -1,7 +1,7 @@
 //! Azure: a bastion as a virtual machine behind a firewall's DNAT rule, or with an address of its own.
 //!
-//! `desire` → `observed` → `diff`; `edge` finds the firewall, `machine_steps` decides about the machine, `teardown` about
-//! everything's removal. All of it is pure, and bodies are JSON as Azure Resource Manager takes it: what is shared must be
+//! `desire` → `observed` → `diff`; `edge` finds the firewall, `machine` decides about the machine, `teardown` about everything's
+//! removal. All of it is pure, and bodies are JSON as Azure Resource Manager takes it: what is shared must be
 //! written back with what no type of ours knows.
 
 pub mod action;
@@ -16,8 +16,11 @@ pub mod keys;
 pub mod machine;
 mod machine_steps;
 pub mod observed;
+mod parts;
+mod rule_steps;
 mod rules;
 pub mod shared;
+mod slot;
 pub mod status;
 mod steps;
 pub mod tags;

@@ -133,7 +133,7 @@ fn settle(world: &mut World, written: &Written, now: Timestamp, chance: u64, ope
     fulfilled(world, written, now);
 }
 
-fn one<'w>(world: &'w World, wanted: Kind) -> &'w Value {
+fn one(world: &World, wanted: Kind) -> &Value {
     let found: Vec<&Value> = world.all.values().filter(|r| kind(r) == Some(wanted) && is_ours(r)).collect();
     let [one] = found.as_slice() else { panic!("{wanted:?}: {found:#?}") };
     one
@@ -231,7 +231,7 @@ fn foreign(world: &World) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// A is applied and perhaps interrupted, something happens, B is applied, interrupted and applied again; then all of it goes.
     #[test]

@@ -174,3 +174,12 @@ fn an_interface_with_somebody_elses_machine() {
     world.add(&own.resource(Kind::Machine, "theirs"), raw);
     assert_snapshot!(refused(&world, &Spec::default().text()));
 }
+
+#[test]
+fn a_policy_of_ours_with_somebody_elses_rules() {
+    let mut world = standing(&Spec::default());
+    let policy = group("rg-bastion").resource(Kind::Policy, "gangplank-warehouse");
+    world
+        .add(&policy.child(Kind::RuleGroup, "theirs"), json!({"properties": {"priority": 500, "ruleCollections": []}}));
+    assert_snapshot!(problems(&world, &Spec::default(), "sku: standard", "sku: premium"));
+}

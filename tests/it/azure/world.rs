@@ -12,9 +12,13 @@ use gangplank::{
         shared,
     },
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::schemas;
+pub use super::json::{kind, list, power, text};
+use super::{
+    json::{check_tags, ids, unique},
+    schemas,
+};
 pub use crate::aws::Chance;
 
 #[derive(Clone, Debug, Default)]
@@ -222,7 +226,7 @@ impl World {
                 for subnet in
                     body.pointer_mut("/properties/subnets").and_then(Value::as_array_mut).into_iter().flatten()
                 {
-                    let child = id.child(Kind::Subnet, &text(subnet, "/name").to_owned());
+                    let child = id.child(Kind::Subnet, text(subnet, "/name"));
                     subnet["id"] = json!(child.as_str());
                 }
             }
@@ -373,62 +377,5 @@ impl World {
         }
         self.all.retain(|other, _| !other.is_within(id));
         Ok(())
-    }
-}
-
-pub fn power(state: &str) -> Value {
-    json!({"statuses": [{"code": "ProvisioningState/succeeded"}, {"code": format!("PowerState/{state}")}]})
-}
-
-pub fn kind(raw: &Value) -> Option<Kind> {
-    Id::new(text(raw, "/id")).kind()
-}
-
-pub fn text<'a>(raw: &'a Value, pointer: &str) -> &'a str {
-    raw.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-pub fn list<'a>(raw: &'a Value, pointer: &str) -> &'a [Value] {
-    raw.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-/// Every `id` inside of a body, but its own.
-fn ids(body: &Value) -> Vec<Id> {
-    fn walk(value: &Value, found: &mut Vec<Id>) {
-        match value {
-            Value::Object(map) => {
-                found.extend(map.get("id").and_then(Value::as_str).map(Id::new));
-                map.values().for_each(|v| walk(v, found));
-            }
-            Value::Array(items) => items.iter().for_each(|v| walk(v, found)),
-            _ => {}
-        }
-    }
-    let mut found = Vec::new();
-    let inner = body.as_object().map(Map::values).into_iter().flatten();
-    inner.for_each(|value| walk(value, &mut found));
-    found
-}
-
-fn unique(items: &[Value], pointer: &str) -> Result<(), String> {
-    let mut seen = BTreeSet::new();
-    match items.iter().map(|i| i.pointer(pointer).unwrap_or(&Value::Null).to_string()).find(|v| !seen.insert(v.clone()))
-    {
-        Some(twice) => Err(format!("{pointer} {twice} twice")),
-        None => Ok(()),
-    }
-}
-
-fn check_tags(raw: &Value) -> Result<(), String> {
-    let Some(tags) = raw["tags"].as_object() else { return Ok(()) };
-    let bad = |(key, value): &(&String, &Value)| {
-        key.len() > 512
-            || key.contains(['<', '>', '%', '&', '\\', '?', '/'])
-            || value.as_str().is_none_or(|v| v.chars().count() > 256)
-    };
-    match tags.iter().find(bad) {
-        Some((key, value)) => Err(format!("InvalidTag {key}={value}")),
-        None if tags.len() > 50 => Err("TooManyTags".to_owned()),
-        None => Ok(()),
     }
 }
