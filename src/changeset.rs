@@ -131,6 +131,8 @@ pub enum Impact {
     Live,
     /// A new machine: connections are cut, the host key changes; the address stays unless the step says otherwise.
     Replacement,
+    /// The way in is closed until another one stands: connections are cut, the machine stays as it is.
+    Interruption,
     /// The bastion goes away.
     Teardown,
 }

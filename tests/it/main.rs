@@ -4,6 +4,7 @@
 #[allow(dead_code)]
 mod arm;
 mod aws;
+mod azure;
 #[cfg(feature = "aws")]
 mod calls;
 mod cloudinit;

@@ -1,10 +1,34 @@
 //! Azure: a bastion as a virtual machine behind a firewall's DNAT rule, or with an address of its own.
 //!
-//! Only `arm` knows HTTP and credentials.
+//! `desire` → `observed` → `diff`; `edge` finds the firewall, `machine` decides about the machine, `teardown` about everything's
+//! removal. All of that is pure, and bodies are JSON as Azure Resource Manager takes it: what is shared must be
+//! written back with what no type of ours knows. Only `arm` knows HTTP and credentials.
 
+pub mod action;
 #[cfg(feature = "azure")]
 pub mod arm;
+mod bodies;
+mod check;
+pub mod compare;
+pub mod desire;
+pub mod diff;
+mod edge;
 pub mod error;
+pub mod id;
+pub mod keys;
+pub mod machine;
+mod machine_steps;
+pub mod observed;
+mod parts;
 pub mod poll;
 pub mod request;
 pub mod retry;
+mod rule_steps;
+mod rules;
+pub mod shared;
+mod slot;
+pub mod status;
+mod steps;
+pub mod tags;
+pub mod teardown;
+pub mod views;
