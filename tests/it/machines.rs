@@ -21,6 +21,8 @@ mod machine;
 mod matrix;
 mod namespace;
 mod sessions;
+#[cfg(feature = "aws")]
+mod story;
 mod turn;
 
 use claims::Claims;

@@ -163,8 +163,8 @@ fn unverified(plan: &Plan, status: &Status, now: Timestamp) -> HandOff {
     )
 }
 
-/// Verifies what was applied, pins the host keys that were seen for the first time, and hands over. After a change (`applied`
-/// is when its steps were done) the machines get the time to report it.
+/// Verifies what is there, pins the host keys that were seen for the first time, and hands over. Young machines, and after a
+/// change (`applied` is when its steps were done) all of them, get the time to report.
 async fn proven(
     plans: &[Plan],
     fleet: &Fleet<'_>,
@@ -177,7 +177,7 @@ async fn proven(
     }
     let reading = Reading::new(color);
     let vantages = Vantages::new(&args.network);
-    let patience = applied.map_or(Duration::ZERO, |_| Duration::from_secs(60 * args.wait));
+    let patience = Duration::from_secs(60 * args.wait);
     let looks = vantages.await_reports(plans, fleet, applied, patience, &reading).await?;
     let now = Timestamp::now();
     let verifications = vantages.judge(&looks, now).await?;

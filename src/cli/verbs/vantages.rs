@@ -46,6 +46,8 @@ const AT_ONCE: usize = 4;
 /// Between looks at the consoles, and how often the wait is told, in seconds.
 const PAUSE: u64 = 5;
 const TOLD_EVERY: u64 = 30;
+/// A machine that has not reported for so many seconds after its launch is not booting any more.
+const BOOTING: i64 = 30 * 60;
 /// What a running machine takes to notice changed keys and to report them, with room to spare, in seconds.
 const KEYS_TAKEN: i64 = 120;
 
@@ -88,8 +90,8 @@ impl<'a> Vantages<'a> {
         plans.iter().zip(evidence).filter_map(|(plan, evidence)| Look::new(plan, evidence)).collect()
     }
 
-    /// Looks until every machine has reported what was applied, or patience ends. A machine that was not changed has
-    /// nothing to report: it is looked at once.
+    /// Looks until every machine has reported what was applied, or patience ends. A machine that is up for long and was not
+    /// changed has nothing more to report.
     pub async fn await_reports<'p>(
         &self,
         plans: &'p [Plan],
@@ -103,7 +105,7 @@ impl<'a> Vantages<'a> {
         loop {
             let now = Timestamp::now();
             let looks = self.look(plans, fleet, now, reading).await?;
-            let awaited: Vec<String> = looks.iter().filter_map(|look| look.awaits(applied?, now)).collect();
+            let awaited: Vec<String> = looks.iter().filter_map(|look| look.awaits(applied, now)).collect();
             let waited = started.elapsed();
             if awaited.is_empty() || waited >= patience {
                 return Ok(looks);
@@ -186,17 +188,16 @@ impl<'a> Look<'a> {
     }
 
     /// What is still to come of what was applied; `None` where the machine has nothing more to say.
-    fn awaits(&self, applied: Timestamp, now: Timestamp) -> Option<String> {
+    fn awaits(&self, applied: Option<Timestamp>, now: Timestamp) -> Option<String> {
         let launched = self.evidence.instance()?.launched?;
         match &self.report {
-            // Without a console's worth of time passed since its launch, a machine without a report is booting.
-            Err(_) if now.as_second() - launched.as_second() < 30 * 60 => {
+            Err(_) if now.as_second() - launched.as_second() < BOOTING => {
                 Some(format!("{}'s machine to boot and report", self.plan.name))
             }
             Err(_) => None,
             Ok(_) => {
                 let keys = self.machine(now).into_iter().any(|c| c.id == "machine.keys" && c.verdict.is_fail());
-                let soon = now.as_second() - applied.as_second() < KEYS_TAKEN;
+                let soon = applied.is_some_and(|applied| now.as_second() - applied.as_second() < KEYS_TAKEN);
                 (keys && soon && self.plan.keys_are_live())
                     .then(|| format!("{}'s machine to take the keys", self.plan.name))
             }

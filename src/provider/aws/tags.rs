@@ -22,13 +22,13 @@ pub const SUBNET: &str = "gangplank:subnet";
 pub const BOOT: &str = "gangplank:boot";
 /// On the instance: its pinned host key, which no plan says (see [`super::pin`]).
 pub const HOST_KEY: &str = "gangplank:host-key";
+/// What the console shows.
+pub const NAME: &str = "Name";
+
 /// The digest of the document that a machine was given, from its tag [`BOOT`].
 pub fn document(tags: &Tags) -> Option<&str> {
     tags.get(BOOT)?.split_whitespace().find_map(|part| part.strip_prefix("document="))
 }
-
-/// What the console shows.
-pub const NAME: &str = "Name";
 
 /// Whether a tag is gangplank's to set and to remove. `Name` is shared with people: it is set, never removed.
 pub fn is_ours(key: &str) -> bool {

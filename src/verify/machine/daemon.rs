@@ -54,7 +54,7 @@ fn settings_fix() -> String {
 
 pub fn checks(bench: &mut Bench<'_>) {
     let (plan, seen) = (bench.plan, bench.seen);
-    bench.check("machine.daemon", None, Part::Bastion, "sshd runs and answers", |report, said| daemon(report, said));
+    bench.check("machine.daemon", None, Part::Bastion, "sshd runs and answers", daemon);
     bench.check(
         "machine.daemon-current",
         None,

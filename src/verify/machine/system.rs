@@ -110,7 +110,7 @@ pub fn checks(bench: &mut Bench<'_>) {
         None,
         Part::Bastion,
         "the machine was set up to its end, without an error",
-        |report, said| cloud_init(report, said),
+        cloud_init,
     );
     bench.check(
         "machine.document",

@@ -66,7 +66,7 @@ operators:
 }
 
 /// The default, or what this machine's own limit leaves: a container cannot have more than its host.
-fn open_files() -> u64 {
+pub fn open_files() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: a place for the answer.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };

@@ -61,13 +61,15 @@ pub struct Blueprint<'a> {
     pub form: Form,
     /// Where the vendor connects to.
     pub public: Ipv4Addr,
+    /// The instance's id, where a cloud has given one.
+    pub instance: Option<&'a str>,
     /// A shell script that changes the image before its first boot, at the root's top.
     pub image: &'a str,
 }
 
 impl Default for Blueprint<'_> {
     fn default() -> Self {
-        Self { kind: Kind::Debian13, form: Form::Aws, public: PUBLIC, image: "" }
+        Self { kind: Kind::Debian13, form: Form::Aws, public: PUBLIC, instance: None, image: "" }
     }
 }
 
@@ -95,7 +97,7 @@ impl Lab {
     pub fn up(plan: &Plan, blueprint: &Blueprint<'_>) -> Option<Self> {
         let roots = super::roots()?;
         let turn = Turn::wait();
-        let Blueprint { kind, form, public, image } = *blueprint;
+        let Blueprint { kind, form, public, instance, image } = *blueprint;
         let port = plan.ssh.port;
         let (internet, edge) = (Namespace::new(), Namespace::new());
         let (router, bastion, database) = (Namespace::new(), Namespace::new(), Namespace::new());
@@ -139,7 +141,7 @@ impl Lab {
 
         let user_data = cloudinit::compressed(&cloudinit::render(plan).expect("a plan that has a document").text);
         let image = format!("echo nameserver {RESOLVER} >etc/resolv.conf\n{image}");
-        let seed = Seed { user_data: &user_data, image: &image };
+        let seed = Seed { user_data: &user_data, instance, image: &image };
         let site = Site::new();
         // The machine tells of it at the end of its boot.
         let database = Database::start(database, DATABASE, BASTION, &site.folder);

@@ -45,7 +45,7 @@ impl<'a> Watch<'a> {
 
     /// The last report on the console.
     pub fn read(&self, lab: &Lab) -> Result<report::Reading, report::NoReport> {
-        report::read(&lab.machine.console(), &self.document(), Some(&lab.machine.instance()))
+        report::read(&lab.machine.console(), &self.document(), Some(lab.machine.instance()))
     }
 
     fn document(&self) -> String {

@@ -73,6 +73,7 @@ impl Kind {
 /// What a cloud gives to a machine at its creation.
 pub struct Seed<'a> {
     pub user_data: &'a [u8],
+    pub instance: Option<&'a str>,
     /// A shell script that changes the image, at the root's top.
     pub image: &'a str,
 }
@@ -80,6 +81,7 @@ pub struct Seed<'a> {
 pub struct Machine {
     nspawn: Child,
     born: Instant,
+    instance: String,
     // Goes after the machine.
     site: Site,
 }
@@ -92,7 +94,8 @@ impl Machine {
         let Site { name, folder } = &site;
         let write = |name: &str, content: &[u8]| fs::write(folder.join(name), content).expect("a writable folder");
         write("user-data", seed.user_data);
-        write("meta-data", format!("instance-id: i-{name}\nlocal-hostname: bastion\n").as_bytes());
+        let instance = seed.instance.map_or_else(|| format!("i-{name}"), str::to_owned);
+        write("meta-data", format!("instance-id: {instance}\nlocal-hostname: bastion\n").as_bytes());
         write("image", format!("{}\n{}\n", kind.script(), seed.image).as_bytes());
         let console = fs::File::create(folder.join("console")).expect("a writable folder");
         let nspawn = Command::new("setpriv")
@@ -104,12 +107,12 @@ impl Machine {
             .stdout(console)
             .spawn()
             .expect("util-linux");
-        Self { nspawn, born: Instant::now(), site }
+        Self { nspawn, born: Instant::now(), instance, site }
     }
 
     /// The instance's id.
-    pub fn instance(&self) -> String {
-        format!("i-{}", self.site.name)
+    pub fn instance(&self) -> &str {
+        &self.instance
     }
 
     pub fn folder(&self) -> &Path {

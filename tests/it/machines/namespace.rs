@@ -45,11 +45,16 @@ impl Namespace {
 
     /// A command that will run inside.
     pub fn command(&self, program: &str) -> Command {
-        let fd = self.0.as_raw_fd();
         let mut command = Command::new(program);
-        // SAFETY: between fork and exec there is one system call, on an open descriptor.
-        unsafe { command.pre_exec(move || checked(libc::setns(fd, libc::CLONE_NEWNET))) };
+        self.put(&mut command);
         command
+    }
+
+    /// Has a command run inside.
+    pub fn put<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let fd = self.0.as_raw_fd();
+        // SAFETY: between fork and exec there is one system call, on an open descriptor.
+        unsafe { command.pre_exec(move || checked(libc::setns(fd, libc::CLONE_NEWNET))) }
     }
 
     /// `ip` with these arguments.

@@ -6,6 +6,7 @@ RunInstances, and its "Ensuring idempotency" for the client token.
 
 import base64
 import io
+import itertools
 import threading
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -14,6 +15,7 @@ from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 from moto.ec2 import models
 from moto.ec2.exceptions import DependencyViolationError, EC2ClientError
+from moto.ec2.models import elastic_ip_addresses
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
@@ -121,6 +123,15 @@ def get_console_output(response):
     return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(), **output})
 
 
+numbers = itertools.count(1)
+
+
+def public_address():
+    """EC2's addresses are public. moto's are of the loopback network, and would lead to this very machine."""
+    number = next(numbers)
+    return f"198.18.{number // 250 % 256}.{number % 250 + 1}"
+
+
 original_create_tags = Backend.create_tags
 original_get_console_output = General.get_console_output
 original_validate_block_device_mapping = InstanceResponse._validate_block_device_mapping
@@ -131,6 +142,7 @@ original_terminate_instances = Backend.terminate_instances
 
 
 def apply():
+    elastic_ip_addresses.random_ip = public_address
     InstanceResponse._validate_block_device_mapping = staticmethod(validate_block_device_mapping)
     SecurityGroupRule.__eq__ = same_rule
     General.get_console_output = get_console_output
