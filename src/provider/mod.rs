@@ -2,6 +2,8 @@
 
 pub mod aws;
 pub mod azure;
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub mod fleet;
 
 use std::{fmt, time::Duration};
 

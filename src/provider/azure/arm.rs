@@ -74,6 +74,11 @@ impl Arm {
         Self { pace, ..self }
     }
 
+    /// The first pause between looks at something.
+    pub fn pace(&self) -> Duration {
+        self.pace
+    }
+
     /// Calls until it succeeds, fails for good, or patience ends. What it starts may still be under way: see [`Self::write`].
     pub async fn call(&self, request: &Request, repeat: Repeat, progress: &Progress<'_>) -> Result<Answer, CloudError> {
         let url = self.url(request);

@@ -14,12 +14,18 @@ pub mod desire;
 pub mod diff;
 mod edge;
 pub mod error;
+#[cfg(feature = "azure")]
+pub mod fleet;
 pub mod id;
 pub mod keys;
 pub mod machine;
 mod machine_steps;
+#[cfg(feature = "azure")]
+pub mod observe;
 pub mod observed;
 mod parts;
+#[cfg(feature = "azure")]
+pub mod perform;
 pub mod poll;
 pub mod request;
 pub mod retry;
