@@ -5,7 +5,7 @@ mod cases;
 mod converge;
 mod drift;
 mod json;
-mod plans;
+pub mod plans;
 mod problems;
 mod schemas;
 mod shows;

@@ -104,7 +104,10 @@ impl World {
         self.calls.push(call);
         let at = self.calls.len() - 1;
         let answer = |world: &mut Self| {
-            let reply = world.answer(ask).with("x-ms-request-id", &format!("request-{at}"));
+            let mut reply = world.answer(ask).with("x-ms-request-id", &format!("request-{at}"));
+            if world.prompt {
+                reply.headers.retain(|(name, _)| name != "Retry-After");
+            }
             world.calls[at].status = Some(reply.status);
             reply
         };

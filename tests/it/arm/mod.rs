@@ -5,6 +5,8 @@ mod conformance;
 pub mod fault;
 pub mod http;
 pub mod kinds;
+#[cfg(feature = "azure")]
+mod life;
 pub mod reply;
 pub mod schema;
 pub mod world;

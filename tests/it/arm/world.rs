@@ -38,6 +38,8 @@ pub struct World {
     pub index_lag: u64,
     /// Operations end only by [`World::finish`].
     pub by_hand: bool,
+    /// Answers name no `Retry-After`: for a program whose clock is real.
+    pub prompt: bool,
     /// A new network interface takes its time, and a machine on it is refused meanwhile: real traffic shows both.
     pub slow_interfaces: bool,
     /// What a machine is at, by its name in lower case, where that is not `running`.
@@ -139,6 +141,7 @@ impl Default for World {
             page: 100,
             index_lag: 0,
             by_hand: false,
+            prompt: false,
             slow_interfaces: false,
             power: BTreeMap::new(),
             consoles: BTreeMap::new(),
