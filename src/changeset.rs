@@ -25,6 +25,13 @@ impl<A> Changeset<A> {
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
+
+    /// The same with its steps' actions told otherwise.
+    pub fn map<B>(self, tell: impl Fn(A) -> B) -> Changeset<B> {
+        let Self { bastion, location, plan, steps, exposure, notes } = self;
+        let steps = steps.into_iter().map(|step| step.map(&tell)).collect();
+        Changeset { bastion, location, plan, steps, exposure, notes }
+    }
 }
 
 /// One change of one resource.
@@ -41,6 +48,14 @@ pub struct Step<A> {
     /// Steps that must be done before this one starts.
     pub after: Vec<StepId>,
     pub action: A,
+}
+
+impl<A> Step<A> {
+    /// The same with its action told otherwise.
+    pub fn map<B>(self, tell: impl FnOnce(A) -> B) -> Step<B> {
+        let Self { id, op, resource, details, reason, impact, after, action } = self;
+        Step { id, op, resource, details, reason, impact, after, action: tell(action) }
+    }
 }
 
 /// `bastion/what`: unique within a run, stable between runs.
@@ -131,6 +146,8 @@ pub enum Impact {
     Live,
     /// A new machine: connections are cut, the host key changes; the address stays unless the step says otherwise.
     Replacement,
+    /// The way in is closed until another one stands: connections are cut, the machine stays as it is.
+    Interruption,
     /// The bastion goes away.
     Teardown,
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/python3 -IS
-"""Takes the accepted keys from the instance's tags, which EC2's metadata service shows: one whole set, or none, and then
-the machine keeps what it has. Once; with an argument again and again, after so many seconds."""
+"""Takes the accepted keys from what the cloud's metadata service shows, EC2's instance tags or Azure's user data: one whole
+set, or none, and then the machine keeps what it has. Once; with an argument again and again, after so many seconds."""
 # Python, since every image with cloud-init has it: 3.9 or later.
-import hashlib, os, pwd, re, subprocess, sys, time, urllib.request  # noqa: E401
+import base64, hashlib, os, pwd, re, subprocess, sys, time, urllib.request  # noqa: E401
 
-SERVICE = os.environ.get("GANGPLANK_METADATA", "http://169.254.169.254") + "/latest/"
+SERVICE = os.environ.get("GANGPLANK_METADATA", "http://169.254.169.254")
 # A file for each user: what stands before each of its keys.
 OPTIONS = os.environ.get("GANGPLANK_OPTIONS", "/etc/gangplank/options")
 HOMES = os.environ.get("GANGPLANK_HOMES")
@@ -14,9 +14,9 @@ REPORT = os.environ.get("GANGPLANK_REPORT", "/usr/local/sbin/gangplank-report")
 http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def ask(path, headers, method="GET"):
+def ask(path, headers, method="GET", root="/latest/"):
     try:
-        with http.open(urllib.request.Request(SERVICE + path, None, headers, method=method), timeout=5) as answer:
+        with http.open(urllib.request.Request(SERVICE + root + path, None, headers, method=method), timeout=5) as answer:
             return answer.read(65536).decode("ascii")
     except OSError as error:
         raise ValueError(f"{path}: {error}")
@@ -29,17 +29,35 @@ def read_tags():
     return {name: ask(path + name, token) for name in ours}
 
 
+def read_user_data():
+    """The digest, and below it a line for each key: its user and its text."""
+    path = "metadata/instance/compute/userData?api-version=2021-01-01&format=text"
+    try:
+        data = ask(path, {"Metadata": "true"}, root="/")
+    except ValueError:
+        return None, None  # not on Azure
+    digest, *lines = base64.b64decode(data).decode("ascii").splitlines() or [None]
+    return digest, sorted(tuple(line.split(" ", 1)) for line in lines)
+
+
 def assemble(tags):
-    """The keys with their users, if they are what the digest was made from."""
-    digest = tags.pop("gangplank:keys", None)
+    """The keys with their users."""
     parts = {}
     for name, value in tags.items():
         _, user, number, part = name.split(".")
         parts.setdefault((user, number), []).append((int(part), value))
-    keys = sorted((user, "".join(text for _, text in sorted(found))) for (user, _), found in parts.items())
+    return sorted((user, "".join(text for _, text in sorted(found))) for (user, _), found in parts.items())
+
+
+def read():
+    """The keys with their users, if they are what the digest was made from."""
+    what, (digest, keys) = "user data is", read_user_data()
+    if keys is None:
+        what, tags = "tags are", read_tags()
+        digest, keys = tags.pop("gangplank:keys", None), assemble(tags)
     whole = "".join(f"{user} {key}\n" for user, key in keys)
     if hashlib.sha256(whole.encode()).hexdigest()[:32] != digest:
-        raise ValueError("the tags are not one whole set; they may be changing")
+        raise ValueError(f"the {what} not one whole set; they may be changing")
     return keys
 
 
@@ -72,7 +90,7 @@ def put(user, text):
 
 
 def update():
-    keys = assemble(read_tags())
+    keys = read()
     wanted = []
     for user in sorted(os.listdir(OPTIONS)):
         own = [key for owner, key in keys if owner == user]

@@ -37,7 +37,7 @@ fn dispatch(args: &Cli) -> Result<Exit, Error> {
 }
 
 /// The verbs that need a cloud. One thread is enough: they wait far more than they work.
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "azure"))]
 fn ask_cloud(verb: &Verb, color: style::Color, now: Timestamp) -> Result<Exit, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -56,7 +56,7 @@ fn ask_cloud(verb: &Verb, color: style::Color, now: Timestamp) -> Result<Exit, E
     })
 }
 
-#[cfg(not(feature = "aws"))]
+#[cfg(not(any(feature = "aws", feature = "azure")))]
 fn ask_cloud(_: &Verb, _: style::Color, _: Timestamp) -> Result<Exit, Error> {
-    Err(Error::Usage("this gangplank was built without a cloud: build it with the feature `aws`".to_owned()))
+    Err(Error::Usage("this gangplank was built without a cloud: build it with the feature `aws` or `azure`".to_owned()))
 }

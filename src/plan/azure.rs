@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::{
-    Azure, AzureNetwork, Edge, FirewallSku, ResourceGroup,
+    Azure, AzureNetwork, Edge, FirewallSku, ImageAlias, ResourceGroup,
     aws::image_alias,
     fields::{Block, Field, Shape, excerpt},
     net,
@@ -16,8 +16,12 @@ pub(super) const AZURE: Shape = Shape {
     fields: &["subscription", "location", "resource_group", "network", "edge", "size", "image"],
 };
 pub(super) const RESOURCE_GROUP: Shape = Shape { what: "`resource_group`", fields: &["existing"] };
-pub(super) const NETWORK: Shape =
-    Shape { what: "`network`", fields: &["address_space", "bastion_subnet", "firewall_subnet", "existing", "subnet"] };
+pub(super) const NETWORK: Shape = Shape {
+    what: "`network`",
+    fields: &["address_space", "bastion_subnet", FIREWALL_SUBNET, MANAGEMENT_SUBNET, "existing", "subnet"],
+};
+const FIREWALL_SUBNET: &str = "firewall_subnet";
+const MANAGEMENT_SUBNET: &str = "firewall_management_subnet";
 pub(super) const EDGE: Shape = Shape { what: "`edge`", fields: &["firewall"] };
 pub(super) const FIREWALL: Shape = Shape { what: "`firewall`", fields: &["sku", "existing", "policy"] };
 
@@ -32,7 +36,7 @@ pub(super) fn azure(field: &Field<'_>, report: &mut Report) -> Read<Azure> {
     let edge = block.required("edge", report, edge);
     let network = block.required("network", report, |field, report| network(field, edge.as_ref().ok(), report));
     let size = block.required("size", report, size);
-    let image = block.required("image", report, |field, report| image_alias(field, "the alias of an image", report));
+    let image = block.required("image", report, image);
     Ok(Azure {
         subscription: subscription?,
         location: location?,
@@ -85,6 +89,15 @@ fn size(field: &Field<'_>, report: &mut Report) -> Read<String> {
     let label = format!("`{}` is not a virtual machine's size", excerpt(text));
     let problem = field.problem(report, "not a size", label);
     Err(report.push(problem.fix("sizes are written like Standard_B1s")))
+}
+
+fn image(field: &Field<'_>, report: &mut Report) -> Read<ImageAlias> {
+    let alias = image_alias(field, "the alias of an image", report)?;
+    if alias == ImageAlias::AmazonLinux2023 {
+        let problem = field.problem(report, "no such image on Azure", "Amazon Linux is published on AWS only");
+        return Err(report.push(problem.fix("write debian-13, debian-12, ubuntu-24.04 or ubuntu-26.04")));
+    }
+    Ok(alias)
 }
 
 fn resource_group(field: &Field<'_>, report: &mut Report) -> Read<ResourceGroup> {
@@ -166,17 +179,18 @@ fn network(field: &Field<'_>, edge: Option<&Edge>, report: &mut Report) -> Read<
     }
     let vnet = block.required("existing", report, |field, report| name(field, "a virtual network", 2..=64, report));
     let subnet = block.required("subnet", report, |field, report| name(field, "a subnet", 1..=80, report));
-    let foreign = ["address_space", "bastion_subnet", "firewall_subnet"].map(|name| match block.get(name) {
-        Some(field) => {
-            let problem = field.problem(
-                report,
-                "a field of another kind of network",
-                format!("`{name}` is for a network that gangplank creates"),
-            );
-            Err(report.push(problem.fix("remove it, or remove `existing` and `subnet`")))
-        }
-        None => Ok(()),
-    });
+    let foreign =
+        ["address_space", "bastion_subnet", FIREWALL_SUBNET, MANAGEMENT_SUBNET].map(|name| match block.get(name) {
+            Some(field) => {
+                let problem = field.problem(
+                    report,
+                    "a field of another kind of network",
+                    format!("`{name}` is for a network that gangplank creates"),
+                );
+                Err(report.push(problem.fix("remove it, or remove `existing` and `subnet`")))
+            }
+            None => Ok(()),
+        });
     foreign.into_iter().collect::<Read<Vec<()>>>()?;
     Ok(AzureNetwork::Existing { vnet: vnet?, subnet: subnet? })
 }
@@ -206,35 +220,81 @@ fn created(field: &Field<'_>, block: &Block<'_>, edge: Option<&Edge>, report: &m
         }
     };
     let bastion = block.required("bastion_subnet", report, |field, report| inside(field, 29, report));
-    let firewall = block.optional("firewall_subnet", report, |field, report| {
-        let net = inside(field, 26, report)?;
-        match bastion {
-            Ok(bastion) if bastion.contains(&net) || net.contains(&bastion) => {
-                let problem =
-                    field.problem(report, "overlapping subnets", format!("{net} overlaps `bastion_subnet`, {bastion}"));
-                Err(report.push(problem.fix("choose another range inside `address_space`")))
+    let mut taken: Vec<(&str, Read<IpNet>)> = vec![("bastion_subnet", bastion)];
+    let mut firewalls = |name: &'static str, report: &mut Report| {
+        let net = block.optional(name, report, |field, report| {
+            let net = inside(field, 26, report)?;
+            let overlaps = |other: &IpNet| other.contains(&net) || net.contains(other);
+            match taken.iter().find_map(|(name, other)| other.ok().filter(overlaps).map(|net| (name, net))) {
+                Some((other, range)) => {
+                    let label = format!("{net} overlaps `{other}`, {range}");
+                    let problem = field.problem(report, "overlapping subnets", label);
+                    Err(report.push(problem.fix("choose another range inside `address_space`")))
+                }
+                None => Ok(net),
             }
-            _ => Ok(net),
+        });
+        if let Ok(Some(net)) = net {
+            taken.push((name, Ok(net)));
         }
-    });
-    match (edge, block.get("firewall_subnet")) {
-        (Some(Edge::Firewall(_)), None) => {
-            let problem = field
-                .problem(report, "a field is missing", "a firewall in this network needs `firewall_subnet`")
-                .because("It becomes the AzureFirewallSubnet, which Azure requires.");
-            return Err(report.push(problem.fix("add `firewall_subnet`, a /26 or larger inside `address_space`")));
-        }
-        (Some(Edge::ExistingFirewall(_) | Edge::ExistingPolicy(_) | Edge::PublicAddress), Some(subnet)) => {
-            let problem =
-                subnet.problem(report, "a subnet without a firewall", "no firewall is created in this network");
-            return Err(
-                report.push(problem.fix("remove `firewall_subnet`, or write `edge: {firewall: {sku: standard}}`"))
-            );
-        }
-        _ => {}
-    }
+        net
+    };
+    let firewall = firewalls(FIREWALL_SUBNET, report);
+    let management = firewalls(MANAGEMENT_SUBNET, report);
+    let needed = firewall_subnets(field, block, edge, report);
     foreign?;
-    Ok(AzureNetwork::Created { address_space: space?, bastion_subnet: bastion?, firewall_subnet: firewall? })
+    needed?;
+    Ok(AzureNetwork::Created {
+        address_space: space?,
+        bastion_subnet: bastion?,
+        firewall_subnet: firewall?,
+        management_subnet: management?,
+    })
+}
+
+/// A firewall that is created brings a subnet; a Basic one brings two: Azure manages it through a second interface.
+fn firewall_subnets(field: &Field<'_>, block: &Block<'_>, edge: Option<&Edge>, report: &mut Report) -> Read<()> {
+    let missing = |name: &str, who: &str, azure: &str, report: &mut Report| {
+        let problem = field
+            .problem(report, "a field is missing", format!("{who} in this network needs `{name}`"))
+            .because(format!("It becomes the {azure}, which Azure requires."));
+        Err(report.push(problem.fix(format!("add `{name}`, a /26 or larger inside `address_space`"))))
+    };
+    let unused = |subnet: &Field<'_>, label: &str, fix: &str, report: &mut Report| {
+        let problem = subnet.problem(report, "a subnet without a firewall", label);
+        Err(report.push(problem.fix(fix)))
+    };
+    let Some(edge) = edge else { return Ok(()) };
+    let creates = matches!(edge, Edge::Firewall(_));
+    let firewall = match block.get(FIREWALL_SUBNET) {
+        None if creates => missing(FIREWALL_SUBNET, "a firewall", "AzureFirewallSubnet", report),
+        Some(subnet) if !creates => unused(
+            subnet,
+            "no firewall is created in this network",
+            "remove `firewall_subnet`, or write `edge: {firewall: {sku: standard}}`",
+            report,
+        ),
+        _ => Ok(()),
+    };
+    let basic = *edge == Edge::Firewall(FirewallSku::Basic);
+    let management = match block.get(MANAGEMENT_SUBNET) {
+        None if basic => missing(MANAGEMENT_SUBNET, "a Basic firewall", "AzureFirewallManagementSubnet", report),
+        Some(subnet) if !basic => {
+            let label = if creates {
+                "only a Basic firewall has a subnet for its management"
+            } else {
+                "no firewall is created in this network"
+            };
+            unused(
+                subnet,
+                label,
+                "remove `firewall_management_subnet`, or write `edge: {firewall: {sku: basic}}`",
+                report,
+            )
+        }
+        _ => Ok(()),
+    };
+    firewall.and(management)
 }
 
 /// An IPv4 range of a size that Azure allows.

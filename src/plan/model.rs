@@ -15,7 +15,6 @@ pub struct Plan {
     /// The user's own tags; never a key that a cloud or gangplank reserves.
     pub tags: BTreeMap<String, String>,
     pub ssh: Ssh,
-    /// What the plan says; [`Plan::keys_are_live`] is what happens.
     pub key_updates: KeyUpdates,
     /// At least one.
     pub tunnels: Vec<Tunnel>,
@@ -25,9 +24,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether the running machine takes changed keys, from its metadata. Azure's machines cannot do that yet.
+    /// Whether the running machine takes changed keys, from its metadata.
     pub fn keys_are_live(&self) -> bool {
-        self.key_updates == KeyUpdates::Live && matches!(self.cloud, Cloud::Aws(_))
+        self.key_updates == KeyUpdates::Live
     }
 
     /// Who may enter with which keys: tunnels, then operators, in the order of the plan.
@@ -404,11 +403,13 @@ pub enum ResourceGroup {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AzureNetwork {
-    /// `firewall_subnet` is there exactly when the edge is a firewall of the bastion's own.
+    /// `firewall_subnet` is there exactly when the edge is a firewall of the bastion's own, `management_subnet` exactly when
+    /// that is a Basic one.
     Created {
         address_space: IpNet,
         bastion_subnet: IpNet,
         firewall_subnet: Option<IpNet>,
+        management_subnet: Option<IpNet>,
     },
     Existing {
         vnet: String,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use super::{
-    Plan,
+    Cloud, Plan,
     fields::{Field, excerpt},
     report::{Read, Report},
 };
@@ -30,11 +30,11 @@ fn parts(text: &str) -> usize {
     text.len().div_ceil(LONGEST_TAG_VALUE)
 }
 
-/// Live keys are tags of the instance, beside the user's.
+/// EC2's live keys are tags of the instance, beside the user's.
 pub(super) fn check_room(plan: &Plan, report: &mut Report) -> Read<()> {
     let keys: Vec<usize> = plan.accounts().flat_map(|(_, keys)| keys).map(|key| parts(&key.text())).collect();
     let (own, parts) = (plan.tags.len(), keys.iter().sum::<usize>());
-    if !plan.keys_are_live() || own + parts <= MOST {
+    if !plan.keys_are_live() || !matches!(plan.cloud, Cloud::Aws(_)) || own + parts <= MOST {
         return Ok(());
     }
     let place = report.fields.get("tunnels").cloned().unwrap_or_default();

@@ -1,6 +1,9 @@
 //! What every cloud offers to the executor, and what its failures say. A cloud is one folder here.
 
 pub mod aws;
+pub mod azure;
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub mod fleet;
 
 use std::{fmt, time::Duration};
 
@@ -98,6 +101,8 @@ pub enum Residue {
     Nothing,
     /// No answer came: the change may have happened. The next run observes and continues.
     Unknown,
+    /// The cloud began and did not finish: it may be there and not work. The next run observes and continues.
+    Unfinished,
 }
 
 impl CloudError {
@@ -147,6 +152,9 @@ impl fmt::Display for CloudError {
             Residue::Nothing => write!(f, "\n  exists now: this call changed nothing")?,
             Residue::Unknown => {
                 write!(f, "\n  exists now: unknown, no answer came; the next run looks before it acts")?
+            }
+            Residue::Unfinished => {
+                write!(f, "\n  exists now: perhaps a part of it; the next run looks before it acts")?
             }
         }
         if let Some(remedy) = &self.remedy {

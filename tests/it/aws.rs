@@ -7,3 +7,5 @@ mod plans;
 mod problems;
 mod shows;
 mod world;
+
+pub use world::Chance;

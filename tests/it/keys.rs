@@ -23,6 +23,7 @@ use gangplank::{
         rule::ANY_V4,
         tags::Tags,
     },
+    provider::azure::keys as azure_keys,
 };
 use insta::assert_snapshot;
 
@@ -652,4 +653,32 @@ fn tag_names_that_the_metadata_service_refuses_are_refused() {
        |
        = help: write `live` (the running machine takes new keys) or `replace` (a new machine does)
     "#);
+}
+
+/// The same script on Azure: its metadata service shows user data, and no tags.
+#[test]
+fn a_machine_on_azure_takes_its_keys_from_user_data() {
+    let Some(machine) = Machine::new() else { return };
+    let user_data = |keys: &[&str]| azure_keys::user_data(&read(&text(keys))).expect("live keys");
+    let expected = |machine: &Machine, key: &str| {
+        assert_eq!(machine.accepted("secoda"), [line(SECODA, key)]);
+    };
+    machine.metadata.show_user_data(&user_data(&[KEY]));
+    assert!(machine.round().ok);
+    expected(&machine, KEY);
+    machine.metadata.show_user_data(&user_data(&[ROTATED_KEY]));
+    assert!(machine.round().ok);
+    expected(&machine, ROTATED_KEY);
+    // Half of it, none of it, something else: the machine keeps what it has.
+    let whole = user_data(&[KEY]);
+    for broken in [&whole[..whole.len() / 2], "", "#!/bin/sh\n", &whole.replace("secoda", "ana")] {
+        machine.metadata.show_user_data(broken);
+        let round = machine.round();
+        assert!(!round.ok && round.said.contains("the keys stay as they are"), "{round:?}");
+        expected(&machine, ROTATED_KEY);
+    }
+    // Nobody has a key: that is a whole set too.
+    machine.metadata.show_user_data(&user_data(&[]));
+    assert!(machine.round().ok);
+    assert_eq!(machine.accepted("secoda"), Vec::<String>::new());
 }

@@ -28,6 +28,9 @@ fn impact(impact: Impact) -> Option<&'static str> {
         Impact::Replacement => {
             Some("replaces the machine: connections are cut, the host key changes, the address stays")
         }
+        Impact::Interruption => {
+            Some("closes the way in until another one stands: connections are cut, the host key stays")
+        }
         Impact::Teardown => Some("the bastion goes away, and its tunnels with it"),
     }
 }
@@ -63,7 +66,7 @@ fn steps_with_impact<A>(set: &Changeset<A>) -> impl Iterator<Item = (&Step<A>, O
 
 /// The impact that matters most, in words.
 fn strongest_impact<A>(set: &Changeset<A>) -> Option<&'static str> {
-    let order = [Impact::Teardown, Impact::Replacement];
+    let order = [Impact::Teardown, Impact::Replacement, Impact::Interruption];
     order.into_iter().find(|i| set.steps.iter().any(|s| s.impact == *i)).and_then(impact)
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     check_current, load_current,
-    online::{Reading, only_reachable},
+    online::{Reading, connect},
     run::{LOOKS, carry_out, closing_event, confirmed},
     vantages::Vantages,
     verify::exit,
@@ -24,10 +24,9 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     handoff::{self, HandOff, Known, handoff},
     plan::Plan,
-    provider::aws::{
-        action::Action,
-        fleet::{Fleet, Outlook},
-        status::Status,
+    provider::{
+        aws::status::Status,
+        fleet::{Action, Fleet, Outlook},
     },
     saved::Saved,
 };
@@ -39,8 +38,7 @@ pub async fn run(args: &Apply, color: Color, now: Timestamp) -> Result<Exit, Err
         return saved(path, args, color, now).await;
     }
     let plans = load_current(&args.run.paths.paths, now)?;
-    only_reachable(&plans)?;
-    let fleet = Fleet::connect(&plans).await?;
+    let fleet = connect(&plans).await?;
     let outlook = fleet.changes(now, &Reading::new(color)).await?;
     carry_on(&plans, &fleet, outlook, args, color, now, Resume::SameCommand).await
 }
@@ -50,8 +48,7 @@ async fn saved(path: &Path, args: &Apply, color: Color, now: Timestamp) -> Resul
     let saved = Saved::<Action>::read(path)?;
     let plans = saved.plans()?;
     check_current(&plans, now)?;
-    only_reachable(&plans)?;
-    let fleet = Fleet::connect(&plans).await?;
+    let fleet = connect(&plans).await?;
     let outlook = fleet.changes(saved.made, &Reading::new(color)).await?;
     if outlook.changesets != saved.changesets {
         if args.run.output == RunOutput::Human {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    online::{Reading, only_reachable},
+    online::{Reading, connect},
     run::{LOOKS, carry_out, closing_event, confirmed},
 };
 use crate::{
@@ -19,14 +19,13 @@ use crate::{
         words::count,
     },
     plan,
-    provider::aws::fleet::Fleet,
+    provider::fleet::Fleet,
 };
 
 pub async fn run(args: &Run, color: Color) -> Result<Exit, Error> {
     // A plan whose time is up is just the one to destroy: its deadline is not asked about.
     let plans = plan::load(&args.paths.paths)?;
-    only_reachable(&plans)?;
-    let fleet = Fleet::connect(&plans).await?;
+    let fleet = connect(&plans).await?;
     let reading = Reading::new(color);
     let sets = fleet.teardowns(&reading).await?;
     if !sets.iter().all(Changeset::is_empty) {

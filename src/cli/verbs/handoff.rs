@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    online::{Reading, only_reachable},
+    online::{Reading, connect},
     vantages::Vantages,
     verify::exit,
 };
@@ -14,14 +14,13 @@ use crate::{
         style::Color,
     },
     handoff, plan,
-    provider::{CloudError, aws::fleet::Fleet},
+    provider::CloudError,
 };
 
 pub async fn run(args: &args::HandOff, color: Color, now: Timestamp) -> Result<Exit, Error> {
     let plans = plan::load(&args.paths.paths)?;
-    only_reachable(&plans)?;
     let vantages = Vantages::new(&args.network);
-    let fleet = Fleet::connect(&plans).await?;
+    let fleet = connect(&plans).await?;
     let looks = vantages.look(&plans, &fleet, now, &Reading::new(color)).await?;
     let verifications = vantages.judge(&looks, now).await?;
     let handoffs: Vec<_> = looks.iter().zip(&verifications).map(|(look, v)| look.hand_off(Some(v), now)).collect();

@@ -1,6 +1,6 @@
 //! What the verbs that ask a cloud share.
 
-use std::{cell::Cell, io};
+use std::{cell::Cell, env, io};
 
 use crate::{
     cli::{
@@ -8,20 +8,14 @@ use crate::{
         exit::{Error, say},
         style::{Color, Palette, clean},
     },
-    diagnostic::{Diagnostic, Diagnostics},
     event::{Event, Watcher},
-    plan::{Cloud, Plan},
+    plan::Plan,
+    provider::fleet::Fleet,
 };
 
-/// Refuses plans for clouds that this gangplank can't reach.
-pub fn only_reachable(plans: &[Plan]) -> Result<(), Error> {
-    let azure = plans.iter().filter(|p| matches!(p.cloud, Cloud::Azure(_))).map(|plan| {
-        plan.origin
-            .problem("azure", "Azure plans can't be applied yet", "this version checks and renders them")
-            .fix("`gangplank validate` and `gangplank render` work; leave the file out here")
-    });
-    let problems: Vec<Diagnostic> = azure.collect();
-    if problems.is_empty() { Ok(()) } else { Err(Diagnostics(problems).into()) }
+/// Connects to the clouds that the plans name, as the environment says.
+pub async fn connect(plans: &[Plan]) -> Result<Fleet<'_>, Error> {
+    Ok(Fleet::connect(plans, &|name| env::var(name).ok()).await?)
 }
 
 /// Watches reads: silent, unless the cloud makes us wait.

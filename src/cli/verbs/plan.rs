@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     load_current,
-    online::{Reading, only_reachable},
+    online::{Reading, connect},
 };
 use crate::{
     changeset::Changeset,
@@ -14,14 +14,12 @@ use crate::{
         show,
         style::Color,
     },
-    provider::aws::fleet::Fleet,
     saved::Saved,
 };
 
 pub async fn run(args: &PlanArgs, color: Color, now: Timestamp) -> Result<Exit, Error> {
     let plans = load_current(&args.paths.paths, now)?;
-    only_reachable(&plans)?;
-    let fleet = Fleet::connect(&plans).await?;
+    let fleet = connect(&plans).await?;
     let sets = fleet.changes(now, &Reading::new(color)).await?.changesets;
     print(&match args.output {
         Output::Human => show::human(&sets, &color.palette(&std::io::stdout())),

@@ -15,7 +15,7 @@ use crate::{
         summary::{Resume, summary},
     },
     execute::{self, Outcome, Stop},
-    provider::aws::{action::Action, fleet::Fleet},
+    provider::fleet::{Action, Fleet},
 };
 
 /// Whether the person at the terminal agrees. Without one, silence is no consent.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::online::{Reading, only_reachable};
+use super::online::{Reading, connect};
 use crate::{
     cli::{
         args::{self, RunOutput},
@@ -11,16 +11,12 @@ use crate::{
         style::{Color, Palette, clean},
     },
     plan,
-    provider::aws::{
-        fleet::Fleet,
-        status::{State, Status},
-    },
+    provider::aws::status::{State, Status},
 };
 
 pub async fn run(args: &args::Status, color: Color, now: Timestamp) -> Result<Exit, Error> {
     let plans = plan::load(&args.paths.paths)?;
-    only_reachable(&plans)?;
-    let statuses = Fleet::connect(&plans).await?.status(now, &Reading::new(color)).await?;
+    let statuses = connect(&plans).await?.status(now, &Reading::new(color)).await?;
     match args.output {
         RunOutput::Json => print(&format!("{:#}\n", json!({"format_version": 1, "bastions": statuses})))?,
         RunOutput::Human => {

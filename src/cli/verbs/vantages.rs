@@ -22,19 +22,18 @@ use crate::{
     cloudinit,
     diagnostic::Diagnostics,
     handoff::{HandOff, Known, handoff},
-    plan::{Aws, Cloud, Host, Plan},
+    plan::{Cloud, Host, Plan},
     provider::{
         CloudError,
         aws::{
-            evidence::Evidence,
-            fleet::Fleet,
             pin,
             tags::{self, ResolvedDeadline},
             verify as control,
         },
+        fleet::{Control, Fleet, Seen},
     },
     verify::{
-        Check, Verification,
+        Check, Part, Vantage, Verification,
         machine::{self, MachineEvidence, Silence},
         network::{self, HostKeys, Identity, Reach},
         report::{self, NoReport},
@@ -61,8 +60,7 @@ pub struct Vantages<'a> {
 /// What was read about one bastion.
 pub struct Look<'a> {
     plan: &'a Plan,
-    aws: &'a Aws,
-    evidence: Evidence,
+    seen: Seen,
     /// The machine's own words, or why there are none.
     report: Result<report::Reading, Silent>,
     /// Digest of the document that the plan asks for.
@@ -88,8 +86,8 @@ impl<'a> Vantages<'a> {
         now: Timestamp,
         reading: &Reading,
     ) -> Result<Vec<Look<'p>>, Error> {
-        let evidence = fleet.evidence(now, reading).await?;
-        plans.iter().zip(evidence).filter_map(|(plan, evidence)| Look::new(plan, evidence)).collect()
+        let seen = fleet.evidence(now, reading).await?;
+        plans.iter().zip(seen).map(|(plan, seen)| Look::new(plan, seen)).collect()
     }
 
     /// Looks until every machine has reported what was applied, or patience ends. A machine that is up for long and was not
@@ -135,7 +133,7 @@ impl<'a> Vantages<'a> {
             checks.extend(self.connect(look, identity).await);
             Verification {
                 bastion: look.plan.name.to_string(),
-                location: look.evidence.location(),
+                location: look.seen.location.clone(),
                 address: look.address().map(|a| a.to_string()),
                 port: look.plan.ssh.port,
                 checks,
@@ -180,21 +178,18 @@ impl<'a> Vantages<'a> {
 }
 
 impl<'a> Look<'a> {
-    /// `None` for a plan of another cloud.
-    fn new(plan: &'a Plan, evidence: Evidence) -> Option<Result<Self, Error>> {
-        let Cloud::Aws(aws) = &plan.cloud else { return None };
-        let report = read_report(&evidence);
+    fn new(plan: &'a Plan, seen: Seen) -> Result<Self, Error> {
+        let report = read_report(&seen);
         let document = cloudinit::render(plan).map(|user_data| user_data.digest());
-        Some(
-            document
-                .map(|document| Self { plan, aws, evidence, report, document })
-                .map_err(|error| Diagnostics::from(error.in_plan(plan)).into()),
-        )
+        match document {
+            Ok(document) => Ok(Self { plan, seen, report, document }),
+            Err(error) => Err(Diagnostics::from(error.in_plan(plan)).into()),
+        }
     }
 
     /// What is still to come of what was applied; `None` where the machine has nothing more to say.
     fn awaits(&self, applied: Option<Timestamp>, now: Timestamp) -> Option<String> {
-        let launched = self.evidence.instance()?.launched?;
+        let launched = self.seen.machine.as_ref()?.launched?;
         match &self.report {
             Err(_) if now.as_second() - launched.as_second() < BOOTING => {
                 Some(format!("{}'s machine to boot and report", self.plan.name))
@@ -211,13 +206,16 @@ impl<'a> Look<'a> {
 
     /// The control plane's and the machine's checks.
     fn judge(&self, now: Timestamp) -> Vec<Check> {
-        let mut checks = control::judge(self.plan, self.aws, &self.evidence, &self.resolved());
+        let mut checks = match (&self.plan.cloud, &self.seen.control) {
+            (Cloud::Aws(aws), Control::Aws(evidence)) => control::judge(self.plan, aws, evidence, &self.resolved()),
+            (Cloud::Aws(_) | Cloud::Azure(_), _) => vec![unjudged()],
+        };
         checks.extend(self.machine(now));
         checks
     }
 
     fn machine(&self, now: Timestamp) -> Vec<Check> {
-        let instance = self.evidence.instance();
+        let instance = self.seen.machine.as_ref();
         machine::judge(
             self.plan,
             &MachineEvidence {
@@ -229,13 +227,13 @@ impl<'a> Look<'a> {
                 launched: instance.and_then(|i| i.launched),
                 document: &self.document,
                 tagged_document: instance.and_then(|i| tags::document(&i.tags)),
-                pinned_host_key: self.evidence.host_key(),
+                pinned_host_key: self.seen.host_key(),
             },
         )
     }
 
     fn address(&self) -> Option<IpAddr> {
-        self.evidence.address(self.aws)?.ip
+        self.seen.address
     }
 
     /// What the targets' names mean to the machine.
@@ -257,7 +255,7 @@ impl<'a> Look<'a> {
 
     /// The key that was seen first, where it is pinned; a machine that reports others is not believed.
     fn pinned(&self) -> Option<String> {
-        let pin = self.evidence.host_key()?;
+        let pin = self.seen.host_key()?;
         if !pin.starts_with("SHA256:") {
             return Some(pin.to_owned());
         }
@@ -266,7 +264,7 @@ impl<'a> Look<'a> {
 
     fn host_keys(&self) -> HostKeys {
         let pinned = self.pinned();
-        let known: BTreeSet<String> = match (&pinned, self.evidence.host_key()) {
+        let known: BTreeSet<String> = match (&pinned, self.seen.host_key()) {
             // What the machine reports beside its pinned key is the same machine's.
             (Some(pin), _) if self.reported().iter().any(|key| key == pin) => self.reported().iter().cloned().collect(),
             (Some(pin), _) => BTreeSet::from([pin.clone()]),
@@ -289,11 +287,11 @@ impl<'a> Look<'a> {
     /// # Errors
     /// The cloud's refusal.
     pub async fn pin(&self, fleet: &Fleet<'_>, reading: &Reading) -> Result<(), CloudError> {
-        if self.evidence.host_key().is_some() {
+        if self.seen.host_key().is_some() {
             return Ok(());
         }
         let Some(value) = pin::value(self.reported().iter().map(String::as_str)) else { return Ok(()) };
-        fleet.pin(&self.evidence, &value, reading).await
+        fleet.pin(&self.seen, &value, reading).await
     }
 
     pub fn hand_off(&self, verification: Option<&Verification>, now: Timestamp) -> HandOff {
@@ -301,11 +299,11 @@ impl<'a> Look<'a> {
             HostKeys::Known(keys) => keys,
             HostKeys::Unknown { .. } => Vec::new(),
         };
-        let deadline = self.evidence.instance().and_then(|i| ResolvedDeadline::from_tags(&i.tags));
+        let deadline = self.seen.machine.as_ref().and_then(|i| ResolvedDeadline::from_tags(&i.tags));
         handoff(
             self.plan,
             &Known {
-                location: self.evidence.location(),
+                location: self.seen.location.clone(),
                 address: self.address().map(|a| a.to_string()),
                 port: self.plan.ssh.port,
                 host_keys,
@@ -318,12 +316,20 @@ impl<'a> Look<'a> {
 }
 
 /// The machine's report, from its console.
-fn read_report(evidence: &Evidence) -> Result<report::Reading, Silent> {
+fn read_report(seen: &Seen) -> Result<report::Reading, Silent> {
     let unread = |why: String| Silent::Unread(why);
-    let console = evidence.console.as_ref().map_err(|why| unread(why.clone()))?;
-    let instance = evidence.instance().ok_or_else(|| unread("there is no instance".to_owned()))?;
-    let seal = tags::document(&instance.tags).ok_or_else(|| {
-        unread(format!("{} does not say in its tag {} which document it was given", instance.id, tags::BOOT))
+    let console = seen.console.as_ref().map_err(|why| unread(why.clone()))?;
+    let machine = seen.machine.as_ref().ok_or_else(|| unread("there is no instance".to_owned()))?;
+    let seal = tags::document(&machine.tags).ok_or_else(|| {
+        unread(format!("{} does not say in its tag {} which document it was given", machine.id, tags::BOOT))
     })?;
-    report::read(&String::from_utf8_lossy(&console.bytes), seal, Some(&instance.id)).map_err(Silent::NoReport)
+    report::read(console, seal, machine.reports_as.as_deref()).map_err(Silent::NoReport)
+}
+
+/// In place of the checks of a control plane that nothing judges.
+fn unjudged() -> Check {
+    let proves = "the firewall, the network security group and the addresses admit who the plan lists, and nobody else";
+    Check::new(Vantage::ControlPlane, "control.azure", Part::Edge, proves).unknown(
+        "this version can't judge Azure's control plane; `gangplank plan` shows where it differs from the plan",
+    )
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    online::{Reading, only_reachable},
+    online::{Reading, connect},
     vantages::Vantages,
 };
 use crate::{
@@ -14,16 +14,14 @@ use crate::{
         style::Color,
     },
     plan,
-    provider::aws::fleet::Fleet,
     verify::Verification,
 };
 
 pub async fn run(args: &args::Verify, color: Color, now: Timestamp) -> Result<Exit, Error> {
     // A bastion past its deadline may be verified as any other.
     let plans = plan::load(&args.paths.paths)?;
-    only_reachable(&plans)?;
     let vantages = Vantages::new(&args.network);
-    let fleet = Fleet::connect(&plans).await?;
+    let fleet = connect(&plans).await?;
     let looks = vantages.look(&plans, &fleet, now, &Reading::new(color)).await?;
     let verifications = vantages.judge(&looks, now).await?;
     print(&match args.output {

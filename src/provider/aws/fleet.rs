@@ -21,12 +21,12 @@ use super::{
     teardown,
 };
 use crate::{
-    changeset::{Changeset, Step, StepId},
+    changeset::{Changeset, StepId},
     cloudinit::{self, UserData},
     diagnostic::{Diagnostic, Diagnostics},
     event::Watcher,
     plan::{Aws, Cloud, Plan},
-    provider::{CloudError, Progress, Provider, Refused},
+    provider::{CloudError, Progress, Refused},
 };
 
 /// The AWS plans of one run, each in its region.
@@ -250,13 +250,20 @@ impl Region {
 /// Performs each step in its region.
 pub struct FleetPerformer<'a>(BTreeMap<&'a str, Performer<'a>>);
 
-impl Provider for FleetPerformer<'_> {
-    type Action = Action;
-
-    async fn perform(&self, step: &Step<Action>, progress: &Progress<'_>) -> Result<Option<String>, CloudError> {
-        match self.0.get(step.action.region.as_str()) {
-            Some(performer) => performer.perform(&step.action, progress).await,
-            None => Err(CloudError::mistake(format!("{} is in a region that this run does not know", step.id))),
+impl FleetPerformer<'_> {
+    /// Does the work of the step called `step`.
+    ///
+    /// # Errors
+    /// The cloud's refusal or silence.
+    pub async fn perform(
+        &self,
+        step: &StepId,
+        action: &Action,
+        progress: &Progress<'_>,
+    ) -> Result<Option<String>, CloudError> {
+        match self.0.get(action.region.as_str()) {
+            Some(performer) => performer.perform(action, progress).await,
+            None => Err(CloudError::mistake(format!("{step} is in a region that this run does not know"))),
         }
     }
 }

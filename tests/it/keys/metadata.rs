@@ -15,6 +15,8 @@ const TOKEN: &str = "token-of-this-session";
 #[derive(Clone, Debug)]
 enum State {
     Tags(Tags),
+    /// Azure's, which knows no tokens.
+    UserData(String),
     /// As where the instance's metadata options hide them.
     Hidden,
     /// As where the service itself is switched off.
@@ -64,6 +66,11 @@ impl Metadata {
         let mut tags = tags.clone();
         tags.insert("Name".to_owned(), "somebody else's".to_owned());
         self.set(State::Tags(tags));
+    }
+
+    pub fn show_user_data(&self, text: &str) {
+        use base64ct::{Base64, Encoding};
+        self.set(State::UserData(Base64::encode_string(text.as_bytes())));
     }
 
     pub fn hide_tags(&self) {
@@ -119,6 +126,14 @@ fn respond(request: &str, header: &str, state: &State) -> (&'static str, String)
     const FOLDER: &str = "GET /latest/meta-data/tags/instance/";
     if matches!(state, State::Forbidden) {
         return ("403 Forbidden", String::new());
+    }
+    if let State::UserData(data) = state {
+        const PATH: &str = "GET /metadata/instance/compute/userData?api-version=2021-01-01&format=text";
+        return match (request == PATH, header.contains("metadata: true\n")) {
+            (true, true) => ("200 OK", data.clone()),
+            (true, false) => ("400 Bad Request", String::new()),
+            (false, _) => ("404 Not Found", String::new()),
+        };
     }
     if request == "PUT /latest/api/token" {
         let asked = header.contains("x-aws-ec2-metadata-token-ttl-seconds: ");

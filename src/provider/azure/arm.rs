@@ -1,0 +1,547 @@
+//! The client of Azure Resource Manager, and the one way to call it: repeated while that can help, followed until it has ended, its
+//! errors in our words.
+
+mod credentials;
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use azure_core::{
+    cloud::CloudConfiguration,
+    error::ErrorKind as Cause,
+    http::{self, HttpClient, Url, headers::HeaderName},
+};
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout};
+
+pub use self::credentials::{Source, Tokens, sources};
+use super::{
+    error::{Refusal, cloud_error, operation_error},
+    poll::{self, Next, Outcome, Place, Poller},
+    request::{Answer, Condition, Headers, Method, Request, short},
+    retry::{self, Attempt, Repeat},
+};
+use crate::provider::{CloudError, ErrorKind, Progress, Residue};
+
+const PUBLIC: &str = "https://management.azure.com";
+/// Names another cloud's endpoint, such as `https://management.usgovcloudapi.net`.
+const ENDPOINT: &str = "AZURE_RESOURCE_MANAGER_ENDPOINT";
+/// One request's answer, to its last byte.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Pages of one list. A page has at least 100 resources: beyond this a link leads in a circle.
+const PAGES: usize = 10_000;
+
+/// Azure Resource Manager of one cloud, as one identity.
+#[derive(Clone, Debug)]
+pub struct Arm {
+    endpoint: Url,
+    http: Arc<dyn HttpClient>,
+    /// None where there is nothing to prove: an emulator on this machine.
+    tokens: Option<Arc<Tokens>>,
+    /// The first pause between calls. An emulator's time passes by looks, not by the clock.
+    pace: Duration,
+}
+
+impl Arm {
+    /// Through the sources of [`credentials`], towards the public cloud or the one that `AZURE_RESOURCE_MANAGER_ENDPOINT` names.
+    /// Nobody is asked before the first call. An endpoint without TLS is for emulators: it must be on this machine, and gets no
+    /// token.
+    pub fn connect(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, CloudError> {
+        let text = env(ENDPOINT).filter(|value| !value.is_empty()).unwrap_or_else(|| PUBLIC.to_owned());
+        let endpoint = Url::parse(&text).map_err(|error| wrong_endpoint(&text, &error.to_string()))?;
+        let http = http::new_http_client(None);
+        match endpoint.scheme() {
+            "https" => {
+                let cloud = cloud(&endpoint).map(Arc::new);
+                let scope = format!("{}/.default", origin(&endpoint));
+                let tokens = Tokens::new(scope, sources(env, cloud.as_ref()));
+                Ok(Self::new(endpoint, http, Some(tokens)))
+            }
+            "http" if is_loopback(&endpoint) => Ok(Self::new(endpoint, http, None)),
+            _ => Err(wrong_endpoint(&text, "it is not https, and not on this machine")),
+        }
+    }
+
+    /// Over a transport of the caller's. Tokens go to this endpoint only.
+    pub fn new(endpoint: Url, http: Arc<dyn HttpClient>, tokens: Option<Tokens>) -> Self {
+        let pace = if is_loopback(&endpoint) { Duration::from_millis(20) } else { Duration::from_secs(2) };
+        Self { endpoint, http, tokens: tokens.map(Arc::new), pace }
+    }
+
+    /// The same client with another first pause.
+    #[must_use]
+    pub fn paced(self, pace: Duration) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// The first pause between looks at something.
+    pub fn pace(&self) -> Duration {
+        self.pace
+    }
+
+    /// Calls until it succeeds, fails for good, or patience ends. What it starts may still be under way: see [`Self::write`].
+    pub async fn call(&self, request: &Request, repeat: Repeat, progress: &Progress<'_>) -> Result<Answer, CloudError> {
+        let url = self.url(request);
+        self.repeated(request, &url, repeat, progress).await
+    }
+
+    /// Reads a resource; `None` where there is none.
+    pub async fn get(&self, request: &Request, progress: &Progress<'_>) -> Result<Option<Value>, CloudError> {
+        match self.call(request, Repeat::SAFE, progress).await {
+            Ok(answer) => Ok(Some(answer.body)),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads every page of a list.
+    pub async fn list(&self, request: &Request, progress: &Progress<'_>) -> Result<Vec<Value>, CloudError> {
+        let mut all = Vec::new();
+        let mut url = self.url(request);
+        for _ in 0..PAGES {
+            let mut answer = self.repeated(request, &url, Repeat::SAFE, progress).await?;
+            let next = answer.body.get("nextLink").and_then(Value::as_str).filter(|l| !l.is_empty()).map(str::to_owned);
+            match answer.body.get_mut("value").map(Value::take) {
+                Some(Value::Array(items)) => all.extend(items),
+                _ => return Err(unreadable(request, "the answer is not a list")),
+            }
+            url = match next {
+                None => return Ok(all),
+                Some(link) => self.own(&link).ok_or_else(|| unreadable(request, "the next page is on another host"))?,
+            };
+        }
+        Err(unreadable(request, "the list does not end"))
+    }
+
+    /// Writes, and waits until Azure has done it. Returns the resource, or what a POST answers; `None` where it is gone.
+    ///
+    /// A write whose answer was lost is repeated: with a condition, that can come back as 412 although the first took effect.
+    /// What was to be removed and is not there is gone.
+    ///
+    /// # Errors
+    /// [`Residue::Unfinished`] where Azure began and failed, or did not end in time: [`Self::settle`] continues there.
+    pub async fn write(
+        &self,
+        request: &Request,
+        repeat: Repeat,
+        progress: &Progress<'_>,
+    ) -> Result<Option<Value>, CloudError> {
+        match self.call(request, repeat, progress).await {
+            Ok(answer) => self.follow(request, answer, Poller::new(request.method, self.pace), progress).await,
+            Err(error) if request.method == Method::Delete && error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until Azure is at work on the resource no more, whoever set it to work: nothing else may be written to it before.
+    /// Returns the resource as it then is, which may be `Failed`; `None` where there is none.
+    pub async fn settle(&self, request: &Request, progress: &Progress<'_>) -> Result<Option<Value>, CloudError> {
+        match self.call(request, Repeat::SAFE, progress).await {
+            Ok(answer) => self.follow(request, answer, Poller::settling(self.pace), progress).await,
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads what Azure keeps outside the resource manager, at an address that is itself the secret: no token goes along, and no
+    /// error names it. Lossy where it is not text.
+    pub async fn blob(&self, operation: &str, address: &str, progress: &Progress<'_>) -> Result<String, CloudError> {
+        // The address is in no part of this, since errors tell it.
+        let request = Request::get("", "");
+        let named = |mut error: CloudError| {
+            error.operation = operation.to_owned();
+            error
+        };
+        let url = Url::parse(address).map_err(|_| named(unreadable(&request, "its address is not one")))?;
+        if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&url) && is_loopback(&self.endpoint)) {
+            return Err(named(unreadable(&request, "its address is not https")));
+        }
+        let started = Instant::now();
+        for number in 1.. {
+            let error = match self.send(Method::Get, &url, &[], None).await {
+                Ok((200, _, bytes)) => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
+                Ok((status, headers, _)) => {
+                    named(cloud_error(&request, Refusal::of(&Answer { status, headers, body: Value::Null })))
+                }
+                Err(cause) => named(self.no_answer(&request, &cause)),
+            };
+            let attempt = Attempt { error: &error, retry_after: None, number, waited: started.elapsed() };
+            let Some(pause) = retry::delay(attempt, Repeat::SAFE, self.pace, progress.step) else { return Err(error) };
+            progress.retrying(operation, error.kind, "", number, pause);
+            sleep(pause).await;
+        }
+        Err(named(unreadable(&request, "it does not answer")))
+    }
+
+    async fn follow(
+        &self,
+        request: &Request,
+        first: Answer,
+        mut poller: Poller,
+        progress: &Progress<'_>,
+    ) -> Result<Option<Value>, CloudError> {
+        let limit = poll::limit(&request.path, request.method);
+        let started = Instant::now();
+        let mut told = Telling::default();
+        let mut answer = first;
+        loop {
+            let retry_after =
+                answer.headers.retry_after.as_deref().and_then(|h| retry::retry_after(h, Timestamp::now()));
+            let (place, after) = match poller.next(&answer, retry_after) {
+                Next::Ask { place, after } => (place, after),
+                Next::Done(Outcome::Gone) => return Ok(None),
+                Next::Done(Outcome::Here) => return Ok(Some(answer.body)),
+                Next::Done(Outcome::At(place)) => {
+                    return self.look(request, &place, progress).await.map(|answer| Some(answer.body));
+                }
+                Next::Failed(refusal) => return Err(operation_error(request, refusal)),
+            };
+            if started.elapsed() + after > limit {
+                return Err(endless(request, limit, poller.state()));
+            }
+            told.tell(request, poller.state(), started.elapsed(), progress);
+            sleep(after).await;
+            answer = match self.look(request, &place, progress).await {
+                // Whether that is an end or a hiccup is the poller's to say.
+                Err(error) if error.kind == ErrorKind::NotFound => {
+                    Answer { status: 404, headers: Headers::default(), body: Value::Null }
+                }
+                other => other?,
+            };
+        }
+    }
+
+    /// Asks once more after something that is under way.
+    async fn look(&self, request: &Request, place: &Place, progress: &Progress<'_>) -> Result<Answer, CloudError> {
+        let get = Request::get(request.path.clone(), request.api_version);
+        let url = match place {
+            Place::Resource => self.url(&get),
+            Place::Url(url) => self.own(url).ok_or_else(|| unreadable(request, "its status is on another host"))?,
+        };
+        // What was written may not be visible everywhere at once; what is removed is gone when it is.
+        let written = matches!(request.method, Method::Put | Method::Patch) && *place == Place::Resource;
+        let repeat = Repeat { settling: written, ..Repeat::AWAITING };
+        self.repeated(&get, &url, repeat, progress).await.map_err(|error| CloudError {
+            operation: request.operation(),
+            message: format!("while it was awaited: {}", error.message),
+            residue: if request.method == Method::Get { Residue::Nothing } else { Residue::Unfinished },
+            ..error
+        })
+    }
+
+    async fn repeated(
+        &self,
+        request: &Request,
+        url: &Url,
+        repeat: Repeat,
+        progress: &Progress<'_>,
+    ) -> Result<Answer, CloudError> {
+        let operation = request.operation();
+        let repeat = Repeat { idempotent: repeat.idempotent && request.method.is_idempotent(), ..repeat };
+        let started = Instant::now();
+        let mut number = 1;
+        let mut renewed = false;
+        loop {
+            let (error, retry_after) = match self.exchange(request, url).await {
+                Ok(answer) if (200..300).contains(&answer.status) => return Ok(answer),
+                Ok(answer) => {
+                    let refused = answer.status == 401;
+                    if let (true, false, Some(tokens)) = (refused, renewed, &self.tokens) {
+                        // It may have been revoked, or the clocks differ: once is enough to know.
+                        tokens.forget().await;
+                        renewed = true;
+                        continue;
+                    }
+                    let header = answer.headers.retry_after.as_deref();
+                    let retry_after = header.and_then(|h| retry::retry_after(h, Timestamp::now()));
+                    (cloud_error(request, Refusal::of(&answer)), retry_after)
+                }
+                Err(error) => (error, None),
+            };
+            let attempt = Attempt { error: &error, retry_after, number, waited: started.elapsed() };
+            let Some(pause) = retry::delay(attempt, repeat, self.pace, (progress.step, &operation)) else {
+                return Err(match retry_after.filter(|asked| !asked.is_zero()) {
+                    Some(asked) => {
+                        let message =
+                            format!("{} (Azure asks to come back after {} s)", error.message, asked.as_secs());
+                        CloudError { message, ..error }
+                    }
+                    None => error,
+                });
+            };
+            progress.retrying(&operation, error.kind, error.code.as_deref().unwrap_or_default(), number, pause);
+            sleep(pause).await;
+            number += 1;
+        }
+    }
+
+    /// One request, one answer, whatever its status.
+    async fn exchange(&self, request: &Request, url: &Url) -> Result<Answer, CloudError> {
+        let mut headers = Vec::new();
+        if let Some(tokens) = &self.tokens {
+            headers.push(("authorization", format!("Bearer {}", tokens.get().await?.secret())));
+        }
+        match &request.condition {
+            Some(Condition::Unchanged(etag)) => headers.push(("if-match", etag.clone())),
+            Some(Condition::Absent) => headers.push(("if-none-match", "*".to_owned())),
+            None => {}
+        }
+        let sent = self.send(request.method, url, &headers, request.body.as_ref()).await;
+        let (status, mut headers, bytes) = sent.map_err(|cause| self.no_answer(request, &cause))?;
+        // A token follows these addresses: only back to where it came from.
+        for address in [&mut headers.operation, &mut headers.location] {
+            *address = address.take().filter(|url| self.own(url).is_some());
+        }
+        let body = match serde_json::from_slice(&bytes) {
+            Ok(body) => body,
+            Err(_) if bytes.is_empty() || status >= 300 => Value::Null,
+            Err(_) => return Err(unreadable(request, "the answer is not JSON: is there a proxy in between?")),
+        };
+        Ok(Answer { status, headers, body })
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: &[(&'static str, String)],
+        body: Option<&Value>,
+    ) -> Result<(u16, Headers, Vec<u8>), Lost> {
+        let mut request = http::Request::new(url.clone(), verb(method));
+        request.insert_header("user-agent", concat!("gangplank/", env!("CARGO_PKG_VERSION")));
+        request.insert_header("accept", "application/json");
+        for (name, value) in headers {
+            request.insert_header(*name, value.clone());
+        }
+        match body {
+            Some(body) => {
+                request.insert_header("content-type", "application/json");
+                request.set_body(body.to_string());
+            }
+            // Azure's front end refuses a POST or PUT that does not tell its length.
+            None if method != Method::Get => request.insert_header("content-length", "0"),
+            None => {}
+        }
+        let exchanged = timeout(TIMEOUT, async {
+            let answer = self.http.execute_request(&request).await?;
+            answer.try_into_raw_response().await
+        });
+        let answer = exchanged.await.map_err(|_| Lost::Late)?.map_err(Lost::Broken)?;
+        let (status, from, body) = answer.deconstruct();
+        let header = |name: &'static str| from.get_optional_str(&HeaderName::from_static(name)).map(str::to_owned);
+        let headers = Headers {
+            etag: header("etag"),
+            operation: header("azure-asyncoperation"),
+            location: header("location"),
+            retry_after: header("retry-after"),
+            request_id: header("x-ms-request-id").or_else(|| header("x-ms-correlation-request-id")),
+        };
+        Ok((status.into(), headers, body.to_vec()))
+    }
+
+    fn url(&self, request: &Request) -> Url {
+        let mut url = self.endpoint.clone();
+        url.set_path(&request.path);
+        url.query_pairs_mut()
+            .append_pair("api-version", request.api_version)
+            .extend_pairs(request.query.iter().map(|(name, value)| (*name, value.as_str())));
+        // In a query of Azure's a space is %20; a plus itself is %2B by now.
+        let query = url.query().map(|query| query.replace('+', "%20"));
+        url.set_query(query.as_deref());
+        url
+    }
+
+    /// An address that Azure gave, where it is one of this endpoint.
+    fn own(&self, address: &str) -> Option<Url> {
+        let url = Url::parse(address).ok()?;
+        (url.origin() == self.endpoint.origin()).then_some(url)
+    }
+
+    fn no_answer(&self, request: &Request, lost: &Lost) -> CloudError {
+        let (message, unsent) = match lost {
+            Lost::Late => (format!("no answer within {} s", TIMEOUT.as_secs()), false),
+            Lost::Broken(error) => (chain(error), matches!(error.kind(), Cause::Connection)),
+        };
+        let harmless = unsent || request.method == Method::Get;
+        CloudError {
+            operation: request.operation(),
+            kind: ErrorKind::Unreachable,
+            code: None,
+            request_id: None,
+            message: format!("no readable answer from {}: {message}", origin(&self.endpoint)),
+            residue: if harmless { Residue::Nothing } else { Residue::Unknown },
+            remedy: Some(format!("check the network, the proxy, and {ENDPOINT} where it is set")),
+        }
+    }
+}
+
+/// Why there is no answer.
+enum Lost {
+    Late,
+    Broken(azure_core::Error),
+}
+
+/// What was said about one wait: it is said once a minute.
+#[derive(Default)]
+struct Telling {
+    minutes: Option<u64>,
+}
+
+impl Telling {
+    fn tell(&mut self, request: &Request, state: &str, waited: Duration, progress: &Progress<'_>) {
+        let minutes = waited.as_secs() / 60;
+        if self.minutes.replace(minutes) == Some(minutes) {
+            return;
+        }
+        let end = if request.method == Method::Delete { "gone" } else { "ready" };
+        let mut words = Vec::new();
+        if !state.is_empty() {
+            words.push(format!("Azure says {state}"));
+        }
+        if minutes > 0 {
+            words.push(format!("{minutes} min so far"));
+        }
+        words.extend(poll::usual(&request.path, request.method).map(str::to_owned));
+        let words = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
+        progress.waiting(format!("{} to be {end}{words}", short(&request.path)));
+    }
+}
+
+fn endless(request: &Request, limit: Duration, state: &str) -> CloudError {
+    let said = if state.is_empty() { String::new() } else { format!("; Azure last said {state}") };
+    CloudError {
+        operation: request.operation(),
+        kind: ErrorKind::Fault,
+        code: None,
+        request_id: None,
+        message: format!("not finished after {} minutes{said}", limit.as_secs() / 60),
+        residue: Residue::Unfinished,
+        remedy: Some("see the resource in the portal; run the command again, it continues to wait".to_owned()),
+    }
+}
+
+fn unreadable(request: &Request, why: &str) -> CloudError {
+    CloudError {
+        operation: request.operation(),
+        kind: ErrorKind::Unreachable,
+        code: None,
+        request_id: None,
+        message: why.to_owned(),
+        residue: if request.method == Method::Get { Residue::Nothing } else { Residue::Unknown },
+        remedy: Some("run the command again: it looks before it acts".to_owned()),
+    }
+}
+
+fn wrong_endpoint(text: &str, why: &str) -> CloudError {
+    CloudError {
+        operation: "connect to Azure".to_owned(),
+        kind: ErrorKind::Invalid,
+        code: None,
+        request_id: None,
+        message: format!("{text:?} can't be the endpoint: {why}"),
+        residue: Residue::Nothing,
+        remedy: Some(format!("correct {ENDPOINT}, or unset it for {PUBLIC}")),
+    }
+}
+
+/// Where a known cloud's identities sign in. For an unknown one `AZURE_AUTHORITY_HOST` says it.
+fn cloud(endpoint: &Url) -> Option<CloudConfiguration> {
+    match endpoint.host_str()? {
+        "management.azure.com" => None,
+        "management.usgovcloudapi.net" => Some(CloudConfiguration::AzureGovernment),
+        "management.chinacloudapi.cn" => Some(CloudConfiguration::AzureChina),
+        _ => None,
+    }
+}
+
+fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+fn is_loopback(url: &Url) -> bool {
+    // An address, not a name: what a name means can change.
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn verb(method: Method) -> http::Method {
+    match method {
+        Method::Get => http::Method::Get,
+        Method::Put => http::Method::Put,
+        Method::Patch => http::Method::Patch,
+        Method::Delete => http::Method::Delete,
+        Method::Post => http::Method::Post,
+    }
+}
+
+/// An error and its causes, each in its own words, without the addresses: a signature in one of them is a secret.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut words = vec![unaddressed(&error.to_string())];
+    let mut current = error.source();
+    while let Some(cause) = current {
+        let text = unaddressed(&cause.to_string());
+        if !words.iter().any(|w| w.contains(&text)) {
+            words.push(text);
+        }
+        current = cause.source();
+    }
+    words.join(": ")
+}
+
+/// The HTTP client appends `for url (https://...)` to what it says.
+fn unaddressed(text: &str) -> String {
+    match text.split_once(" for url (") {
+        Some((before, rest)) => format!("{before}{}", rest.split_once(')').map_or("", |(_, after)| after)),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(text: &str) -> Result<Arm, CloudError> {
+        Arm::connect(&|name| (name == ENDPOINT).then(|| text.to_owned()))
+    }
+
+    #[test]
+    fn the_public_cloud_is_the_default_and_tokens_need_tls() {
+        let arm = Arm::connect(&|_| None).expect("the default");
+        assert_eq!(arm.endpoint.as_str(), "https://management.azure.com/");
+        assert!(arm.tokens.is_some());
+        assert!(endpoint("https://management.usgovcloudapi.net").expect("a cloud").tokens.is_some());
+        assert!(endpoint("http://127.0.0.1:4000").expect("an emulator").tokens.is_none());
+        for wrong in ["http://management.azure.com", "http://localhost:4000", "ftp://127.0.0.1", "management.azure.com"]
+        {
+            let error = endpoint(wrong).expect_err(wrong);
+            assert!(error.message.contains(wrong), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_path_and_a_filter_survive_as_an_address() {
+        let arm = Arm::connect(&|_| None).expect("the default");
+        let request = Request::get("/subscriptions/s/resourceGroups/grün (a)/resources", "2021-04-01")
+            .with_query("$filter", "tagName eq 'a+b'");
+        assert_eq!(
+            arm.url(&request).as_str(),
+            "https://management.azure.com/subscriptions/s/resourceGroups/gr%C3%BCn%20(a)/resources\
+             ?api-version=2021-04-01&%24filter=tagName%20eq%20%27a%2Bb%27"
+        );
+    }
+
+    #[test]
+    fn an_address_of_another_host_is_not_ours() {
+        let arm = Arm::connect(&|_| None).expect("the default");
+        assert!(arm.own("https://management.azure.com:443/x?y").is_some());
+        for foreign in ["https://management.azure.com.evil.example/x", "http://management.azure.com/x", "/x", ""] {
+            assert!(arm.own(foreign).is_none(), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_cut_out_of_an_error() {
+        let text = "error sending request for url (https://a.example/log?sig=secret): connection refused";
+        assert_eq!(unaddressed(text), "error sending request: connection refused");
+    }
+}

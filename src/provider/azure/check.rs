@@ -1,0 +1,237 @@
+//! Why a plan can't be fulfilled in the subscription as it is: checked before anything is changed, and all of it reported.
+
+use ipnet::IpNet;
+
+use super::{
+    desire::Desired,
+    diff::{Current, World},
+    edge::Place,
+    id::{Id, Kind},
+    observed::Resource,
+    tags::{self, ResolvedDeadline},
+    views::{Interface, Network, range},
+};
+use crate::{
+    diagnostic::Diagnostic,
+    plan::{AzureNetwork, Plan, ResourceGroup},
+    provider::aws::desire,
+};
+
+type Problems = Vec<Diagnostic>;
+
+/// When the bastion ends. It must not have ended.
+pub(super) fn deadline(want: &Desired<'_>, world: World<'_>, problems: &mut Problems) -> Option<ResolvedDeadline> {
+    // The earliest start counts: an interrupted run, or a changed tag, then postpones nothing.
+    let existing = world
+        .seen
+        .owned(want.bastion())
+        .filter_map(|r| ResolvedDeadline::from_tags(&r.tags))
+        .filter(|deadline| deadline.lifetime.is_some())
+        .min_by_key(ResolvedDeadline::start);
+    let deadline = desire::deadline(want.plan.deadline, existing, world.now)?;
+    if deadline.expires <= world.now {
+        let field = if deadline.lifetime.is_some() { "lifetime" } else { "expires" };
+        problems.push(
+            want.plan
+                .origin
+                .problem(field, "the bastion's time is up", format!("it ended at {}", deadline.expires))
+                .because("applying would keep open what was meant to be closed; a lifetime counts from the bastion's creation")
+                .fix("run `gangplank destroy`, or give it more time here"),
+        );
+    }
+    Some(deadline)
+}
+
+/// Azure Firewall's DNAT and the bastion's own address are IPv4.
+pub(super) fn sources(plan: &Plan, problems: &mut Problems) {
+    let v6 = |list: &[IpNet]| list.iter().position(|net| matches!(net, IpNet::V6(_)));
+    let tunnels = plan.tunnels.iter().enumerate().flat_map(|(i, tunnel)| {
+        let own = v6(&tunnel.allow_from).map(|n| (format!("tunnels[{i}].allow_from[{n}]"), tunnel.allow_from[n]));
+        let vendor = tunnel
+            .vendor
+            .as_ref()
+            .and_then(|vendor| v6(&vendor.sources).map(|n| (format!("tunnels[{i}].vendor"), vendor.sources[n])));
+        own.into_iter().chain(vendor)
+    });
+    let operators = plan.operators.iter().enumerate().filter_map(|(i, operator)| {
+        v6(&operator.allow_from).map(|n| (format!("operators[{i}].allow_from[{n}]"), operator.allow_from[n]))
+    });
+    for (field, net) in tunnels.chain(operators) {
+        problems.push(
+            plan.origin
+                .problem(&field, "a source that can't arrive", format!("{net} is IPv6"))
+                .because("the bastion's address on Azure is IPv4, and a firewall's DNAT rule takes IPv4 sources only")
+                .fix("name the IPv4 addresses that they connect from"),
+        );
+    }
+}
+
+pub(super) fn group(want: &Desired<'_>, world: World<'_>, problems: &mut Problems) {
+    let problem = |summary: &str, label: String| want.plan.origin.problem("azure.resource_group", summary, label);
+    let found = world.seen.get(&want.names.group);
+    match (&want.azure.resource_group, found) {
+        (ResourceGroup::Existing(name), None) => {
+            problems.push(problem("no such resource group", format!("the subscription has no {name}")).fix(format!(
+                "check the name and the subscription, or write `resource_group: {name}` to have it created"
+            )))
+        }
+        (ResourceGroup::Owned(name), Some(group)) if !group.is_owned(want.bastion()) => {
+            let because = match group.tags.get(tags::BASTION) {
+                Some(owner) => format!("it belongs to the bastion {owner}, and goes away with it"),
+                None => "a resource group of the bastion's own is deleted at its end".to_owned(),
+            };
+            problems.push(
+                problem("the resource group exists", format!("{name} is not this bastion's"))
+                    .because(because)
+                    .fix(format!("write `resource_group: {{existing: {name}}}`, or another name")),
+            );
+        }
+        _ => {}
+    }
+}
+
+/// What is where ours would be must be ours, and in the plan's location: neither can be changed.
+pub(super) fn own<'i>(
+    want: &Desired<'_>,
+    world: World<'_>,
+    wanted: impl Iterator<Item = &'i Id>,
+    problems: &mut Problems,
+) {
+    let mut moved: Option<&Resource> = None;
+    for resource in wanted.filter_map(|id| world.seen.get(id)) {
+        if resource.is_owned(want.bastion()) {
+            if resource.location != want.azure.location {
+                moved = moved.or(Some(resource));
+            }
+        } else if resource.kind != Kind::ResourceGroup {
+            problems.push(foreign(want, resource));
+        }
+    }
+    if let Some(resource) = moved {
+        let label = format!("{} is in {}", resource.words(), resource.location);
+        problems.push(
+            want.plan
+                .origin
+                .problem("azure.location", "the bastion stands in another location", label)
+                .because("nothing of Azure's can move to another location under its name")
+                .fix("run `gangplank destroy` with the old location, then apply this plan; the bastion's address changes"),
+        );
+    }
+}
+
+fn foreign(want: &Desired<'_>, resource: &Resource) -> Diagnostic {
+    let (words, id) = (resource.kind.words(), &resource.id);
+    want.plan
+        .origin
+        .problem("name", format!("a {words} of this name is not gangplank's"), format!("{id} exists"))
+        .because(format!("it does not carry the tag {}={}, so it is left alone", tags::BASTION, want.bastion()))
+        .fix(format!(
+            "give the plan another name or resource group; or, if it is this bastion's and lost its tag: `az tag update \
+             --resource-id {id} --operation Merge --tags {}={}`",
+            tags::BASTION,
+            want.bastion()
+        ))
+}
+
+/// The ranges of a network that stands can't be changed while a machine is in it.
+pub(super) fn ranges(want: &Desired<'_>, world: World<'_>, problems: &mut Problems) {
+    let AzureNetwork::Created { address_space, bastion_subnet, firewall_subnet, management_subnet } =
+        &want.azure.network
+    else {
+        return;
+    };
+    let Some(network) = world.seen.get(&want.names.network).filter(|n| n.is_owned(want.bastion())) else { return };
+    let view = Network(network);
+    let mut differs = |field: &str, have: String, want_range: &IpNet| {
+        problems.push(
+            want.plan
+                .origin
+                .problem(
+                    &format!("azure.network.{field}"),
+                    "the network has other ranges",
+                    format!("it is {have}, not {want_range}"),
+                )
+                .because("Azure changes no range that a machine or a firewall stands in")
+                .fix(format!(
+                    "write {have}; or run `gangplank destroy`, then apply this plan; the bastion's address changes"
+                )),
+        );
+    };
+    let spaces: Vec<&str> = view.ranges().collect();
+    if !spaces.iter().filter_map(|text| range(text)).any(|net| net == *address_space) {
+        differs("address_space", spaces.join(", "), address_space);
+    }
+    let subnets = [
+        ("bastion_subnet", want.names.bastion_subnet.name(), Some(bastion_subnet)),
+        ("firewall_subnet", super::id::FIREWALL_SUBNET, firewall_subnet.as_ref()),
+        ("firewall_management_subnet", super::id::MANAGEMENT_SUBNET, management_subnet.as_ref()),
+    ];
+    for (field, name, wanted) in subnets {
+        if let (Some(wanted), Some(have)) = (wanted, view.subnet(name).and_then(|s| s.range))
+            && have != *wanted
+        {
+            differs(field, have.to_string(), wanted);
+        }
+    }
+}
+
+/// Our interface with somebody else's machine: taking it would take that machine's network away.
+pub(super) fn interface(want: &Desired<'_>, world: World<'_>, problems: &mut Problems) {
+    let found = world.seen.get(&want.names.interface).and_then(|i| Interface(i).machine());
+    if let Some(machine) =
+        found.filter(|id| *id != want.names.machine && world.seen.get(id).is_some_and(|m| !m.is_owned(want.bastion())))
+    {
+        let label = format!("{} is attached to {machine}", want.names.interface.name());
+        problems.push(
+            want.plan
+                .origin
+                .problem("name", "the bastion's network interface is in use", label)
+                .because("that machine is not gangplank's")
+                .fix("detach it there, or give the plan another name"),
+        );
+    }
+}
+
+/// A policy that is made anew takes everything in it along.
+pub(super) fn policy(want: &Desired<'_>, world: World<'_>, current: &Current<'_>, problems: &mut Problems) {
+    let Some(policy) = current.policy.filter(|_| current.new_policy) else { return };
+    let inside = world.seen.of_kind(Kind::RuleGroup).filter(|g| g.id.is_within(&policy.id));
+    if let Some(foreign) = inside.map(|g| g.name()).find(|name| !name.eq_ignore_ascii_case(&want.names.rules)) {
+        problems.push(
+            want.plan
+                .origin
+                .problem("azure.edge", "the firewall's policy can't be made anew", format!("it has {foreign}"))
+                .because("a policy's sku can't be changed, and somebody else's rule collection group would go with it")
+                .fix("move that group to another policy, or keep the sku"),
+        );
+    }
+}
+
+/// What a reader should know about a network that exists and is to be used as it is.
+pub(super) fn notes(place: &Place<'_>, front: &super::edge::Front<'_>, creates_network: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    if creates_network {
+        notes.push("the network is new: to reach a private database, peer it with the database's network".to_owned());
+    }
+    if let Some(network) = place.existing {
+        let subnet = Network(network).subnets().find(|s| s.id == place.subnet);
+        if subnet.is_some_and(|s| !s.lets_out) {
+            notes.push(format!(
+                "{} has no way to the internet: the machine needs one (a NAT gateway, say) for its security updates",
+                place.subnet.name()
+            ));
+        }
+    }
+    let firewall = front.shared.and_then(|f| super::views::Firewall(f).subnet());
+    if let Some(other) = firewall.map(|subnet| subnet.parent()).filter(|other| *other != place.network) {
+        let peered = place.existing.is_some_and(|network| Network(network).is_peered_with(&other));
+        if !peered {
+            notes.push(format!(
+                "the firewall stands in {}, and no peering leads from there to {}: it can't reach the machine before there is a way",
+                other.name(),
+                place.network.name()
+            ));
+        }
+    }
+    notes
+}

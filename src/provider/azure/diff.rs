@@ -1,0 +1,258 @@
+//! Desired × observed → changeset, for one bastion. Pure: whatever it says was decided from its arguments alone.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{
+    action::Action,
+    check,
+    desire::Desired,
+    edge::{self, Front, Nat, Place},
+    id::Id,
+    keys,
+    machine::{self, Image},
+    observed::{Observed, Resource, Surroundings},
+    rules::{self, Way},
+    steps::Differ,
+    tags::{ResolvedDeadline, Tags},
+    teardown::{self, Why},
+    views::{Address, Firewall, Interface, Network},
+};
+use crate::{
+    changeset::{Changeset, Detail, Impact},
+    diagnostic::{Diagnostic, Diagnostics},
+    plan::{AzureNetwork, Edge, FirewallSku, ResourceGroup},
+};
+
+/// What a diff is made against.
+#[derive(Clone, Copy, Debug)]
+pub struct World<'a> {
+    pub seen: &'a Observed,
+    pub around: &'a Surroundings,
+    pub now: Timestamp,
+}
+
+/// The changes that make the subscription match the plan, or every reason why that can't be.
+///
+/// # Errors
+/// All problems, at the plan's lines.
+pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, Diagnostics> {
+    let mut problems = Vec::new();
+    let place = edge::place(want, world.seen, &mut problems);
+    let front = edge::front(want, world.seen, place.as_ref(), &mut problems);
+    check::sources(want.plan, &mut problems);
+    check::group(want, world, &mut problems);
+    check::own(want, world, wanted(want).into_iter(), &mut problems);
+    check::ranges(want, world, &mut problems);
+    check::interface(want, world, &mut problems);
+    let deadline = check::deadline(want, world, &mut problems);
+    problems.extend(keys::check_room(want.plan));
+    let current = place.as_ref().map(|place| Current::of(want, world, place));
+    if let Some(current) = &current {
+        check::policy(want, world, current, &mut problems);
+    }
+    let image = image(want, world, current.as_ref(), &mut problems);
+    let (Some(place), Some(front), Some(current)) = (place, front, current) else { return Err(Diagnostics(problems)) };
+    if !problems.is_empty() {
+        return Err(Diagnostics(problems));
+    }
+
+    let servers = place.existing.into_iter().flat_map(|network| Network(network).name_servers());
+    let egress = rules::egress(want.plan, servers);
+    let run = Run { want, world, tags: want.tags(deadline.as_ref()), deadline, place, front, current, egress, image };
+    let mut plan = Differ::new(want.bastion(), &want.azure.subscription);
+    run.group(&mut plan);
+    run.removals(&mut plan);
+    run.network(&mut plan);
+    run.security_group(&mut plan);
+    run.addresses(&mut plan);
+    run.policy(&mut plan);
+    run.interface(&mut plan);
+    run.rules(&mut plan);
+    run.firewall(&mut plan);
+    run.machine(&mut plan);
+    let left = run.leftovers(&mut plan);
+
+    let address = run.public_address();
+    Ok(Changeset {
+        bastion: want.bastion().to_owned(),
+        location: format!("azure {}", want.azure.location),
+        plan: want.plan.origin.source.path.clone(),
+        exposure: want.exposure(address.unwrap_or("the new address"), &run.egress),
+        notes: run.notes().into_iter().chain(left).collect(),
+        steps: plan.steps,
+    })
+}
+
+/// Everything that the steps are decided from.
+pub(super) struct Run<'a> {
+    pub want: &'a Desired<'a>,
+    pub world: World<'a>,
+    pub tags: Tags,
+    pub deadline: Option<ResolvedDeadline>,
+    pub place: Place<'a>,
+    pub front: Front<'a>,
+    pub current: Current<'a>,
+    pub egress: BTreeMap<Way, String>,
+    /// Where a machine is to be made.
+    pub image: Option<Image>,
+}
+
+/// What exists of a bastion, where its plan wants it.
+pub(super) struct Current<'a> {
+    pub interface: Option<&'a Resource>,
+    /// The interface stands elsewhere, and can't move: it is made anew.
+    pub new_interface: bool,
+    pub machine: Option<&'a Resource>,
+    /// Why the machine can't stay.
+    pub reasons: Vec<Detail>,
+    pub policy: Option<&'a Resource>,
+    pub new_policy: bool,
+    pub firewall: Option<&'a Resource>,
+    pub new_firewall: bool,
+}
+
+impl<'a> Current<'a> {
+    fn of(want: &Desired<'_>, world: World<'a>, place: &Place<'_>) -> Self {
+        let own = |id: &Id| world.seen.get(id).filter(|r| r.is_owned(want.bastion()));
+        let names = &want.names;
+        let interface = own(&names.interface);
+        let new_interface = interface.is_some_and(|i| Interface(i).subnet().is_some_and(|s| s != place.subnet));
+        let machine = own(&names.machine);
+        let reasons = machine.map(|m| machine::replacement_reasons(want, m, new_interface)).unwrap_or_default();
+        let (policy, firewall) = (own(&names.policy), own(&names.firewall));
+        // Neither a firewall's kind nor a policy's can be changed for a lower one; both are made anew.
+        let (new_policy, new_firewall) = match want.azure.edge {
+            Edge::Firewall(sku) => {
+                let tier = super::bodies::sku_name(sku);
+                let other = |text: &str| !text.is_empty() && !text.eq_ignore_ascii_case(tier);
+                let moved = |f: &Resource| Firewall(f).subnet().is_some_and(|s| s.parent() != place.network);
+                let new_policy = policy.is_some_and(|p| other(p.text("/properties/sku/tier")));
+                let new = firewall.is_some_and(|f| other(Firewall(f).tier()) || moved(f));
+                (new_policy, new || new_policy && firewall.is_some())
+            }
+            _ => (false, false),
+        };
+        Self { interface, new_interface, machine, reasons, policy, new_policy, firewall, new_firewall }
+    }
+
+    /// The machine, where it may stay.
+    pub fn kept(&self) -> Option<&'a Resource> {
+        self.machine.filter(|_| self.reasons.is_empty())
+    }
+}
+
+/// Ids of all that the plan wants of the bastion's own.
+fn wanted<'a>(want: &'a Desired<'_>) -> Vec<&'a Id> {
+    let names = &want.names;
+    let mut ids = vec![&names.security_group, &names.interface, &names.machine];
+    if matches!(want.azure.resource_group, ResourceGroup::Owned(_)) {
+        ids.push(&names.group);
+    }
+    if matches!(want.azure.network, AzureNetwork::Created { .. }) {
+        ids.push(&names.network);
+    }
+    match want.azure.edge {
+        Edge::PublicAddress => ids.push(&names.address),
+        Edge::Firewall(sku) => {
+            ids.extend([&names.address, &names.policy, &names.firewall]);
+            if sku == FirewallSku::Basic {
+                ids.push(&names.management_address);
+            }
+        }
+        Edge::ExistingFirewall(_) | Edge::ExistingPolicy(_) => {}
+    }
+    ids
+}
+
+/// Whether a machine is to be made, so that the surroundings must be known.
+pub fn makes_machine(want: &Desired<'_>, seen: &Observed) -> bool {
+    match edge::place(want, seen, &mut Vec::new()) {
+        Some(place) => {
+            let around = Surroundings::default();
+            Current::of(want, World { seen, around: &around, now: Timestamp::UNIX_EPOCH }, &place).kept().is_none()
+        }
+        None => true,
+    }
+}
+
+fn image(
+    want: &Desired<'_>,
+    world: World<'_>,
+    current: Option<&Current<'_>>,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Image> {
+    if current.is_some_and(|current| current.kept().is_some()) {
+        return None;
+    }
+    machine::image(want, world.around).map_err(|problem| problems.push(problem)).ok()
+}
+
+impl Run<'_> {
+    /// Where the vendor connects to, once that is known.
+    pub fn public_address(&self) -> Option<&str> {
+        self.world.seen.get(&self.front.address).and_then(|a| Address(a).ip())
+    }
+
+    /// The machine's address, where its interface stays.
+    pub fn private_address(&self) -> Option<&str> {
+        self.current.interface.filter(|_| !self.current.new_interface).and_then(|i| Interface(i).private_address())
+    }
+
+    fn leftovers(&self, plan: &mut Differ<'_>) -> Vec<String> {
+        let (want, seen) = (self.want, self.world.seen);
+        let wanted = wanted(want);
+        let given_back: Vec<&Id> = self.given_back().into_iter().map(|r| &r.id).collect();
+        let stays = |r: &&Resource| !wanted.contains(&&r.id) && !given_back.contains(&&r.id);
+        let going: Vec<&Resource> = seen.owned(want.bastion()).filter(stays).collect();
+        let after = plan.planned(&["interface", "rules", "firewall", "machine"]);
+        let why = Why { reason: "the plan has no use for it any more", impact: Impact::Live };
+        let kept = match &self.front.nat {
+            Nat::None => None,
+            Nat::Group { policy, .. } => Some(policy.child(super::id::Kind::RuleGroup, &want.names.rules)),
+            Nat::Classic { firewall, .. } => Some(firewall.clone()),
+        };
+        teardown::remove_rules(plan, seen, want.bastion(), kept.as_ref(), why, &after);
+        teardown::remove(plan, seen, want.bastion(), &going, why, &after)
+    }
+
+    /// What the plan calls existing and carries our tag: it was the bastion's own.
+    pub fn given_back(&self) -> Vec<&Resource> {
+        let group = self.world.seen.get(&self.want.names.group);
+        let group = group.filter(|_| matches!(self.want.azure.resource_group, ResourceGroup::Existing(_)));
+        group.into_iter().chain(self.place.existing).filter(|r| r.is_owned(self.want.bastion())).collect()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let after = self.public_address().unwrap_or("a new one");
+        if let Some(before) = teardown::address(self.world.seen, self.want.bastion()).filter(|before| before != after) {
+            notes.push(format!(
+                "the bastion's address changes from {before} to {after}: the vendor's form must name the new one"
+            ));
+        }
+        for tunnel in self.want.plan.tunnels.iter().filter(|t| t.keys.is_empty()) {
+            notes.push(format!("tunnel {} has no key yet: it admits nobody until the plan has one", tunnel.user));
+        }
+        match &self.deadline {
+            Some(deadline) => notes.push(format!("the bastion ends at {}", deadline.expires)),
+            None => notes.push("the bastion has no deadline: it stays until it is destroyed".to_owned()),
+        }
+        let creates_network = matches!(self.want.azure.network, AzureNetwork::Created { .. })
+            && self.world.seen.get(&self.want.names.network).is_none();
+        notes.extend(check::notes(&self.place, &self.front, creates_network));
+        if let (Edge::Firewall(sku), None) = (&self.want.azure.edge, self.current.firewall) {
+            let price = match sku {
+                FirewallSku::Basic => "0.40",
+                FirewallSku::Standard => "1.25",
+                FirewallSku::Premium => "1.75",
+            };
+            notes.push(format!(
+                "Azure bills the firewall by the hour from its creation on, used or not: about {price} USD (list price, \
+                 azure.microsoft.com/pricing/details/azure-firewall), and for its traffic"
+            ));
+        }
+        notes
+    }
+}

@@ -1,0 +1,247 @@
+//! All Azure plans of a run together: one client, one look for all bastions of each subscription.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::{join_all, try_join_all};
+use jiff::Timestamp;
+
+use super::{
+    action::Action,
+    arm::Arm,
+    desire::Desired,
+    diff::{self, World},
+    id::{Id, Kind},
+    observe,
+    observed::{Observed, Surroundings},
+    perform::Performer,
+    status::{self, Status},
+    tags::{self, Tags},
+    teardown,
+};
+use crate::{
+    changeset::{Changeset, StepId},
+    cloudinit::{self, UserData},
+    diagnostic::{Diagnostic, Diagnostics},
+    event::Watcher,
+    plan::{Azure, Cloud, Plan},
+    provider::{
+        CloudError, Progress, Refused,
+        fleet::{Control, Machine, Seen},
+    },
+};
+
+/// The Azure plans of one run, each in its subscription.
+pub struct Fleet<'a> {
+    arm: Arm,
+    subscriptions: BTreeSet<&'a str>,
+    /// In the order of the plans.
+    bastions: Vec<Bastion<'a>>,
+}
+
+/// One look at the cloud: what is there, and what would make it match the plans.
+#[derive(Debug, Default)]
+pub struct Outlook {
+    pub changesets: Vec<Changeset<Action>>,
+    pub statuses: Vec<Status>,
+}
+
+#[derive(Clone, Copy)]
+struct Bastion<'a> {
+    plan: &'a Plan,
+    azure: &'a Azure,
+}
+
+impl<'a> Fleet<'a> {
+    /// Plans of other clouds are left to their own providers. Nobody is asked yet.
+    ///
+    /// # Errors
+    /// Two plans that are the same bastion.
+    pub fn new(plans: &'a [Plan], arm: Arm) -> Result<Self, Diagnostics> {
+        let mut bastions: Vec<Bastion<'a>> = Vec::new();
+        let mut problems = Vec::new();
+        for plan in plans {
+            let Cloud::Azure(azure) = &plan.cloud else { continue };
+            let same = |b: &&Bastion<'_>| b.azure.subscription == azure.subscription && b.plan.name == plan.name;
+            match bastions.iter().find(same) {
+                Some(twin) => problems.push(same_bastion(plan, twin)),
+                None => bastions.push(Bastion { plan, azure }),
+            }
+        }
+        let subscriptions = bastions.iter().map(|b| b.azure.subscription.as_str()).collect();
+        if problems.is_empty() { Ok(Self { arm, subscriptions, bastions }) } else { Err(Diagnostics(problems)) }
+    }
+
+    /// Looks at every subscription and works out what would make it match the plans. Writes nothing.
+    ///
+    /// # Errors
+    /// Every reason why a plan can't be fulfilled, or the cloud's failure.
+    pub async fn changes(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Outlook, Refused> {
+        let user_data = self.render()?;
+        let wants: Vec<Desired<'_>> = self
+            .bastions
+            .iter()
+            .zip(&user_data)
+            .map(|(b, user_data)| Desired::new(b.plan, b.azure, user_data))
+            .collect();
+        let looks = self.look(watcher).await?;
+        let around = self.surroundings(&wants, &looks, watcher).await?;
+        let none = Surroundings::default();
+        let mut outlook = Outlook::default();
+        let mut problems = Vec::new();
+        for want in &wants {
+            let Some(seen) = looks.get(want.azure.subscription.as_str()) else { continue };
+            let around = around.get(&place(want.azure)).unwrap_or(&none);
+            match diff::diff(want, World { seen, around, now }) {
+                Ok(set) => outlook.changesets.push(set),
+                Err(Diagnostics(found)) => problems.extend(found),
+            }
+            outlook.statuses.push(status::of(want.plan, want.azure, seen, now));
+        }
+        if problems.is_empty() { Ok(outlook) } else { Err(Refused::Plan(Diagnostics(problems))) }
+    }
+
+    /// What removes the bastions. Writes nothing.
+    ///
+    /// # Errors
+    /// The cloud's failure.
+    pub async fn teardowns(&self, watcher: &dyn Watcher) -> Result<Vec<Changeset<Action>>, CloudError> {
+        self.each(watcher, |b, seen| teardown::teardown(b.plan, b.azure, seen)).await
+    }
+
+    /// By bastion, what of it is still there.
+    ///
+    /// # Errors
+    /// The cloud's failure.
+    pub async fn remains(&self, watcher: &dyn Watcher) -> Result<Vec<(String, Vec<String>)>, CloudError> {
+        let of = |b: &Bastion<'_>, seen: &Observed| {
+            let name = b.plan.name.as_str();
+            (name.to_owned(), teardown::remains(name, seen))
+        };
+        self.each(watcher, of).await
+    }
+
+    /// # Errors
+    /// The cloud's failure.
+    pub async fn status(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Status>, CloudError> {
+        self.each(watcher, |b, seen| status::of(b.plan, b.azure, seen, now)).await
+    }
+
+    /// Looks at what a verification goes by, in the order of the plans. Writes nothing.
+    ///
+    /// # Errors
+    /// The cloud's failure to tell what there is. Where it only does not tell what a machine wrote, the evidence says so.
+    pub async fn evidence(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Seen>, CloudError> {
+        let looks = self.look(watcher).await?;
+        let each = self.bastions.iter().filter_map(|b| Some((b, looks.get(b.azure.subscription.as_str())?)));
+        let each = each.map(async |(b, seen)| {
+            let status = status::of(b.plan, b.azure, seen, now);
+            let machine = seen.owned(b.plan.name.as_str()).find(|r| r.kind == Kind::Machine);
+            let console = match machine {
+                Some(machine) => {
+                    let step = StepId(format!("{}/observe", b.azure.subscription));
+                    let read = observe::console(&self.arm, &machine.id, &Progress { step: &step, watcher }).await;
+                    read.map_err(|error| format!("{}: {}", error.operation, error.message))
+                }
+                None => Err("there is no virtual machine".to_owned()),
+            };
+            Seen {
+                location: status.location,
+                address: status.address.and_then(|address| address.parse().ok()),
+                machine: machine.map(|machine| Machine {
+                    id: machine.id.as_str().to_owned(),
+                    // Which of its ids the machine takes for its own, cloud-init decides.
+                    reports_as: None,
+                    launched: machine.text("/properties/timeCreated").parse().ok(),
+                    tags: machine.tags.clone(),
+                }),
+                console,
+                control: Control::Azure,
+            }
+        });
+        Ok(join_all(each).await)
+    }
+
+    /// Pins a host key to a machine: the only write outside of a changeset, as on AWS.
+    ///
+    /// # Errors
+    /// The cloud's refusal.
+    pub async fn pin(&self, machine: &str, host_key: &str, watcher: &dyn Watcher) -> Result<(), CloudError> {
+        let step = StepId(format!("{machine}/host-key"));
+        let tags = Tags::from([(tags::HOST_KEY.to_owned(), host_key.to_owned())]);
+        self.performer().tag(&Id::new(machine), &tags, &[], &Progress { step: &step, watcher }).await
+    }
+
+    async fn each<T>(
+        &self,
+        watcher: &dyn Watcher,
+        read: impl Fn(&Bastion<'_>, &Observed) -> T,
+    ) -> Result<Vec<T>, CloudError> {
+        let looks = self.look(watcher).await?;
+        let of = |b: &Bastion<'_>| looks.get(b.azure.subscription.as_str()).map(|seen| read(b, seen));
+        Ok(self.bastions.iter().filter_map(of).collect())
+    }
+
+    /// By subscription.
+    async fn look(&self, watcher: &dyn Watcher) -> Result<BTreeMap<&str, Observed>, CloudError> {
+        let each = self.subscriptions.iter().map(async |subscription| {
+            let step = StepId(format!("{subscription}/observe"));
+            let progress = Progress { step: &step, watcher };
+            let plans = self.bastions.iter().filter(|b| b.azure.subscription == *subscription);
+            let plans: Vec<_> = plans.map(|b| (b.plan, b.azure)).collect();
+            let seen = observe::observe(&self.arm, subscription, &plans, &progress).await?;
+            Ok((*subscription, seen))
+        });
+        Ok(try_join_all(each).await?.into_iter().collect())
+    }
+
+    /// By subscription and location, where a machine is to be made.
+    async fn surroundings<'w>(
+        &self,
+        wants: &'w [Desired<'_>],
+        looks: &BTreeMap<&str, Observed>,
+        watcher: &dyn Watcher,
+    ) -> Result<BTreeMap<(&'w str, &'w str), Surroundings>, CloudError> {
+        let makes = |want: &&Desired<'_>| {
+            looks.get(want.azure.subscription.as_str()).is_some_and(|seen| diff::makes_machine(want, seen))
+        };
+        let places: BTreeSet<(&str, &str)> = wants.iter().filter(makes).map(|want| place(want.azure)).collect();
+        let each = places.into_iter().map(async |(subscription, location)| {
+            let step = StepId(format!("{subscription}/observe"));
+            let progress = Progress { step: &step, watcher };
+            let sizes = observe::sizes(&self.arm, subscription, location, &progress).await?;
+            Ok(((subscription, location), Surroundings { sizes }))
+        });
+        Ok(try_join_all(each).await?.into_iter().collect())
+    }
+
+    fn render(&self) -> Result<Vec<UserData>, Diagnostics> {
+        let rendered = self.bastions.iter().map(|b| cloudinit::render(b.plan).map_err(|error| error.in_plan(b.plan)));
+        let (user_data, problems): (Vec<_>, Vec<_>) = rendered.partition(Result::is_ok);
+        let problems: Vec<Diagnostic> = problems.into_iter().filter_map(Result::err).collect();
+        if problems.is_empty() { Ok(user_data.into_iter().flatten().collect()) } else { Err(Diagnostics(problems)) }
+    }
+
+    /// Something that performs this fleet's steps.
+    pub fn performer(&self) -> Performer<'_> {
+        Performer::new(&self.arm)
+    }
+}
+
+/// Where a plan's machine can be of some size.
+fn place(azure: &Azure) -> (&str, &str) {
+    (&azure.subscription, &azure.location)
+}
+
+fn same_bastion(plan: &Plan, twin: &Bastion<'_>) -> Diagnostic {
+    plan.origin
+        .problem(
+            "name",
+            "two plans describe the same bastion",
+            format!("{} is also in {}", plan.name, twin.plan.origin.source.path),
+        )
+        .because(format!(
+            "a name is a bastion's identity within a subscription, and both are in {}",
+            twin.azure.subscription
+        ))
+        .fix("give one of them another name")
+}

@@ -1,0 +1,175 @@
+//! Reads a subscription: one list for each kind of resource, all at once, then what lists do not show of the plans' machines,
+//! policies and resource groups. The number of calls follows from the plans, not from what else is in the subscription, pages aside.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::try_join_all;
+use serde_json::Value;
+
+use super::{
+    arm::Arm,
+    id::{Id, Kind},
+    observed::{Observed, Resource, Size, list as items, text},
+    request::{Method, Request},
+    retry::Repeat,
+    tags,
+    views::Firewall,
+};
+use crate::{
+    plan::{Azure, Edge, Plan},
+    provider::{CloudError, ErrorKind, Progress, Residue},
+};
+
+/// What each subscription is asked for as a whole.
+const LISTED: [Kind; 7] =
+    [Kind::Network, Kind::SecurityGroup, Kind::Address, Kind::Interface, Kind::Firewall, Kind::Policy, Kind::Machine];
+const GROUPS: &str = "2021-04-01";
+const SKUS: &str = "2021-07-01";
+
+/// Everything in the subscription that `plans`, all of it, can concern.
+///
+/// # Errors
+/// The cloud's, of any of the calls: half a look would be half a truth.
+pub async fn observe(
+    arm: &Arm,
+    subscription: &str,
+    plans: &[(&Plan, &Azure)],
+    progress: &Progress<'_>,
+) -> Result<Observed, CloudError> {
+    let groups = Request::get(format!("/subscriptions/{subscription}/resourcegroups"), GROUPS);
+    let kinds = LISTED.map(|kind| {
+        Request::get(format!("/subscriptions/{subscription}/providers/{}", kind.type_name()), kind.api_version())
+    });
+    let lists = std::iter::once(groups).chain(kinds);
+    let lists = try_join_all(lists.map(async |request| arm.list(&request, progress).await)).await?;
+    let mut all: Vec<Value> = lists.into_iter().flatten().collect();
+
+    let seen = Observed::new(&all, []);
+    let names: Vec<&str> = plans.iter().map(|(plan, _)| plan.name.as_str()).collect();
+    let ours = |resource: &&Resource| names.iter().any(|name| resource.is_owned(name));
+    let machines: Vec<&Id> = seen.of_kind(Kind::Machine).filter(ours).map(|m| &m.id).collect();
+    let tagged: Vec<&Id> = seen.of_kind(Kind::ResourceGroup).filter(ours).map(|g| &g.id).collect();
+    let policies = policies(&seen, plans);
+    let (machines, rules, contents) = tokio::try_join!(
+        try_join_all(machines.into_iter().map(async |id| machine(arm, id, progress).await)),
+        try_join_all(policies.iter().map(async |id| {
+            let groups = format!("{id}/ruleCollectionGroups");
+            inside(arm, &Request::get(groups, Kind::RuleGroup.api_version()), progress).await
+        })),
+        try_join_all(tagged.into_iter().map(async |id| contents(arm, id, progress).await)),
+    )?;
+    // What was read on its own says more than its line in a list.
+    let machines: Vec<Value> = machines.into_iter().flatten().collect();
+    let known = |line: &Value| machines.iter().any(|m| Id::new(text(m, "/id")) == Id::new(text(line, "/id")));
+    all.retain(|line| !known(line));
+    all.extend(machines);
+    all.extend(rules.into_iter().flatten());
+    Ok(Observed::new(&all, contents.iter().flatten()))
+}
+
+/// Those whose rule collection groups matter: the bastions' own, the ones that plans name or whose firewall they name, and those
+/// with a group of a bastion's name, which an earlier plan may have left.
+fn policies(seen: &Observed, plans: &[(&Plan, &Azure)]) -> BTreeSet<Id> {
+    let mut found = BTreeSet::new();
+    for (plan, azure) in plans {
+        let named = match &azure.edge {
+            Edge::ExistingPolicy(name) => seen.named(Kind::Policy, name).into_iter().map(|p| p.id.clone()).collect(),
+            Edge::ExistingFirewall(name) => {
+                seen.named(Kind::Firewall, name).into_iter().filter_map(|f| Firewall(f).policy()).collect()
+            }
+            Edge::Firewall(_) | Edge::PublicAddress => Vec::new(),
+        };
+        let rules = tags::resource_name(&plan.name);
+        let has_rules = |policy: &&Resource| {
+            policy.is_owned(plan.name.as_str())
+                || items(&policy.raw, "/properties/ruleCollectionGroups")
+                    .iter()
+                    .any(|group| Id::new(text(group, "/id")).name().eq_ignore_ascii_case(&rules))
+        };
+        found.extend(named);
+        found.extend(seen.of_kind(Kind::Policy).filter(has_rules).map(|p| p.id.clone()));
+    }
+    // A firewall may name a policy of another subscription, which is not ours to read.
+    found.retain(|id| seen.get(id).is_some());
+    found
+}
+
+/// A machine with its user data and its state, each of which Azure shows only where it is asked for; `None` where it went meanwhile.
+async fn machine(arm: &Arm, id: &Id, progress: &Progress<'_>) -> Result<Option<Value>, CloudError> {
+    let expand = |what: &str| Request::get(id.as_str(), Kind::Machine.api_version()).with_query("$expand", what);
+    let (with_data, with_state) = (expand("userData"), expand("instanceView"));
+    let (machine, state) = tokio::try_join!(arm.get(&with_data, progress), arm.get(&with_state, progress))?;
+    let (Some(mut machine), Some(mut state)) = (machine, state) else { return Ok(None) };
+    if let (Some(view), Some(properties)) = (
+        state.pointer_mut("/properties/instanceView").map(Value::take),
+        machine.get_mut("properties").and_then(Value::as_object_mut),
+    ) {
+        properties.insert("instanceView".to_owned(), view);
+    }
+    Ok(Some(machine))
+}
+
+/// Everything in a resource group, of any type, in outline. Nothing where the group is gone.
+pub async fn contents(arm: &Arm, group: &Id, progress: &Progress<'_>) -> Result<Vec<Value>, CloudError> {
+    inside(arm, &Request::get(format!("{group}/resources"), GROUPS), progress).await
+}
+
+/// A list of what is in something that may go away at any time.
+async fn inside(arm: &Arm, request: &Request, progress: &Progress<'_>) -> Result<Vec<Value>, CloudError> {
+    match arm.list(request, progress).await {
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+/// The sizes of machines that a location offers to the subscription.
+pub async fn sizes(
+    arm: &Arm,
+    subscription: &str,
+    location: &str,
+    progress: &Progress<'_>,
+) -> Result<Vec<Size>, CloudError> {
+    let request = Request::get(format!("/subscriptions/{subscription}/providers/Microsoft.Compute/skus"), SKUS)
+        .with_query("$filter", format!("location eq '{location}'"));
+    Ok(arm.list(&request, progress).await?.iter().filter_map(Size::read).collect())
+}
+
+/// What a machine has written to its serial console, which its boot diagnostics keep.
+///
+/// # Errors
+/// The cloud's, which never names the address that it is read from: whoever has that may read it.
+pub async fn console(arm: &Arm, machine: &Id, progress: &Progress<'_>) -> Result<String, CloudError> {
+    let path = format!("{machine}/retrieveBootDiagnosticsData");
+    let request = Request::new(Method::Post, path, Kind::Machine.api_version());
+    // It changes nothing, so it may be repeated, whatever its method says.
+    let answer = arm.call(&request, Repeat::SAFE, progress).await?;
+    let address = text(&answer.body, "/serialConsoleLogBlobUri");
+    if address.is_empty() {
+        return Err(CloudError {
+            operation: request.operation(),
+            kind: ErrorKind::NotFound,
+            code: None,
+            request_id: None,
+            message: "there is no log yet".to_owned(),
+            residue: Residue::Nothing,
+            remedy: None,
+        });
+    }
+    arm.blob("reading the serial console's log", address, progress).await
+}
+
+/// Waits until Azure is at work on it no more, and reads it; `None` where there is none.
+pub async fn settled(arm: &Arm, id: &Id, progress: &Progress<'_>) -> Result<Option<Value>, CloudError> {
+    arm.settle(&Request::get(id.as_str(), version(id)), progress).await
+}
+
+/// A resource that this run has just made, or that is there.
+pub async fn made(arm: &Arm, id: &Id, progress: &Progress<'_>) -> Result<Value, CloudError> {
+    let request = Request::get(id.as_str(), version(id));
+    arm.call(&request, Repeat::SETTLING, progress).await.map(|answer| answer.body)
+}
+
+/// The API version in which a resource is read and written.
+pub fn version(id: &Id) -> &'static str {
+    id.kind().map_or(GROUPS, Kind::api_version)
+}

@@ -1,0 +1,251 @@
+//! What a subscription has, as far as gangplank's plans are concerned. Resources stay the JSON that Azure answered with, since
+//! shared ones are written back; what decisions need is read leniently: what is missing is empty, never an error.
+
+use serde_json::Value;
+
+use super::{
+    id::{Id, Kind},
+    tags::{self, Tags},
+};
+
+/// One look at a subscription.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// All of the subscription's of each [`Kind`] but subnets; of rule collection groups those of the policies that a plan
+    /// names or that refer to one of our name. In the order of their ids.
+    pub resources: Vec<Resource>,
+    /// Everything in the resource groups that carry our tag, of any type.
+    pub contents: Vec<Content>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Resource {
+    pub id: Id,
+    pub kind: Kind,
+    /// Without spaces and in lower case; `westeurope`.
+    pub location: String,
+    pub tags: Tags,
+    pub state: State,
+    /// Of a machine with `properties/instanceView` and `properties/userData`, which are read on their own.
+    pub raw: Value,
+}
+
+/// `properties/provisioningState`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Ready,
+    /// Azure is still at it, begun by somebody.
+    Busy,
+    Deleting,
+    /// The last operation did not succeed.
+    Failed,
+}
+
+/// A line of a resource group's list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Content {
+    pub id: Id,
+    pub tags: Tags,
+    /// A disk's machine.
+    pub managed_by: Option<Id>,
+}
+
+impl Observed {
+    /// Answers of any order; what is no resource of a known kind is left out.
+    pub fn new<'a>(
+        resources: impl IntoIterator<Item = &'a Value>,
+        contents: impl IntoIterator<Item = &'a Value>,
+    ) -> Self {
+        let mut resources: Vec<Resource> = resources.into_iter().filter_map(Resource::read).collect();
+        resources.sort_by(|a, b| a.id.cmp(&b.id));
+        resources.dedup_by(|a, b| a.id == b.id);
+        Self { resources, contents: contents.into_iter().filter_map(Content::read).collect() }
+    }
+
+    /// What is not on its way out.
+    pub fn get(&self, id: &Id) -> Option<&Resource> {
+        self.resources.iter().find(|r| r.id == *id && r.state != State::Deleting)
+    }
+
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Resource> {
+        self.resources.iter().filter(move |r| r.kind == kind && r.state != State::Deleting)
+    }
+
+    /// By a name as plans write it.
+    pub fn named<'a>(&'a self, kind: Kind, name: &str) -> Vec<&'a Resource> {
+        self.of_kind(kind).filter(|r| r.id.name().eq_ignore_ascii_case(name)).collect()
+    }
+
+    /// Everything that carries a bastion's tag.
+    pub fn owned<'a>(&'a self, bastion: &'a str) -> impl Iterator<Item = &'a Resource> {
+        self.resources.iter().filter(move |r| r.is_owned(bastion) && r.state != State::Deleting)
+    }
+}
+
+impl Resource {
+    /// `None` where it is no resource of a known kind.
+    pub fn read(raw: &Value) -> Option<Self> {
+        let id = Id::new(raw.get("id")?.as_str()?);
+        let kind = id.kind()?;
+        let state = match raw.pointer("/properties/provisioningState").and_then(Value::as_str) {
+            None | Some("Succeeded") => State::Ready,
+            Some("Deleting") => State::Deleting,
+            Some("Failed" | "Canceled") => State::Failed,
+            Some(_) => State::Busy,
+        };
+        let location = raw.get("location").and_then(Value::as_str).unwrap_or_default();
+        let location = location.chars().filter(|c| *c != ' ').collect::<String>().to_lowercase();
+        Some(Self { id, kind, location, tags: read_tags(raw), state, raw: raw.clone() })
+    }
+
+    pub fn name(&self) -> &str {
+        self.id.name()
+    }
+
+    pub fn is_owned(&self, bastion: &str) -> bool {
+        tags::owns(&self.tags, bastion)
+    }
+
+    /// `firewall fw-hub`
+    pub fn words(&self) -> String {
+        format!("{} {}", self.kind.words(), self.name())
+    }
+
+    /// Text at a JSON pointer, or "".
+    pub fn text(&self, pointer: &str) -> &str {
+        text(&self.raw, pointer)
+    }
+
+    pub fn list(&self, pointer: &str) -> &[Value] {
+        list(&self.raw, pointer)
+    }
+
+    /// The id at a JSON pointer.
+    pub fn id_at(&self, pointer: &str) -> Option<Id> {
+        id_at(&self.raw, pointer)
+    }
+}
+
+impl Content {
+    fn read(raw: &Value) -> Option<Self> {
+        let id = Id::new(raw.get("id")?.as_str()?);
+        Some(Self { id, tags: read_tags(raw), managed_by: id_at(raw, "/managedBy") })
+    }
+}
+
+fn read_tags(raw: &Value) -> Tags {
+    let tags = raw.get("tags").and_then(Value::as_object).into_iter().flatten();
+    tags.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+pub(super) fn text<'a>(raw: &'a Value, pointer: &str) -> &'a str {
+    raw.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+pub(super) fn list<'a>(raw: &'a Value, pointer: &str) -> &'a [Value] {
+    raw.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+pub(super) fn id_at(raw: &Value, pointer: &str) -> Option<Id> {
+    raw.pointer(pointer).and_then(Value::as_str).map(Id::new)
+}
+
+/// What a new machine can be made from: read only where one is to be made.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The location's sizes of virtual machines (`Microsoft.Compute/skus`).
+    pub sizes: Vec<Size>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Size {
+    pub name: String,
+    pub arm64: bool,
+    /// Boots images of the second generation.
+    pub second_generation: bool,
+    /// Azure's reason for not giving it to this subscription.
+    pub restricted: Option<String>,
+}
+
+impl Size {
+    /// A line of the list of resource SKUs; `None` where it is another resource's.
+    pub fn read(raw: &Value) -> Option<Self> {
+        if raw.get("resourceType").and_then(Value::as_str) != Some("virtualMachines") {
+            return None;
+        }
+        let capability = |name: &str| {
+            let all = list(raw, "/capabilities");
+            all.iter().find(|c| text(c, "/name") == name).map_or("", |c| text(c, "/value"))
+        };
+        // A restriction of type Zone leaves the location's other zones.
+        let restriction = list(raw, "/restrictions").iter().find(|r| text(r, "/type") == "Location");
+        Some(Self {
+            name: raw.get("name")?.as_str()?.to_owned(),
+            arm64: capability("CpuArchitectureType").eq_ignore_ascii_case("arm64"),
+            second_generation: capability("HyperVGenerations").contains("V2"),
+            restricted: restriction.map(|r| text(r, "/reasonCode").to_owned()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_size_is_read_with_what_it_can_boot() {
+        let raw = json!({
+            "resourceType": "virtualMachines", "name": "Standard_B2pts_v2", "locations": ["westeurope"],
+            "capabilities": [{"name": "CpuArchitectureType", "value": "Arm64"}, {"name": "HyperVGenerations", "value": "V2"}],
+            "restrictions": [{"type": "Zone", "reasonCode": "NotAvailableForSubscription"}],
+        });
+        let size = Size { name: "Standard_B2pts_v2".into(), arm64: true, second_generation: true, restricted: None };
+        assert_eq!(Size::read(&raw), Some(size));
+        assert_eq!(Size::read(&json!({"resourceType": "disks", "name": "Standard_LRS"})), None);
+    }
+
+    /// Any JSON at all, with the words that are looked for more often than by chance.
+    fn anything() -> impl Strategy<Value = Value> {
+        let id = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/azureFirewalls/f";
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+            Just(json!(id)),
+            Just(json!("10.0.0.0/8")),
+        ];
+        leaf.prop_recursive(5, 64, 6, |inner| {
+            let words = vec![
+                "id",
+                "properties",
+                "tags",
+                "ipConfigurations",
+                "subnets",
+                "rules",
+                "name",
+                "natRuleCollections",
+                "sku",
+            ];
+            let key = prop_oneof![4 => prop::sample::select(words).prop_map(str::to_owned), 1 => "[a-z]{1,4}"];
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((key, inner), 0..6).prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read(raw in anything()) {
+            let _ = Size::read(&raw);
+            let seen = Observed::new([&raw], [&raw]);
+            for resource in &seen.resources {
+                super::super::views::read_everything(resource);
+            }
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Carries one step out. Each ends when Azure's own operation has, and each begins with a look at what it changes: what an earlier
+//! run, or somebody, has set in motion is waited for, and what is not the bastion's by now is left alone.
+
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::{
+    action::{Action, Call, Fill, filled},
+    arm::Arm,
+    id::{Id, Kind},
+    observe::{contents, made, settled, version},
+    observed::{Resource, State, list, text},
+    request::{Condition, Method, Request, short},
+    retry::Repeat,
+    rules,
+    shared::{self, Whose},
+    tags::{self, Tags},
+    views::{Address, Interface},
+};
+use crate::provider::{CloudError, ErrorKind, Progress, Residue};
+
+/// Somebody else may write the same firewall at the same time, but not so often.
+const TURNS: u32 = 10;
+/// Looks at a resource group: its list follows what happens in it a little later.
+const LOOKS: u32 = 6;
+const TAGS: &str = "2021-04-01";
+
+/// Carries out the steps of one subscription.
+#[derive(Clone, Copy, Debug)]
+pub struct Performer<'a> {
+    arm: &'a Arm,
+}
+
+impl<'a> Performer<'a> {
+    pub fn new(arm: &'a Arm) -> Self {
+        Self { arm }
+    }
+
+    /// Does what the action says, and nothing else. Returns the address that Azure chose, where it chose one.
+    ///
+    /// # Errors
+    /// Azure's refusal or silence, or that something is in the way by now which is not the bastion's.
+    pub async fn perform(&self, action: &Action, progress: &Progress<'_>) -> Result<Option<String>, CloudError> {
+        let bastion = action.bastion.as_str();
+        match &action.call {
+            Call::Put { id, body, fill } => {
+                let before = settled(self.arm, id, progress).await?;
+                if let Some(found) = before.filter(|found| is_foreign(id, Some(body), found, bastion)) {
+                    return Err(in_the_way(&Request::new(Method::Put, id.as_str(), version(id)), &found, bastion));
+                }
+                let body = self.filled(id, body, fill, progress).await?;
+                let request = Request::put(id.as_str(), version(id), body);
+                let after = self.arm.write(&request, Repeat::SETTLING, progress).await?;
+                Ok(after.as_ref().and_then(chosen))
+            }
+            Call::Patch { id, body } => {
+                settled(self.arm, id, progress).await?;
+                let request =
+                    Request { body: Some(body.clone()), ..Request::new(Method::Patch, id.as_str(), version(id)) };
+                self.write(&request, Repeat::SAFE, progress).await
+            }
+            Call::Tag { id, set, remove } => {
+                settled(self.arm, id, progress).await?;
+                self.tag(id, set, remove, progress).await.map(|()| None)
+            }
+            Call::Start { id } => {
+                settled(self.arm, id, progress).await?;
+                let start = Request::new(Method::Post, format!("{id}/start"), version(id));
+                self.write(&start, Repeat::SAFE, progress).await?;
+                self.wait(id, progress).await
+            }
+            Call::Wait { id } => self.wait(id, progress).await,
+            Call::Delete { id } => self.delete(id, bastion, progress).await,
+            Call::DeleteGroup { id } => self.delete_group(id, bastion, progress).await,
+            Call::NatCollection { firewall, name, collection, fill } => {
+                let collection = match collection {
+                    Some(collection) => Some(self.filled(firewall, collection, fill, progress).await?),
+                    None => None,
+                };
+                self.write_collection(firewall, name, collection.as_ref(), bastion, progress).await
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        request: &Request,
+        repeat: Repeat,
+        progress: &Progress<'_>,
+    ) -> Result<Option<String>, CloudError> {
+        self.arm.write(request, repeat, progress).await.map(|_| None)
+    }
+
+    /// The body with what Azure has chosen for other resources.
+    async fn filled(&self, id: &Id, body: &Value, fill: &[Fill], progress: &Progress<'_>) -> Result<Value, CloudError> {
+        let mut from = Vec::new();
+        for one in fill {
+            if !from.iter().any(|(id, _)| *id == one.from) {
+                from.push((one.from.clone(), made(self.arm, &one.from, progress).await?));
+            }
+        }
+        let read = |id: &Id| from.iter().find(|(known, _)| known == id).map(|(_, raw)| raw.clone());
+        filled(body.clone(), fill, read).map_err(|missing| CloudError {
+            operation: Request::new(Method::Put, id.as_str(), version(id)).operation(),
+            kind: ErrorKind::Fault,
+            code: None,
+            request_id: None,
+            message: format!(
+                "{} has no {} yet",
+                short(missing.from.as_str()),
+                missing.property.trim_start_matches('/')
+            ),
+            residue: Residue::Nothing,
+            remedy: Some("see what the portal says of it, then run the command again".to_owned()),
+        })
+    }
+
+    /// Until Azure is done with it, well.
+    async fn wait(&self, id: &Id, progress: &Progress<'_>) -> Result<Option<String>, CloudError> {
+        let found = settled(self.arm, id, progress).await?;
+        let state = found.as_ref().and_then(Resource::read).map(|resource| resource.state);
+        let words = match state {
+            Some(State::Ready | State::Busy) => return Ok(None),
+            None | Some(State::Deleting) => "it is gone: what was under way was its removal",
+            Some(State::Failed) => "Azure could not finish what was under way",
+        };
+        Err(CloudError {
+            operation: Request::get(id.as_str(), version(id)).operation(),
+            kind: ErrorKind::Fault,
+            code: None,
+            request_id: None,
+            message: words.to_owned(),
+            residue: Residue::Unfinished,
+            remedy: Some("run the command again: it looks, and shows what it takes now".to_owned()),
+        })
+    }
+
+    /// Sets tags and removes others; what somebody else set stays.
+    pub(super) async fn tag(
+        &self,
+        id: &Id,
+        set: &Tags,
+        remove: &[String],
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
+        let path = format!("{id}/providers/Microsoft.Resources/tags/default");
+        let patch = |operation: &str, tags: &Tags| Request {
+            body: Some(json!({"operation": operation, "properties": {"tags": tags}})),
+            ..Request::new(Method::Patch, path.clone(), TAGS)
+        };
+        if !set.is_empty() {
+            self.write(&patch("Merge", set), Repeat::SAFE, progress).await?;
+        }
+        if !remove.is_empty() {
+            // A tag is removed by its name and its value.
+            let found = self.arm.get(&Request::get(path.clone(), TAGS), progress).await?.unwrap_or_default();
+            let mut going = Tags::new();
+            for (key, value) in found.pointer("/properties/tags").and_then(Value::as_object).into_iter().flatten() {
+                if let (true, Some(value)) = (remove.contains(key), value.as_str()) {
+                    going.insert(key.clone(), value.to_owned());
+                }
+            }
+            if !going.is_empty() {
+                self.write(&patch("Delete", &going), Repeat::SAFE, progress).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, id: &Id, bastion: &str, progress: &Progress<'_>) -> Result<Option<String>, CloudError> {
+        let Some(found) = settled(self.arm, id, progress).await? else { return Ok(None) };
+        let request = Request::new(Method::Delete, id.as_str(), version(id));
+        if is_foreign(id, None, &found, bastion) {
+            return Err(in_the_way(&request, &found, bastion));
+        }
+        self.write(&request, Repeat::RELEASING, progress).await
+    }
+
+    async fn delete_group(
+        &self,
+        id: &Id,
+        bastion: &str,
+        progress: &Progress<'_>,
+    ) -> Result<Option<String>, CloudError> {
+        let Some(found) = settled(self.arm, id, progress).await? else { return Ok(None) };
+        let request = Request::new(Method::Delete, id.as_str(), version(id));
+        if is_foreign(id, None, &found, bastion) {
+            return Err(in_the_way(&request, &found, bastion));
+        }
+        let mut inside = contents(self.arm, id, progress).await?;
+        let mut pause = self.arm.pace();
+        for _ in 1..LOOKS {
+            if inside.is_empty() {
+                break;
+            }
+            progress.waiting(format!("{} to be empty", short(id.as_str())));
+            sleep(pause).await;
+            pause *= 2;
+            inside = contents(self.arm, id, progress).await?;
+        }
+        if let Some(first) = inside.first() {
+            let more = if inside.len() > 1 { format!(" and {} more", inside.len() - 1) } else { String::new() };
+            return Err(CloudError {
+                operation: request.operation(),
+                kind: ErrorKind::Conflict,
+                code: None,
+                request_id: None,
+                message: format!("there is something in it: {}{more}", short(text(first, "/id"))),
+                residue: Residue::Nothing,
+                remedy: Some("look whose it is; the group goes once it is empty, with the same command".to_owned()),
+            });
+        }
+        self.write(&request, Repeat::RELEASING, progress).await
+    }
+
+    /// Changes our collection in somebody's firewall, and nothing that somebody else writes meanwhile.
+    async fn write_collection(
+        &self,
+        firewall: &Id,
+        name: &str,
+        collection: Option<&Value>,
+        bastion: &str,
+        progress: &Progress<'_>,
+    ) -> Result<Option<String>, CloudError> {
+        let named = Request::new(Method::Put, firewall.as_str(), version(firewall));
+        let mut pause = self.arm.pace();
+        for turn in 1.. {
+            let found = match (settled(self.arm, firewall, progress).await?, collection) {
+                (Some(found), _) => found,
+                (None, None) => return Ok(None),
+                (None, Some(_)) => {
+                    return Err(CloudError {
+                        operation: named.operation(),
+                        kind: ErrorKind::NotFound,
+                        code: None,
+                        request_id: None,
+                        message: "the firewall is gone".to_owned(),
+                        residue: Residue::Nothing,
+                        remedy: Some("name another one in the plan".to_owned()),
+                    });
+                }
+            };
+            let changed = match (shared::whose(&found, name, bastion), collection) {
+                (Whose::Foreign, _) => return Err(in_the_way(&named, &found, bastion)),
+                (Whose::Nobodys, None) => return Ok(None),
+                (_, None) => shared::without_our_collection(&found, name),
+                (_, Some(collection)) => shared::with_our_collection(&found, collection),
+            };
+            let etag = text(&found, "/etag");
+            if etag.is_empty() {
+                // Without it, whatever somebody wrote meanwhile would be lost.
+                return Err(CloudError::mistake(format!("{} has no etag", short(firewall.as_str()))));
+            }
+            let request = Request::put(firewall.as_str(), version(firewall), changed)
+                .only_if(Condition::Unchanged(etag.to_owned()));
+            match self.write(&request, Repeat::SAFE, progress).await {
+                Err(error) if turn < TURNS && is_changed_meanwhile(&error) => {
+                    let code = error.code.as_deref().unwrap_or_default();
+                    progress.retrying(&error.operation, error.kind, code, turn, pause);
+                    sleep(pause).await;
+                    pause = (pause * 2).min(std::time::Duration::from_secs(30));
+                }
+                other => return other,
+            }
+        }
+        Err(CloudError::mistake("the turns have no end".to_owned()))
+    }
+}
+
+/// 412: it is not what it was when it was read.
+fn is_changed_meanwhile(error: &CloudError) -> bool {
+    let code = error.code.as_deref().unwrap_or_default();
+    error.kind == ErrorKind::Conflict && code.starts_with("PreconditionFailed")
+}
+
+/// Whether what is there is not the bastion's: by its tag, or where it has none, by what its rules say. `body` is what shall be
+/// written; one without our tag is for something that carries none.
+fn is_foreign(id: &Id, body: Option<&Value>, found: &Value, bastion: &str) -> bool {
+    match id.kind() {
+        None | Some(Kind::Subnet) => false,
+        // In a policy of the bastion's own somebody may have emptied it.
+        Some(Kind::RuleGroup) => {
+            let mut rules = rules::nat_rules(found).peekable();
+            rules.peek().is_some() && !rules.any(|rule| tags::is_marked(text(rule, "/description"), bastion))
+        }
+        Some(_) => {
+            let tagged = body.is_none_or(|body| body.pointer("/tags").is_some_and(Value::is_object));
+            tagged && found.pointer("/tags").and_then(|t| t.get(tags::BASTION)).and_then(Value::as_str) != Some(bastion)
+        }
+    }
+}
+
+fn in_the_way(request: &Request, found: &Value, bastion: &str) -> CloudError {
+    let rules = list(found, "/properties/natRuleCollections").is_empty();
+    let what = if rules { "what is there" } else { "the rule collection there" };
+    CloudError {
+        operation: request.operation(),
+        kind: ErrorKind::Conflict,
+        code: None,
+        request_id: None,
+        message: format!("{what} is not {bastion}'s by now, so it is left alone"),
+        residue: Residue::Nothing,
+        remedy: Some("run `gangplank plan`: it says whose it is and what can be done".to_owned()),
+    }
+}
+
+/// The address that a resource got.
+fn chosen(raw: &Value) -> Option<String> {
+    let resource = Resource::read(raw)?;
+    match resource.kind {
+        Kind::Address => Address(&resource).ip().map(str::to_owned),
+        Kind::Interface => Interface(&resource).private_address().map(str::to_owned),
+        _ => None,
+    }
+}

@@ -1,0 +1,268 @@
+//! The changeset towards nothing, and what is left of a bastion.
+
+use serde_json::Value;
+
+use super::{
+    action::{Action, Call},
+    id::{Id, Kind},
+    observed::{Observed, Resource, State, id_at, list, text},
+    rules,
+    steps::{Differ, Draft},
+    tags,
+    views::{Address, Firewall, Interface, Network, is_firewall_subnet},
+};
+use crate::{
+    changeset::{Changeset, Detail, Impact, Op, StepId},
+    plan::{Azure, Plan},
+};
+
+/// Removes everything that carries the bastion's tag, and its rules in the firewalls of others; nothing else.
+pub fn teardown(plan: &Plan, azure: &Azure, seen: &Observed) -> Changeset<Action> {
+    let bastion = plan.name.as_str();
+    let mut differ = Differ::new(bastion, &azure.subscription);
+    let why = Why { reason: "destroying what is the bastion's own", impact: Impact::Teardown };
+    let rules = remove_rules(&mut differ, seen, bastion, None, why, &[]);
+    let notes = remove(&mut differ, seen, bastion, &seen.owned(bastion).collect::<Vec<_>>(), why, &rules);
+    Changeset {
+        bastion: bastion.to_owned(),
+        location: format!("azure {}", azure.location),
+        plan: plan.origin.source.path.clone(),
+        steps: differ.steps,
+        exposure: Vec::new(),
+        notes,
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Why {
+    pub reason: &'static str,
+    pub impact: Impact,
+}
+
+/// Azure refuses to delete what is in use: users go first.
+const ORDER: [Kind; 8] = [
+    Kind::Machine,
+    Kind::Interface,
+    Kind::Firewall,
+    Kind::Policy,
+    Kind::Address,
+    Kind::SecurityGroup,
+    Kind::Network,
+    Kind::ResourceGroup,
+];
+
+/// The step's name.
+pub(super) fn deletion(resource: &Resource) -> String {
+    let words = resource.kind.words().replace(' ', "-");
+    format!("delete-{words}-{}-{}", resource.id.group_id().name(), resource.name()).to_lowercase()
+}
+
+/// Deletes `going`, users first and all of it after `after`; what somebody else uses stays, and a note says so.
+pub(super) fn remove(
+    differ: &mut Differ<'_>,
+    seen: &Observed,
+    bastion: &str,
+    going: &[&Resource],
+    why: Why,
+    after: &[StepId],
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    // What there already are steps for: replaced ones.
+    let mut gone: Vec<(Id, StepId)> = differ
+        .steps
+        .iter()
+        .filter(|s| matches!(s.action.call, Call::Delete { .. }))
+        .map(|s| (s.action.call.id().clone(), s.id.clone()))
+        .collect();
+    for kind in ORDER {
+        for resource in going.iter().filter(|r| r.kind == kind) {
+            if gone.iter().any(|(id, _)| *id == resource.id) {
+                continue;
+            }
+            let is_gone = |id: &Id| gone.iter().any(|(gone, _)| id.is_within(gone)) || is_going(seen, id);
+            if let Some(user) = user(resource, bastion, seen, is_gone) {
+                notes.push(format!("{} stays: {user}", resource.words()));
+                continue;
+            }
+            let before =
+                |id: &Id| seen.get(id).is_some_and(|r| refers(&r.raw, &resource.id) || refers(&resource.raw, id));
+            let mut draft = Draft::new(Op::Delete, resource.words(), why.reason);
+            draft.impact = match (kind, why.impact) {
+                // Another machine has been made elsewhere.
+                (Kind::Machine, Impact::Live) => Impact::Replacement,
+                (_, impact) => impact,
+            };
+            draft.after = after.to_vec();
+            draft.after.extend(gone.iter().filter(|(id, _)| before(id)).map(|(_, step)| step.clone()));
+            draft.after.sort();
+            draft.after.dedup();
+            draft.details = details(resource);
+            let id = resource.id.clone();
+            let call = if kind == Kind::ResourceGroup { Call::DeleteGroup { id } } else { Call::Delete { id } };
+            let what = deletion(resource);
+            gone.push((resource.id.clone(), differ.id(&what)));
+            differ.push(&what, draft, call);
+        }
+    }
+    notes
+}
+
+/// Azure is deleting it already.
+fn is_going(seen: &Observed, id: &Id) -> bool {
+    seen.resources.iter().any(|r| r.state == State::Deleting && id.is_within(&r.id))
+}
+
+/// Whether some `id` in a resource is `of`, or inside of it.
+fn refers(raw: &Value, of: &Id) -> bool {
+    match raw {
+        Value::Object(map) => map.iter().any(|(key, value)| {
+            (key == "id" && value.as_str().is_some_and(|id| Id::new(id).is_within(of))) || refers(value, of)
+        }),
+        Value::Array(items) => items.iter().any(|item| refers(item, of)),
+        _ => false,
+    }
+}
+
+/// Who still uses a resource, in words for a note; `None` where it may go.
+fn user(resource: &Resource, bastion: &str, seen: &Observed, is_gone: impl Fn(&Id) -> bool) -> Option<String> {
+    let used_by =
+        |id: Id| (!is_gone(&id)).then(|| format!("{} uses it, which is not gangplank's or stays itself", short(&id)));
+    let used_by_any = |ids: Vec<Id>| ids.into_iter().find_map(used_by);
+    let ids = |pointer: &str| -> Vec<Id> { resource.list(pointer).iter().filter_map(|v| id_at(v, "/id")).collect() };
+    match resource.kind {
+        Kind::Interface => Interface(resource).machine().and_then(used_by),
+        Kind::Address => Address(resource).user().and_then(used_by),
+        Kind::SecurityGroup => {
+            used_by_any(ids("/properties/networkInterfaces").into_iter().chain(ids("/properties/subnets")).collect())
+        }
+        Kind::Policy => {
+            let own = tags::mark(bastion).replace(':', "-");
+            let foreign =
+                ids("/properties/ruleCollectionGroups").into_iter().find(|g| !g.name().eq_ignore_ascii_case(&own));
+            let foreign =
+                foreign.map(|g| format!("it has the rule collection group {}, which is not gangplank's", g.name()));
+            used_by_any(ids("/properties/firewalls").into_iter().chain(ids("/properties/childPolicies")).collect())
+                .or(foreign)
+        }
+        Kind::Network => Network(resource).subnets().find_map(|subnet| {
+            let name = subnet.id.name();
+            if name != "bastion" && !is_firewall_subnet(name) {
+                return Some(format!("it has the subnet {name}, which is not gangplank's"));
+            }
+            used_by_any(subnet.users)
+        }),
+        Kind::ResourceGroup => {
+            let inside = seen.contents.iter().filter(|c| c.id.is_within(&resource.id));
+            let foreign = inside.filter(|c| !is_gone(&c.id) && !c.managed_by.as_ref().is_some_and(&is_gone));
+            let foreign: Vec<String> = foreign.map(|c| short(&c.id)).collect();
+            let more = foreign.len().saturating_sub(3);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let named = foreign.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+            (!foreign.is_empty()).then(|| format!("there is something else in it: {named}{more}"))
+        }
+        _ => None,
+    }
+}
+
+/// `networkInterfaces/web`, as far as an id says so.
+fn short(id: &Id) -> String {
+    let text = id.as_str();
+    let path = text.rsplit_once("/providers/").map_or(text, |(_, path)| path);
+    path.split_once('/').map_or(path, |(_, path)| path).to_owned()
+}
+
+fn details(resource: &Resource) -> Vec<Detail> {
+    match resource.kind {
+        Kind::Machine => vec![Detail::removed("size", super::views::Machine(resource).size())],
+        Kind::Address => {
+            let ip = Address(resource).ip().unwrap_or("none");
+            vec![Detail::removed("address", ip).note("goes back to Azure; the same address can't be had again")]
+        }
+        Kind::SecurityGroup => {
+            let lines = rules::security_lines(resource.list("/properties/securityRules"));
+            lines.into_keys().map(|(name, value)| Detail::removed(name, value)).collect()
+        }
+        Kind::Firewall => vec![Detail::removed("sku", Firewall(resource).tier())],
+        _ => Vec::new(),
+    }
+}
+
+/// A rule collection of a bastion in a firewall or a policy that is not its own.
+pub(super) struct Rules<'a> {
+    /// The rule collection group, or the firewall with the classic collection.
+    pub holder: &'a Resource,
+    pub of: Value,
+}
+
+/// Ours by the name and by what the rules say; those in a policy of the bastion's own go with it.
+pub(super) fn rules_elsewhere<'a>(seen: &'a Observed, bastion: &str) -> Vec<Rules<'a>> {
+    let name = tags::mark(bastion).replace(':', "-");
+    let marked = |of: &Value| rules::nat_rules(of).any(|r| tags::is_marked(text(r, "/description"), bastion));
+    let in_own = |group: &Resource| seen.get(&group.id.parent()).is_some_and(|policy| policy.is_owned(bastion));
+    let groups = seen.of_kind(Kind::RuleGroup).filter(|g| g.name().eq_ignore_ascii_case(&name) && !in_own(g));
+    let groups = groups.filter(|g| marked(&g.raw)).map(|g| Rules { holder: g, of: g.raw.clone() });
+    let classic = seen.of_kind(Kind::Firewall).flat_map(|firewall| {
+        let all = list(&firewall.raw, "/properties/natRuleCollections").iter();
+        let ours = all.filter(|c| text(c, "/name").eq_ignore_ascii_case(&name) && marked(c));
+        ours.map(move |c| Rules { holder: firewall, of: c.clone() })
+    });
+    groups.chain(classic).collect()
+}
+
+/// Takes our rules out of the firewalls and policies of others, but for those in `kept`. Returns the steps.
+pub(super) fn remove_rules(
+    differ: &mut Differ<'_>,
+    seen: &Observed,
+    bastion: &str,
+    kept: Option<&Id>,
+    why: Why,
+    after: &[StepId],
+) -> Vec<StepId> {
+    let mut steps = Vec::new();
+    for Rules { holder, of } in rules_elsewhere(seen, bastion) {
+        if kept.is_some_and(|kept| *kept == holder.id) {
+            continue;
+        }
+        let (place, call) = match holder.kind {
+            Kind::RuleGroup => {
+                let policy = holder.id.parent();
+                (format!("firewall policy {}", policy.name()), Call::Delete { id: holder.id.clone() })
+            }
+            _ => {
+                let name = text(&of, "/name").to_owned();
+                let call =
+                    Call::NatCollection { firewall: holder.id.clone(), name, collection: None, fill: Vec::new() };
+                (holder.words(), call)
+            }
+        };
+        let mut draft = Draft::new(Op::Delete, format!("DNAT rules for {bastion} in {place}"), why.reason);
+        draft.impact = why.impact;
+        draft.after = after.to_vec();
+        draft.details = rules::nat_lines(&of).into_keys().map(|(name, value)| Detail::removed(name, value)).collect();
+        let what = format!("delete-rules-{}-{}", holder.id.group_id().name(), place.replace(' ', "-")).to_lowercase();
+        steps.push(differ.id(&what));
+        differ.push(&what, draft, call);
+    }
+    steps
+}
+
+/// Everything of a bastion that is still there, as lines for people; empty when nothing is.
+pub fn remains(bastion: &str, seen: &Observed) -> Vec<String> {
+    let owned = seen.owned(bastion).map(Resource::words);
+    let rules = rules_elsewhere(seen, bastion).into_iter().map(|r| format!("DNAT rules in {}", r.holder.words()));
+    owned.chain(rules).collect()
+}
+
+/// Where a bastion is reached, as far as that can be told: of its own addresses the one that leads somewhere, or what its rule in
+/// somebody's firewall says.
+pub(super) fn address(seen: &Observed, bastion: &str) -> Option<String> {
+    let name = tags::mark(bastion).replace(':', "-");
+    let own =
+        seen.owned(bastion).filter(|r| r.kind == Kind::Address && r.name().eq_ignore_ascii_case(&name)).map(Address);
+    let own = own.filter(|a| a.user().is_some()).find_map(|a| a.ip().map(str::to_owned));
+    own.or_else(|| {
+        let elsewhere = rules_elsewhere(seen, bastion);
+        let rule = elsewhere.iter().flat_map(|r| rules::nat_rules(&r.of)).next()?;
+        rules::several(rule, "/destinationAddress").into_iter().next()
+    })
+}

@@ -1,0 +1,12 @@
+//! The pure core of Azure against an Azure Resource Manager in memory: what it decides is carried out, interrupted and disturbed,
+//! and must converge.
+
+mod cases;
+mod converge;
+mod drift;
+mod json;
+pub mod plans;
+mod problems;
+mod schemas;
+mod shows;
+mod world;
