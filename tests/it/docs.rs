@@ -13,8 +13,15 @@ use gangplank::{
 };
 use serde_json::Value;
 
-const PAGES: [&str; 6] =
-    ["README.md", "ARCHITECTURE.md", "docs/plan.md", "docs/automation.md", "docs/iam.md", "docs/verify.md"];
+const PAGES: [&str; 7] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "docs/plan.md",
+    "docs/automation.md",
+    "docs/azure.md",
+    "docs/iam.md",
+    "docs/verify.md",
+];
 
 fn path(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)

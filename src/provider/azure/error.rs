@@ -199,7 +199,7 @@ fn remedy(request: &Request, kind: ErrorKind, code: &str, message: &str) -> Opti
                 .to_owned()
         }
         (ErrorKind::Permission, _) => {
-            "give this identity the action that the message names (the README lists all of them), wait a few minutes, \
+            "give this identity the action that the message names (docs/azure.md lists all of them), wait a few minutes, \
              then run the command again"
                 .to_owned()
         }

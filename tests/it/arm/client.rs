@@ -228,7 +228,7 @@ async fn what_does_not_heal_is_said_with_everything_that_helps() {
       code: AuthorizationFailed
       request id: request-0
       exists now: this call changed nothing
-      to do: give this identity the action that the message names (the README lists all of them), wait a few minutes, then run the command again
+      to do: give this identity the action that the message names (docs/azure.md lists all of them), wait a few minutes, then run the command again
     ");
     desk.world().fault(Which::Any, 0..99, Fault::throttled("3600"));
     let error = desk.write(&network()).await.expect_err("an hour is too long");
