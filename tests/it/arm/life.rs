@@ -201,7 +201,7 @@ fn without_etags(value: &mut Value) {
 
 #[test]
 fn every_edge_is_made_changed_and_gone() {
-    for edge in PUBLIC..EDGES.len() {
+    for (edge, words) in EDGES.iter().enumerate() {
         let desk = Desk::new();
         let spec = Spec::edge(edge);
         let steps = desk.steps(&spec);
@@ -212,7 +212,7 @@ fn every_edge_is_made_changed_and_gone() {
 
         let (status, calls) = desk.run("status", &spec, &["--output", "json"]);
         let status = status.expect(0).json();
-        assert_eq!(status["bastions"][0]["state"], "up", "{}: {status:#}", EDGES[edge]);
+        assert_eq!(status["bastions"][0]["state"], "up", "{words}: {status:#}");
         assert_eq!(writes(&calls), 0);
 
         let more = Spec { sources: [0, 1].into(), ..spec.clone() };
@@ -249,8 +249,7 @@ impl Story {
         if let Some(from) = &self.from {
             desk.apply(from);
         }
-        let world = desk.server.world().clone();
-        world
+        desk.server.world().clone()
     }
 
     /// Brings trouble to the command at each of its calls from the first write on, one at a time. `again` says whether it is
