@@ -12,6 +12,9 @@ use crate::{
 /// Raised when a field goes away or changes its meaning; new fields may come without it.
 const FORMAT_VERSION: u32 = 1;
 
+/// More checks than this that are unknown for one reason are told in one line.
+const FOLDED: usize = 4;
+
 /// A check's name longer than this does not widen its column.
 const WIDEST: usize = 40;
 
@@ -74,7 +77,7 @@ pub(crate) fn by_vantage(verification: &Verification) -> Vec<Seen<'_>> {
 }
 
 fn write_verification(out: &mut String, of: &Verification, palette: &Palette, details: bool) -> std::fmt::Result {
-    let Palette { heading, faint, create, delete, .. } = palette;
+    let Palette { heading, faint, create, update, delete, .. } = palette;
     let address = match &of.address {
         Some(address) => format!("{} port {}", clean(address), of.port),
         None => "no address yet".to_owned(),
@@ -89,8 +92,20 @@ fn write_verification(out: &mut String, of: &Verification, palette: &Palette, de
             write_check(out, check, width, palette, details)?;
         }
         for (reason, checks) in seen.unknown {
-            for check in checks {
-                write_check(out, check, width, palette, details)?;
+            match checks.as_slice() {
+                [first, .., last] if !details && checks.len() > FOLDED => {
+                    let (first, last) = (first.name(), last.name());
+                    let (first, last, count) = (clean(&first), clean(&last), checks.len());
+                    writeln!(
+                        out,
+                        "  {update}?{update:#} {count} checks, {first} to {last}  {faint}--details lists them{faint:#}"
+                    )?;
+                }
+                few => {
+                    for check in few {
+                        write_check(out, check, width, palette, details)?;
+                    }
+                }
             }
             writeln!(out, "      {faint}unknown: {}{faint:#}", clean(reason))?;
         }

@@ -42,8 +42,10 @@ use crate::{
 
 /// Bastions that are connected to at once.
 const AT_ONCE: usize = 4;
-/// Between looks at the consoles, and how often the wait is told, in seconds.
-const PAUSE: u64 = 5;
+/// Pauses between looks at the consoles, in seconds, the last one again and again: a machine takes minutes to boot, and EC2
+/// counts the calls.
+const PAUSES: [u64; 4] = [5, 5, 10, 20];
+/// How often the wait is told, in seconds.
 const TOLD_EVERY: u64 = 30;
 /// A machine that has not reported for so many seconds after its launch is not booting any more.
 const BOOTING: i64 = 30 * 60;
@@ -100,6 +102,8 @@ impl<'a> Vantages<'a> {
     ) -> Result<Vec<Look<'p>>, Error> {
         let started = tokio::time::Instant::now();
         let mut told = None;
+        let mut pauses = PAUSES.into_iter();
+        let mut pause = PAUSES[0];
         loop {
             let now = Timestamp::now();
             let looks = self.look(plans, fleet, now, reading).await?;
@@ -113,7 +117,8 @@ impl<'a> Vantages<'a> {
                 say(&format!("Waiting for {}: {after}, at most {most}.\n", awaited.join(" and ")));
                 told = Some(waited.as_secs());
             }
-            tokio::time::sleep(Duration::from_secs(PAUSE)).await;
+            pause = pauses.next().unwrap_or(pause);
+            tokio::time::sleep(Duration::from_secs(pause)).await;
         }
     }
 

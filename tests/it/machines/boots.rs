@@ -240,16 +240,17 @@ fn live_keys(lab: &Lab, keys: &Keys, claims: &mut Claims) -> String {
     let comes_in = |key| lab.admits(VENDOR, key, "secoda");
     let daemon = lab.machine.sh("pgrep -o -x sshd");
     let mut times = Vec::new();
-    // (what, the vendor's keys in the tags, accepted, refused); waits for what is new.
-    let steps: [(&str, &[&Identity], &[&Identity], &[&Identity]); 4] = [
-        ("added", &[&keys.vendor, &keys.next], &[&keys.next, &keys.vendor], &[]),
-        ("rotated", &[&keys.next], &[&keys.next], &[&keys.vendor]),
-        ("revoked", &[], &[], &[&keys.next, &keys.vendor]),
-        ("restored", &[&keys.vendor], &[&keys.vendor], &[&keys.next]),
+    let (both, first, second, none) = ([&keys.vendor, &keys.next], [&keys.vendor], [&keys.next], []);
+    // (what, the vendor's keys in the tags, which then are accepted; those which are refused)
+    let steps = [
+        ("added", &both[..], &none[..]),
+        ("rotated", &second, &first),
+        ("revoked", &none, &both),
+        ("restored", &first, &second),
     ];
-    for (what, tagged, accepted, refused) in steps {
+    for (what, accepted, refused) in steps {
         let began = Instant::now();
-        lab.tag(&keys::tags(&plan(keys, tagged)));
+        lab.tag(&keys::tags(&plan(keys, accepted)));
         eventually(format_args!("a key is {what}"), || {
             let holds = accepted.iter().all(|key| comes_in(key)) && refused.iter().all(|key| !comes_in(key));
             holds.then_some(())
