@@ -194,6 +194,10 @@ impl<'a> Performer<'a> {
                 break;
             }
             progress.waiting(format!("{} to be empty", short(id.as_str())));
+            // What is on its way out may take longer than these looks.
+            for one in inside.iter().map(|raw| Id::new(text(raw, "/id"))).filter(|one| one.kind().is_some()) {
+                settled(self.arm, &one, progress).await?;
+            }
             sleep(pause).await;
             pause *= 2;
             inside = contents(self.arm, id, progress).await?;

@@ -21,8 +21,10 @@ pub fn teardown(plan: &Plan, azure: &Azure, seen: &Observed) -> Changeset<Action
     let bastion = plan.name.as_str();
     let mut differ = Differ::new(bastion, &azure.subscription);
     let why = Why { reason: "destroying what is the bastion's own", impact: Impact::Teardown };
-    let rules = remove_rules(&mut differ, seen, bastion, None, why, &[]);
-    let notes = remove(&mut differ, seen, bastion, &seen.owned(bastion).collect::<Vec<_>>(), why, &rules);
+    let under_way = await_removals(&mut differ, seen, bastion);
+    let rules = remove_rules(&mut differ, seen, bastion, None, why, &under_way);
+    let after: Vec<StepId> = under_way.into_iter().chain(rules).collect();
+    let notes = remove(&mut differ, seen, bastion, &seen.owned(bastion).collect::<Vec<_>>(), why, &after);
     Changeset {
         bastion: bastion.to_owned(),
         location: format!("azure {}", azure.location),
@@ -31,6 +33,31 @@ pub fn teardown(plan: &Plan, azure: &Azure, seen: &Observed) -> Changeset<Action
         exposure: Vec::new(),
         notes,
     }
+}
+
+/// What Azure is removing already, since an earlier run, or somebody, told it to: the end of that is waited for, since what it uses
+/// can't go before. Returns the steps.
+fn await_removals(differ: &mut Differ<'_>, seen: &Observed, bastion: &str) -> Vec<StepId> {
+    let mut steps = Vec::new();
+    for resource in going(seen, bastion) {
+        let mut draft = Draft::new(Op::Delete, resource.words(), "Azure is removing it already: that is waited for");
+        draft.impact = Impact::Teardown;
+        let what = deletion(resource);
+        steps.push(differ.id(&what));
+        differ.push(&what, draft, Call::Delete { id: resource.id.clone() });
+    }
+    steps
+}
+
+/// What of a bastion Azure is removing.
+fn going<'a>(seen: &'a Observed, bastion: &'a str) -> impl Iterator<Item = &'a Resource> {
+    let name = tags::mark(bastion).replace(':', "-");
+    seen.resources.iter().filter(move |r| {
+        let rules = r.kind == Kind::RuleGroup
+            && r.name().eq_ignore_ascii_case(&name)
+            && rules::nat_rules(&r.raw).any(|rule| tags::is_marked(text(rule, "/description"), bastion));
+        r.state == State::Deleting && (r.is_owned(bastion) || rules)
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -79,7 +106,9 @@ pub(super) fn remove(
             if gone.iter().any(|(id, _)| *id == resource.id) {
                 continue;
             }
-            let is_gone = |id: &Id| gone.iter().any(|(gone, _)| id.is_within(gone)) || is_going(seen, id);
+            let is_gone = |id: &Id| {
+                gone.iter().any(|(gone, _)| id.is_within(gone)) || is_going(seen, id) || has_gone(seen, id, resource)
+            };
             if let Some(user) = user(resource, bastion, seen, is_gone) {
                 notes.push(format!("{} stays: {user}", resource.words()));
                 continue;
@@ -110,6 +139,16 @@ pub(super) fn remove(
 /// Azure is deleting it already.
 fn is_going(seen: &Observed, id: &Id) -> bool {
     seen.resources.iter().any(|r| r.state == State::Deleting && id.is_within(&r.id))
+}
+
+/// What is told to use `of` was not there when its own kind was listed: it went between two answers. Where it came between them
+/// instead, Azure refuses the removal.
+fn has_gone(seen: &Observed, id: &Id, of: &Resource) -> bool {
+    let whole = Id::new(id.as_str().splitn(10, '/').take(9).collect::<Vec<_>>().join("/"));
+    let subscription = |id: &Id| id.group_id().parent();
+    whole.kind().is_some()
+        && subscription(&whole) == subscription(&of.id)
+        && !seen.resources.iter().any(|r| r.id == whole)
 }
 
 /// Whether some `id` in a resource is `of`, or inside of it.
@@ -250,7 +289,8 @@ pub(super) fn remove_rules(
 pub fn remains(bastion: &str, seen: &Observed) -> Vec<String> {
     let owned = seen.owned(bastion).map(Resource::words);
     let rules = rules_elsewhere(seen, bastion).into_iter().map(|r| format!("DNAT rules in {}", r.holder.words()));
-    owned.chain(rules).collect()
+    let going = going(seen, bastion).map(|r| format!("{}, which Azure is removing", r.words()));
+    owned.chain(rules).chain(going).collect()
 }
 
 /// Where a bastion is reached, as far as that can be told: of its own addresses the one that leads somewhere, or what its rule in

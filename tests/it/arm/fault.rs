@@ -15,6 +15,8 @@ pub enum Fault {
     Answer { status: u16, code: &'static str, message: &'static str, retry_after: Option<&'static str> },
     /// Something that is not Azure answers.
     Garbage,
+    /// Somebody else does something just before.
+    Meanwhile(fn(&mut World)),
     /// The connection closes without an answer.
     Drop(Moment),
     /// The caller is killed.
@@ -45,6 +47,7 @@ pub enum Which {
     To(&'static str, &'static str),
 }
 
+#[derive(Clone)]
 pub struct Rule {
     which: Which,
     /// Of the calls in question, counted from 0.
@@ -118,6 +121,10 @@ impl World {
                 let reply =
                     super::reply::refused(status, code, message).with("x-ms-request-id", &format!("request-{at}"));
                 Served::Reply(reply.with_option("Retry-After", retry_after.map(str::to_owned)))
+            }
+            Some(Fault::Meanwhile(act)) => {
+                act(self);
+                Served::Reply(answer(self))
             }
             Some(Fault::Garbage) => Served::Garbage,
             Some(Fault::Drop(Moment::Before)) => Served::Lost,

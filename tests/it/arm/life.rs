@@ -1,6 +1,13 @@
 //! A bastion's life on Azure through the program as people run it: made, changed and gone, with a company's resources beside it.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -11,7 +18,7 @@ use super::{
     world::{Call, SUBSCRIPTION, World},
 };
 use crate::{
-    azure::plans::{BASIC, CLASSIC, EDGES, HUB, POLICY, PUBLIC, STANDARD, Spec},
+    azure::plans::{CLASSIC, EDGES, HUB, PUBLIC, STANDARD, Spec},
     support::{Moment, program::Run},
 };
 
@@ -27,9 +34,13 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        let server = Server::start(company());
-        let foreign = foreign(&server.world());
-        Self { server, home: TempDir::new().expect("a temporary folder"), foreign }
+        Self::at(company())
+    }
+
+    /// With a bastion that an earlier run made, say.
+    fn at(world: World) -> Self {
+        let foreign = foreign(&company());
+        Self { server: Server::start(world), home: TempDir::new().expect("a temporary folder"), foreign }
     }
 
     fn plan(&self, spec: &Spec) -> PathBuf {
@@ -81,6 +92,8 @@ impl Desk {
     /// Nothing but what was there is there, as it was.
     #[track_caller]
     fn assert_only_foreign(&self) {
+        // A firewall of somebody's may still be at what it was told.
+        self.server.world().finish_on(&fw_old());
         assert_eq!(foreign(&self.server.world()), self.foreign);
     }
 }
@@ -188,7 +201,7 @@ fn without_etags(value: &mut Value) {
 
 #[test]
 fn every_edge_is_made_changed_and_gone() {
-    for edge in PUBLIC..EDGES.len() {
+    for (edge, words) in EDGES.iter().enumerate() {
         let desk = Desk::new();
         let spec = Spec::edge(edge);
         let steps = desk.steps(&spec);
@@ -199,7 +212,7 @@ fn every_edge_is_made_changed_and_gone() {
 
         let (status, calls) = desk.run("status", &spec, &["--output", "json"]);
         let status = status.expect(0).json();
-        assert_eq!(status["bastions"][0]["state"], "up", "{}: {status:#}", EDGES[edge]);
+        assert_eq!(status["bastions"][0]["state"], "up", "{words}: {status:#}");
         assert_eq!(writes(&calls), 0);
 
         let more = Spec { sources: [0, 1].into(), ..spec.clone() };
@@ -212,4 +225,215 @@ fn every_edge_is_made_changed_and_gone() {
         run.expect(0);
         desk.assert_only_foreign();
     }
+}
+
+/// A command that is interrupted, and the state in which it starts.
+struct Story {
+    verb: &'static str,
+    from: Option<Spec>,
+    to: Spec,
+}
+
+/// What exists, but for disks, whose names Azure makes up.
+fn names(world: &World) -> Vec<String> {
+    world.ids().into_iter().filter(|id| !id.contains("/disks/")).collect()
+}
+
+impl Story {
+    fn options(&self) -> &'static [&'static str] {
+        if self.verb == "apply" { &["--yes", "--no-verify"] } else { &["--yes"] }
+    }
+
+    fn start(&self) -> World {
+        let desk = Desk::new();
+        if let Some(from) = &self.from {
+            desk.apply(from);
+        }
+        desk.server.world().clone()
+    }
+
+    /// Brings trouble to the command at each of its calls from the first write on, one at a time. `again` says whether it is
+    /// then run once more.
+    fn tell(&self, faults: &[(Which, Fault)], again: bool) {
+        let start = self.start();
+        let desk = Desk::at(start.clone());
+        let (run, calls) = desk.run(self.verb, &self.to, self.options());
+        run.expect(0);
+        let expected = names(&desk.server.world());
+        let first = calls.iter().position(Call::is_write).expect("something to interrupt");
+        let any = |which: &Which| matches!(which, Which::Any);
+        let numbers = |which: &Which| if any(which) { first..calls.len() } else { 0..writes(&calls) };
+        let all: Vec<_> = faults.iter().flat_map(|fault| numbers(&fault.0).map(move |n| (fault, n))).collect();
+        let (next, hit) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while let Some(((which, fault), n)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let at = format!("{} met {fault:?} at call {n} of {which:?}", self.verb);
+                        let desk = Desk::at(start.clone());
+                        desk.server.world().fault(which.clone(), *n..*n + 1, fault.clone());
+                        let (run, _) = desk.run(self.verb, &self.to, self.options());
+                        hit.fetch_add(usize::from(run.code() != Some(0)), Ordering::Relaxed);
+                        desk.server.world().heal();
+                        if again {
+                            assert!(run.code().is_none_or(|code| code == 0), "{at}\n{run}");
+                            let (run, _) = desk.run(self.verb, &self.to, self.options());
+                            assert_eq!(run.code(), Some(0), "{at}, then run again\n{run}");
+                        } else {
+                            assert_eq!(run.code(), Some(0), "{at}\n{run}");
+                        }
+                        assert_eq!(names(&desk.server.world()), expected, "{at}");
+                        if self.verb == "apply" {
+                            let (run, _) = desk.run("destroy", &self.to, &["--yes"]);
+                            assert_eq!(run.code(), Some(0), "{at}, then destroyed\n{run}");
+                        }
+                        desk.assert_only_foreign();
+                    }
+                });
+            }
+        });
+        // Steps run at once and a wait may ask once more or less, so the last calls may be missed, but no more.
+        let (hit, all) = (hit.into_inner(), all.len());
+        assert!(!again || hit + 4 >= all, "only {hit} of {all} runs were killed");
+    }
+
+    fn killed(&self) {
+        self.tell(&[(Which::Any, Fault::Kill(Moment::Before)), (Which::Writes, Fault::Kill(Moment::After))], true);
+    }
+
+    fn dropped(&self) {
+        self.tell(&[(Which::Writes, Fault::Drop(Moment::Before)), (Which::Writes, Fault::Drop(Moment::After))], false);
+    }
+}
+
+fn creating(edge: usize) -> Story {
+    Story { verb: "apply", from: None, to: Spec::edge(edge) }
+}
+
+fn destroying(edge: usize) -> Story {
+    Story { verb: "destroy", from: Some(Spec::edge(edge)), to: Spec::edge(edge) }
+}
+
+#[test]
+fn killed_while_creating_its_own_firewall() {
+    creating(STANDARD).killed();
+}
+
+#[test]
+fn killed_while_adding_rules_to_somebodys_firewall() {
+    creating(CLASSIC).killed();
+}
+
+#[test]
+fn killed_while_changing() {
+    let from = Spec::edge(HUB);
+    let to = Spec { size: 1, port: 2222, sources: [1].into(), keys: [0, 1].into(), ..from.clone() };
+    Story { verb: "apply", from: Some(from), to }.killed();
+}
+
+#[test]
+fn killed_while_destroying_its_own_firewall() {
+    destroying(STANDARD).killed();
+}
+
+#[test]
+fn killed_while_taking_rules_out_of_somebodys_firewall() {
+    destroying(CLASSIC).killed();
+}
+
+#[test]
+fn lost_answers_are_waited_out() {
+    creating(CLASSIC).dropped();
+    destroying(HUB).dropped();
+}
+
+fn fw_old() -> String {
+    net("rg-hub", "azureFirewalls/fw-old")
+}
+
+/// Somebody adds a collection to the shared firewall between our read and our write.
+fn add_collection(world: &mut World) {
+    let mut firewall = world.resource(&fw_old()).expect("there");
+    let collections = firewall["properties"]["natRuleCollections"].as_array_mut().expect("a list");
+    collections.push(classic("late", 2000));
+    // As `unread` of a write that names its etag: without what only Azure writes.
+    let ask = ask(
+        "PUT",
+        &format!("{}?api-version={NET}", fw_old()),
+        BTreeMap::from([("if-match".to_owned(), "*".to_owned())]),
+        firewall.to_string().as_bytes(),
+        "http://127.0.0.1".to_owned(),
+    );
+    let reply = world.answer(&ask);
+    assert!(reply.status < 300, "{reply:?}");
+    world.finish_on(&fw_old());
+}
+
+#[test]
+fn nobodys_rule_is_lost_where_two_write_one_firewall() {
+    let desk = Desk::new();
+    let spec = Spec::edge(CLASSIC);
+    desk.server.world().fault(Which::To("PUT", "azureFirewalls/fw-old"), 0..1, Fault::Meanwhile(add_collection));
+    desk.apply(&spec);
+    let names = || {
+        let firewall = desk.server.world().resource(&fw_old()).expect("there");
+        let all = firewall["properties"]["natRuleCollections"].as_array().expect("a list").clone();
+        all.iter().map(|c| c["name"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(), ["theirs", "late", "gangplank-warehouse"]);
+    desk.run("destroy", &spec, &["--yes"]).0.expect(0);
+    assert_eq!(names(), ["theirs", "late"]);
+}
+
+#[test]
+fn a_collection_that_is_not_ours_by_then_is_left_alone() {
+    let desk = Desk::new();
+    desk.server.world().fault(
+        Which::To("PUT", "gangplank-warehouse"),
+        0..1,
+        Fault::Meanwhile(|world| {
+            let mut firewall = world.resource(&fw_old()).expect("there");
+            let collections = firewall["properties"]["natRuleCollections"].as_array_mut().expect("a list");
+            collections.push(classic("gangplank-warehouse", 2000));
+            let ask = ask(
+                "PUT",
+                &format!("{}?api-version={NET}", fw_old()),
+                BTreeMap::from([("if-match".to_owned(), "*".to_owned())]),
+                firewall.to_string().as_bytes(),
+                "http://127.0.0.1".to_owned(),
+            );
+            assert!(world.answer(&ask).status < 300);
+            world.finish_on(&fw_old());
+        }),
+    );
+    let (run, _) = desk.run("apply", &Spec::edge(CLASSIC), &["--yes", "--no-verify"]);
+    let run = run.expect(1);
+    assert!(run.stderr.contains("not warehouse's by now"), "{run}");
+}
+
+#[test]
+fn what_somebody_put_into_the_group_stays_with_it() {
+    let desk = Desk::new();
+    let spec = Spec::edge(PUBLIC);
+    desk.apply(&spec);
+    let theirs = net("rg-bastion", "publicIPAddresses/theirs");
+    put(&mut desk.server.world(), &theirs, NET, &json!({"location": "westeurope", "sku": {"name": "Standard"}}));
+    // The group's removal is not even planned.
+    let (run, calls) = desk.run("destroy", &spec, &["--yes"]);
+    assert!(calls.iter().all(|c| c.method != "DELETE" || c.path != group("rg-bastion")), "{run}");
+    assert!(desk.server.world().resource(&theirs).is_some());
+}
+
+#[test]
+fn a_look_takes_as_many_calls_in_a_crowd() {
+    let desk = Desk::new();
+    let spec = Spec::edge(HUB);
+    let fresh = desk.run("plan", &spec, &[]).1;
+    // Seven kinds and the groups; the rules of the firewall's policy; the sizes of machines.
+    assert_eq!((fresh.len(), writes(&fresh)), (10, 0), "{fresh:#?}");
+    for n in 0..30 {
+        let body = json!({"location": "westeurope", "sku": {"name": "Standard"}});
+        put(&mut desk.server.world(), &net("rg-shared", &format!("publicIPAddresses/crowd-{n}")), NET, &body);
+    }
+    assert_eq!(desk.run("plan", &spec, &[]).1.len(), fresh.len());
 }

@@ -24,6 +24,7 @@ pub const SUBSCRIPTION: &str = "00000000-0000-0000-0000-000000000000";
 /// How many looks the removal of a group takes.
 const GROUP_LOOKS: u32 = 2;
 
+#[derive(Clone)]
 pub struct World {
     pub subscription: String,
     /// `Enabled`, or `Disabled`: then it can only be read.
