@@ -7,6 +7,5 @@ mod drift;
 mod json;
 pub mod plans;
 mod problems;
-mod schemas;
 mod shows;
 mod world;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::schema::folder;
-use crate::support::skip;
+use crate::support::cannot;
 
 /// One recorded request and its answer.
 #[derive(Clone, Debug, Deserialize)]
@@ -61,7 +61,7 @@ impl Exchange {
 /// By name; none where the folder is not there, which the test says aloud.
 pub fn recordings() -> Option<BTreeMap<String, Vec<Exchange>>> {
     let Some(folder) = folder() else {
-        skip("no recorded traffic of Azure here (GANGPLANK_TEST_AZURE)");
+        cannot("no recorded traffic of Azure here (GANGPLANK_TEST_AZURE)");
         return None;
     };
     let read = |path: std::path::PathBuf| {

@@ -35,6 +35,9 @@ fn validators() -> &'static BTreeMap<String, Validator> {
                 // Templates need `properties`; requests do not.
                 schema.as_object_mut()?.remove("required");
                 close(&mut schema);
+                // Microsoft's list of sizes ends in 2020, and is no closed one (`modelAsString` in its specification).
+                let size = schema.pointer_mut("/definitions/HardwareProfile/properties/vmSize");
+                size.and_then(Value::as_object_mut).map(serde_json::Map::clear);
                 Some((format!("{namespace}/{kind}"), jsonschema::validator_for(&schema).expect("a schema")))
             })
             .collect()
@@ -69,7 +72,7 @@ fn close(schema: &mut Value) {
 #[test]
 fn the_schemas_refuse_what_azure_would() {
     if folder().is_none() {
-        return crate::support::skip("no schemas of Azure here (GANGPLANK_TEST_AZURE)");
+        return crate::support::cannot("no schemas of Azure here (GANGPLANK_TEST_AZURE)");
     }
     let rule = |change: fn(&mut Value)| {
         let mut group = serde_json::json!({"properties": {"priority": 200, "ruleCollections": [{

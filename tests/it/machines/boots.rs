@@ -44,11 +44,30 @@ impl Keys {
 
 /// A plan for the lab; these keys are the vendor's.
 pub fn plan(keys: &Keys, vendor: &[&Identity]) -> Plan {
+    const AWS: &str =
+        "aws: {region: us-east-1, subnet: subnet-0a1b2c3d4e5f60718, image: debian-13, instance_type: t4g.nano}";
+    plan_on(AWS, keys, vendor)
+}
+
+/// The same on Azure.
+pub fn azure_plan(keys: &Keys, vendor: &[&Identity]) -> Plan {
+    const AZURE: &str = "azure:
+  subscription: 00000000-0000-0000-0000-000000000000
+  location: westeurope
+  resource_group: rg-bastion
+  network: {existing: vnet-data, subnet: snet-a}
+  edge: {firewall: {existing: fw-hub}}
+  size: Standard_B1s
+  image: debian-13";
+    plan_on(AZURE, keys, vendor)
+}
+
+fn plan_on(cloud: &str, keys: &Keys, vendor: &[&Identity]) -> Plan {
     let vendor: Vec<String> = vendor.iter().map(|key| format!("\"{}\"", key.public)).collect();
     read(&format!(
         "version: 1
 name: warehouse
-aws: {{region: us-east-1, subnet: subnet-0a1b2c3d4e5f60718, image: debian-13, instance_type: t4g.nano}}
+{cloud}
 ssh: {{open_files: {}}}
 tunnels:
   - user: secoda

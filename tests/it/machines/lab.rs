@@ -21,8 +21,11 @@ use std::{
 
 use gangplank::{
     cloudinit,
-    plan::Plan,
-    provider::aws::{keys, tags::Tags},
+    plan::{Cloud, Plan},
+    provider::{
+        aws::{keys, tags::Tags},
+        azure,
+    },
 };
 
 use super::{
@@ -137,7 +140,10 @@ impl Lab {
             near.enter(|| drop(TcpStream::connect(address)));
         });
         let tags = keys::tags(plan);
-        metadata.show(&tags);
+        match &plan.cloud {
+            Cloud::Aws(_) => metadata.show(&tags),
+            Cloud::Azure(_) => metadata.show_user_data(&azure::keys::user_data(plan).expect("live keys")),
+        }
 
         let user_data = cloudinit::compressed(&cloudinit::render(plan).expect("a plan that has a document").text);
         let image = format!("echo nameserver {RESOLVER} >etc/resolv.conf\n{image}");

@@ -2,14 +2,18 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use gangplank::verify::{Check, Verdict};
+use gangplank::{
+    provider::azure,
+    verify::{Check, Verdict},
+};
 use jiff::SignedDuration;
 
 use super::{
     Blueprint, Claims, Lab,
-    boots::{Keys, plan},
+    boots::{Keys, azure_plan, plan},
+    eventually,
     faults::{self, Fault},
-    lab::{Form, OPERATOR, STRANGER},
+    lab::{Form, OPERATOR, STRANGER, VENDOR},
     look::{Watch, name, red},
 };
 
@@ -47,15 +51,41 @@ fn each_fault_turns_exactly_its_checks_red() {
 }
 
 #[test]
-fn behind_a_firewall_that_hides_its_clients_all_is_green() {
+fn behind_a_firewall_that_hides_its_clients_all_is_green_and_keys_come_with_user_data() {
     let keys = Keys::new();
-    let plan = plan(&keys, &[&keys.vendor]);
+    let plan = azure_plan(&keys, &[&keys.vendor]);
     let blueprint = Blueprint { form: Form::Azure, ..Blueprint::default() };
     let Some(lab) = Lab::up(&plan, &blueprint) else { return };
     let watch = Watch::new(&lab, &plan, OPERATOR, Some(&keys.operator));
     let mut claims = Claims::default();
     let seen = [watch.machine(&lab, SignedDuration::ZERO), watch.network(&lab)].concat();
     green("behind DNAT and SNAT", &seen, &mut claims);
+
+    let user_data = |vendor| azure::keys::user_data(&azure_plan(&keys, vendor)).expect("live keys");
+    let comes_in = |key| lab.admits(VENDOR, key, "secoda");
+    let (both, first, second, none) = ([&keys.vendor, &keys.next], [&keys.vendor], [&keys.next], []);
+    for (what, accepted, refused) in [
+        ("added", &both[..], &none[..]),
+        ("rotated", &second, &first),
+        ("revoked", &none, &both),
+        ("restored", &first, &second),
+    ] {
+        let began = Instant::now();
+        lab.metadata.show_user_data(&user_data(accepted));
+        eventually(format_args!("a key is {what}"), || {
+            let holds = accepted.iter().all(|key| comes_in(key)) && refused.iter().all(|key| !comes_in(key));
+            holds.then_some(())
+        });
+        println!("{what} through user data: {:.1} s", began.elapsed().as_secs_f64());
+    }
+    let told = |console: &str| console.matches("the keys stay as they are").count();
+    let before = told(&lab.machine.console());
+    let whole = user_data(&second);
+    lab.metadata.show_user_data(&whole[..whole.len() - 10]);
+    eventually("the machine refuses a set that is not whole, on its console", || {
+        (told(&lab.machine.console()) > before).then_some(())
+    });
+    claims.that(comes_in(&keys.vendor) && !comes_in(&keys.next), "a malformed set changes nothing");
     claims.end(|| format!("--- console\n{}", lab.machine.console()));
 }
 
