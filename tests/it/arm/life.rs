@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::{
@@ -436,4 +437,78 @@ fn a_look_takes_as_many_calls_in_a_crowd() {
         put(&mut desk.server.world(), &net("rg-shared", &format!("publicIPAddresses/crowd-{n}")), NET, &body);
     }
     assert_eq!(desk.run("plan", &spec, &[]).1.len(), fresh.len());
+}
+
+#[test]
+fn a_saved_changeset_is_carried_out_or_refused() {
+    let desk = Desk::new();
+    let spec = Spec::edge(PUBLIC);
+    let file = desk.home.path().join("changes");
+    let file_name = file.to_str().expect("a path");
+    desk.run("plan", &spec, &["--out", file_name]).0.expect(0);
+    let apply = |desk: &Desk| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gangplank"));
+        command.env_clear().env("HOME", desk.home.path()).arg("apply").arg(&file).args(["--yes", "--no-verify"]);
+        desk.server.run(&mut command)
+    };
+    apply(&desk).expect(0);
+    desk.assert_settled(&spec);
+    let again = apply(&desk).expect(3);
+    assert!(again.stderr.contains("the world has moved"), "{again}");
+}
+
+/// Each check's verdict, by its name.
+fn verdicts(run: &Run) -> BTreeMap<String, String> {
+    let found = run.json();
+    let checks = found["bastions"][0]["checks"].as_array().unwrap_or_else(|| panic!("{found:#}")).clone();
+    let of = |check: &Value, name: &str| check[name].as_str().unwrap_or_default().to_owned();
+    checks.iter().map(|check| (of(check, "id"), of(check, "verdict"))).collect()
+}
+
+#[test]
+fn the_machines_report_is_read_from_its_boot_diagnostics() {
+    let desk = Desk::new();
+    let spec = Spec::edge(STANDARD);
+    desk.apply(&spec);
+    let options = ["--no-network", "--output", "json"];
+
+    // A console without a report, long after the start: that is a failure, and nothing is called well.
+    let (silent, calls) = desk.run("verify", &spec, &options);
+    let silent = verdicts(&silent.expect(4));
+    assert_eq!(writes(&calls), 0);
+    assert_eq!(silent.get("machine.report").map(String::as_str), Some("fail"));
+    assert_eq!(silent.get("control.azure").map(String::as_str), Some("unknown"));
+    assert!(silent.values().all(|verdict| verdict != "pass"), "{silent:#?}");
+
+    let machine = format!("{}/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse", group("rg-bastion"));
+    let tags = || desk.server.world().resource(&machine).expect("there")["tags"].clone();
+    let boot = tags()["gangplank:boot"].as_str().expect("a tag").to_owned();
+    let document = boot.split_whitespace().find_map(|part| part.strip_prefix("document=")).expect("a digest");
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBlsgVS38fFjW5im1DdxVuGGG6ivdibDUGF85hU/kDUU";
+    let report = json!({
+        "gangplank": 1, "instance": "4f5c", "document": document, "why": "boot", "uptime": 1.0,
+        "time": jiff::Timestamp::now().as_second(), "sshd": {"host_keys": [key]},
+    });
+    desk.server
+        .world()
+        .consoles
+        .insert("gangplank-warehouse".to_owned(), format!("login:\n{}", sealed(&report, document)));
+    let (read, _) = desk.run("verify", &spec, &options);
+    assert_eq!(verdicts(&read).get("machine.report").map(String::as_str), Some("pass"), "{read}");
+    assert!(!read.stdout.contains("sig=") && !read.stderr.contains("sig="), "an address that is a secret\n{read}");
+
+    // The end of an apply pins the key that was seen first, and no plan minds it.
+    let (_, calls) = desk.run("apply", &spec, &["--yes", "--no-network", "--wait", "0"]);
+    assert_eq!(writes(&calls), 1, "{calls:#?}");
+    assert!(tags()["gangplank:host-key"].is_string(), "{:#}", tags());
+    desk.assert_settled(&spec);
+}
+
+/// A report's line, as a machine writes it.
+fn sealed(report: &Value, document: &str) -> String {
+    let text = report.to_string();
+    let sealed = text.strip_suffix('}').expect("an object");
+    let digest = Sha256::digest(format!("{document}\n{sealed}"));
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{sealed},\"sha256\":\"{digest}\"}}\n")
 }
