@@ -9,4 +9,5 @@ pub mod plans;
 mod problems;
 mod schemas;
 mod shows;
+mod verdicts;
 mod world;
