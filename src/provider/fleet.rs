@@ -70,8 +70,7 @@ pub struct Machine {
 /// What else there is to judge the control plane by.
 pub enum Control {
     Aws(Box<aws::evidence::Evidence>),
-    /// Nothing judges Azure's yet.
-    Azure,
+    Azure(Box<azure::verify::Evidence>),
 }
 
 impl Seen {
@@ -246,7 +245,7 @@ impl<'a> Fleet<'a> {
             return fleet.pin(evidence, host_key, watcher).await;
         }
         #[cfg(feature = "azure")]
-        if let (Control::Azure, Some(fleet), Some(machine)) = (&seen.control, &self.azure, &seen.machine) {
+        if let (Control::Azure(_), Some(fleet), Some(machine)) = (&seen.control, &self.azure, &seen.machine) {
             return fleet.pin(&machine.id, host_key, watcher).await;
         }
         let _ = (host_key, watcher);

@@ -8,4 +8,5 @@ mod json;
 pub mod plans;
 mod problems;
 mod shows;
+mod verdicts;
 mod world;

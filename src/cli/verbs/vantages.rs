@@ -30,10 +30,11 @@ use crate::{
             tags::{self, ResolvedDeadline},
             verify as control,
         },
+        azure,
         fleet::{Control, Fleet, Seen},
     },
     verify::{
-        Check, Part, Vantage, Verification,
+        Check, Verification,
         machine::{self, MachineEvidence, Silence},
         network::{self, HostKeys, Identity, Reach},
         report::{self, NoReport},
@@ -208,7 +209,11 @@ impl<'a> Look<'a> {
     fn judge(&self, now: Timestamp) -> Vec<Check> {
         let mut checks = match (&self.plan.cloud, &self.seen.control) {
             (Cloud::Aws(aws), Control::Aws(evidence)) => control::judge(self.plan, aws, evidence, &self.resolved()),
-            (Cloud::Aws(_) | Cloud::Azure(_), _) => vec![unjudged()],
+            (Cloud::Azure(azure), Control::Azure(evidence)) => {
+                azure::verify::judge(self.plan, azure, evidence, &self.resolved())
+            }
+            // Evidence is of the plan's own cloud.
+            (Cloud::Aws(_), Control::Azure(_)) | (Cloud::Azure(_), Control::Aws(_)) => Vec::new(),
         };
         checks.extend(self.machine(now));
         checks
@@ -324,12 +329,4 @@ fn read_report(seen: &Seen) -> Result<report::Reading, Silent> {
         unread(format!("{} does not say in its tag {} which document it was given", machine.id, tags::BOOT))
     })?;
     report::read(console, seal, machine.reports_as.as_deref()).map_err(Silent::NoReport)
-}
-
-/// In place of the checks of a control plane that nothing judges.
-fn unjudged() -> Check {
-    let proves = "the firewall, the network security group and the addresses admit who the plan lists, and nobody else";
-    Check::new(Vantage::ControlPlane, "control.azure", Part::Edge, proves).unknown(
-        "this version can't judge Azure's control plane; `gangplank plan` shows where it differs from the plan",
-    )
 }

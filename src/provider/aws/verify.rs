@@ -9,7 +9,7 @@ mod database;
 mod edge;
 mod machine;
 mod path;
-mod space;
+pub(in crate::provider) mod space;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -130,23 +130,23 @@ impl<'a> Scene<'a> {
     }
 }
 
-fn check(id: &'static str, part: Part, proves: impl Into<String>) -> Check {
+pub(in crate::provider) fn check(id: &'static str, part: Part, proves: impl Into<String>) -> Check {
     Check::new(Vantage::ControlPlane, id, part, proves)
 }
 
 /// Judges as far as the evidence goes: what is missing makes the check unknown.
-fn judged(check: Check, judge: impl FnOnce(&mut Check) -> Known<Verdict>) -> Check {
+pub(in crate::provider) fn judged(check: Check, judge: impl FnOnce(&mut Check) -> Known<Verdict>) -> Check {
     let mut check = check;
     let verdict = judge(&mut check).unwrap_or_else(|reason| Verdict::Unknown { reason });
     Check { verdict, ..check }
 }
 
-fn fail(cause: impl Into<String>, fix: impl Into<String>) -> Verdict {
+pub(in crate::provider) fn fail(cause: impl Into<String>, fix: impl Into<String>) -> Verdict {
     Verdict::Fail { cause: cause.into(), fix: fix.into() }
 }
 
 /// One verdict for several parts that must all pass.
-fn all(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
+pub(in crate::provider) fn all(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
     let (mut causes, mut fixes, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
     for verdict in verdicts {
         match verdict {
@@ -173,6 +173,6 @@ fn push_new(list: &mut Vec<String>, text: String) {
     }
 }
 
-fn listed(items: impl IntoIterator<Item = impl ToString>) -> String {
+pub(in crate::provider) fn listed(items: impl IntoIterator<Item = impl ToString>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }

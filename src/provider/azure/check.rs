@@ -7,7 +7,7 @@ use super::{
     diff::{Current, World},
     edge::Place,
     id::{Id, Kind},
-    observed::Resource,
+    observed::{Observed, Resource},
     tags::{self, ResolvedDeadline},
     views::{Interface, Network, range},
 };
@@ -21,14 +21,7 @@ type Problems = Vec<Diagnostic>;
 
 /// When the bastion ends. It must not have ended.
 pub(super) fn deadline(want: &Desired<'_>, world: World<'_>, problems: &mut Problems) -> Option<ResolvedDeadline> {
-    // The earliest start counts: an interrupted run, or a changed tag, then postpones nothing.
-    let existing = world
-        .seen
-        .owned(want.bastion())
-        .filter_map(|r| ResolvedDeadline::from_tags(&r.tags))
-        .filter(|deadline| deadline.lifetime.is_some())
-        .min_by_key(ResolvedDeadline::start);
-    let deadline = desire::deadline(want.plan.deadline, existing, world.now)?;
+    let deadline = desire::deadline(want.plan.deadline, remembered(want.bastion(), world.seen), world.now)?;
     if deadline.expires <= world.now {
         let field = if deadline.lifetime.is_some() { "lifetime" } else { "expires" };
         problems.push(
@@ -40,6 +33,13 @@ pub(super) fn deadline(want: &Desired<'_>, world: World<'_>, problems: &mut Prob
         );
     }
     Some(deadline)
+}
+
+/// The deadline that the resources of a bastion remember. The earliest start counts: an interrupted run, or a changed tag, then
+/// postpones nothing.
+pub(super) fn remembered(bastion: &str, seen: &Observed) -> Option<ResolvedDeadline> {
+    let deadlines = seen.owned(bastion).filter_map(|r| ResolvedDeadline::from_tags(&r.tags));
+    deadlines.filter(|deadline| deadline.lifetime.is_some()).min_by_key(ResolvedDeadline::start)
 }
 
 /// Azure Firewall's DNAT and the bastion's own address are IPv4.

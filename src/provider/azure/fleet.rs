@@ -1,6 +1,9 @@
 //! All Azure plans of a run together: one client, one look for all bastions of each subscription.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
@@ -17,6 +20,7 @@ use super::{
     status::{self, Status},
     tags::{self, Tags},
     teardown,
+    verify::Evidence,
 };
 use crate::{
     changeset::{Changeset, StepId},
@@ -131,7 +135,8 @@ impl<'a> Fleet<'a> {
     /// # Errors
     /// The cloud's failure to tell what there is. Where it only does not tell what a machine wrote, the evidence says so.
     pub async fn evidence(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Seen>, CloudError> {
-        let looks = self.look(watcher).await?;
+        let looks: BTreeMap<&str, Arc<Observed>> =
+            self.look(watcher).await?.into_iter().map(|(subscription, seen)| (subscription, Arc::new(seen))).collect();
         let each = self.bastions.iter().filter_map(|b| Some((b, looks.get(b.azure.subscription.as_str())?)));
         let each = each.map(async |(b, seen)| {
             let status = status::of(b.plan, b.azure, seen, now);
@@ -155,7 +160,7 @@ impl<'a> Fleet<'a> {
                     tags: machine.tags.clone(),
                 }),
                 console,
-                control: Control::Azure,
+                control: Control::Azure(Box::new(Evidence { at: now, seen: Arc::clone(seen) })),
             }
         });
         Ok(join_all(each).await)

@@ -37,4 +37,5 @@ pub mod status;
 mod steps;
 pub mod tags;
 pub mod teardown;
+pub mod verify;
 pub mod views;

@@ -89,6 +89,12 @@ fn policies(seen: &Observed, plans: &[(&Plan, &Azure)]) -> BTreeSet<Id> {
         found.extend(named);
         found.extend(seen.of_kind(Kind::Policy).filter(has_rules).map(|p| p.id.clone()));
     }
+    // What a policy inherits applies as its own does.
+    let mut left: Vec<Id> = found.iter().cloned().collect();
+    while let Some(policy) = left.pop() {
+        let base = seen.get(&policy).and_then(|p| p.id_at("/properties/basePolicy/id"));
+        left.extend(base.filter(|base| found.insert(base.clone())));
+    }
     // A firewall may name a policy of another subscription, which is not ours to read.
     found.retain(|id| seen.get(id).is_some());
     found

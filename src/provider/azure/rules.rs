@@ -17,7 +17,7 @@ use crate::{
 
 /// Ports on which a machine fetches its security updates, from mirrors whose addresses nobody publishes. Azure's own name
 /// service, time and metadata pass no network security group ("Network security groups", Azure platform considerations).
-const UPDATE_PORTS: [u16; 2] = [80, 443];
+pub(super) const UPDATE_PORTS: [u16; 2] = [80, 443];
 /// The first rule's number; the lower one wins. 4096 is the highest that Azure takes: it stands before Azure's own rules, which
 /// let the whole network in and everything out.
 const FIRST: usize = 100;
@@ -55,7 +55,7 @@ pub enum Destination {
 }
 
 impl Destination {
-    fn text(self) -> String {
+    pub(super) fn text(self) -> String {
         match self {
             Destination::Net(net) => net.to_string(),
             Destination::Network => "VirtualNetwork".to_owned(),
@@ -79,7 +79,7 @@ pub fn egress(plan: &Plan, name_servers: impl Iterator<Item = IpAddr>) -> BTreeM
 }
 
 /// Where a target is: its own address, the networks that the plan names, or anywhere in the machine's network.
-fn destinations(target: &Target) -> Vec<Destination> {
+pub(super) fn destinations(target: &Target) -> Vec<Destination> {
     let own = match target.host {
         Host::Address(address) => Some(address.into()),
         Host::Name(_) => None,

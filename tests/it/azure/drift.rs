@@ -74,7 +74,7 @@ pub fn ours(world: &mut World, wanted: Kind) -> Option<&mut Value> {
 }
 
 /// Our DNAT rules, wherever they are.
-fn nat(world: &mut World) -> Option<&mut Value> {
+pub fn nat(world: &mut World) -> Option<&mut Value> {
     let name = format!("gangplank-{BASTION_NAME}");
     let rules = world.all.values_mut().find_map(|r| match kind(r) {
         Some(Kind::RuleGroup) if text(r, "/name") == name => r.pointer_mut("/properties/ruleCollections/0/rules"),

@@ -1,0 +1,161 @@
+//! The machine, and what it was made with.
+
+use super::{super::tags, Scene};
+use crate::{
+    provider::{
+        aws::{
+            desire,
+            tags::ResolvedDeadline,
+            verify::{check, fail, judged, listed},
+        },
+        azure::{
+            check as problems,
+            id::Kind,
+            observed::{Resource, list, text},
+            views::Machine,
+        },
+    },
+    verify::{Check, Part, Verdict},
+};
+
+pub fn instance(scene: &Scene<'_>) -> Check {
+    let name = scene.name();
+    let mut check = check("control.instance", Part::Bastion, "exactly one machine of this bastion exists, and it runs");
+    let all: Vec<&Resource> = scene.seen.owned(name).filter(|r| r.kind == Kind::Machine).collect();
+    let power = |machine: &Resource| match Machine(machine).power() {
+        "" => "in an unknown state".to_owned(),
+        state => state.to_owned(),
+    };
+    for machine in &all {
+        check = check.seen(format!("{} {} {}", machine.name(), Machine(machine).size(), power(machine)));
+    }
+    match all.as_slice() {
+        [] => check.fail(
+            format!("no virtual machine carries the tag {}={name}", tags::BASTION),
+            scene.apply("makes one, if the bastion is to exist"),
+        ),
+        [one] => match Machine(one).power() {
+            "running" => check.pass(),
+            "starting" => {
+                check.fail(format!("{} is still starting", one.name()), "wait until it runs, then verify again")
+            }
+            "" => check.unknown(format!("Azure does not tell whether {} runs", one.name())),
+            state => check.fail(format!("{} is {state}", one.name()), scene.apply("starts it again")),
+        },
+        several => check.fail(
+            format!("there are {} of them: {}", several.len(), listed(several.iter().map(|m| &m.id))),
+            scene.apply("keeps the plan's and ends the others"),
+        ),
+    }
+}
+
+pub fn diagnostics(scene: &Scene<'_>) -> Check {
+    let proves = "the machine's serial console is kept, so that its reports can be read: boot diagnostics are on";
+    judged(check("control.diagnostics", Part::Bastion, proves), |_| {
+        let machine = scene.machine()?;
+        if machine.raw.pointer("/properties/diagnosticsProfile/bootDiagnostics/enabled").and_then(|on| on.as_bool())
+            == Some(true)
+        {
+            return Ok(Verdict::Pass);
+        }
+        Ok(fail(
+            format!("boot diagnostics are off for {}: nothing of what it reports can be read", machine.name()),
+            format!("turn them on: `az vm boot-diagnostics enable --ids {}`", machine.id),
+        ))
+    })
+}
+
+pub fn metadata(scene: &Scene<'_>) -> Check {
+    let live = scene.plan.keys_are_live();
+    let data = if live { "it hands out the user data, where the keys are" } else { "it has no user data" };
+    let proves = format!("the metadata service tells the machine what it needs and no more: {data}");
+    judged(check("control.metadata", Part::Bastion, proves), |check| {
+        let has = !Machine(scene.machine()?).user_data().is_empty();
+        check.evidence.push(format!("user data: {}", if has { "present" } else { "none" }));
+        check.evidence.push(
+            "Azure's metadata service can't be switched off; that no tunnel opens it is network.refuses-metadata"
+                .to_owned(),
+        );
+        Ok(match (live, has) {
+            (true, false) => fail("there is no user data: the machine takes no new keys", scene.apply("writes it")),
+            (false, true) => fail(
+                "the machine has user data that the plan does not want",
+                "find out who wrote it; a machine that is made anew has none",
+            ),
+            _ => Verdict::Pass,
+        })
+    })
+}
+
+pub fn encryption(scene: &Scene<'_>) -> Check {
+    let proves = "every disk of the machine is a managed one, which Azure always encrypts at rest";
+    judged(check("control.encryption", Part::Bastion, proves), |check| {
+        let machine = scene.machine()?;
+        let system = machine.raw.pointer("/properties/storageProfile/osDisk");
+        let Some(system) = system else { return Err(format!("Azure describes no disk of {}", machine.name())) };
+        for disk in std::iter::once(system).chain(list(&machine.raw, "/properties/storageProfile/dataDisks")) {
+            let name = match text(disk, "/name") {
+                "" => "the system's disk",
+                name => name,
+            };
+            if disk.get("managedDisk").is_none_or(|managed| managed.is_null()) {
+                return Err(format!("{name} is not a managed disk: how its storage is encrypted is not read"));
+            }
+            let key = match text(disk, "/managedDisk/diskEncryptionSet/id") {
+                "" => "a key of the platform's".to_owned(),
+                set => format!("the keys of {}", super::Id::new(set).name()),
+            };
+            check.evidence.push(format!("{name}: managed, encrypted at rest with {key}"));
+        }
+        Ok(Verdict::Pass)
+    })
+}
+
+pub fn profile(scene: &Scene<'_>) -> Check {
+    let proves = "the machine holds no permissions in the subscription: it has no managed identity";
+    judged(check("control.profile", Part::Bastion, proves), |check| {
+        let machine = scene.machine()?;
+        let kind = text(&machine.raw, "/identity/type");
+        if kind.is_empty() || kind.eq_ignore_ascii_case("none") {
+            return Ok(Verdict::Pass);
+        }
+        let users = machine.raw.pointer("/identity/userAssignedIdentities").and_then(|all| all.as_object());
+        let users: Vec<&str> = users.into_iter().flat_map(|all| all.keys()).map(String::as_str).collect();
+        check.evidence.push(format!("{kind} {}", listed(&users)).trim_end().to_owned());
+        let which = if kind.contains("SystemAssigned") { vec!["[system]"] } else { Vec::new() };
+        let which: Vec<&str> = which.into_iter().chain(users).collect();
+        Ok(fail(
+            format!("{} has a managed identity ({kind})", machine.name()),
+            format!("take it away: `az vm identity remove --ids {} --identities {}`", machine.id, which.join(" ")),
+        ))
+    })
+}
+
+pub fn deadline(scene: &Scene<'_>) -> Check {
+    let proves = match scene.plan.deadline {
+        Some(_) => "everything of the bastion carries the plan's deadline, and it has not passed",
+        None => "nothing of the bastion carries a deadline, and the plan has none",
+    };
+    judged(check("control.deadline", Part::Bastion, proves), |check| {
+        let machine = scene.machine()?;
+        let want = desire::deadline(scene.plan.deadline, problems::remembered(scene.name(), scene.seen), scene.at);
+        let text =
+            |deadline: Option<ResolvedDeadline>| deadline.map_or_else(|| "none".to_owned(), |d| d.expires.to_string());
+        check.evidence.push(format!("{}: {}", machine.name(), text(ResolvedDeadline::from_tags(&machine.tags))));
+        if let Some(passed) = want.filter(|d| d.expires <= scene.at) {
+            return Ok(fail(
+                format!("the bastion's time was up at {}", passed.expires),
+                format!("run `gangplank destroy {}`, or give it more time in the plan", scene.plan.origin.source.path),
+            ));
+        }
+        let differs = |resource: &Resource| {
+            let have = ResolvedDeadline::from_tags(&resource.tags);
+            (have != want).then(|| format!("the {} says {}", resource.words(), text(have)))
+        };
+        let wrong: Vec<String> = scene.seen.owned(scene.name()).filter_map(differs).collect();
+        if wrong.is_empty() {
+            return Ok(Verdict::Pass);
+        }
+        Ok(fail(format!("the plan's deadline is {}; {}", text(want), wrong.join(", ")), scene.apply("sets the tags")))
+    })
+}
