@@ -151,13 +151,62 @@ fn what_apply_leaves_is_green_at_every_edge() {
         let evidence: String = check.evidence.iter().map(|line| format!("    {line}\n")).collect();
         format!("{} - {}\n{evidence}", check.name(), check.proves)
     };
-    insta::assert_snapshot!(checks.iter().map(lines).collect::<String>(), @"");
+    insta::assert_snapshot!(checks.iter().map(lines).collect::<String>(), @"
+    control.instance - exactly one machine of this bastion exists, and it runs
+        gangplank-warehouse Standard_B1s running
+    control.diagnostics - the machine's serial console is kept, so that its reports can be read: boot diagnostics are on
+    control.address - the fixed public address leads to this machine
+        20.9.9.1:22 → 10.9.1.5:22 by the rule ssh of gangplank-warehouse in firewall policy fwp-hub
+    control.admits[secoda] - the firewall leads every source of secoda on tcp 22 to the machine, and the network security groups let the firewall in
+        admitted: 198.51.100.20/32
+    control.admits[ana] - the firewall leads every source of ana on tcp 22 to the machine, and the network security groups let the firewall in
+        admitted: 203.0.113.200/32
+    control.nothing-else - the firewall leads nobody but the plan's sources to the machine, the network security groups let in nothing but the firewall on tcp 22, and the machine has no public address of its own
+        gangplank-warehouse: tcp 22 from 10.8.0.0/26
+        the rule ssh of gangplank-warehouse in firewall policy fwp-hub: 198.51.100.20/32, 203.0.113.200/32 → 10.9.1.5:22
+    control.egress - the machine may open connections to the plan's targets and for its updates (tcp 80 and 443), no others
+        gangplank-warehouse: tcp 443 to 10.9.0.4/32
+        gangplank-warehouse: tcp 5432 to VirtualNetwork
+        gangplank-warehouse: tcp 80 to Internet
+        gangplank-warehouse: tcp 443 to Internet
+    control.route - the firewall's network and the machine's have a way to each other
+        vnet-data is peered with vnet-hub
+    control.metadata - the metadata service tells the machine what it needs and no more: it hands out the user data, where the keys are
+        user data: present
+        Azure's metadata service can't be switched off; that no tunnel opens it is network.refuses-metadata
+    control.encryption - every disk of the machine is a managed one, which Azure always encrypts at rest
+        the system's disk: managed, encrypted at rest with a key of the platform's
+    control.profile - the machine holds no permissions in the subscription: it has no managed identity
+    control.deadline - everything of the bastion carries the plan's deadline, and it has not passed
+        gangplank-warehouse: 2027-02-18T12:00:00Z
+    control.target-egress[db-5432] - the network security groups let the machine open connections to db.internal:5432
+        open towards VirtualNetwork on tcp 5432
+        db.internal is 10.9.0.5 for the machine
+    control.target-route[db-5432] - the bastion's network has a way to db.internal
+        db.internal is 10.9.0.5 for the machine
+        10.9.0.5 is in vnet-data
+    control.target-acl[db-5432] - the network security groups before db.internal:5432 let the bastion in
+        db.internal is 10.9.0.5 for the machine
+        no network security group stands before 10.9.0.5
+    control.target-egress[far] - the network security groups let the machine open connections to 10.9.0.4:443
+        open towards 10.9.0.4/32 on tcp 443
+    control.target-route[far] - the bastion's network has a way to 10.9.0.4
+        10.9.0.4 is in vnet-data
+    control.target-acl[far] - the network security groups before 10.9.0.4:443 let the bastion in
+        no network security group stands before 10.9.0.4
+    ");
 }
 
 #[test]
 fn a_network_of_the_bastions_own_is_green_as_far_as_it_can_be_seen() {
     let spec = Spec::default();
-    insta::assert_snapshot!(told(&look(&spec, &standing(&spec))), @"");
+    insta::assert_snapshot!(told(&look(&spec, &standing(&spec))), @"
+    control.target-egress[db-5432]? 10.9.0.5 is in no range that is known of VirtualNetwork; what a gateway connects is not read
+    control.target-route[db-5432]? 10.9.0.5 is neither in the bastion's network nor behind a peering of it; other ways (a gateway, a virtual WAN) are not read
+    control.target-acl[db-5432]? the subnet of 10.9.0.5 is not among those that are read, so its network security groups are not known
+    control.target-route[far]? 10.9.0.4 is neither in the bastion's network nor behind a peering of it; other ways (a gateway, a virtual WAN) are not read
+    control.target-acl[far]? the subnet of 10.9.0.4 is not among those that are read, so its network security groups are not known
+    ");
 }
 
 #[test]
@@ -185,7 +234,10 @@ fn a_source_that_the_dnat_rule_lacks_is_not_admitted() {
     for edge in [BASIC, STANDARD, HUB, CLASSIC, POLICY] {
         assert_eq!(red(edge, closed), ["control.admits"], "{edge}");
     }
-    insta::assert_snapshot!(with(HUB, closed), @"");
+    insta::assert_snapshot!(with(HUB, closed), @"
+    control.admits[secoda]: no DNAT rule of the firewall fw-hub takes 198.51.100.20/32 on tcp 22
+      → run `gangplank apply plans/warehouse.yaml`: it adds them to it
+    ");
 }
 
 #[test]
@@ -198,7 +250,12 @@ fn a_dnat_rule_for_everybody_admits_too_many() {
         assert_eq!(red(edge, open), ["control.nothing-else"], "{edge}");
         assert_eq!(red(edge, |world| disturb(world, Drift::AnotherNatSource)), ["control.nothing-else"], "{edge}");
     }
-    insta::assert_snapshot!(with(HUB, open) + &with(CLASSIC, |world| disturb(world, Drift::AnotherNatSource)), @"");
+    insta::assert_snapshot!(with(HUB, open) + &with(CLASSIC, |world| disturb(world, Drift::AnotherNatSource)), @"
+    control.nothing-else: the rule ssh of gangplank-warehouse in firewall policy fwp-hub leads the whole internet to tcp 22 of the machine
+      → run `gangplank apply plans/warehouse.yaml`: it removes what is too much
+    control.nothing-else: the rule ssh of gangplank-warehouse in firewall fw-old leads 192.0.2.200/32 (1 address more than the plan) to tcp 22 of the machine
+      → run `gangplank apply plans/warehouse.yaml`: it removes what is too much
+    ");
 }
 
 #[test]
@@ -211,7 +268,10 @@ fn a_rule_of_somebody_elses_to_the_machine_is_told() {
         assert_eq!(red(edge, fault), ["control.nothing-else"], "{edge}");
         insta::allow_duplicates! {
             let text = with(edge, fault).replace("firewall policy fwp-hub", "X").replace("firewall fw-old", "X");
-            insta::assert_snapshot!(text, @"");
+            insta::assert_snapshot!(text, @"
+            control.nothing-else: the rule odd of extra in X leads 192.0.2.99/32 (1 address more than the plan) to tcp 22 of the machine
+              → remove the rule odd of extra in X, or narrow its sources; gangplank does not change the rules of others
+            ");
         }
         // A listed source, on the planned port: nobody else comes in by it.
         let harmless = |world: &mut World| {
@@ -243,7 +303,10 @@ fn a_network_rule_counts_where_it_is_meant_for_the_machine_or_hides_who_comes() 
         assert_eq!(red(edge, translated), ["control.nothing-else"], "{edge}");
     }
     let hub = |world: &mut World| foreign(world, HUB, 3000, &allow(&["10.0.0.0/8"], "10.9.1.0/28"), true);
-    insta::assert_snapshot!(with(HUB, hub), @"");
+    insta::assert_snapshot!(with(HUB, hub), @"
+    control.nothing-else: the network rule east-west of extra in firewall policy fwp-hub lets 10.0.0.0/8 to 10.9.1.0/28
+      → take 10.9.1.0/28 out of it; gangplank does not change the rules of others
+    ");
 }
 
 /// A policy inherits network rules, and no NAT rules.
@@ -255,7 +318,9 @@ fn what_a_policy_inherits_counts_and_what_is_not_read_is_unknown() {
         let policy = world.all.get_mut(&hub.resource(Kind::Policy, "fwp-hub")).expect("a policy");
         policy["properties"]["basePolicy"] = json!({"id": base.as_str()});
     };
-    insta::assert_snapshot!(with(HUB, inherit), @"");
+    insta::assert_snapshot!(with(HUB, inherit), @"
+    control.nothing-else? the rules of fwp-base are not read: this subscription does not show it
+    ");
     let rules = |world: &mut World| {
         inherit(world);
         let machine = private(world);
@@ -273,7 +338,10 @@ fn what_a_policy_inherits_counts_and_what_is_not_read_is_unknown() {
             ]}}),
         );
     };
-    insta::assert_snapshot!(with(HUB, rules), @"");
+    insta::assert_snapshot!(with(HUB, rules), @"
+    control.nothing-else: the network rule east-west of FirewallPolicyFilterRuleCollection in firewall policy fwp-base lets 10.1.0.0/16 to 10.9.1.5/32
+      → take 10.9.1.5/32 out of it; gangplank does not change the rules of others
+    ");
 }
 
 #[test]
@@ -283,7 +351,10 @@ fn a_wrong_translation_leads_the_vendor_elsewhere() {
         assert_eq!(red(edge, fault), ["control.address"], "{edge}");
         assert_eq!(red(edge, |world| disturb(world, Drift::NatToAnotherPort)), ["control.address"], "{edge}");
     }
-    insta::assert_snapshot!(with(CLASSIC, fault), @"");
+    insta::assert_snapshot!(with(CLASSIC, fault), @"
+    control.address: the vendor is led elsewhere: the rule ssh of gangplank-warehouse in firewall fw-old sends to 10.9.1.77:22, the bastion's machine is at 10.9.1.5:22
+      → run `gangplank apply plans/warehouse.yaml`: it sets it right
+    ");
 }
 
 #[test]
@@ -307,7 +378,12 @@ fn a_rule_that_comes_before_ours_is_named() {
             json!([group("rg-hub").as_str().to_owned() + "/providers/Microsoft.Network/ipGroups/office"]);
         foreign(world, HUB, 150, &rule, false);
     };
-    insta::assert_snapshot!(with(HUB, fault) + &with(HUB, groups), @"");
+    insta::assert_snapshot!(with(HUB, fault) + &with(HUB, groups), @"
+    control.admits[secoda]: the rule odd of extra in firewall policy fwp-hub comes before the bastion's and takes 198.51.100.20/32 on 20.9.9.1:22 to 10.9.9.9:22
+      → take these sources or this port out of that rule, or give the plan another `ssh.port`; gangplank does not change the rules of others
+    control.admits[secoda]? the rule odd of extra in firewall policy fwp-hub comes before the bastion's, and who the group office is, is not read
+    control.admits[ana]? the rule odd of extra in firewall policy fwp-hub comes before the bastion's, and who the group office is, is not read
+    ");
 }
 
 #[test]
@@ -319,7 +395,16 @@ fn an_open_network_security_group_is_told() {
     }
     let texts = [Drift::OpenToTheWorld, Drift::OpenEgress, Drift::CloseIngress]
         .map(|drift| with(STANDARD, |world| disturb(world, drift)));
-    insta::assert_snapshot!(texts.concat(), @"");
+    insta::assert_snapshot!(texts.concat(), @"
+    control.nothing-else: gangplank-warehouse lets in more than the plan by its rule temporary: everything from everywhere
+      → run `gangplank apply plans/warehouse.yaml`: it sets the rules right
+    control.egress: gangplank-warehouse lets the machine out to more than the plan by its rule out: everything to everywhere
+      → run `gangplank apply plans/warehouse.yaml`: it sets the rules right
+    control.admits[secoda]: the rule deny-inbound of gangplank-warehouse (everything from everywhere) stops tcp 22 from 10.9.3.0/26
+      → run `gangplank apply plans/warehouse.yaml`: it sets the rules right
+    control.admits[ana]: the rule deny-inbound of gangplank-warehouse (everything from everywhere) stops tcp 22 from 10.9.3.0/26
+      → run `gangplank apply plans/warehouse.yaml`: it sets the rules right
+    ");
 }
 
 #[test]
@@ -339,13 +424,26 @@ fn a_group_at_the_subnet_counts_too() {
     };
     // What is in the network may come in by Azure's own rules, and a firewall in a peered network is in it.
     assert_eq!(with(HUB, rules(json!([]))), "");
-    insta::assert_snapshot!(with(PUBLIC, rules(json!([]))), @"");
+    insta::assert_snapshot!(with(PUBLIC, rules(json!([]))), @"
+    control.admits[secoda]: the rule DenyAllInBound of nsg-snet-a (everything from everywhere) stops tcp 22 from 198.51.100.20/32
+      → correct nsg-snet-a by hand: gangplank does not change it
+    control.admits[ana]: the rule DenyAllInBound of nsg-snet-a (everything from everywhere) stops tcp 22 from 203.0.113.200/32
+      → correct nsg-snet-a by hand: gangplank does not change it
+    ");
     let deny = json!([{"name": "no-databases", "properties": {"direction": "Outbound", "access": "Deny", "priority": 100,
         "protocol": "Tcp", "sourceAddressPrefix": "*", "destinationAddressPrefix": "*", "destinationPortRange": "5432"}}]);
-    insta::assert_snapshot!(with(HUB, rules(deny)), @"");
+    insta::assert_snapshot!(with(HUB, rules(deny)), @"
+    control.target-egress[db-5432]: the rule no-databases of nsg-snet-a (tcp 5432 to everywhere) stops tcp 5432 to 10.7.0.0/16, 10.8.0.0/15
+      → correct nsg-snet-a by hand: gangplank does not change it
+    ");
     let storage = json!([{"name": "storage", "properties": {"direction": "Inbound", "access": "Deny", "priority": 100,
         "protocol": "*", "sourceAddressPrefix": "Storage", "destinationAddressPrefix": "*", "destinationPortRange": "*"}}]);
-    insta::assert_snapshot!(with(PUBLIC, rules(storage)), @"");
+    insta::assert_snapshot!(with(PUBLIC, rules(storage)), @"
+    control.admits[secoda]: the rule DenyAllInBound of nsg-snet-a (everything from everywhere) stops tcp 22 from 198.51.100.20/32
+      → correct nsg-snet-a by hand: gangplank does not change it
+    control.admits[ana]: the rule DenyAllInBound of nsg-snet-a (everything from everywhere) stops tcp 22 from 203.0.113.200/32
+      → correct nsg-snet-a by hand: gangplank does not change it
+    ");
 }
 
 #[test]
@@ -370,7 +468,14 @@ fn other_ways_to_the_machine_are_told() {
         let all = machine(world).pointer_mut("/properties/networkProfile/networkInterfaces").expect("interfaces");
         all.as_array_mut().expect("interfaces").push(json!({"id": id.as_str()}));
     };
-    insta::assert_snapshot!(with(HUB, public) + &with(HUB, balancer) + &with(HUB, second), @"");
+    insta::assert_snapshot!(with(HUB, public) + &with(HUB, balancer) + &with(HUB, second), @"
+    control.nothing-else: the machine has the public address 20.1.2.3 (handy)
+      → run `gangplank apply plans/warehouse.yaml`: it takes it off the machine
+    control.nothing-else: the load balancer lb leads to the machine
+      → take gangplank-warehouse out of all
+    control.nothing-else: the machine has another network interface, more
+      → detach it, or run `gangplank apply plans/warehouse.yaml`: it makes the machine anew with its own only
+    ");
 }
 
 #[test]
@@ -395,7 +500,21 @@ fn what_is_wrong_with_the_machine_is_told() {
         }
         texts += &with(HUB, fault);
     }
-    insta::assert_snapshot!(texts, @"");
+    insta::assert_snapshot!(texts, @"
+    control.instance: gangplank-warehouse is deallocated
+      → run `gangplank apply plans/warehouse.yaml`: it starts it again
+    control.profile: gangplank-warehouse has a managed identity (SystemAssigned)
+      → take it away: `az vm identity remove --ids /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-shared/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse --identities [system]`
+    control.deadline: the plan's deadline is 2027-02-18T12:00:00Z; the virtual machine gangplank-warehouse says 2099-01-01T00:00:00Z
+      → run `gangplank apply plans/warehouse.yaml`: it sets the tags
+    control.deadline: the plan's deadline is 2026-12-24T00:00:00Z; the virtual machine gangplank-warehouse says 2027-02-18T12:00:00Z, the network interface gangplank-warehouse says 2027-02-18T12:00:00Z
+      → run `gangplank apply plans/warehouse.yaml`: it sets the tags
+    control.metadata: there is no user data: the machine takes no new keys
+      → run `gangplank apply plans/warehouse.yaml`: it writes it
+    control.diagnostics: boot diagnostics are off for gangplank-warehouse: nothing of what it reports can be read
+      → turn them on: `az vm boot-diagnostics enable --ids /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-shared/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse`
+    control.encryption? the system's disk is not a managed disk: how its storage is encrypted is not read
+    ");
 }
 
 #[test]
@@ -415,7 +534,26 @@ fn an_edge_that_is_gone_or_stopped_is_told() {
             assert_eq!(red(edge, fault), ["control.address"], "{edge}");
         }
     }
-    insta::assert_snapshot!(with(HUB, gone) + &with(HUB, stopped) + &with(HUB, no_rule) + &with(HUB, elsewhere), @"");
+    insta::assert_snapshot!(with(HUB, gone) + &with(HUB, stopped) + &with(HUB, no_rule) + &with(HUB, elsewhere), @"
+    control.address: the subscription has no firewall fw-hub
+      → check `azure.edge` in the plan, and that this account may read it
+    control.admits[secoda]? there is nothing that leads to the machine: see control.address
+    control.admits[ana]? there is nothing that leads to the machine: see control.address
+    control.nothing-else? there is nothing that leads to the machine: see control.address
+    control.route? there is nothing that leads to the machine: see control.address
+    control.address: the firewall fw-hub has no public address: it is stopped (deallocated)
+      → start it; its public address and subnet are named then
+    control.admits[secoda]? the range of fw-hub's subnet is not read
+    control.admits[ana]? the range of fw-hub's subnet is not read
+    control.nothing-else? the range of fw-hub's subnet is not read
+    control.route? Azure names no subnet of the firewall fw-hub: see control.address
+    control.address: no DNAT rule of warehouse is in the firewall fw-hub: nobody reaches the bastion
+      → run `gangplank apply plans/warehouse.yaml`: it writes it
+    control.admits[secoda]? no DNAT rule of warehouse is known in the firewall fw-hub: see control.address
+    control.admits[ana]? no DNAT rule of warehouse is known in the firewall fw-hub: see control.address
+    control.address: the rule ssh of gangplank-warehouse in firewall policy fwp-hub is for 20.9.9.77, which is no address of the firewall fw-hub
+      → run `gangplank apply plans/warehouse.yaml`: it writes the firewall's address
+    ");
 }
 
 #[test]
@@ -429,7 +567,12 @@ fn the_machines_own_address_must_lead_to_it() {
     };
     assert_eq!(red(PUBLIC, loose), ["control.address"]);
     assert_eq!(red(PUBLIC, dynamic), ["control.address"]);
-    insta::assert_snapshot!(with(PUBLIC, loose) + &with(PUBLIC, dynamic), @"");
+    insta::assert_snapshot!(with(PUBLIC, loose) + &with(PUBLIC, dynamic), @"
+    control.address: 20.0.0.1 leads nowhere: nobody reaches the bastion
+      → run `gangplank apply plans/warehouse.yaml`: it attaches it again
+    control.address: gangplank-warehouse is not a fixed address: it changes when nothing uses it
+      → fix it: `az network public-ip update --ids /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-shared/providers/Microsoft.Network/publicIPAddresses/gangplank-warehouse --allocation-method Static`
+    ");
 }
 
 #[test]
@@ -445,8 +588,14 @@ fn ways_that_are_not_read_are_unknown() {
     let apart = |world: &mut World| {
         world.all.get_mut(&vnet).expect("a network")["properties"]["virtualNetworkPeerings"] = json!([]);
     };
-    insta::assert_snapshot!(with(HUB, routed), @"");
-    insta::assert_snapshot!(with(HUB, apart), @"");
+    insta::assert_snapshot!(with(HUB, routed), @"
+    control.route? the bastion's subnet has the route table rt-spoke, which is not read
+    control.target-route[db-5432]? the bastion's subnet has the route table rt-spoke, which is not read
+    control.target-route[far]? the bastion's subnet has the route table rt-spoke, which is not read
+    ");
+    insta::assert_snapshot!(with(HUB, apart), @"
+    control.route? the firewall stands in vnet-hub, which is not peered with vnet-data; other ways (a virtual WAN, a gateway) are not read. If the machine does not answer, peer the two
+    ");
 }
 
 #[test]
@@ -465,5 +614,10 @@ fn a_targets_own_group_counts() {
             subnet["properties"]["networkSecurityGroup"] = json!({"id": id.as_str()});
         }
     };
-    insta::assert_snapshot!(with(HUB, fault), @"");
+    insta::assert_snapshot!(with(HUB, fault), @"
+    control.target-acl[db-5432]: the rule only-the-app of nsg-db (everything from everywhere) stops tcp 5432 from 10.9.1.5/32
+      → in nsg-db, allow tcp 5432 from 10.9.1.5; gangplank does not change it
+    control.target-acl[far]: the rule only-the-app of nsg-db (everything from everywhere) stops tcp 443 from 10.9.1.5/32
+      → in nsg-db, allow tcp 443 from 10.9.1.5; gangplank does not change it
+    ");
 }
