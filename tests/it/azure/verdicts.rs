@@ -480,7 +480,8 @@ fn other_ways_to_the_machine_are_told() {
 
 #[test]
 fn what_is_wrong_with_the_machine_is_told() {
-    let faults: [(&[&str], &dyn Fn(&mut World)); 7] = [
+    type Fault<'a> = (&'a [&'a str], &'a dyn Fn(&mut World));
+    let faults: [Fault<'_>; 7] = [
         (&["control.instance"], &|world| disturb(world, Drift::Stop)),
         (&["control.profile"], &|world| machine(world)["identity"] = json!({"type": "SystemAssigned"})),
         (&["control.deadline"], &|world| disturb(world, Drift::PostponeTheEnd)),
