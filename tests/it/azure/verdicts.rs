@@ -437,12 +437,12 @@ fn a_group_at_the_subnet_counts_too() {
       → correct nsg-snet-a by hand: gangplank does not change it
     ");
     let storage = json!([{"name": "storage", "properties": {"direction": "Inbound", "access": "Deny", "priority": 100,
-        "protocol": "*", "sourceAddressPrefix": "Storage", "destinationAddressPrefix": "*", "destinationPortRange": "*"}}]);
+        "protocol": "*", "sourceAddressPrefix": "Storage", "destinationAddressPrefix": "*", "destinationPortRange": "*"}},
+        {"name": "ssh", "properties": {"direction": "Inbound", "access": "Allow", "priority": 200, "protocol": "Tcp",
+            "sourceAddressPrefix": "*", "destinationAddressPrefix": "*", "destinationPortRange": "22"}}]);
     insta::assert_snapshot!(with(PUBLIC, rules(storage)), @"
-    control.admits[secoda]: the rule DenyAllInBound of nsg-snet-a (everything from everywhere) stops tcp 22 from 198.51.100.20/32
-      → correct nsg-snet-a by hand: gangplank does not change it
-    control.admits[ana]: the rule DenyAllInBound of nsg-snet-a (everything from everywhere) stops tcp 22 from 203.0.113.200/32
-      → correct nsg-snet-a by hand: gangplank does not change it
+    control.admits[secoda]? the rule storage of nsg-snet-a (everything from Storage) may stop tcp 22 from 198.51.100.20/32: whom it is about is not known here
+    control.admits[ana]? the rule storage of nsg-snet-a (everything from Storage) may stop tcp 22 from 203.0.113.200/32: whom it is about is not known here
     ");
 }
 
@@ -480,7 +480,8 @@ fn other_ways_to_the_machine_are_told() {
 
 #[test]
 fn what_is_wrong_with_the_machine_is_told() {
-    let faults: [(&[&str], &dyn Fn(&mut World)); 7] = [
+    type Fault<'a> = (&'a [&'a str], &'a dyn Fn(&mut World));
+    let faults: [Fault<'_>; 7] = [
         (&["control.instance"], &|world| disturb(world, Drift::Stop)),
         (&["control.profile"], &|world| machine(world)["identity"] = json!({"type": "SystemAssigned"})),
         (&["control.deadline"], &|world| disturb(world, Drift::PostponeTheEnd)),
