@@ -174,3 +174,26 @@ pub enum Direction {
     /// From the machine itself.
     Outbound,
 }
+
+/// A step as a diff writes it: without its id and its action, which the provider's collector adds.
+pub struct Draft {
+    pub op: Op,
+    pub resource: String,
+    pub details: Vec<Detail>,
+    pub reason: String,
+    pub impact: Impact,
+    pub after: Vec<StepId>,
+}
+
+impl Draft {
+    pub fn new(op: Op, resource: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            op,
+            resource: resource.into(),
+            details: Vec::new(),
+            reason: reason.into(),
+            impact: Impact::Live,
+            after: Vec::new(),
+        }
+    }
+}

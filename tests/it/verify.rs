@@ -351,3 +351,17 @@ fn what_may_not_be_read_is_unknown() {
     assert_eq!(with_verdict(&run, "fail"), BTreeSet::new(), "{run}");
     assert!(run.stdout.contains("ec2:DescribeNetworkAcls"), "{run}");
 }
+
+#[test]
+fn a_wrong_identity_is_refused_before_any_cloud_is_asked() {
+    let Some(lab) = lab() else { return };
+    let path = lab.gangplank.write(&lab.bastion());
+    let path = path.to_str().expect("a temporary folder's name");
+    for arguments in [&["verify"][..], &["handoff"], &["apply", "--yes"]] {
+        let (run, calls) = lab.command(&[arguments, &[path, "--identity", "no-such-key"]].concat());
+        let run = run.expect(64);
+        assert!(run.stderr.contains("no-such-key"), "{run}");
+        assert_eq!(calls.writes(), 0, "{calls}");
+        assert!(arguments.contains(&"--yes") || calls.0.is_empty(), "{calls}");
+    }
+}

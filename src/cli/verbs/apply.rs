@@ -88,13 +88,15 @@ async fn carry_on(
     clock: Timestamp,
     resume: Resume,
 ) -> Result<Exit, Error> {
+    // A wrong identity is found before anything is written.
+    let vantages = Vantages::new(&args.network, plans).await?;
     let sets = &outlook.changesets;
     if args.run.output == RunOutput::Human {
         print(&show::human(sets, &color.palette(&std::io::stdout())))?;
     }
     if sets.iter().all(Changeset::is_empty) {
         closing_event(args.run.output, "converged", &json!({"changed": false, "bastions": outlook.statuses}))?;
-        return proven(plans, fleet, args, color, None).await;
+        return proven(plans, fleet, &vantages, args, color, None).await;
     }
     if !confirmed("\nApply this?", args.run.yes, args.run.output)? {
         say("Nothing was changed.\n");
@@ -113,7 +115,7 @@ async fn carry_on(
             }
             Ok(Exit::Done)
         }
-        Some(_) => proven(plans, fleet, args, color, Some(started)).await,
+        Some(_) => proven(plans, fleet, &vantages, args, color, Some(started)).await,
         None => Ok(Exit::Failed),
     }
 }
@@ -165,6 +167,7 @@ fn unverified(plan: &Plan, status: &Status, now: Timestamp) -> HandOff {
 async fn proven(
     plans: &[Plan],
     fleet: &Fleet<'_>,
+    vantages: &Vantages<'_>,
     args: &Apply,
     color: Color,
     applied: Option<Timestamp>,
@@ -173,11 +176,10 @@ async fn proven(
         return Ok(Exit::Done);
     }
     let reading = Reading::new(color);
-    let vantages = Vantages::new(&args.network);
     let patience = Duration::from_secs(60 * args.wait);
     let looks = vantages.await_reports(plans, fleet, applied, patience, &reading).await?;
     let now = Timestamp::now();
-    let verifications = vantages.judge(&looks, now).await?;
+    let verifications = vantages.judge(&looks, now).await;
     for look in &looks {
         look.pin(fleet, &reading).await?;
     }

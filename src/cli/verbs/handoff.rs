@@ -19,10 +19,10 @@ use crate::{
 
 pub async fn run(args: &args::HandOff, color: Color, now: Timestamp) -> Result<Exit, Error> {
     let plans = plan::load(&args.paths.paths)?;
-    let vantages = Vantages::new(&args.network);
+    let vantages = Vantages::new(&args.network, &plans).await?;
     let fleet = connect(&plans).await?;
     let looks = vantages.look(&plans, &fleet, now, &Reading::new(color)).await?;
-    let verifications = vantages.judge(&looks, now).await?;
+    let verifications = vantages.judge(&looks, now).await;
     let handoffs: Vec<_> = looks.iter().zip(&verifications).map(|(look, v)| look.hand_off(Some(v), now)).collect();
     print(&match args.output {
         HandOffOutput::Human => handoff::text::text(&handoffs, &color.palette(&std::io::stdout())),

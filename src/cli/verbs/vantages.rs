@@ -56,6 +56,8 @@ const KEYS_TAKEN: i64 = 120;
 /// How to look, as the command line says.
 pub struct Vantages<'a> {
     network: &'a Network,
+    /// In the order of the plans.
+    identities: Vec<Option<Arc<Identity>>>,
 }
 
 /// What was read about one bastion.
@@ -75,8 +77,13 @@ enum Silent {
 }
 
 impl<'a> Vantages<'a> {
-    pub fn new(network: &'a Network) -> Self {
-        Self { network }
+    /// Finds the identity of each plan before any cloud is asked.
+    ///
+    /// # Errors
+    /// An identity that cannot be used.
+    pub async fn new(network: &'a Network, plans: &[Plan]) -> Result<Self, Error> {
+        let identities = try_join_all(plans.iter().map(|plan| identity(network, plan))).await?;
+        Ok(Self { network, identities })
     }
 
     /// Reads what the cloud tells about each plan's bastion, the machine's report among it.
@@ -124,12 +131,8 @@ impl<'a> Vantages<'a> {
     }
 
     /// Connects to each bastion, unless that is not wanted, and judges everything.
-    ///
-    /// # Errors
-    /// An identity that cannot be used.
-    pub async fn judge(&self, looks: &[Look<'_>], now: Timestamp) -> Result<Vec<Verification>, Error> {
-        let identities = try_join_all(looks.iter().map(|look| self.identity(look.plan))).await?;
-        let each = looks.iter().zip(identities).map(async |(look, identity)| {
+    pub async fn judge(&self, looks: &[Look<'_>], now: Timestamp) -> Vec<Verification> {
+        let each = looks.iter().zip(self.identities.iter().cloned()).map(async |(look, identity)| {
             let mut checks = look.judge(now);
             checks.extend(self.connect(look, identity).await);
             Verification {
@@ -140,19 +143,7 @@ impl<'a> Vantages<'a> {
                 checks,
             }
         });
-        Ok(stream::iter(each).buffered(AT_ONCE).collect().await)
-    }
-
-    async fn identity(&self, plan: &Plan) -> Result<Option<Arc<Identity>>, Error> {
-        let Some(path) = &self.network.identity else { return Ok(None) };
-        let identity = if path.as_os_str() == "agent" {
-            let socket = env::var_os("SSH_AUTH_SOCK")
-                .ok_or_else(|| Error::Usage("--identity agent: SSH_AUTH_SOCK names no ssh-agent".to_owned()))?;
-            Identity::from_agent(Path::new(&socket), plan).await
-        } else {
-            Identity::load(path, plan)
-        };
-        identity.map(|identity| Some(Arc::new(identity))).map_err(Error::Identity)
+        stream::iter(each).buffered(AT_ONCE).collect().await
     }
 
     async fn connect(&self, look: &Look<'_>, identity: Option<Arc<Identity>>) -> Vec<Check> {
@@ -318,6 +309,19 @@ impl<'a> Look<'a> {
             },
         )
     }
+}
+
+/// Whose key to enter a plan's bastion with, where one was given.
+async fn identity(network: &Network, plan: &Plan) -> Result<Option<Arc<Identity>>, Error> {
+    let Some(path) = &network.identity else { return Ok(None) };
+    let identity = if path.as_os_str() == "agent" {
+        let socket = env::var_os("SSH_AUTH_SOCK")
+            .ok_or_else(|| Error::Usage("--identity agent: SSH_AUTH_SOCK names no ssh-agent".to_owned()))?;
+        Identity::from_agent(Path::new(&socket), plan).await
+    } else {
+        Identity::load(path, plan)
+    };
+    identity.map(|identity| Some(Arc::new(identity))).map_err(Error::Identity)
 }
 
 /// The machine's report, from its console.

@@ -20,10 +20,10 @@ use crate::{
 pub async fn run(args: &args::Verify, color: Color, now: Timestamp) -> Result<Exit, Error> {
     // A bastion past its deadline may be verified as any other.
     let plans = plan::load(&args.paths.paths)?;
-    let vantages = Vantages::new(&args.network);
+    let vantages = Vantages::new(&args.network, &plans).await?;
     let fleet = connect(&plans).await?;
     let looks = vantages.look(&plans, &fleet, now, &Reading::new(color)).await?;
-    let verifications = vantages.judge(&looks, now).await?;
+    let verifications = vantages.judge(&looks, now).await;
     print(&match args.output {
         VerifyOutput::Human => {
             show::verification::human(&verifications, &color.palette(&std::io::stdout()), args.details)

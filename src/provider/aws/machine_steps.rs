@@ -8,12 +8,12 @@ use super::{
     keys,
     network::Subnet,
     observed::{Attachment, Group, Image, Instance, InstanceState, MetadataOptions},
-    steps::{Differ, Draft, tags_detail},
+    steps::{Differ, tags_detail},
     tags::{self, TagChange, Tags},
     teardown,
 };
 use crate::{
-    changeset::{Detail, Impact, Op, StepId},
+    changeset::{Detail, Draft, Impact, Op, StepId},
     plan::AwsAddress,
 };
 

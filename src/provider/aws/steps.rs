@@ -10,7 +10,7 @@ use super::{
     tags::{self, TagChange, Tags},
 };
 use crate::{
-    changeset::{Detail, Impact, Op, Step, StepId},
+    changeset::{Detail, Draft, Op, Step, StepId},
     plan::AwsAddress,
 };
 
@@ -23,29 +23,6 @@ pub(super) struct Differ<'a> {
 
 /// What the rule is that EC2 puts into a new group.
 const EC2_DEFAULT: &str = "EC2 opens this in every new group";
-
-/// A step without what the collector adds.
-pub(super) struct Draft {
-    pub op: Op,
-    pub resource: String,
-    pub details: Vec<Detail>,
-    pub reason: String,
-    pub impact: Impact,
-    pub after: Vec<StepId>,
-}
-
-impl Draft {
-    pub fn new(op: Op, resource: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self {
-            op,
-            resource: resource.into(),
-            details: Vec::new(),
-            reason: reason.into(),
-            impact: Impact::Live,
-            after: Vec::new(),
-        }
-    }
-}
 
 impl<'a> Differ<'a> {
     pub fn new(bastion: &'a str, region: &'a str) -> Self {

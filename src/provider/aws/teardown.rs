@@ -5,10 +5,10 @@ use super::{
     desire::{database_mark, rule_removed, rule_words},
     observed::{Attachment, ElasticIp, Group, InstanceState, Observed},
     rule::{Direction, Peer, Rule},
-    steps::{Differ, Draft},
+    steps::Differ,
     tags::{self, Tags},
 };
-use crate::changeset::{Changeset, Detail, Impact, Op, StepId};
+use crate::changeset::{Changeset, Detail, Draft, Impact, Op, StepId};
 
 /// Removes everything that carries the bastion's tag, and its rules in other groups; nothing else.
 pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Changeset<Action> {

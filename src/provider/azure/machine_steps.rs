@@ -9,13 +9,13 @@ use super::{
     id::Kind,
     keys,
     observed::{Resource, State},
-    steps::{Differ, Draft},
+    steps::Differ,
     tags::{TagChange, Tags},
     teardown::deletion,
     views::Machine,
 };
 use crate::{
-    changeset::{Detail, Impact, Op},
+    changeset::{Detail, Draft, Impact, Op},
     plan::Edge,
 };
 

@@ -8,13 +8,13 @@ use super::{
     id::{FIREWALL_SUBNET, Id, Kind},
     observed::{Resource, State},
     rules::{self, line_details, security_lines},
-    steps::{Differ, Draft, Node, There, tags_detail},
+    steps::{Differ, Node, There, tags_detail},
     tags::TagChange,
     teardown::deletion,
     views::{Firewall, Interface, Network},
 };
 use crate::{
-    changeset::{Detail, Op},
+    changeset::{Detail, Draft, Op},
     plan::{AzureNetwork, Edge, ResourceGroup},
 };
 

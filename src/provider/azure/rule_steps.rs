@@ -9,10 +9,10 @@ use super::{
     id::{Id, Kind},
     observed::{list, text},
     rules::{self, CLASSIC_FILLS, GROUP_FILLS, line_details, nat_lines},
-    steps::{Differ, Draft, Node, There},
+    steps::{Differ, Node, There},
     views::Firewall,
 };
-use crate::changeset::Op;
+use crate::changeset::{Draft, Op};
 
 impl Run<'_> {
     /// The one DNAT rule.

@@ -9,36 +9,13 @@ use super::{
     observed::{Resource, State},
     tags::{self, TagChange, Tags},
 };
-use crate::changeset::{Detail, Impact, Op, Step, StepId};
+use crate::changeset::{Detail, Draft, Impact, Op, Step, StepId};
 
 /// Collects a bastion's steps.
 pub(super) struct Differ<'a> {
     bastion: &'a str,
     subscription: &'a str,
     pub steps: Vec<Step<Action>>,
-}
-
-/// A step without what the collector adds.
-pub(super) struct Draft {
-    pub op: Op,
-    pub resource: String,
-    pub details: Vec<Detail>,
-    pub reason: String,
-    pub impact: Impact,
-    pub after: Vec<StepId>,
-}
-
-impl Draft {
-    pub fn new(op: Op, resource: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self {
-            op,
-            resource: resource.into(),
-            details: Vec::new(),
-            reason: reason.into(),
-            impact: Impact::Live,
-            after: Vec::new(),
-        }
-    }
 }
 
 /// A resource of the bastion's own, as it shall be.

@@ -7,12 +7,12 @@ use super::{
     id::{Id, Kind},
     observed::{Observed, Resource, State, id_at, list, text},
     rules,
-    steps::{Differ, Draft},
+    steps::Differ,
     tags,
     views::{Address, Firewall, Interface, Network, is_firewall_subnet},
 };
 use crate::{
-    changeset::{Changeset, Detail, Impact, Op, StepId},
+    changeset::{Changeset, Detail, Draft, Impact, Op, StepId},
     plan::{Azure, Plan},
 };
 
