@@ -15,7 +15,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     event::Watcher,
     plan::{Cloud, Plan},
-    provider::aws::{
+    provider::{
         status::Status,
         tags::{HOST_KEY, Tags},
     },
@@ -74,7 +74,7 @@ pub enum Control {
 }
 
 impl Seen {
-    /// The pinned host key of the machine: see [`aws::pin`].
+    /// The pinned host key of the machine: see [`super::pin`].
     pub fn host_key(&self) -> Option<&str> {
         self.machine.as_ref()?.tags.get(HOST_KEY).map(String::as_str)
     }
@@ -235,7 +235,7 @@ impl<'a> Fleet<'a> {
         Ok(self.in_order(aws, azure))
     }
 
-    /// Pins a host key (a value of [`aws::pin::value`]) to the machine that was seen of a plan's bastion.
+    /// Pins a host key (a value of [`super::pin::value`]) to the machine that was seen of a plan's bastion.
     ///
     /// # Errors
     /// The cloud's refusal, or that there is no machine.

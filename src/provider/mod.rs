@@ -2,8 +2,16 @@
 
 pub mod aws;
 pub mod azure;
+pub mod boot;
+pub mod deadline;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod fleet;
+mod judging;
+pub mod keys;
+pub mod pin;
+mod space;
+pub mod status;
+pub mod tags;
 
 use std::{fmt, time::Duration};
 

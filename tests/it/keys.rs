@@ -21,9 +21,9 @@ use gangplank::{
             Surroundings,
         },
         rule::ANY_V4,
-        tags::Tags,
     },
     provider::azure::keys as azure_keys,
+    provider::tags::Tags,
 };
 use insta::assert_snapshot;
 
@@ -387,7 +387,7 @@ fn the_largest_plan_fits() {
     let plan = read(&(text(&keys) + tags));
     let Cloud::Aws(aws) = &plan.cloud else { panic!("not AWS") };
     let user_data = cloudinit::render(&plan).unwrap();
-    let deadline = gangplank::provider::aws::desire::deadline(plan.deadline, None, jiff::Timestamp::UNIX_EPOCH);
+    let deadline = gangplank::provider::deadline::deadline(plan.deadline, None, jiff::Timestamp::UNIX_EPOCH);
     let own = Desired::new(&plan, aws, &user_data).instance_tags(deadline.as_ref());
     assert_eq!(own.len(), 3 + 12 * 3 + 1 + 8, "{:?}", own.keys());
     assert!(own.len() <= 50);

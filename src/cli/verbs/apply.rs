@@ -25,8 +25,8 @@ use crate::{
     handoff::{self, HandOff, Known, handoff},
     plan::Plan,
     provider::{
-        aws::status::Status,
         fleet::{Action, Fleet, Outlook},
+        status::Status,
     },
     saved::Saved,
 };

@@ -11,7 +11,7 @@ use crate::{
         style::{Color, Palette, clean},
     },
     plan,
-    provider::aws::status::{State, Status},
+    provider::status::{State, Status},
 };
 
 pub async fn run(args: &args::Status, color: Color, now: Timestamp) -> Result<Exit, Error> {

@@ -25,13 +25,11 @@ use crate::{
     plan::{Cloud, Host, Plan},
     provider::{
         CloudError,
-        aws::{
-            pin,
-            tags::{self, ResolvedDeadline},
-            verify as control,
-        },
+        aws::verify as control,
         azure,
+        deadline::ResolvedDeadline,
         fleet::{Control, Fleet, Seen},
+        pin, tags,
     },
     verify::{
         Check, Verification,

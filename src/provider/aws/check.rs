@@ -1,11 +1,11 @@
 //! Why a plan can't be fulfilled in the world as it is: checked before anything is changed, and all of it reported.
 
 use super::{
-    desire::{self, Desired},
+    deadline::{self, ResolvedDeadline},
+    desire::Desired,
     diff::{Current, World},
     observed::{Attachment, Group},
-    region,
-    tags::{self, ResolvedDeadline},
+    region, tags,
 };
 use crate::{diagnostic::Diagnostic, plan::AwsAddress};
 
@@ -16,7 +16,7 @@ pub(super) fn deadline(
     problems: &mut Vec<Diagnostic>,
 ) -> Option<ResolvedDeadline> {
     let existing = world.seen.deadline_of(want.bastion());
-    let deadline = desire::deadline(want.plan.deadline, existing, world.now)?;
+    let deadline = deadline::deadline(want.plan.deadline, existing, world.now)?;
     if deadline.expires <= world.now {
         let (field, because) = match deadline.lifetime {
             Some(_) => (

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::{
     keys,
     rule::{ANY_V4, Direction, Peer, Rule, Rules, description},
-    tags::{self, ResolvedDeadline, Tags},
 };
 use crate::{
     changeset::{self, Detail, Exposure},
     cloudinit::UserData,
-    plan::{Aws, AwsImage, Deadline, Host, Plan, SubnetRef, Target},
+    plan::{Aws, AwsImage, Host, Plan, SubnetRef, Target},
+    provider::{
+        boot::boot_text,
+        deadline::ResolvedDeadline,
+        tags::{self, Tags},
+    },
 };
 
 /// Ports on which a machine fetches its security updates, from mirrors whose addresses nobody publishes. Name resolution,
@@ -114,56 +117,6 @@ pub fn subnet_tag(subnet: &SubnetRef) -> String {
     }
     let digest: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256={digest}")
-}
-
-/// `document=… keys=… sshd=…`: 12 hex digits each, far below a tag's 256 characters.
-pub fn boot_text(user_data: &UserData) -> String {
-    let parts = user_data.parts.iter().map(|(part, digest)| format!(" {part}={digest}"));
-    std::iter::once(format!("document={}", user_data.digest())).chain(parts).collect()
-}
-
-/// A part of the cloud-init document that differs: its digests, or `none` where one side does not have it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BootDifference {
-    pub name: String,
-    pub before: String,
-    pub after: String,
-}
-
-/// The parts in which two boot tags differ; the whole document where they differ in no part; nothing where they are equal.
-pub fn boot_differences(want: &str, have: &str) -> Vec<BootDifference> {
-    const WHOLE: &str = "document";
-    let parse = |text: &str| -> BTreeMap<String, String> {
-        text.split_whitespace().filter_map(|p| p.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
-    };
-    let (want, have) = (parse(want), parse(have));
-    let digest = |of: &BTreeMap<String, String>, part: &str| of.get(part).map_or("none", String::as_str).to_owned();
-    let difference = |part: &String| {
-        let (before, after) = (digest(&have, part), digest(&want, part));
-        (before != after).then(|| BootDifference { name: part.clone(), before, after })
-    };
-    let parts: Vec<_> = want.keys().filter(|part| *part != WHOLE).filter_map(difference).collect();
-    if parts.is_empty() { difference(&WHOLE.to_owned()).into_iter().collect() } else { parts }
-}
-
-/// The moment at which a bastion ends. A lifetime counts from the start that `existing` remembers; from `now` where it
-/// remembers none, or one that is still to come (somebody has changed a tag).
-pub fn deadline(
-    plan: Option<Deadline>,
-    existing: Option<ResolvedDeadline>,
-    now: Timestamp,
-) -> Option<ResolvedDeadline> {
-    match plan? {
-        Deadline::Expires(expires) => Some(ResolvedDeadline { expires, lifetime: None }),
-        Deadline::Lifetime(lifetime) => {
-            let seconds = lifetime.as_secs();
-            let now = now.as_second();
-            let start = existing.and_then(|e| e.start()).filter(|start| *start <= now).unwrap_or(now);
-            // A lifetime has at most ten years; the sum stays inside what a timestamp can hold.
-            let expires = Timestamp::from_second(start.saturating_add(seconds)).unwrap_or(Timestamp::MAX);
-            Some(ResolvedDeadline { expires, lifetime: Some(seconds) })
-        }
-    }
 }
 
 pub(super) fn ingress(plan: &Plan) -> Rules {

@@ -5,13 +5,13 @@ use jiff::Timestamp;
 use super::{
     action::{Action, Ref},
     check,
+    deadline::ResolvedDeadline,
     desire::Desired,
     keys, machine,
     network::Subnet,
     observed::{ElasticIp, Group, Image, Instance, Observed, Surroundings},
     steps::Differ,
-    tags::{self, ResolvedDeadline},
-    teardown,
+    tags, teardown,
 };
 use crate::{
     changeset::{Changeset, Detail},

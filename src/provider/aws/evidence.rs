@@ -5,14 +5,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
+    judging::Known,
     network::{Acl, Interface, RouteTable, Subnet, Volume},
     observed::{Attachment, ElasticIp, Instance, InstanceState, Observed},
     region, tags,
 };
 use crate::plan::{Aws, AwsAddress};
-
-/// What was read, or why it could not be: a sentence for the reader.
-pub type Known<T> = Result<T, String>;
 
 /// Everything that was read about one bastion, at one time. The region's part is shared by all bastions of it.
 #[derive(Clone, Debug)]

@@ -16,7 +16,6 @@ use super::{
     observe,
     observed::{Observed, Surroundings},
     perform::Performer,
-    status::Status,
     tags::{self, Tags},
     teardown,
 };
@@ -26,7 +25,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     event::Watcher,
     plan::{Aws, Cloud, Plan},
-    provider::{CloudError, Progress, Refused},
+    provider::{CloudError, Progress, Refused, status::Status},
 };
 
 /// The AWS plans of one run, each in its region.

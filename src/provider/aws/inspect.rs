@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use super::{
     api::Ec2,
     convert,
-    evidence::{Console, Evidence, Known, Network, main_instance},
+    evidence::{Console, Evidence, Network, main_instance},
+    judging::Known,
     network::{Acl, Interface, Volume},
     observe::{self, PAGE, pages},
     observed::{Group, Instance, InstanceState, Observed},

@@ -14,6 +14,7 @@ use crate::{
     changeset::Detail,
     diagnostic::Diagnostic,
     plan::{LONGEST_TAG_VALUE, Plan},
+    provider::keys::{details, name},
 };
 
 /// The digest of the set: 32 hexadecimal digits of SHA-256 over the sorted lines `user algorithm base64`.
@@ -115,25 +116,9 @@ pub fn change(plan: &Plan, have: &Tags) -> Option<KeyChange> {
     Some(KeyChange { tags, details, reason })
 }
 
-/// A line for each key of a plan whose keys are live: `key of secoda`, its fingerprint, and its comment.
-pub fn details(plan: &Plan) -> Vec<Detail> {
-    if !plan.keys_are_live() {
-        return Vec::new();
-    }
-    let line = |user: &str, key: &crate::plan::PublicKey| {
-        let detail = Detail::added(name(user), &key.fingerprint);
-        if key.comment.is_empty() { detail } else { detail.note(&key.comment) }
-    };
-    plan.accounts().flat_map(|(user, keys)| keys.iter().map(move |key| line(user.as_str(), key))).collect()
-}
-
 /// User and text of each key, in the order of [`details`].
 fn planned(plan: &Plan) -> impl Iterator<Item = (String, String)> {
     plan.accounts().flat_map(|(user, keys)| keys.iter().map(move |key| (user.to_string(), key.text())))
-}
-
-fn name(user: &str) -> String {
-    format!("key of {user}")
 }
 
 fn fingerprint(text: &str) -> String {

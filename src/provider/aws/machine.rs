@@ -1,7 +1,8 @@
 //! Decides about the instance: keep it, or make a new one and why; and what a new one is made from.
 
 use super::{
-    desire::{BootDifference, Desired, boot_differences, boot_text, image_text, subnet_tag, subnet_text},
+    boot::{BootDifference, boot_differences, boot_text},
+    desire::{Desired, image_text, subnet_tag, subnet_text},
     network::Subnet,
     observed::{ElasticIp, Image, Instance, Surroundings},
     region, tags,

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     changeset::{Detail, Draft, Impact, Op, StepId},
     plan::AwsAddress,
+    provider::keys::details,
 };
 
 impl Differ<'_> {
@@ -57,7 +58,7 @@ impl Differ<'_> {
         // What a reason says already is not said again.
         let said = |detail: &Detail| current.reasons.iter().any(|r| r.name == detail.name && r.after == detail.after);
         draft.details.extend(machine.into_iter().filter(|detail| !said(detail)));
-        draft.details.extend(keys::details(want.plan));
+        draft.details.extend(details(want.plan));
         if current.instance.is_none() {
             draft.details.push(tags_detail(&keys::split(&tags).1));
         }

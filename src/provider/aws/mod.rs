@@ -27,12 +27,12 @@ pub mod observe;
 pub mod observed;
 #[cfg(feature = "aws")]
 pub mod perform;
-pub mod pin;
 pub mod region;
 pub mod retry;
 pub mod rule;
 pub mod status;
 mod steps;
-pub mod tags;
 pub mod teardown;
 pub mod verify;
+
+use super::{boot, deadline, judging, tags};

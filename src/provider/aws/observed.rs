@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::{
+    deadline::ResolvedDeadline,
     network::{Interface, RouteTable, Subnet},
     rule::Rules,
-    tags::{ResolvedDeadline, Tags, owns},
+    tags::{Tags, owns},
 };
 
 /// One look at a region: every instance that carries our tag, every address, every group that matters.

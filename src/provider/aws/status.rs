@@ -1,49 +1,12 @@
-//! What exists of a bastion now, for people and for scripts.
+//! What exists of a bastion now.
 
 use jiff::Timestamp;
-use serde::Serialize;
 
-use super::{observed::Observed, rule::Direction, tags::ResolvedDeadline};
-use crate::plan::{Aws, AwsAddress, Plan};
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Status {
-    pub bastion: String,
-    pub location: String,
-    pub plan: String,
-    pub state: State,
-    /// Where the vendor connects to.
-    pub address: Option<String>,
-    pub port: u16,
-    pub instances: Vec<Machine>,
-    pub security_groups: Vec<String>,
-    /// `tcp 22 from 35.175.75.15/32`, as the cloud has them.
-    pub ingress: Vec<String>,
-    pub expires: Option<String>,
-    /// Until the deadline; below zero when it has passed.
-    pub seconds_left: Option<i64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// Nothing of it exists.
-    Absent,
-    /// Some of it exists: a run was interrupted, or something was removed.
-    Partial,
-    /// Machine, group and address are there and connected. Whether they match the plan, `plan` tells.
-    Up,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Machine {
-    pub id: String,
-    pub state: &'static str,
-    pub instance_type: String,
-    pub image: String,
-    pub private_address: Option<String>,
-    pub launched: Option<String>,
-}
+use super::{deadline::ResolvedDeadline, observed::Observed, rule::Direction};
+use crate::{
+    plan::{Aws, AwsAddress, Plan},
+    provider::status::{Machine, State, Status},
+};
 
 impl Status {
     pub fn of(plan: &Plan, aws: &Aws, region: &str, seen: &Observed, now: Timestamp) -> Self {

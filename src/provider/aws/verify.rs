@@ -9,7 +9,6 @@ mod database;
 mod edge;
 mod machine;
 mod path;
-pub(in crate::provider) mod space;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -17,13 +16,17 @@ mod tests;
 use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
-    evidence::{Evidence, Known},
+    evidence::Evidence,
     network::{Acl, Interface, RouteTable, Subnet},
     observed::{Group, Instance},
 };
 use crate::{
     plan::{Aws, Plan},
-    verify::{Check, Part, Vantage, Verdict},
+    provider::{
+        judging::{Known, all, check, fail, judged, listed},
+        space,
+    },
+    verify::Check,
 };
 
 /// Every check of this vantage, the machine's path first and then each target's.
@@ -128,51 +131,4 @@ impl<'a> Scene<'a> {
     fn has_ipv6(&self) -> bool {
         self.instance.is_some_and(|i| i.interfaces.iter().flat_map(|i| &i.addresses).any(IpAddr::is_ipv6))
     }
-}
-
-pub(in crate::provider) fn check(id: &'static str, part: Part, proves: impl Into<String>) -> Check {
-    Check::new(Vantage::ControlPlane, id, part, proves)
-}
-
-/// Judges as far as the evidence goes: what is missing makes the check unknown.
-pub(in crate::provider) fn judged(check: Check, judge: impl FnOnce(&mut Check) -> Known<Verdict>) -> Check {
-    let mut check = check;
-    let verdict = judge(&mut check).unwrap_or_else(|reason| Verdict::Unknown { reason });
-    Check { verdict, ..check }
-}
-
-pub(in crate::provider) fn fail(cause: impl Into<String>, fix: impl Into<String>) -> Verdict {
-    Verdict::Fail { cause: cause.into(), fix: fix.into() }
-}
-
-/// One verdict for several parts that must all pass.
-pub(in crate::provider) fn all(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
-    let (mut causes, mut fixes, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
-    for verdict in verdicts {
-        match verdict {
-            Verdict::Pass => {}
-            Verdict::Fail { cause, fix } => {
-                push_new(&mut causes, cause);
-                push_new(&mut fixes, fix);
-            }
-            Verdict::Unknown { reason } => push_new(&mut reasons, reason),
-        }
-    }
-    if !causes.is_empty() {
-        fail(causes.join("; "), fixes.join("; "))
-    } else if !reasons.is_empty() {
-        Verdict::Unknown { reason: reasons.join("; ") }
-    } else {
-        Verdict::Pass
-    }
-}
-
-fn push_new(list: &mut Vec<String>, text: String) {
-    if !list.contains(&text) {
-        list.push(text);
-    }
-}
-
-pub(in crate::provider) fn listed(items: impl IntoIterator<Item = impl ToString>) -> String {
-    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }

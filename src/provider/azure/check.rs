@@ -8,20 +8,20 @@ use super::{
     edge::Place,
     id::{Id, Kind},
     observed::{Observed, Resource},
-    tags::{self, ResolvedDeadline},
+    tags,
     views::{Interface, Network, range},
 };
 use crate::{
     diagnostic::Diagnostic,
     plan::{AzureNetwork, Plan, ResourceGroup},
-    provider::aws::desire,
+    provider::deadline::{self, ResolvedDeadline},
 };
 
 type Problems = Vec<Diagnostic>;
 
 /// When the bastion ends. It must not have ended.
 pub(super) fn deadline(want: &Desired<'_>, world: World<'_>, problems: &mut Problems) -> Option<ResolvedDeadline> {
-    let deadline = desire::deadline(want.plan.deadline, remembered(want.bastion(), world.seen), world.now)?;
+    let deadline = deadline::deadline(want.plan.deadline, remembered(want.bastion(), world.seen), world.now)?;
     if deadline.expires <= world.now {
         let field = if deadline.lifetime.is_some() { "lifetime" } else { "expires" };
         problems.push(

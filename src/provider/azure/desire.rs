@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use super::{
     id::Names,
     rules::{self, Sources, Way},
-    tags::{self, ResolvedDeadline, Tags},
+    tags::{self, Tags},
 };
 use crate::{
     changeset::{Direction, Exposure},
     cloudinit::UserData,
     plan::{Azure, Plan, ResourceGroup},
-    provider::aws::desire::boot_text,
+    provider::{boot::boot_text, deadline::ResolvedDeadline},
 };
 
 /// One bastion as its plan wants it.

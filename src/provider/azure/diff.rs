@@ -15,7 +15,7 @@ use super::{
     observed::{Observed, Resource, Surroundings},
     rules::{self, Way},
     steps::Differ,
-    tags::{ResolvedDeadline, Tags},
+    tags::Tags,
     teardown::{self, Why},
     views::{Address, Firewall, Interface, Network},
 };
@@ -23,6 +23,7 @@ use crate::{
     changeset::{Changeset, Detail, Impact},
     diagnostic::{Diagnostic, Diagnostics},
     plan::{AzureNetwork, Edge, FirewallSku, ResourceGroup},
+    provider::deadline::ResolvedDeadline,
 };
 
 /// What a diff is made against.

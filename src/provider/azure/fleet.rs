@@ -17,7 +17,7 @@ use super::{
     observe,
     observed::{Observed, Surroundings},
     perform::Performer,
-    status::{self, Status},
+    status,
     tags::{self, Tags},
     teardown,
     verify::Evidence,
@@ -31,6 +31,7 @@ use crate::{
     provider::{
         CloudError, Progress, Refused,
         fleet::{Control, Machine, Seen},
+        status::Status,
     },
 };
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use crate::{changeset::Detail, diagnostic::Diagnostic, plan::Plan, provider::aws::keys::details};
+use crate::{changeset::Detail, diagnostic::Diagnostic, plan::Plan, provider::keys::details};
 
 /// Azure takes 64 KiB of base64.
 const MOST_BYTES: usize = 48 * 1024;

@@ -10,7 +10,7 @@ use crate::{
     changeset::Detail,
     diagnostic::Diagnostic,
     plan::ImageAlias,
-    provider::aws::desire::{boot_differences, boot_text},
+    provider::boot::{boot_differences, boot_text},
 };
 
 /// Of the marketplace.

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     changeset::{Detail, Draft, Impact, Op},
     plan::Edge,
+    provider::keys::details,
 };
 
 impl Run<'_> {
@@ -94,7 +95,7 @@ impl Run<'_> {
             Detail::added("cloud-init", format!("{} bytes", want.user_data.text.len())),
         ];
         draft.details.extend(machine.into_iter().filter(|detail| !reasons.iter().any(|r| r.name == detail.name)));
-        draft.details.extend(crate::provider::aws::keys::details(want.plan));
+        draft.details.extend(details(want.plan));
         draft.after = plan.planned(&["group", "interface", "delete-machine"]);
         let body = want.machine_body(&tags, image);
         plan.push("machine", draft, Call::Put { id: id.clone(), body, fill: Vec::new() });

@@ -6,12 +6,16 @@ use super::{
     id::Kind,
     observed::{Observed, Resource},
     rules::{nat_lines, security_lines},
-    tags::ResolvedDeadline,
     teardown::{address, rules_elsewhere},
     views::{Interface, Machine as View},
 };
-use crate::plan::{Azure, Edge, Plan};
-pub use crate::provider::aws::status::{Machine, State, Status};
+use crate::{
+    plan::{Azure, Edge, Plan},
+    provider::{
+        deadline::ResolvedDeadline,
+        status::{Machine, State, Status},
+    },
+};
 
 /// `ingress` is what lets vendors in: the DNAT rules, or the network security group's where the machine has its own address.
 pub fn of(plan: &Plan, azure: &Azure, seen: &Observed, now: Timestamp) -> Status {

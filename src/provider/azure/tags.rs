@@ -3,9 +3,8 @@
 //! Azure allows 50 tags a resource, keys of 512 characters without `<>%&\?/`, which differ in more than case, and values of 256
 //! ("Use tags to organize your Azure resources and management hierarchy").
 
-pub use crate::provider::aws::tags::{
-    BASTION, BOOT, EXPIRES, HOST_KEY, LIFETIME, NAME, ResolvedDeadline, TagChange, Tags, common, is_ours, owns,
-    resource_name,
+pub use crate::provider::tags::{
+    BASTION, BOOT, EXPIRES, HOST_KEY, LIFETIME, NAME, TagChange, Tags, common, is_ours, owns, resource_name,
 };
 
 /// How the description of a rule begins that is this bastion's: rules carry no tags.

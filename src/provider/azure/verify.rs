@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     plan::{Azure, Plan},
-    provider::aws::evidence::Known,
+    provider::judging::Known,
     verify::Check,
 };
 

@@ -6,8 +6,8 @@ use gangplank::{
         action::{Action, Call},
         observed::InstanceState,
         rule::{Peer, Rule},
-        tags::{BASTION, EXPIRES, LIFETIME, SUBNET, Tags},
     },
+    provider::tags::{BASTION, EXPIRES, LIFETIME, SUBNET, Tags},
 };
 use jiff::{SignedDuration, Timestamp};
 

@@ -12,10 +12,10 @@ use gangplank::{
         keys,
         observed::{ElasticIp, Group, Instance, InstanceState, MetadataOptions, Observed},
         rule::{Peer, Rule, Rules},
-        status::{State, Status},
-        tags::{BASTION, EXPIRES, Tags},
         teardown::{remains, teardown},
     },
+    provider::status::{State, Status},
+    provider::tags::{BASTION, EXPIRES, Tags},
 };
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;

@@ -3,8 +3,8 @@
 use gangplank::provider::aws::{
     observed::{ElasticIp, Group, Instance, InstanceState, MetadataOptions},
     rule::{Peer, Protocol, Rule, Rules},
-    tags::{self, BASTION},
 };
+use gangplank::provider::tags::{self, BASTION};
 use proptest::prelude::*;
 
 use super::{

@@ -14,8 +14,8 @@ use gangplank::{
             Surroundings,
         },
         rule::{ANY_V4, Peer, Rule, Rules},
-        tags::{BASTION, Tags},
     },
+    provider::tags::{BASTION, Tags},
 };
 use proptest::{collection::btree_set, prelude::*};
 

@@ -6,8 +6,8 @@ use gangplank::{
         diff::{self, World as Against},
         observed::{Attachment, Group, Surroundings},
         rule::Rules,
-        tags::{BASTION, Tags},
     },
+    provider::tags::{BASTION, Tags},
 };
 use jiff::SignedDuration;
 

@@ -3,7 +3,10 @@
 use gangplank::{
     changeset::Changeset,
     cli::{show::human, style::Palette},
-    provider::aws::{action::Action, observed::ElasticIp, tags::BASTION},
+    provider::{
+        aws::{action::Action, observed::ElasticIp},
+        tags::BASTION,
+    },
 };
 
 use super::{

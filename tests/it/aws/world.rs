@@ -12,8 +12,8 @@ use gangplank::{
         network::Subnet,
         observed::{Attachment, ElasticIp, Group, Instance, InstanceState, MetadataOptions, Observed, Surroundings},
         rule::{Direction, Peer, Rule, Rules, description},
-        tags::{BASTION, Tags},
     },
+    provider::tags::{BASTION, Tags},
 };
 
 /// What a run has made so far, as the performer remembers it.

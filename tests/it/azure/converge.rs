@@ -13,10 +13,10 @@ use gangplank::{
         id::{Id, Kind},
         keys,
         observed::Surroundings,
-        status::{self, State},
-        tags,
+        status, tags,
         teardown::{remains, teardown},
     },
+    provider::status::State,
 };
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};

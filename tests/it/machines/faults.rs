@@ -254,7 +254,13 @@ pub const ALL: &[Fault] = &[
     },
     Fault {
         name: "another service listens",
-        inject: |lab| sh(lab, "systemd-run --quiet --unit=oops python3 -m http.server 8080"),
+        inject: |lab| {
+            // The unit counts as started before it listens: 1F90 is 8080.
+            sh(
+                lab,
+                "systemd-run --quiet --unit=oops python3 -m http.server 8080; timeout 60 sh -c 'until grep -q :1F90 /proc/net/tcp; do sleep 0.1; done'",
+            );
+        },
         undo: |lab| sh(lab, "systemctl stop oops"),
         red: &["machine.listening"],
         says: "8080",

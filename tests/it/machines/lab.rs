@@ -22,10 +22,7 @@ use std::{
 use gangplank::{
     cloudinit,
     plan::{Cloud, Plan},
-    provider::{
-        aws::{keys, tags::Tags},
-        azure,
-    },
+    provider::{aws::keys, azure, tags::Tags},
 };
 
 use super::{

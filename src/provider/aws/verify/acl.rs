@@ -41,11 +41,11 @@ pub fn blocked<'a>(acl: &'a Acl, direction: Direction, wanted: Span) -> Vec<Bloc
 mod tests {
     use proptest::prelude::*;
 
-    use super::{
-        super::space::tests::{points, spans},
-        *,
+    use super::*;
+    use crate::provider::{
+        aws::rule::Protocol,
+        space::tests::{points, spans},
     };
-    use crate::provider::aws::rule::Protocol;
 
     fn entries() -> impl Strategy<Value = Vec<AclEntry>> {
         let protocol = prop_oneof![4 => Just(0_u8), 1 => Just(1), 1 => Just(2)];

@@ -7,7 +7,7 @@ use crate::{
     plan::{DatabaseAccess, is_wide},
     provider::aws::{
         desire::{self, database_mark},
-        evidence::Known,
+        judging::Known,
         observed::Group,
         rule::{Peer, Protocol, Rule},
     },

@@ -4,10 +4,9 @@ use super::{Scene, check, fail, judged, listed};
 use crate::{
     plan::AwsAddress,
     provider::aws::{
-        desire,
+        deadline::{self, ResolvedDeadline},
         observed::{Attachment, InstanceState, MetadataOptions},
-        region,
-        tags::{self, ResolvedDeadline},
+        region, tags,
     },
     verify::{Check, Part, Verdict},
 };
@@ -187,7 +186,7 @@ pub fn deadline(scene: &Scene<'_>) -> Check {
         let instance = scene.machine()?;
         let seen = &scene.evidence.seen;
         let have = ResolvedDeadline::from_tags(&instance.tags);
-        let want = desire::deadline(scene.plan.deadline, seen.deadline_of(scene.name()), scene.evidence.at);
+        let want = deadline::deadline(scene.plan.deadline, seen.deadline_of(scene.name()), scene.evidence.at);
         let text =
             |deadline: Option<ResolvedDeadline>| deadline.map_or_else(|| "none".to_owned(), |d| d.expires.to_string());
         check.evidence.push(format!("{}: {}", instance.id, text(have)));

@@ -14,7 +14,7 @@ use crate::{
     plan::{Host, Target},
     provider::aws::{
         desire,
-        evidence::Known,
+        judging::Known,
         network::{Destination, Interface},
         rule::{Direction, Peer},
     },

@@ -15,8 +15,12 @@ use crate::{
         network::{AclEntry, Destination, Route, Volume},
         observed::{Attachment, ElasticIp, InstanceState, MetadataOptions, Observed},
         rule::{ANY_V4, Direction, Peer, Protocol, Rule, Rules},
+    },
+    provider::{
+        deadline::{self, ResolvedDeadline},
         tags::{self, Tags},
     },
+    verify::Verdict,
 };
 
 const NOW: &str = "2026-11-22T12:00:00Z";
@@ -218,8 +222,8 @@ impl Region {
     }
 }
 
-fn desire(plan: &Plan, now: Timestamp) -> Option<tags::ResolvedDeadline> {
-    crate::provider::aws::desire::deadline(plan.deadline, None, now)
+fn desire(plan: &Plan, now: Timestamp) -> Option<ResolvedDeadline> {
+    deadline::deadline(plan.deadline, None, now)
 }
 
 fn told(checks: &[Check]) -> String {

@@ -11,18 +11,13 @@ use super::{
 use crate::{
     plan::AzureNetwork,
     provider::{
-        aws::{
-            evidence::Known,
-            verify::{
-                all, check, fail, judged, listed,
-                space::{Span, without},
-            },
-        },
         azure::{
             rules::{self, Destination, UPDATE_PORTS},
             verify::security::Around,
             views::Network,
         },
+        judging::{Known, all, check, fail, judged, listed},
+        space::{Span, without},
     },
     verify::{Check, Part, Verdict},
 };

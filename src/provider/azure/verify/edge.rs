@@ -17,18 +17,13 @@ use super::{
 use crate::{
     plan::{UserName, grouped, size},
     provider::{
-        aws::{
-            evidence::Known,
-            verify::{
-                all, check, fail, judged, listed,
-                space::{Span, without},
-            },
-        },
         azure::{
             id::{Id, Kind},
             observed::{Resource, State, id_at, list, text},
             views::{Address, Firewall, Machine, Network, network_of, range},
         },
+        judging::{Known, all, check, fail, judged, listed},
+        space::{Span, without},
     },
     verify::{Check, Part, Verdict},
 };

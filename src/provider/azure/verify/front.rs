@@ -8,12 +8,12 @@ use super::firewall::{Rule, Rules};
 use crate::{
     plan::{Azure, Edge, Plan},
     provider::{
-        aws::evidence::Known,
         azure::{
             id::{Kind, Names},
             observed::{Observed, Resource},
             views::{Address, Firewall, Network, network_of},
         },
+        judging::Known,
     },
 };
 

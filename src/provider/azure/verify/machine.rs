@@ -3,17 +3,14 @@
 use super::{super::tags, Scene};
 use crate::{
     provider::{
-        aws::{
-            desire,
-            tags::ResolvedDeadline,
-            verify::{check, fail, judged, listed},
-        },
         azure::{
             check as problems,
             id::Kind,
             observed::{Resource, list, text},
             views::Machine,
         },
+        deadline::{self, ResolvedDeadline},
+        judging::{check, fail, judged, listed},
     },
     verify::{Check, Part, Verdict},
 };
@@ -138,7 +135,7 @@ pub fn deadline(scene: &Scene<'_>) -> Check {
     };
     judged(check("control.deadline", Part::Bastion, proves), |check| {
         let machine = scene.machine()?;
-        let want = desire::deadline(scene.plan.deadline, problems::remembered(scene.name(), scene.seen), scene.at);
+        let want = deadline::deadline(scene.plan.deadline, problems::remembered(scene.name(), scene.seen), scene.at);
         let text =
             |deadline: Option<ResolvedDeadline>| deadline.map_or_else(|| "none".to_owned(), |d| d.expires.to_string());
         check.evidence.push(format!("{}: {}", machine.name(), text(ResolvedDeadline::from_tags(&machine.tags))));

@@ -7,12 +7,12 @@ use ipnet::{IpNet, Ipv4Net, Ipv4Subnets};
 use serde_json::Value;
 
 use crate::provider::{
-    aws::verify::space::{Span, without},
     azure::{
         id::Id,
         observed::{Resource, list, text},
         rules::several,
     },
+    space::{Span, without},
 };
 
 pub const EVERYWHERE: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0));

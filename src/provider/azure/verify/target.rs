@@ -16,16 +16,14 @@ use super::{
 use crate::{
     plan::{Host, Target},
     provider::{
-        aws::{
-            evidence::Known,
-            verify::{all, check, fail, judged, listed, space::Span},
-        },
         azure::{
             id::{Id, Kind},
             observed::{Resource, id_at, text},
             rules::{Destination, destinations},
             views::{Interface, range},
         },
+        judging::{Known, all, check, fail, judged, listed},
+        space::Span,
     },
     verify::{Check, Part, Verdict},
 };

@@ -1,10 +1,9 @@
 //! Ownership: the tags that every resource carries from its create call on, and that say everything gangplank needs to
-//! remember. EC2 limits a value to 256 characters.
+//! remember. Both clouds limit a value to 256 characters.
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
+use super::deadline::ResolvedDeadline;
 use crate::plan::Name;
 
 pub type Tags = BTreeMap<String, String>;
@@ -57,26 +56,6 @@ pub fn common(bastion: &Name, user: &Tags, deadline: Option<&ResolvedDeadline>) 
         }
     }
     tags
-}
-
-/// A deadline as a moment, and the lifetime (seconds) that it came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResolvedDeadline {
-    pub expires: Timestamp,
-    pub lifetime: Option<i64>,
-}
-
-impl ResolvedDeadline {
-    /// Reads back what [`common`] wrote; `None` where there is no readable deadline.
-    pub fn from_tags(tags: &Tags) -> Option<Self> {
-        let expires = tags.get(EXPIRES)?.parse().ok()?;
-        Some(Self { expires, lifetime: tags.get(LIFETIME).and_then(|s| s.parse().ok()) })
-    }
-
-    /// The second that the lifetime counts from; `None` where the deadline came from no lifetime.
-    pub fn start(&self) -> Option<i64> {
-        self.expires.as_second().checked_sub(self.lifetime?)
-    }
 }
 
 /// What must change for `have` to carry `want`. Tags that others added are theirs and stay; a tag of ours that is no longer
