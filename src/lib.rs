@@ -22,5 +22,6 @@ pub mod execute;
 pub mod handoff;
 pub mod plan;
 pub mod provider;
+pub mod sandbox;
 pub mod saved;
 pub mod verify;
