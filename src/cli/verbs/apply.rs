@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
-    check_current, load_current,
-    online::{Reading, connect},
+    check_current,
+    context::Context,
+    load_current,
     run::{LOOKS, carry_out, closing_event, confirmed},
     vantages::Vantages,
     verify::exit,
@@ -18,7 +19,6 @@ use crate::{
         args::{Apply, RunOutput},
         exit::{Error, Exit, print, say},
         show,
-        style::Color,
         summary::Resume,
     },
     diagnostic::{Diagnostic, Diagnostics},
@@ -31,36 +31,37 @@ use crate::{
     saved::Saved,
 };
 
-pub async fn run(args: &Apply, color: Color, now: Timestamp) -> Result<Exit, Error> {
+pub async fn run(args: &Apply, cx: &Context) -> Result<Exit, Error> {
     if let [path] = args.run.paths.paths.as_slice()
         && Saved::<Action>::is_at(path)
     {
-        return saved(path, args, color, now).await;
+        return saved(path, args, cx).await;
     }
+    let now = cx.now();
     let plans = load_current(&args.run.paths.paths, now)?;
-    let fleet = connect(&plans).await?;
-    let outlook = fleet.changes(now, &Reading::new(color)).await?;
-    carry_on(&plans, &fleet, outlook, args, color, now, Resume::SameCommand).await
+    let fleet = cx.connect(&plans).await?;
+    let outlook = fleet.changes(now, &cx.reading()).await?;
+    carry_on(&plans, &fleet, outlook, args, cx, now, Resume::SameCommand).await
 }
 
 /// Carries out a saved changeset, or refuses it: worked out again as of then, it must come out the same.
-async fn saved(path: &Path, args: &Apply, color: Color, now: Timestamp) -> Result<Exit, Error> {
+async fn saved(path: &Path, args: &Apply, cx: &Context) -> Result<Exit, Error> {
     let saved = Saved::<Action>::read(path)?;
     let plans = saved.plans()?;
-    check_current(&plans, now)?;
-    let fleet = connect(&plans).await?;
-    let outlook = fleet.changes(saved.made, &Reading::new(color)).await?;
+    check_current(&plans, cx.now())?;
+    let fleet = cx.connect(&plans).await?;
+    let outlook = fleet.changes(saved.made, &cx.reading()).await?;
     if outlook.changesets != saved.changesets {
         if args.run.output == RunOutput::Human {
             print("What would be needed now:\n\n")?;
-            print(&show::human(&outlook.changesets, &color.palette(&std::io::stdout())))?;
+            print(&show::human(&outlook.changesets, &cx.palette()))?;
         }
         let moved = Diagnostic::new(format!("{} no longer fits: the world has moved", path.display()))
             .because(moved(&saved.changesets, &outlook.changesets))
             .fix("look at the difference again: `gangplank plan --out FILE`");
         return Err(Diagnostics::from(moved).into());
     }
-    carry_on(&plans, &fleet, outlook, args, color, saved.made, Resume::NewChangeset).await
+    carry_on(&plans, &fleet, outlook, args, cx, saved.made, Resume::NewChangeset).await
 }
 
 /// Names the steps that come out otherwise.
@@ -84,7 +85,7 @@ async fn carry_on(
     fleet: &Fleet<'_>,
     outlook: Outlook,
     args: &Apply,
-    color: Color,
+    cx: &Context,
     clock: Timestamp,
     resume: Resume,
 ) -> Result<Exit, Error> {
@@ -92,30 +93,30 @@ async fn carry_on(
     let vantages = Vantages::new(&args.network, plans).await?;
     let sets = &outlook.changesets;
     if args.run.output == RunOutput::Human {
-        print(&show::human(sets, &color.palette(&std::io::stdout())))?;
+        print(&show::human(sets, &cx.palette()))?;
     }
     if sets.iter().all(Changeset::is_empty) {
         closing_event(args.run.output, "converged", &json!({"changed": false, "bastions": outlook.statuses}))?;
-        return proven(plans, fleet, &vantages, args, color, None).await;
+        return proven(plans, fleet, &vantages, args, cx, None).await;
     }
     if !confirmed("\nApply this?", args.run.yes, args.run.output)? {
         say("Nothing was changed.\n");
         return Ok(Exit::Done);
     }
-    if let Some(exit) = carry_out(fleet, sets, resume, args.run.output, color).await? {
+    if let Some(exit) = carry_out(fleet, sets, resume, args.run.output, cx.color).await? {
         return Ok(exit);
     }
-    let started = Timestamp::now();
-    match converged(fleet, args.run.output, color, clock).await? {
+    let started = cx.now();
+    match converged(fleet, args.run.output, cx, clock).await? {
         Some(statuses) if args.no_verify => {
             if args.run.output == RunOutput::Human {
-                let now = Timestamp::now();
+                let now = cx.now();
                 let handoffs: Vec<_> = plans.iter().zip(&statuses).map(|(plan, s)| unverified(plan, s, now)).collect();
                 print(&handoff::text::fields(&handoffs))?;
             }
             Ok(Exit::Done)
         }
-        Some(_) => proven(plans, fleet, &vantages, args, color, Some(started)).await,
+        Some(_) => proven(plans, fleet, &vantages, args, cx, Some(started)).await,
         None => Ok(Exit::Failed),
     }
 }
@@ -125,10 +126,10 @@ async fn carry_on(
 async fn converged(
     fleet: &Fleet<'_>,
     output: RunOutput,
-    color: Color,
+    cx: &Context,
     clock: Timestamp,
 ) -> Result<Option<Vec<Status>>, Error> {
-    let reading = Reading::new(color);
+    let reading = cx.reading();
     let mut outlook = Outlook::default();
     for pause in LOOKS {
         tokio::time::sleep(Duration::from_secs(pause)).await;
@@ -144,7 +145,7 @@ async fn converged(
     let steps: Vec<_> = outlook.changesets.iter().flat_map(|s| &s.steps).map(|s| &s.id).collect();
     closing_event(output, "differs", &json!({"steps": steps}))?;
     if output == RunOutput::Human {
-        print(&show::human(&outlook.changesets, &color.palette(&std::io::stdout())))?;
+        print(&show::human(&outlook.changesets, &cx.palette()))?;
     }
     say(
         "error: every step was done, and the cloud still differs as shown; somebody else may be changing it. Run apply again.\n",
@@ -169,23 +170,23 @@ async fn proven(
     fleet: &Fleet<'_>,
     vantages: &Vantages<'_>,
     args: &Apply,
-    color: Color,
+    cx: &Context,
     applied: Option<Timestamp>,
 ) -> Result<Exit, Error> {
     if args.no_verify {
         return Ok(Exit::Done);
     }
-    let reading = Reading::new(color);
+    let reading = cx.reading();
     let patience = Duration::from_secs(60 * args.wait);
-    let looks = vantages.await_reports(plans, fleet, applied, patience, &reading).await?;
-    let now = Timestamp::now();
+    let looks = vantages.await_reports(plans, fleet, applied, patience, cx).await?;
+    let now = cx.now();
     let verifications = vantages.judge(&looks, now).await;
     for look in &looks {
         look.pin(fleet, &reading).await?;
     }
     closing_event(args.run.output, "verified", &json!({"bastions": verifications}))?;
     if args.run.output == RunOutput::Human {
-        print(&show::verification::human(&verifications, &color.palette(&std::io::stdout()), false))?;
+        print(&show::verification::human(&verifications, &cx.palette(), false))?;
         let handoffs: Vec<_> = looks.iter().zip(&verifications).map(|(look, v)| look.hand_off(Some(v), now)).collect();
         print(&handoff::text::fields(&handoffs))?;
     }

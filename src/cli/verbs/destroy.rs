@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    online::{Reading, connect},
+    context::Context,
+    online::Reading,
     run::{LOOKS, carry_out, closing_event, confirmed},
 };
 use crate::{
@@ -14,7 +15,6 @@ use crate::{
         args::{Run, RunOutput},
         exit::{Error, Exit, print, say},
         show,
-        style::Color,
         summary::Resume,
         words::count,
     },
@@ -22,21 +22,21 @@ use crate::{
     provider::fleet::Fleet,
 };
 
-pub async fn run(args: &Run, color: Color) -> Result<Exit, Error> {
+pub async fn run(args: &Run, cx: &Context) -> Result<Exit, Error> {
     // A plan whose time is up is just the one to destroy: its deadline is not asked about.
     let plans = plan::load(&args.paths.paths)?;
-    let fleet = connect(&plans).await?;
-    let reading = Reading::new(color);
+    let fleet = cx.connect(&plans).await?;
+    let reading = cx.reading();
     let sets = fleet.teardowns(&reading).await?;
     if !sets.iter().all(Changeset::is_empty) {
         if args.output == RunOutput::Human {
-            print(&show::human(&sets, &color.palette(&std::io::stdout())))?;
+            print(&show::human(&sets, &cx.palette()))?;
         }
         if !confirmed("\nDestroy this?", args.yes, args.output)? {
             say("Nothing was changed.\n");
             return Ok(Exit::Done);
         }
-        if let Some(exit) = carry_out(&fleet, &sets, Resume::SameCommand, args.output, color).await? {
+        if let Some(exit) = carry_out(&fleet, &sets, Resume::SameCommand, args.output, cx.color).await? {
             return Ok(exit);
         }
     }

@@ -1,31 +1,25 @@
 //! `gangplank handoff`: verifies, and prints what the vendor and the people who operate the tunnel need.
 
-use jiff::Timestamp;
-
-use super::{
-    online::{Reading, connect},
-    vantages::Vantages,
-    verify::exit,
-};
+use super::{context::Context, vantages::Vantages, verify::exit};
 use crate::{
     cli::{
         args::{self, HandOffOutput},
         exit::{Error, Exit, print},
-        style::Color,
     },
     handoff, plan,
     provider::CloudError,
 };
 
-pub async fn run(args: &args::HandOff, color: Color, now: Timestamp) -> Result<Exit, Error> {
+pub async fn run(args: &args::HandOff, cx: &Context) -> Result<Exit, Error> {
+    let now = cx.now();
     let plans = plan::load(&args.paths.paths)?;
     let vantages = Vantages::new(&args.network, &plans).await?;
-    let fleet = connect(&plans).await?;
-    let looks = vantages.look(&plans, &fleet, now, &Reading::new(color)).await?;
+    let fleet = cx.connect(&plans).await?;
+    let looks = vantages.look(&plans, &fleet, now, &cx.reading()).await?;
     let verifications = vantages.judge(&looks, now).await;
     let handoffs: Vec<_> = looks.iter().zip(&verifications).map(|(look, v)| look.hand_off(Some(v), now)).collect();
     print(&match args.output {
-        HandOffOutput::Human => handoff::text::text(&handoffs, &color.palette(&std::io::stdout())),
+        HandOffOutput::Human => handoff::text::text(&handoffs, &cx.palette()),
         HandOffOutput::Json => handoff::json::json(&handoffs),
         HandOffOutput::Html => {
             handoff::html::html(&handoffs).map_err(|error| Error::Cloud(CloudError::mistake(error)))?

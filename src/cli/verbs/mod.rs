@@ -3,6 +3,8 @@
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod apply;
 #[cfg(any(feature = "aws", feature = "azure"))]
+pub mod context;
+#[cfg(any(feature = "aws", feature = "azure"))]
 pub mod destroy;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod handoff;

@@ -1,22 +1,15 @@
-//! What the verbs that ask a cloud share.
+//! How reads of a cloud are watched.
 
-use std::{cell::Cell, env, io};
+use std::{cell::Cell, io};
 
 use crate::{
     cli::{
         console,
-        exit::{Error, say},
+        exit::say,
         style::{Color, Palette, clean},
     },
     event::{Event, Watcher},
-    plan::Plan,
-    provider::fleet::Fleet,
 };
-
-/// Connects to the clouds that the plans name, as the environment says.
-pub async fn connect(plans: &[Plan]) -> Result<Fleet<'_>, Error> {
-    Ok(Fleet::connect(plans, &|name| env::var(name).ok()).await?)
-}
 
 /// Watches reads: silent, unless the cloud makes us wait.
 pub struct Reading {

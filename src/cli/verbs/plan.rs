@@ -1,28 +1,23 @@
 //! `gangplank plan`: the difference, and nothing changed.
 
-use jiff::Timestamp;
-
-use super::{
-    load_current,
-    online::{Reading, connect},
-};
+use super::{context::Context, load_current};
 use crate::{
     changeset::Changeset,
     cli::{
         args::{Output, PlanArgs},
         exit::{Error, Exit, print},
         show,
-        style::Color,
     },
     saved::Saved,
 };
 
-pub async fn run(args: &PlanArgs, color: Color, now: Timestamp) -> Result<Exit, Error> {
+pub async fn run(args: &PlanArgs, cx: &Context) -> Result<Exit, Error> {
+    let now = cx.now();
     let plans = load_current(&args.paths.paths, now)?;
-    let fleet = connect(&plans).await?;
-    let sets = fleet.changes(now, &Reading::new(color)).await?.changesets;
+    let fleet = cx.connect(&plans).await?;
+    let sets = fleet.changes(now, &cx.reading()).await?.changesets;
     print(&match args.output {
-        Output::Human => show::human(&sets, &color.palette(&std::io::stdout())),
+        Output::Human => show::human(&sets, &cx.palette()),
         Output::Json => show::json(&sets),
         Output::Markdown => show::markdown(&sets),
     })?;

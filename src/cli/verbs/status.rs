@@ -1,26 +1,26 @@
 //! `gangplank status`: what exists now.
 
-use jiff::Timestamp;
 use serde_json::json;
 
-use super::online::{Reading, connect};
+use super::context::Context;
 use crate::{
     cli::{
         args::{self, RunOutput},
         exit::{Error, Exit, print},
-        style::{Color, Palette, clean},
+        style::{Palette, clean},
     },
     plan,
     provider::status::{State, Status},
 };
 
-pub async fn run(args: &args::Status, color: Color, now: Timestamp) -> Result<Exit, Error> {
+pub async fn run(args: &args::Status, cx: &Context) -> Result<Exit, Error> {
+    let now = cx.now();
     let plans = plan::load(&args.paths.paths)?;
-    let statuses = connect(&plans).await?.status(now, &Reading::new(color)).await?;
+    let statuses = cx.connect(&plans).await?.status(now, &cx.reading()).await?;
     match args.output {
         RunOutput::Json => print(&format!("{:#}\n", json!({"format_version": 1, "bastions": statuses})))?,
         RunOutput::Human => {
-            let palette = color.palette(&std::io::stdout());
+            let palette = cx.palette();
             print(&statuses.iter().map(|s| human(s, &palette)).collect::<Vec<_>>().join("\n"))?;
         }
     }

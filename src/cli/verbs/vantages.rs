@@ -12,7 +12,7 @@ use std::{
 use futures_util::{StreamExt, future::try_join_all, stream};
 use jiff::Timestamp;
 
-use super::online::Reading;
+use super::{context::Context, online::Reading};
 use crate::{
     cli::{
         args::Network,
@@ -104,15 +104,15 @@ impl<'a> Vantages<'a> {
         fleet: &Fleet<'_>,
         applied: Option<Timestamp>,
         patience: Duration,
-        reading: &Reading,
+        cx: &Context,
     ) -> Result<Vec<Look<'p>>, Error> {
         let started = tokio::time::Instant::now();
         let mut told = None;
         let mut pauses = PAUSES.into_iter();
         let mut pause = PAUSES[0];
         loop {
-            let now = Timestamp::now();
-            let looks = self.look(plans, fleet, now, reading).await?;
+            let now = cx.now();
+            let looks = self.look(plans, fleet, now, &cx.reading()).await?;
             let awaited: Vec<String> = looks.iter().filter_map(|look| look.awaits(applied, now)).collect();
             let waited = started.elapsed();
             if awaited.is_empty() || waited >= patience {

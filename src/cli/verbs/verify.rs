@@ -1,33 +1,26 @@
 //! `gangplank verify`: asks the control plane, the machine and the network whether the tunnels work and nothing else does.
 
-use jiff::Timestamp;
-
-use super::{
-    online::{Reading, connect},
-    vantages::Vantages,
-};
+use super::{context::Context, vantages::Vantages};
 use crate::{
     cli::{
         args::{self, VerifyOutput},
         exit::{Error, Exit, print},
         show,
-        style::Color,
     },
     plan,
     verify::Verification,
 };
 
-pub async fn run(args: &args::Verify, color: Color, now: Timestamp) -> Result<Exit, Error> {
+pub async fn run(args: &args::Verify, cx: &Context) -> Result<Exit, Error> {
     // A bastion past its deadline may be verified as any other.
+    let now = cx.now();
     let plans = plan::load(&args.paths.paths)?;
     let vantages = Vantages::new(&args.network, &plans).await?;
-    let fleet = connect(&plans).await?;
-    let looks = vantages.look(&plans, &fleet, now, &Reading::new(color)).await?;
+    let fleet = cx.connect(&plans).await?;
+    let looks = vantages.look(&plans, &fleet, now, &cx.reading()).await?;
     let verifications = vantages.judge(&looks, now).await;
     print(&match args.output {
-        VerifyOutput::Human => {
-            show::verification::human(&verifications, &color.palette(&std::io::stdout()), args.details)
-        }
+        VerifyOutput::Human => show::verification::human(&verifications, &cx.palette(), args.details),
         VerifyOutput::Json => show::verification::json(&verifications),
         VerifyOutput::Junit => show::verification::junit(&verifications),
     })?;
