@@ -4,6 +4,7 @@
 //!
 //! A world is plain data: it is asked with the time as an argument, it can be kept in a file, and it does nothing by itself.
 
+pub mod arm;
 pub mod clock;
 pub mod http;
 pub mod store;
