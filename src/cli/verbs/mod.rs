@@ -5,6 +5,8 @@ pub mod apply;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod context;
 #[cfg(any(feature = "aws", feature = "azure"))]
+pub mod demo;
+#[cfg(any(feature = "aws", feature = "azure"))]
 pub mod destroy;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod handoff;
@@ -15,6 +17,8 @@ mod online;
 pub mod plan;
 #[cfg(any(feature = "aws", feature = "azure"))]
 mod run;
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub mod sandbox;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod status;
 #[cfg(any(feature = "aws", feature = "azure"))]
