@@ -5,4 +5,5 @@
 //! A world is plain data: it is asked with the time as an argument, it can be kept in a file, and it does nothing by itself.
 
 pub mod http;
+pub mod machine;
 pub mod vm;
