@@ -7,5 +7,6 @@
 pub mod arm;
 pub mod clock;
 pub mod http;
+pub mod machine;
 pub mod store;
 pub mod vm;
