@@ -17,6 +17,7 @@ pub mod changeset;
 pub mod cli;
 pub mod cloudinit;
 pub mod diagnostic;
+pub mod drift;
 pub mod event;
 pub mod execute;
 pub mod handoff;

@@ -28,7 +28,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done; with `plan --detailed-exitcode`: nothing would change
   1    the cloud refused or failed, or a run did not complete
-  2    `plan --detailed-exitcode`: something would change
+  2    `plan --detailed-exitcode`: something would change; `drift`: something is not as the plans say
   3    the plan is wrong, or can't be fulfilled as it is
   4    a check failed: the tunnel would not work, or more than the tunnel would
   64   the command line is wrong
@@ -52,6 +52,8 @@ pub enum Verb {
     Destroy(Run),
     /// Show what exists now
     Status(Status),
+    /// Compare cloud, machine and plan, tell who changed what, and change nothing
+    Drift(Drift),
     /// Prove that the tunnels work and nothing else does, and change nothing
     Verify(Verify),
     /// Print what the vendor and the people who operate the tunnel need
@@ -168,6 +170,15 @@ pub struct Status {
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub output: RunOutput,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Drift {
+    #[command(flatten)]
+    pub paths: Paths,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 #[derive(Debug, ClapArgs)]

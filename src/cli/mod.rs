@@ -63,6 +63,7 @@ fn ask_cloud(verb: &Verb, args: &Cli) -> Result<Exit, Error> {
             Verb::Apply(apply) => verbs::apply::run(apply, &context).await,
             Verb::Destroy(destroy) => verbs::destroy::run(destroy, &context).await,
             Verb::Status(status) => verbs::status::run(status, &context).await,
+            Verb::Drift(drift) => verbs::drift::run(drift, &context).await,
             Verb::Verify(verify) => verbs::verify::run(verify, &context).await,
             Verb::Handoff(handoff) => verbs::handoff::run(handoff, &context).await,
             Verb::Validate(_) | Verb::Schema | Verb::Init(_) | Verb::Render(_) | Verb::Demo(_) | Verb::Sandbox(_) => {

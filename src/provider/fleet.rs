@@ -13,6 +13,7 @@ use super::{CloudError, Progress, Provider, Refused, aws, azure, clouds::Clouds}
 use crate::{
     changeset::{Changeset, Step},
     diagnostic::{Diagnostic, Diagnostics},
+    drift::Who,
     event::Watcher,
     plan::{Cloud, Plan},
     provider::{
@@ -248,6 +249,21 @@ impl<'a> Fleet<'a> {
         }
         let _ = (host_key, watcher);
         Err(CloudError::mistake(format!("there is no machine in {} to pin a host key to", seen.location)))
+    }
+
+    /// Who has written to what a step is about since then, as the cloud's own log says: one call for a step at the most.
+    pub async fn who(&self, action: &Action, since: Timestamp, now: Timestamp, watcher: &dyn Watcher) -> Who {
+        match action {
+            Action::Aws(action) => aws::history::who(action, since, now),
+            Action::Azure(action) => {
+                #[cfg(feature = "azure")]
+                if let Some(fleet) = &self.azure {
+                    return fleet.who(action, since, now, watcher).await;
+                }
+                let _ = watcher;
+                azure::history::unasked(action, since, now, "this gangplank was built without Azure")
+            }
+        }
     }
 
     /// Each cloud answers in the order of its plans.

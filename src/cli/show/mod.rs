@@ -1,5 +1,6 @@
 //! Shows changesets before they are carried out: to people, in a pull request, to programs. Pure text from plain data.
 
+pub mod drift;
 mod human;
 mod json;
 mod markdown;

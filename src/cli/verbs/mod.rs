@@ -9,6 +9,8 @@ pub mod demo;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod destroy;
 #[cfg(any(feature = "aws", feature = "azure"))]
+pub mod drift;
+#[cfg(any(feature = "aws", feature = "azure"))]
 pub mod handoff;
 pub mod offline;
 #[cfg(any(feature = "aws", feature = "azure"))]

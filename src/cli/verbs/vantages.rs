@@ -103,8 +103,7 @@ impl<'a> Vantages<'a> {
         now: Timestamp,
         reading: &Reading,
     ) -> Result<Vec<Look<'p>>, Error> {
-        let seen = fleet.evidence(now, reading).await?;
-        plans.iter().zip(seen).map(|(plan, seen)| Look::new(plan, seen)).collect()
+        look(plans, fleet, now, reading).await
     }
 
     /// Looks until every machine has reported what was applied, or patience ends. A machine that is up for long and was not
@@ -179,6 +178,17 @@ impl<'a> Vantages<'a> {
     }
 }
 
+/// Reads what the cloud tells about each plan's bastion, the machine's report among it. Opens no connection to a bastion.
+pub async fn look<'p>(
+    plans: &'p [Plan],
+    fleet: &Fleet<'_>,
+    now: Timestamp,
+    reading: &Reading,
+) -> Result<Vec<Look<'p>>, Error> {
+    let seen = fleet.evidence(now, reading).await?;
+    plans.iter().zip(seen).map(|(plan, seen)| Look::new(plan, seen)).collect()
+}
+
 impl<'a> Look<'a> {
     fn new(plan: &'a Plan, seen: Seen) -> Result<Self, Error> {
         let report = read_report(&seen);
@@ -207,7 +217,7 @@ impl<'a> Look<'a> {
     }
 
     /// The control plane's and the machine's checks.
-    fn judge(&self, now: Timestamp) -> Vec<Check> {
+    pub fn judge(&self, now: Timestamp) -> Vec<Check> {
         let mut checks = match (&self.plan.cloud, &self.seen.control) {
             (Cloud::Aws(aws), Control::Aws(evidence)) => control::judge(self.plan, aws, evidence, &self.resolved()),
             (Cloud::Azure(azure), Control::Azure(evidence)) => {
@@ -218,6 +228,11 @@ impl<'a> Look<'a> {
         };
         checks.extend(self.machine(now));
         checks
+    }
+
+    /// When the machine was made.
+    pub fn launched(&self) -> Option<Timestamp> {
+        self.seen.machine.as_ref()?.launched
     }
 
     fn machine(&self, now: Timestamp) -> Vec<Check> {

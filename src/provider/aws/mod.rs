@@ -16,6 +16,7 @@ pub mod error;
 pub mod evidence;
 #[cfg(feature = "aws")]
 pub mod fleet;
+pub mod history;
 #[cfg(feature = "aws")]
 mod inspect;
 pub mod keys;

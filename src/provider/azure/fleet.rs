@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use futures_util::future::{join_all, try_join_all};
@@ -13,10 +14,12 @@ use super::{
     arm::Arm,
     desire::Desired,
     diff::{self, World},
+    history,
     id::{Id, Kind},
     observe,
     observed::{Observed, Surroundings},
     perform::Performer,
+    retry::Repeat,
     status,
     tags::{self, Tags},
     teardown,
@@ -26,6 +29,7 @@ use crate::{
     changeset::{Changeset, StepId},
     cloudinit::{self, UserData},
     diagnostic::{Diagnostic, Diagnostics},
+    drift::Who,
     event::Watcher,
     plan::{Azure, Cloud, Plan},
     provider::{
@@ -34,6 +38,9 @@ use crate::{
         status::Status,
     },
 };
+
+/// What an activity log may take: who did it is good to know, and no reason to wait long.
+const LOG_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The Azure plans of one run, each in its subscription.
 pub struct Fleet<'a> {
@@ -175,6 +182,21 @@ impl<'a> Fleet<'a> {
         let step = StepId(format!("{machine}/host-key"));
         let tags = Tags::from([(tags::HOST_KEY.to_owned(), host_key.to_owned())]);
         self.performer().tag(&Id::new(machine), &tags, &[], &Progress { step: &step, watcher }).await
+    }
+
+    /// Who has written to what a step is about, as the activity log says.
+    pub async fn who(&self, action: &Action, since: Timestamp, now: Timestamp, watcher: &dyn Watcher) -> Who {
+        let step = StepId(format!("{}/activity-log", action.subscription));
+        let request = history::request(action, since, now);
+        let progress = Progress { step: &step, watcher };
+        match tokio::time::timeout(LOG_PATIENCE, self.arm.call(&request, Repeat::ONCE, &progress)).await {
+            Ok(Ok(answer)) => Who::Log { acts: history::read(&answer.body) },
+            Ok(Err(error)) => {
+                let reason = format!("the activity log did not tell: {}", error.message);
+                history::unasked(action, since, now, &reason)
+            }
+            Err(_) => history::unasked(action, since, now, "the activity log did not answer in time"),
+        }
     }
 
     async fn each<T>(

@@ -16,6 +16,7 @@ mod edge;
 pub mod error;
 #[cfg(feature = "azure")]
 pub mod fleet;
+pub mod history;
 pub mod id;
 pub mod keys;
 pub mod machine;
