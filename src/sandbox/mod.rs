@@ -4,5 +4,6 @@
 //!
 //! A world is plain data: it is asked with the time as an argument, it can be kept in a file, and it does nothing by itself.
 
+pub mod ec2;
 pub mod http;
 pub mod vm;
