@@ -6,6 +6,7 @@
 
 pub mod arm;
 pub mod clock;
+pub mod ec2;
 pub mod http;
 pub mod machine;
 pub mod store;
