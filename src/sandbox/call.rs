@@ -32,7 +32,8 @@ impl Call {
         let (operation, write) = match cloud {
             Cloud::Aws => {
                 let fields = form_urlencoded::parse(&ask.body);
-                let in_body = fields.into_iter().find(|(name, _)| name == "Action").map(|(_, value)| value.into_owned());
+                let in_body =
+                    fields.into_iter().find(|(name, _)| name == "Action").map(|(_, value)| value.into_owned());
                 let action = in_body.or_else(|| ask.query("Action").map(str::to_owned)).unwrap_or_default();
                 let write = !(action.starts_with("Describe") || action.starts_with("Get"));
                 (action, write)

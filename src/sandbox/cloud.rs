@@ -1,7 +1,7 @@
 //! One sandbox: its worlds, its machines and its clock behind one lock, and what lies between them and whoever calls.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
@@ -54,7 +54,11 @@ impl TryFrom<u32> for Format {
     type Error = String;
 
     fn try_from(format: u32) -> Result<Self, String> {
-        if format == FORMAT { Ok(Self) } else { Err(format!("its format is {format}, and this gangplank's is {FORMAT}")) }
+        if format == FORMAT {
+            Ok(Self)
+        } else {
+            Err(format!("its format is {format}, and this gangplank's is {FORMAT}"))
+        }
     }
 }
 
@@ -178,7 +182,7 @@ impl Sandbox {
         let state = &inner.state;
         let mut found = Vec::new();
         for address in state.ec2.public_addresses().into_iter().chain(state.arm.public_addresses()) {
-            let ports = state.machines.values().flat_map(|m| m.ports()).collect::<std::collections::BTreeSet<u16>>();
+            let ports: BTreeSet<u16> = state.machines.values().flat_map(Machine::ports).collect();
             for to in ports.into_iter().map(|port| SocketAddr::new(address, port)) {
                 if let Some((vm, _, _)) = state.way(now, HERE, to) {
                     found.push((vm, to));
@@ -279,7 +283,7 @@ impl Inner {
             self.state = before;
             let why = format!("The sandbox could not keep what this call does, so it was not done: {error}");
             reply = match call.cloud {
-                Cloud::Aws => ec2::refuse(400, "SandboxNotWritable", &why),
+                Cloud::Aws => ec2::refuse("SandboxNotWritable", &why),
                 Cloud::Azure => arm::refuse(400, "SandboxNotWritable", &why),
             };
         }
@@ -299,7 +303,7 @@ impl Inner {
             let booted = vm.launched.saturating_add(BOOT).unwrap_or(now);
             let taken = self.state.machines.remove(&vm.id);
             let mut machine = taken.unwrap_or_else(|| Machine::boot(vm, 0, booted));
-            let printed = machine.tick(vm, &Inside { state: &self.state, vm: &vm.id, now }, now);
+            let printed = machine.tick(vm, &Inside { state: &self.state, vm: &vm.id }, now);
             self.state.machines.insert(vm.id.clone(), machine);
             for line in printed {
                 self.state.print(&vm.id, &format!("{line}\r\n"), now);
@@ -323,20 +327,16 @@ impl State {
         })
     }
 
-    fn reaches(&self, now: Timestamp, vm: &str, to: SocketAddr) -> bool {
-        if is_ec2(vm) {
-            self.ec2.reaches(now, vm, to.ip(), to.port())
-        } else {
-            self.arm.reaches(now, vm, to.ip(), to.port())
-        }
+    fn reaches(&self, vm: &str, to: SocketAddr) -> bool {
+        if is_ec2(vm) { self.ec2.reaches(vm, to.ip(), to.port()) } else { self.arm.reaches(vm, to.ip(), to.port()) }
     }
 
     fn print(&mut self, vm: &str, text: &str, now: Timestamp) {
         if is_ec2(vm) { self.ec2.print(vm, text, now) } else { self.arm.print(vm, text, now) }
     }
 
-    fn answer_at(&self, now: Timestamp, vm: &str, to: SocketAddr) -> Answer {
-        if self.reaches(now, vm, to) { self.hosts.connect(to) } else { Answer::Silent }
+    fn answer_at(&self, vm: &str, to: SocketAddr) -> Answer {
+        if self.reaches(vm, to) { self.hosts.connect(to) } else { Answer::Silent }
     }
 }
 
@@ -348,7 +348,6 @@ fn is_ec2(vm: &str) -> bool {
 struct Inside<'a> {
     state: &'a State,
     vm: &'a str,
-    now: Timestamp,
 }
 
 impl Around for Inside<'_> {
@@ -357,7 +356,7 @@ impl Around for Inside<'_> {
     }
 
     fn connect(&self, to: SocketAddr) -> Answer {
-        self.state.answer_at(self.now, self.vm, to)
+        self.state.answer_at(self.vm, to)
     }
 }
 
@@ -373,7 +372,6 @@ impl Around for FromInside {
     }
 
     fn connect(&self, to: SocketAddr) -> Answer {
-        let inner = self.sandbox.lock();
-        inner.state.answer_at(inner.clock.now(), &self.vm, to)
+        self.sandbox.lock().state.answer_at(&self.vm, to)
     }
 }

@@ -13,8 +13,8 @@ use super::{
 };
 
 const REGION: &str = "us-east-1";
-/// In a subnet of `vnet-data` that no firewall stands before.
-const SALES: Ipv4Addr = Ipv4Addr::new(10, 9, 8, 10);
+/// In the subnet `snet-a` of `vnet-data`.
+const SALES: Ipv4Addr = Ipv4Addr::new(10, 9, 1, 50);
 
 impl State {
     /// A company with an account and a subscription, two databases, and no bastion.
@@ -91,7 +91,7 @@ tunnels:
     vendor: secoda/eu
     keys: [{keys}]
     targets:
-      - {{name: sales, host: sales.internal, port: 5432, networks: [10.9.8.0/24], speaks: postgres}}
+      - {{name: sales, host: sales.internal, port: 5432, networks: [10.9.1.50/32], speaks: postgres}}
 operators:
   - {{name: ana, allow_from: [198.51.100.20], keys: [\"{ana}\"]}}
 ",

@@ -8,7 +8,12 @@ use std::{
 };
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Request, Response, StatusCode, body::{Bytes, Incoming}, server::conn::http1, service::service_fn};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::copy_bidirectional,
@@ -41,7 +46,11 @@ pub async fn bind(port: u16) -> io::Result<TcpListener> {
 ///
 /// # Errors
 /// What the operating system says of the listener.
-pub async fn serve(sandbox: Sandbox, listener: TcpListener, opened: impl Fn(&str, SocketAddr, SocketAddr)) -> io::Result<()> {
+pub async fn serve(
+    sandbox: Sandbox,
+    listener: TcpListener,
+    opened: impl Fn(&str, SocketAddr, SocketAddr),
+) -> io::Result<()> {
     let here = listener.local_addr()?;
     let mut machines: BTreeMap<(String, SocketAddr), tokio::task::JoinHandle<()>> = BTreeMap::new();
     let mut looks = interval(LOOK);
@@ -107,7 +116,11 @@ impl std::fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
-async fn answer(sandbox: &Sandbox, request: Request<Incoming>, here: SocketAddr) -> Result<Response<Full<Bytes>>, Closed> {
+async fn answer(
+    sandbox: &Sandbox,
+    request: Request<Incoming>,
+    here: SocketAddr,
+) -> Result<Response<Full<Bytes>>, Closed> {
     let plain = |status: StatusCode, text: &str| {
         let mut response = Response::new(Full::from(format!("{text}\n")));
         *response.status_mut() = status;
@@ -146,7 +159,9 @@ async fn answer(sandbox: &Sandbox, request: Request<Incoming>, here: SocketAddr)
             for (name, value) in &reply.headers {
                 response = response.header(name, value);
             }
-            Ok(response.body(Full::from(reply.body)).unwrap_or_else(|_: hyper::http::Error| Response::new(Full::default())))
+            Ok(response
+                .body(Full::from(reply.body))
+                .unwrap_or_else(|_: hyper::http::Error| Response::new(Full::default())))
         }
         Served::Lost | Served::Never => Err(Closed),
     }

@@ -11,8 +11,8 @@ use crate::{
         style::{Color, Palette},
     },
     plan::Plan,
-    verify::network::dial::{Dialer, Tcp},
     provider::{clouds::Clouds, fleet::Fleet},
+    verify::network::dial::{Dialer, Tcp},
 };
 
 pub struct Context {

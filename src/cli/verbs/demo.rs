@@ -85,7 +85,11 @@ fn play(args: &Demo, color: Color, home: &Path) -> Result<Exit, Error> {
     )?;
 
     stage.write_plans(&ana, &[&first])?;
-    stage.run("The vendor's key is in the plans now. The running machines take it.", &["apply", "--yes", folder], Exit::Done)?;
+    stage.run(
+        "The vendor's key is in the plans now. The running machines take it.",
+        &["apply", "--yes", folder],
+        Exit::Done,
+    )?;
     stage.run(
         "Would the tunnels work, and nothing else? From the control plane, from inside the machines, and over SSH from here.",
         &["verify", "--strict", "--identity", IDENTITY, folder],
@@ -115,8 +119,7 @@ impl Stage {
         let program = env::current_exe().map_err(|error| Error::Io("finding this program".to_owned(), error))?;
         let palette = color.palette(&io::stdout());
         let quiet = args.quiet || (env::var_os("CI").is_some() && !io::stdout().is_terminal());
-        let mut stage =
-            Self { home: home.to_owned(), program, quiet, color, palette, step: 0, before: Vec::new() };
+        let mut stage = Self { home: home.to_owned(), program, quiet, color, palette, step: 0, before: Vec::new() };
         stage.before = stage.open()?.change(|state, _| state.inventory());
         fs::create_dir(home.join(PLANS)).map_err(|error| Error::Io("making a folder of plans".to_owned(), error))?;
         let text = ana.to_openssh(LineEnding::LF).map_err(|error| unmade(&error))?;
@@ -218,14 +221,18 @@ impl Stage {
         if reply.status == 200 {
             return Ok(());
         }
-        Err(Error::Io("opening the port".to_owned(), io::Error::other(String::from_utf8_lossy(&reply.body).into_owned())))
+        Err(Error::Io(
+            "opening the port".to_owned(),
+            io::Error::other(String::from_utf8_lossy(&reply.body).into_owned()),
+        ))
     }
 
     /// The worlds are as they were, by their own account and not by gangplank's.
     fn nothing_is_left(&mut self) -> Result<(), Error> {
         let after = self.open()?.change(|state, _| state.inventory());
         if after == self.before {
-            return self.say(&format!("The sandbox itself says the same: its {} resources are those of before.", after.len()));
+            return self
+                .say(&format!("The sandbox itself says the same: its {} resources are those of before.", after.len()));
         }
         let new: Vec<&str> = after.iter().filter(|id| !self.before.contains(id)).map(String::as_str).collect();
         Err(Error::Io("the demonstration left something behind".to_owned(), io::Error::other(new.join(", "))))

@@ -38,9 +38,9 @@ fn advance(folder: &Path, by: SignedDuration) -> Result<(), Error> {
 }
 
 async fn listen(sandbox: Sandbox, port: u16) -> Result<(), Error> {
-    let listener = listen::bind(port)
-        .await
-        .map_err(|error| Error::Io(format!("listening on port {port} of 127.0.0.1 (--port 0 takes a free one)"), error))?;
+    let listener = listen::bind(port).await.map_err(|error| {
+        Error::Io(format!("listening on port {port} of 127.0.0.1 (--port 0 takes a free one)"), error)
+    })?;
     let here = listener.local_addr().map_err(|error| Error::Io("listening".to_owned(), error))?;
     print(&format!(
         "AWS_ENDPOINT_URL=http://{here}\nAZURE_RESOURCE_MANAGER_ENDPOINT=http://{here}\n\

@@ -20,6 +20,7 @@ mod reply;
 mod route;
 mod security;
 mod state;
+mod survey;
 mod way;
 mod write;
 
@@ -29,7 +30,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::{pace::Pace, power::Power, state::Failure};
+pub use self::{pace::Pace, power::Power, state::Failure, survey::refuse};
 use self::{
     reply::Call,
     state::{Group, Operation, Resource},

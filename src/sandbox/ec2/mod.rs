@@ -20,11 +20,14 @@ mod parts;
 mod refusal;
 mod routes;
 mod rules;
+mod survey;
 mod tags;
 mod traffic;
 mod vpcs;
 mod world;
 mod xml;
 
+pub use company::{DATABASE, DATABASE_GROUP, SUBNET};
 pub use kind::Kind;
+pub use survey::refuse;
 pub use world::{ACCOUNT, Pace, Quotas, World};

@@ -285,6 +285,11 @@ impl Machine {
         self.running().settings("", None).ports().contains(&port)
     }
 
+    /// The ports that its daemon answers on.
+    pub fn ports(&self) -> Vec<u16> {
+        self.running().settings("", None).ports()
+    }
+
     /// What the daemon runs with.
     pub fn running(&self) -> Config {
         read(&self.sshd.running)
