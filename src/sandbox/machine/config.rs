@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 
 /// The line that this sshd greets with.
-pub const IDENTIFICATION: &str = "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u7";
+pub const IDENTIFICATION: &str = "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u10";
 
 /// What stands in the image's own `/etc/ssh/sshd_config`, after the line that includes the folder of drop-ins.
 pub const IMAGE: &str = "KbdInteractiveAuthentication no\nUsePAM yes\nX11Forwarding yes\nPrintMotd no\n\

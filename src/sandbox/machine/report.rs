@@ -21,6 +21,7 @@ use super::{
 };
 
 const LONGEST: usize = 24 * 1024;
+const STATE: &str = "Result=success Id=ssh.service LoadState=loaded ActiveState=active";
 /// Targets that answered are asked again after so many seconds only.
 const ASKED_AGAIN: i64 = 6 * 3600;
 /// The settings that a report tells.
@@ -179,7 +180,8 @@ fn sshd(machine: &Machine, names: &[String]) -> Value {
             "open_files": open_files,
             "processes": 65535,
         },
-        "state": "Id=ssh.service LoadState=loaded ActiveState=active Result=success",
+        // ssh.service has sshd.service for another name.
+        "state": format!("{STATE}; {STATE}"),
         "changed": {"path": machine.sshd.newest, "time": seconds(machine.sshd.changed)},
         "settings": common,
         "host_keys": machine.host_keys(),
