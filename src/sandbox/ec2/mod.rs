@@ -27,7 +27,7 @@ mod vpcs;
 mod world;
 mod xml;
 
-pub use company::{DATABASE, DATABASE_GROUP, SUBNET};
+pub use company::{DATABASE, DATABASE_GROUP, RESERVED_ADDRESS, SUBNET};
 pub use kind::Kind;
 pub use survey::refuse;
 pub use world::{ACCOUNT, Pace, Quotas, World};
