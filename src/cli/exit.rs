@@ -41,6 +41,8 @@ pub enum Error {
     Identity(Diagnostic),
     /// What failed, and the operating system's word for it.
     Io(String, io::Error),
+    /// Of several clouds, each with its own.
+    Several(Vec<Error>),
 }
 
 impl Error {
@@ -49,6 +51,9 @@ impl Error {
             Error::Plan(_) => Exit::WrongPlan,
             Error::Cloud(_) | Error::Io(..) => Exit::Failed,
             Error::Usage(_) | Error::Identity(_) => Exit::Usage,
+            // What a plan must change is said before what may pass.
+            Error::Several(all) if all.iter().any(|error| error.exit() == Exit::WrongPlan) => Exit::WrongPlan,
+            Error::Several(_) => Exit::Failed,
         }
     }
 
@@ -64,6 +69,7 @@ impl Error {
             Error::Cloud(error) => line(error),
             Error::Usage(text) => line(text),
             Error::Io(what, error) => line(&format!("{what}: {error}")),
+            Error::Several(all) => all.iter().map(|error| error.render(color)).collect::<Vec<_>>().join("\n"),
         }
     }
 }
@@ -86,6 +92,12 @@ impl From<Refused> for Error {
             Refused::Plan(problems) => Error::Plan(problems),
             Refused::Cloud(error) => Error::Cloud(error),
         }
+    }
+}
+
+impl<E: Into<Error>> From<Vec<E>> for Error {
+    fn from(errors: Vec<E>) -> Self {
+        Error::Several(errors.into_iter().map(Into::into).collect())
     }
 }
 

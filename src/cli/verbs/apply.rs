@@ -9,7 +9,7 @@ use super::{
     check_current, load_current,
     online::{Reading, connect},
     run::{LOOKS, carry_out, closing_event, confirmed},
-    vantages::Vantages,
+    vantages::{Looks, Vantages},
     verify::exit,
 };
 use crate::{
@@ -39,7 +39,7 @@ pub async fn run(args: &Apply, color: Color, now: Timestamp) -> Result<Exit, Err
     }
     let plans = load_current(&args.run.paths.paths, now)?;
     let fleet = connect(&plans).await?;
-    let outlook = fleet.changes(now, &Reading::new(color)).await?;
+    let outlook = fleet.changes(now, &Reading::new(color)).await.whole()?;
     carry_on(&plans, &fleet, outlook, args, color, now, Resume::SameCommand).await
 }
 
@@ -49,7 +49,7 @@ async fn saved(path: &Path, args: &Apply, color: Color, now: Timestamp) -> Resul
     let plans = saved.plans()?;
     check_current(&plans, now)?;
     let fleet = connect(&plans).await?;
-    let outlook = fleet.changes(saved.made, &Reading::new(color)).await?;
+    let outlook = fleet.changes(saved.made, &Reading::new(color)).await.whole()?;
     if outlook.changesets != saved.changesets {
         if args.run.output == RunOutput::Human {
             print("What would be needed now:\n\n")?;
@@ -79,9 +79,9 @@ fn moved(then: &[Changeset<Action>], now: &[Changeset<Action>]) -> String {
     }
 }
 
-async fn carry_on(
-    plans: &[Plan],
-    fleet: &Fleet<'_>,
+async fn carry_on<'p>(
+    plans: &'p [Plan],
+    fleet: &Fleet<'p>,
     outlook: Outlook,
     args: &Apply,
     color: Color,
@@ -132,7 +132,10 @@ async fn converged(
     let mut outlook = Outlook::default();
     for pause in LOOKS {
         tokio::time::sleep(Duration::from_secs(pause)).await;
-        outlook = fleet.changes(clock, &reading).await?;
+        outlook = fleet.changes(clock, &reading).await;
+        if !outlook.refused.is_empty() {
+            break;
+        }
         if outlook.changesets.iter().all(Changeset::is_empty) {
             closing_event(output, "converged", &json!({"changed": true, "bastions": outlook.statuses}))?;
             if output == RunOutput::Human {
@@ -140,6 +143,16 @@ async fn converged(
             }
             return Ok(Some(outlook.statuses));
         }
+    }
+    if !outlook.refused.is_empty() {
+        // Every step was done; of what the others say nothing is hidden.
+        let settled: Vec<&str> =
+            outlook.changesets.iter().filter(|set| set.is_empty()).map(|set| set.bastion.as_str()).collect();
+        if !settled.is_empty() {
+            say(&format!("Looked again: the cloud matches the plan of {}.\n", settled.join(", ")));
+        }
+        say("Every step was done; whether all of it is as planned could not be looked at:\n");
+        return Err(outlook.refused.into());
     }
     let steps: Vec<_> = outlook.changesets.iter().flat_map(|s| &s.steps).map(|s| &s.id).collect();
     closing_event(output, "differs", &json!({"steps": steps}))?;
@@ -164,9 +177,9 @@ fn unverified(plan: &Plan, status: &Status, now: Timestamp) -> HandOff {
 
 /// Verifies what is there, pins the host keys that were seen for the first time, and hands over. Young machines, and after a
 /// change (`applied` is when its steps were done) all of them, get the time to report.
-async fn proven(
-    plans: &[Plan],
-    fleet: &Fleet<'_>,
+async fn proven<'p>(
+    plans: &'p [Plan],
+    fleet: &Fleet<'p>,
     vantages: &Vantages<'_>,
     args: &Apply,
     color: Color,
@@ -177,7 +190,7 @@ async fn proven(
     }
     let reading = Reading::new(color);
     let patience = Duration::from_secs(60 * args.wait);
-    let looks = vantages.await_reports(plans, fleet, applied, patience, &reading).await?;
+    let Looks { looks, failed } = vantages.await_reports(plans, fleet, applied, patience, &reading).await?;
     let now = Timestamp::now();
     let verifications = vantages.judge(&looks, now).await;
     for look in &looks {
@@ -188,6 +201,9 @@ async fn proven(
         print(&show::verification::human(&verifications, &color.palette(&std::io::stdout()), false))?;
         let handoffs: Vec<_> = looks.iter().zip(&verifications).map(|(look, v)| look.hand_off(Some(v), now)).collect();
         print(&handoff::text::fields(&handoffs))?;
+    }
+    if !failed.is_empty() {
+        return Err(failed.into());
     }
     Ok(exit(&verifications, false))
 }

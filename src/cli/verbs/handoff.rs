@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     online::{Reading, connect},
-    vantages::Vantages,
+    vantages::{Looks, Vantages},
     verify::exit,
 };
 use crate::{
@@ -21,7 +21,11 @@ pub async fn run(args: &args::HandOff, color: Color, now: Timestamp) -> Result<E
     let plans = plan::load(&args.paths.paths)?;
     let vantages = Vantages::new(&args.network, &plans).await?;
     let fleet = connect(&plans).await?;
-    let looks = vantages.look(&plans, &fleet, now, &Reading::new(color)).await?;
+    let Looks { looks, failed } = vantages.look(&plans, &fleet, now, &Reading::new(color)).await?;
+    if !failed.is_empty() {
+        // A page is handed on: it is whole, or there is none.
+        return Err(failed.into());
+    }
     let verifications = vantages.judge(&looks, now).await;
     let handoffs: Vec<_> = looks.iter().zip(&verifications).map(|(look, v)| look.hand_off(Some(v), now)).collect();
     print(&match args.output {

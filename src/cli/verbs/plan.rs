@@ -20,7 +20,12 @@ use crate::{
 pub async fn run(args: &PlanArgs, color: Color, now: Timestamp) -> Result<Exit, Error> {
     let plans = load_current(&args.paths.paths, now)?;
     let fleet = connect(&plans).await?;
-    let sets = fleet.changes(now, &Reading::new(color)).await?.changesets;
+    let outlook = fleet.changes(now, &Reading::new(color)).await;
+    if !outlook.refused.is_empty() && args.output == Output::Human {
+        // What the other cloud says is worth reading all the same; a program gets all or nothing.
+        print(&show::human(&outlook.changesets, &color.palette(&std::io::stdout())))?;
+    }
+    let sets = outlook.whole()?.changesets;
     print(&match args.output {
         Output::Human => show::human(&sets, &color.palette(&std::io::stdout())),
         Output::Json => show::json(&sets),

@@ -16,15 +16,18 @@ use crate::{
 
 pub async fn run(args: &args::Status, color: Color, now: Timestamp) -> Result<Exit, Error> {
     let plans = plan::load(&args.paths.paths)?;
-    let statuses = connect(&plans).await?.status(now, &Reading::new(color)).await?;
+    let told = connect(&plans).await?.status(now, &Reading::new(color)).await;
+    let statuses: Vec<Status> = told.of.into_iter().map(|(_, status)| status).collect();
     match args.output {
+        // A program gets all or nothing.
+        RunOutput::Json if !told.failed.is_empty() => {}
         RunOutput::Json => print(&format!("{:#}\n", json!({"format_version": 1, "bastions": statuses})))?,
         RunOutput::Human => {
             let palette = color.palette(&std::io::stdout());
             print(&statuses.iter().map(|s| human(s, &palette)).collect::<Vec<_>>().join("\n"))?;
         }
     }
-    Ok(Exit::Done)
+    if told.failed.is_empty() { Ok(Exit::Done) } else { Err(told.failed.into()) }
 }
 
 fn human(status: &Status, palette: &Palette) -> String {

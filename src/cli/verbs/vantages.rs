@@ -58,9 +58,17 @@ pub struct Vantages<'a> {
     identities: Vec<Option<Arc<Identity>>>,
 }
 
+/// What was read about the bastions, in the order of the plans, and what the clouds said that told nothing of theirs.
+pub struct Looks<'a> {
+    pub looks: Vec<Look<'a>>,
+    pub failed: Vec<CloudError>,
+}
+
 /// What was read about one bastion.
 pub struct Look<'a> {
     plan: &'a Plan,
+    /// Who connects to it.
+    identity: Option<Arc<Identity>>,
     seen: Seen,
     /// The machine's own words, or why there are none.
     report: Result<report::Reading, Silent>,
@@ -88,12 +96,17 @@ impl<'a> Vantages<'a> {
     pub async fn look<'p>(
         &self,
         plans: &'p [Plan],
-        fleet: &Fleet<'_>,
+        fleet: &Fleet<'p>,
         now: Timestamp,
         reading: &Reading,
-    ) -> Result<Vec<Look<'p>>, Error> {
-        let seen = fleet.evidence(now, reading).await?;
-        plans.iter().zip(seen).map(|(plan, seen)| Look::new(plan, seen)).collect()
+    ) -> Result<Looks<'p>, Error> {
+        let told = fleet.evidence(now, reading).await;
+        let identity = |of: &Plan| {
+            let mut all = plans.iter().zip(&self.identities);
+            all.find(|(plan, _)| std::ptr::eq(*plan, of)).and_then(|(_, identity)| identity.clone())
+        };
+        let looks = told.of.into_iter().map(|(plan, seen)| Look::new(plan, seen, identity(plan)));
+        Ok(Looks { looks: looks.collect::<Result<_, Error>>()?, failed: told.failed })
     }
 
     /// Looks until every machine has reported what was applied, or patience ends. A machine that is up for long and was not
@@ -101,11 +114,11 @@ impl<'a> Vantages<'a> {
     pub async fn await_reports<'p>(
         &self,
         plans: &'p [Plan],
-        fleet: &Fleet<'_>,
+        fleet: &Fleet<'p>,
         applied: Option<Timestamp>,
         patience: Duration,
         reading: &Reading,
-    ) -> Result<Vec<Look<'p>>, Error> {
+    ) -> Result<Looks<'p>, Error> {
         let started = tokio::time::Instant::now();
         let mut told = None;
         let mut pauses = PAUSES.into_iter();
@@ -113,7 +126,7 @@ impl<'a> Vantages<'a> {
         loop {
             let now = Timestamp::now();
             let looks = self.look(plans, fleet, now, reading).await?;
-            let awaited: Vec<String> = looks.iter().filter_map(|look| look.awaits(applied, now)).collect();
+            let awaited: Vec<String> = looks.looks.iter().filter_map(|look| look.awaits(applied, now)).collect();
             let waited = started.elapsed();
             if awaited.is_empty() || waited >= patience {
                 return Ok(looks);
@@ -130,9 +143,9 @@ impl<'a> Vantages<'a> {
 
     /// Connects to each bastion, unless that is not wanted, and judges everything.
     pub async fn judge(&self, looks: &[Look<'_>], now: Timestamp) -> Vec<Verification> {
-        let each = looks.iter().zip(self.identities.iter().cloned()).map(async |(look, identity)| {
+        let each = looks.iter().map(async |look| {
             let mut checks = look.judge(now);
-            checks.extend(self.connect(look, identity).await);
+            checks.extend(self.connect(look).await);
             Verification {
                 bastion: look.plan.name.to_string(),
                 location: look.seen.location.clone(),
@@ -144,7 +157,7 @@ impl<'a> Vantages<'a> {
         stream::iter(each).buffered(AT_ONCE).collect().await
     }
 
-    async fn connect(&self, look: &Look<'_>, identity: Option<Arc<Identity>>) -> Vec<Check> {
+    async fn connect(&self, look: &Look<'_>) -> Vec<Check> {
         let Network { concurrent, no_network, .. } = *self.network;
         let address = match look.address() {
             _ if no_network => Err("no connection was opened (--no-network)"),
@@ -156,7 +169,7 @@ impl<'a> Vantages<'a> {
             Ok(address) => {
                 let reach = Reach {
                     from: self.network.from,
-                    identity,
+                    identity: look.identity.clone(),
                     step: Duration::from_secs(self.network.timeout),
                     concurrent,
                     ..Reach::new(Host::Address(address), look.plan.ssh.port, look.host_keys())
@@ -168,11 +181,11 @@ impl<'a> Vantages<'a> {
 }
 
 impl<'a> Look<'a> {
-    fn new(plan: &'a Plan, seen: Seen) -> Result<Self, Error> {
+    fn new(plan: &'a Plan, seen: Seen, identity: Option<Arc<Identity>>) -> Result<Self, Error> {
         let report = read_report(&seen);
         let document = cloudinit::render(plan).map(|user_data| user_data.digest());
         match document {
-            Ok(document) => Ok(Self { plan, seen, report, document }),
+            Ok(document) => Ok(Self { plan, identity, seen, report, document }),
             Err(error) => Err(Diagnostics::from(error.in_plan(plan)).into()),
         }
     }

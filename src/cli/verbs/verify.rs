@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     online::{Reading, connect},
-    vantages::Vantages,
+    vantages::{Looks, Vantages},
 };
 use crate::{
     cli::{
@@ -22,8 +22,12 @@ pub async fn run(args: &args::Verify, color: Color, now: Timestamp) -> Result<Ex
     let plans = plan::load(&args.paths.paths)?;
     let vantages = Vantages::new(&args.network, &plans).await?;
     let fleet = connect(&plans).await?;
-    let looks = vantages.look(&plans, &fleet, now, &Reading::new(color)).await?;
+    let Looks { looks, failed } = vantages.look(&plans, &fleet, now, &Reading::new(color)).await?;
     let verifications = vantages.judge(&looks, now).await;
+    if !failed.is_empty() && args.output != VerifyOutput::Human {
+        // A program gets all or nothing.
+        return Err(failed.into());
+    }
     print(&match args.output {
         VerifyOutput::Human => {
             show::verification::human(&verifications, &color.palette(&std::io::stdout()), args.details)
@@ -31,6 +35,9 @@ pub async fn run(args: &args::Verify, color: Color, now: Timestamp) -> Result<Ex
         VerifyOutput::Json => show::verification::json(&verifications),
         VerifyOutput::Junit => show::verification::junit(&verifications),
     })?;
+    if !failed.is_empty() {
+        return Err(failed.into());
+    }
     Ok(exit(&verifications, args.strict))
 }
 

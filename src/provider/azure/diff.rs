@@ -71,6 +71,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     run.policy(&mut plan);
     run.interface(&mut plan);
     run.rules(&mut plan);
+    run.shared(&mut plan);
     run.firewall(&mut plan);
     run.machine(&mut plan);
     let left = run.leftovers(&mut plan);

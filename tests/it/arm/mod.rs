@@ -1,6 +1,8 @@
 //! Azure Resource Manager: a world in memory, the client that talks to it, and what holds both to recorded traffic.
 
 pub mod checks;
+#[cfg(feature = "azure")]
+pub mod company;
 mod conformance;
 pub mod fault;
 pub mod http;

@@ -158,8 +158,21 @@ impl World {
                 self.look(&operation);
             }
         }
-        let items = keys.iter().filter(|k| self.resources.contains_key(*k)).map(|k| self.show(k, false)).collect();
+        let states = ask.query("statusOnly").is_some_and(|only| only.eq_ignore_ascii_case("true"));
+        let shown = |key: &String| match states && path.eq_ignore_ascii_case("Microsoft.Compute/virtualMachines") {
+            true => self.show_state(key),
+            false => self.show(key, false),
+        };
+        let items = keys.iter().filter(|k| self.resources.contains_key(*k)).map(shown).collect();
         self.paged(ask, items)
+    }
+
+    /// A machine's line where `statusOnly=true` is asked for: what it is at. Which of its other properties Azure leaves out then
+    /// is a guess, so all of them are.
+    fn show_state(&self, key: &str) -> Value {
+        let resource = &self.resources[key];
+        json!({"id": shout(&resource.id), "name": resource.name, "type": resource.kind.named,
+               "location": resource.body["location"], "properties": {"instanceView": self.instance_view(key)}})
     }
 
     /// `resources?$filter=tagName eq 'a' and tagValue eq 'b'`: only what has tags of its own, and only in outline.
