@@ -14,6 +14,7 @@ use super::{
     machine::{self, Image},
     observed::{Observed, Resource, Surroundings},
     rules::{self, Way},
+    slot,
     steps::Differ,
     tags::Tags,
     teardown::{self, Why},
@@ -85,6 +86,11 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
         notes: run.notes().into_iter().chain(left).collect(),
         steps: plan.steps,
     })
+}
+
+/// What the bastions after this one must leave free, where all of a run's are decided before any is made.
+pub fn anticipate(seen: &mut Observed, set: &Changeset<Action>) {
+    slot::anticipate(seen, set);
 }
 
 /// Everything that the steps are decided from.

@@ -88,19 +88,22 @@ impl<'a> Fleet<'a> {
             .zip(&user_data)
             .map(|(b, user_data)| Desired::new(b.plan, b.azure, user_data))
             .collect();
-        let looks = self.look(watcher).await?;
+        let mut looks = self.look(watcher).await?;
         let around = self.surroundings(&wants, &looks, watcher).await?;
         let none = Surroundings::default();
         let mut outlook = Outlook::default();
         let mut problems = Vec::new();
         for want in &wants {
-            let Some(seen) = looks.get(want.azure.subscription.as_str()) else { continue };
+            let Some(seen) = looks.get_mut(want.azure.subscription.as_str()) else { continue };
             let around = around.get(&place(want.azure)).unwrap_or(&none);
+            outlook.statuses.push(status::of(want.plan, want.azure, seen, now));
             match diff::diff(want, World { seen, around, now }) {
-                Ok(set) => outlook.changesets.push(set),
+                Ok(set) => {
+                    diff::anticipate(seen, &set);
+                    outlook.changesets.push(set);
+                }
                 Err(Diagnostics(found)) => problems.extend(found),
             }
-            outlook.statuses.push(status::of(want.plan, want.azure, seen, now));
         }
         if problems.is_empty() { Ok(outlook) } else { Err(Refused::Plan(Diagnostics(problems))) }
     }

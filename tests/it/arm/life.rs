@@ -296,11 +296,15 @@ fn somebodys_firewall_that_is_still_at_work_is_waited_for() {
     };
     let awaited = "firewall fw-old: waiting for Microsoft.Network/azureFirewalls/fw-old to be ready";
     let desk = Desk::new();
+    desk.apply(&spec);
+    let spec = Spec { sources: [0, 1].into(), ..spec };
     hold(&desk);
     assert!(is_at_work(&desk));
-    let (run, _) = desk.run("apply", &spec, &["--yes", "--no-verify"]);
+    let (run, calls) = desk.run("apply", &spec, &["--yes", "--no-verify"]);
     let run = run.expect(0);
     assert!(run.stderr.contains("waiting for Microsoft.Network/azureFirewalls/fw-old to be ready"), "{run}");
+    let written = calls.iter().filter(|call| call.is_write()).map(|call| call.status).collect::<Vec<_>>();
+    assert_eq!(written, [Some(200)], "not refused: it was waited for");
     desk.server.world().heal();
     desk.assert_settled(&spec);
 

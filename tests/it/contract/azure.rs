@@ -83,8 +83,11 @@ impl<const EDGE: usize> Cloud for Azure<EDGE> {
                 Self::group(&wish.name)
             )
         };
+        // One port of a firewall's address leads to one machine.
+        let number = wish.name.rsplit('-').next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(wish.name.len());
+        let ssh = if Self::SHARED && wish.name != "warehouse" { 2200 + number } else { 22 };
         let text = format!(
-            "version: 1\nname: {}\ntags: {{team: {}}}\nazure:\n  subscription: {SUBSCRIPTION}\n  location: westeurope\n  \
+            "version: 1\nname: {}\nssh: {{port: {ssh}}}\ntags: {{team: {}}}\nazure:\n  subscription: {SUBSCRIPTION}\n  location: westeurope\n  \
              resource_group: {place}\n  edge: {}\n  size: {}\n  image: debian-13\ntunnels:\n  - user: secoda\n    \
              allow_from: [{}]\n    keys: [{}]\n    targets:\n      - {{name: {target}, host: {host}, port: {port}, speaks: tcp}}\n",
             wish.name,
@@ -295,7 +298,9 @@ fn split(value: Value, mut parts: Option<&mut Vec<Value>>) -> Value {
     match value {
         Value::Object(map) => {
             let kept = map.into_iter().filter(|(key, _)| key != "etag");
-            kept.map(|(key, value)| (key, split(value, parts.as_deref_mut()))).collect()
+            let kept = kept.map(|(key, value)| (key, split(value, parts.as_deref_mut())));
+            // Azure leaves out some lists that are empty.
+            kept.filter(|(_, value)| *value != json!([])).collect()
         }
         Value::Array(items) => {
             let mut kept = Vec::new();
@@ -317,7 +322,12 @@ fn anonymous(value: Value) -> Value {
         Value::Object(map) => {
             let made = ["resourceGuid", "vmId", "timeCreated", "uniqueId", "osDisk"];
             let kept = map.into_iter().filter(|(key, _)| !made.contains(&key.as_str()));
-            kept.map(|(key, value)| (key, anonymous(value))).collect()
+            // The case of an id is that of whoever wrote it last.
+            let plain = |key: &str, value: Value| match value {
+                Value::String(id) if key == "id" => id.to_lowercase().into(),
+                value => anonymous(value),
+            };
+            kept.map(|(key, value)| (key.clone(), plain(&key, value))).collect()
         }
         Value::Array(items) => items.into_iter().map(anonymous).collect(),
         other => other,
