@@ -154,6 +154,9 @@ impl<const EDGE: usize> Cloud for Azure<EDGE> {
                 raw = json!({"managedBy": raw["managedBy"]});
             }
             let name = id.rsplit('/').next().unwrap_or_default();
+            if kind == "virtualmachines" {
+                raw["power"] = json!(world.power.get(name).copied().unwrap_or("running"));
+            }
             if let (true, Some(ip)) = (owned, raw.pointer("/properties/ipAddress").and_then(Value::as_str)) {
                 names.push((format!("{ip:?}"), format!("\"the address {name}\"")));
             }
@@ -306,7 +309,9 @@ fn split(value: Value, mut parts: Option<&mut Vec<Value>>) -> Value {
             let mut kept = Vec::new();
             for item in items {
                 match &mut parts {
-                    Some(parts) if is_ours(&item) => parts.push(split(item, None)),
+                    Some(parts) if is_ours(item.get("id").or(item.get("name")).unwrap_or(&item)) => {
+                        parts.push(split(item, None))
+                    }
                     _ => kept.push(split(item, parts.as_deref_mut())),
                 }
             }
