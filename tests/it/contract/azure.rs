@@ -157,7 +157,9 @@ impl<const EDGE: usize> Cloud for Azure<EDGE> {
             if kind == "virtualmachines" {
                 raw["power"] = json!(world.power.get(name).copied().unwrap_or("running"));
             }
-            if let (true, Some(ip)) = (owned, raw.pointer("/properties/ipAddress").and_then(Value::as_str)) {
+            let private = "/properties/ipConfigurations/0/properties/privateIPAddress";
+            let address = raw.pointer("/properties/ipAddress").or(raw.pointer(private)).and_then(Value::as_str);
+            if let (true, Some(ip)) = (owned, address) {
                 names.push((format!("{ip:?}"), format!("\"the address {name}\"")));
             }
             let mut told = if owned { &mut ours } else { &mut foreign };
