@@ -5,17 +5,13 @@
 mod arm;
 mod aws;
 mod azure;
-#[cfg(feature = "aws")]
-mod calls;
 mod cloudinit;
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "azure"))]
 mod contract;
-#[cfg(feature = "aws")]
-mod crash;
 mod docs;
-mod execute;
 #[cfg(feature = "aws")]
-mod faults;
+mod ec2;
+mod execute;
 mod handoff;
 mod harness;
 mod keys;

@@ -48,9 +48,20 @@ async fn gone(fleet: &Fleet<'_>, reading: &Reading, output: RunOutput) -> Result
     let mut left = Vec::new();
     for pause in LOOKS {
         tokio::time::sleep(Duration::from_secs(pause)).await;
-        let remains = fleet.remains(reading).await?;
-        let bastions = remains.len();
-        left = remains.into_iter().filter(|(_, remains)| !remains.is_empty()).collect();
+        let told = fleet.remains(reading).await;
+        let (remains, gone): (Vec<_>, Vec<_>) =
+            told.of.into_iter().map(|(_, of)| of).partition(|(_, remains)| !remains.is_empty());
+        let bastions = gone.len();
+        left = remains;
+        if !told.failed.is_empty() {
+            for (bastion, _) in gone {
+                say(&format!("Looked again: nothing is left of {bastion}.\n"));
+            }
+            for (bastion, remains) in &left {
+                say(&format!("Of {bastion} there is still: {}.\n", remains.join(", ")));
+            }
+            return Err(told.failed.into());
+        }
         if left.is_empty() {
             closing_event(output, "gone", &json!({}))?;
             if output == RunOutput::Human {

@@ -15,7 +15,12 @@ pub async fn run(args: &PlanArgs, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
     let plans = load_current(&args.paths.paths, now)?;
     let fleet = cx.connect(&plans).await?;
-    let sets = fleet.changes(now, &cx.reading()).await?.changesets;
+    let outlook = fleet.changes(now, &cx.reading()).await;
+    if !outlook.refused.is_empty() && args.output == Output::Human {
+        // What the other cloud says is worth reading all the same; a program gets all or nothing.
+        print(&show::human(&outlook.changesets, &cx.palette()))?;
+    }
+    let sets = outlook.whole()?.changesets;
     print(&match args.output {
         Output::Human => show::human(&sets, &cx.palette()),
         Output::Json => show::json(&sets),

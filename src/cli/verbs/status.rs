@@ -16,15 +16,18 @@ use crate::{
 pub async fn run(args: &args::Status, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
     let plans = plan::load(&args.paths.paths)?;
-    let statuses = cx.connect(&plans).await?.status(now, &cx.reading()).await?;
+    let told = cx.connect(&plans).await?.status(now, &cx.reading()).await;
+    let statuses: Vec<Status> = told.of.into_iter().map(|(_, status)| status).collect();
     match args.output {
+        // A program gets all or nothing.
+        RunOutput::Json if !told.failed.is_empty() => {}
         RunOutput::Json => print(&format!("{:#}\n", json!({"format_version": 1, "bastions": statuses})))?,
         RunOutput::Human => {
             let palette = cx.palette();
             print(&statuses.iter().map(|s| human(s, &palette)).collect::<Vec<_>>().join("\n"))?;
         }
     }
-    Ok(Exit::Done)
+    if told.failed.is_empty() { Ok(Exit::Done) } else { Err(told.failed.into()) }
 }
 
 fn human(status: &Status, palette: &Palette) -> String {

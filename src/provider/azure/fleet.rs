@@ -95,19 +95,22 @@ impl<'a> Fleet<'a> {
             .zip(&user_data)
             .map(|(b, user_data)| Desired::new(b.plan, b.azure, user_data))
             .collect();
-        let looks = self.look(watcher).await?;
+        let mut looks = self.look(watcher).await?;
         let around = self.surroundings(&wants, &looks, watcher).await?;
         let none = Surroundings::default();
         let mut outlook = Outlook::default();
         let mut problems = Vec::new();
         for want in &wants {
-            let Some(seen) = looks.get(want.azure.subscription.as_str()) else { continue };
+            let Some(seen) = looks.get_mut(want.azure.subscription.as_str()) else { continue };
             let around = around.get(&place(want.azure)).unwrap_or(&none);
+            outlook.statuses.push(status::of(want.plan, want.azure, seen, now));
             match diff::diff(want, World { seen, around, now }) {
-                Ok(set) => outlook.changesets.push(set),
+                Ok(set) => {
+                    diff::anticipate(seen, &set);
+                    outlook.changesets.push(set);
+                }
                 Err(Diagnostics(found)) => problems.extend(found),
             }
-            outlook.statuses.push(status::of(want.plan, want.azure, seen, now));
         }
         if problems.is_empty() { Ok(outlook) } else { Err(Refused::Plan(Diagnostics(problems))) }
     }
@@ -143,8 +146,10 @@ impl<'a> Fleet<'a> {
     /// # Errors
     /// The cloud's failure to tell what there is. Where it only does not tell what a machine wrote, the evidence says so.
     pub async fn evidence(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Seen>, CloudError> {
+        let mut looks = self.look(watcher).await?;
+        self.add_user_data(&mut looks, watcher).await?;
         let looks: BTreeMap<&str, Arc<Observed>> =
-            self.look(watcher).await?.into_iter().map(|(subscription, seen)| (subscription, Arc::new(seen))).collect();
+            looks.into_iter().map(|(subscription, seen)| (subscription, Arc::new(seen))).collect();
         let each = self.bastions.iter().filter_map(|b| Some((b, looks.get(b.azure.subscription.as_str())?)));
         let each = each.map(async |(b, seen)| {
             let status = status::of(b.plan, b.azure, seen, now);
@@ -172,6 +177,30 @@ impl<'a> Fleet<'a> {
             }
         });
         Ok(join_all(each).await)
+    }
+
+    /// What each bastion's machine is told to accept, which no list shows.
+    async fn add_user_data(
+        &self,
+        looks: &mut BTreeMap<&str, Observed>,
+        watcher: &dyn Watcher,
+    ) -> Result<(), CloudError> {
+        let machines = self.bastions.iter().filter_map(|b| {
+            let (subscription, name) = (b.azure.subscription.as_str(), b.plan.name.as_str());
+            let machines = looks.get(subscription)?.owned(name).filter(|r| r.kind == Kind::Machine);
+            Some(machines.map(move |machine| (subscription, machine.id.clone())))
+        });
+        let each = machines.flatten().map(async |(subscription, id)| {
+            let step = StepId(format!("{subscription}/observe"));
+            let read = observe::user_data(&self.arm, &id, &Progress { step: &step, watcher }).await?;
+            Ok((subscription, id, read))
+        });
+        for (subscription, id, read) in try_join_all(each).await? {
+            if let (Some(seen), Some(user_data)) = (looks.get_mut(subscription), read) {
+                seen.add_user_data(&id, user_data);
+            }
+        }
+        Ok(())
     }
 
     /// Pins a host key to a machine: the only write outside of a changeset, as on AWS.

@@ -14,7 +14,7 @@ pub struct Observed {
     /// All of the subscription's of each [`Kind`] but subnets; of rule collection groups those of the policies that a plan
     /// names or that refer to one of our name. In the order of their ids.
     pub resources: Vec<Resource>,
-    /// Everything in the resource groups that carry our tag, of any type.
+    /// Everything in the subscription, of any type, where a resource group carries our tag; nothing otherwise.
     pub contents: Vec<Content>,
 }
 
@@ -26,7 +26,7 @@ pub struct Resource {
     pub location: String,
     pub tags: Tags,
     pub state: State,
-    /// Of a machine with `properties/instanceView` and `properties/userData`, which are read on their own.
+    /// Of a machine with `properties/instanceView` from a list of its own, and for a verification with `properties/userData`.
     pub raw: Value,
 }
 
@@ -74,6 +74,15 @@ impl Observed {
     /// By a name as plans write it.
     pub fn named<'a>(&'a self, kind: Kind, name: &str) -> Vec<&'a Resource> {
         self.of_kind(kind).filter(|r| r.id.name().eq_ignore_ascii_case(name)).collect()
+    }
+
+    /// What was read of a machine on its own.
+    pub fn add_user_data(&mut self, machine: &Id, user_data: String) {
+        let machine = self.resources.iter_mut().find(|r| r.id == *machine);
+        let properties = machine.and_then(|m| m.raw.get_mut("properties")).and_then(Value::as_object_mut);
+        if let Some(properties) = properties {
+            properties.insert("userData".to_owned(), Value::String(user_data));
+        }
     }
 
     /// Everything that carries a bastion's tag.

@@ -1,5 +1,7 @@
 //! Azure Resource Manager: the sandbox's world, the client that talks to it, and what holds both to recorded traffic.
 
+#[cfg(feature = "azure")]
+pub mod company;
 mod conformance;
 pub mod fault;
 pub mod http;

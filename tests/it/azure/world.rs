@@ -141,7 +141,11 @@ impl World {
                     return Err("a body".to_owned());
                 };
                 properties.extend(new.clone());
-                Ok(())
+                let tags = body["tags"].as_object().cloned().unwrap_or_default();
+                if let Some(there) = raw["tags"].as_object_mut() {
+                    there.extend(tags);
+                }
+                check_tags(raw)
             }
             Call::Tag { id, set, remove } => {
                 let raw = self.all.get_mut(id).ok_or("ResourceNotFound")?;

@@ -17,7 +17,7 @@ use gangplank::{
     provider::{
         Refused,
         clouds::Clouds,
-        fleet::{Action, Fleet},
+        fleet::{Action, Fleet, Outlook},
     },
     sandbox::{
         arm,
@@ -274,7 +274,7 @@ fn worlds(rng: &mut fastrand::Rng, seed: u64) -> State {
 
 async fn outlook(plans: &[Plan], clouds: &Clouds, bug: Option<Bug>) -> Result<Vec<Changeset<Action>>, String> {
     let fleet = Fleet::connect(plans, clouds).await.map_err(|refused| told(&refused))?;
-    let outlook = fleet.changes(clouds.now(), &Nobody).await.map_err(|refused| told(&refused))?;
+    let outlook = whole(fleet.changes(clouds.now(), &Nobody).await)?;
     if let Some(bug) = bug {
         bug.in_a_dry_run(&fleet, &outlook.changesets).await;
     }
@@ -284,7 +284,7 @@ async fn outlook(plans: &[Plan], clouds: &Clouds, bug: Option<Bug>) -> Result<Ve
 /// What `gangplank apply` does; whether every step was done.
 async fn apply(plans: &[Plan], clouds: &Clouds, bug: Option<Bug>) -> Result<bool, String> {
     let fleet = Fleet::connect(plans, clouds).await.map_err(|refused| told(&refused))?;
-    let outlook = fleet.changes(clouds.now(), &Nobody).await.map_err(|refused| told(&refused))?;
+    let outlook = whole(fleet.changes(clouds.now(), &Nobody).await)?;
     let mut sets = outlook.changesets;
     if let Some(bug) = bug {
         sets.iter_mut().for_each(|set| bug.in_an_apply(set));
@@ -295,7 +295,10 @@ async fn apply(plans: &[Plan], clouds: &Clouds, bug: Option<Bug>) -> Result<bool
 /// What `gangplank destroy` does, until nothing is left.
 async fn destroy(plans: &[Plan], clouds: &Clouds, bug: Option<Bug>) -> Result<(), String> {
     let fleet = Fleet::connect(plans, clouds).await.map_err(|refused| told(&refused))?;
-    let mut sets = fleet.teardowns(&Nobody).await.map_err(|error| error.to_string())?;
+    let mut sets = fleet
+        .teardowns(&Nobody)
+        .await
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     if let Some(bug) = bug {
         sets.iter_mut().for_each(|set| bug.in_a_destroy(set));
     }
@@ -312,6 +315,10 @@ async fn carry_out(fleet: &Fleet<'_>, sets: &[Changeset<Action>]) -> Result<bool
         Outcome::Completed(_) => Ok(true),
         Outcome::Interrupted(_) | Outcome::Failed(_) => Ok(false),
     }
+}
+
+fn whole(outlook: Outlook) -> Result<Outlook, String> {
+    outlook.whole().map_err(|refused| refused.iter().map(told).collect::<Vec<_>>().join("\n"))
 }
 
 fn told(refused: &Refused) -> String {
