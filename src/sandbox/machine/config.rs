@@ -511,6 +511,8 @@ pub fn like(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn settings(texts: &[&str], user: &str) -> Settings {
@@ -575,6 +577,20 @@ mod tests {
             ("10.0.0.0/8,192.0.2.7", true),
         ] {
             assert_eq!(from(patterns, source), matches, "{patterns}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(
+            text in "((Match|User|PermitOpen|Port|MACs|MaxStartups|all|yes|[+^-]?[a-z*?!,]{0,6}|[0-9]{0,9}[:smhdw]?|[\"#=])[ \n=]?){0,30}",
+            user in "[a-z]{0,4}",
+        ) {
+            if let Ok(config) = Config::read(&[&text]) {
+                let settings = config.settings(&user, None);
+                let _ = (settings.startups(), settings.ports(), settings.admits(&user), settings.number("maxsessions"));
+            }
+            let _ = (like(&text, &user), from(&text, [192, 0, 2, 1].into()));
         }
     }
 }

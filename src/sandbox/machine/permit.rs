@@ -171,8 +171,8 @@ mod tests {
         }
         assert!(!grants("PermitOpen none").opens("a", 1) && grants("").opens("a", 1));
         assert!(!grants("AllowTcpForwarding remote").opens("a", 1));
-        let key = Options { permit_open: vec!["a:1".to_owned()], ..Options::default() };
-        let ana = Grants { options: key, ..grants("PermitOpen a:1 a:2") };
+        let mut ana = grants("PermitOpen a:1 a:2");
+        ana.options.permit_open.push("a:1".to_owned());
         assert!(ana.opens("a", 1) && !ana.opens("a", 2));
     }
 
