@@ -120,7 +120,7 @@ impl Grants {
 fn listed(places: &[&str], host: &str, port: u32) -> bool {
     places.iter().any(|place| {
         let Some((allowed, number)) = place.rsplit_once(':') else {
-            // Of PermitListen: a port alone.
+            // Of permitlisten: a port alone.
             return place.parse() == Ok(port);
         };
         let bare = allowed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(allowed);
