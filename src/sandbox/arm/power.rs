@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     World,
     kinds::Work,
+    operations::Begun,
     read::shout,
     reply::{Call, answered, gone, refused},
     state::{Effect, Resource, State},
@@ -69,6 +70,10 @@ impl Machine {
 
     pub fn power(&self) -> Power {
         self.power
+    }
+
+    pub fn launched(&self) -> Timestamp {
+        self.launched
     }
 
     /// It is in this state from now on.
@@ -170,7 +175,7 @@ impl World {
         if let (Some(machine), Some(meanwhile)) = (self.machine(owner), meanwhile) {
             machine.turn(meanwhile, call.now);
         }
-        self.long(call, Reply::empty(202), kind, work, &id, &location, true)
+        self.long(call, Reply::empty(202), kind, &Begun { id, work, location }, true)
     }
 }
 

@@ -165,6 +165,11 @@ fn an_auto_shutdown_is_kept_as_devtest_labs_keeps_it() {
     assert_eq!(shown["properties"]["provisioningState"], "Succeeded");
     assert_eq!(shown["properties"]["dailyRecurrence"]["time"], "0330");
     assert!(shown["properties"]["uniqueIdentifier"].is_string() && shown["properties"]["createdDate"].is_string());
+    let power = |place: &Place, hours: u64| {
+        let machines = place.world.machines(place.now + Duration::from_secs(hours * 3600));
+        machines.iter().map(|machine| machine.running).collect::<Vec<_>>()
+    };
+    assert_eq!((power(&place, 16), power(&place, 17)), (vec![true], vec![false]), "it is ten to eleven");
     let all = "/subscriptions/00000000-0000-0000-0000-000000000000/providers/Microsoft.DevTestLab/schedules";
     assert_eq!(place.get(all)["value"].as_array().map(Vec::len), Some(1));
     assert_eq!(place.ask("DELETE", &id, &Value::Null).status, 200);
