@@ -7,7 +7,10 @@ pub mod fault;
 pub mod http;
 #[cfg(feature = "azure")]
 mod life;
+mod place;
 pub mod schema;
+mod time;
+mod way;
 pub mod world;
 
 #[cfg(feature = "azure")]
