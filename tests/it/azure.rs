@@ -8,5 +8,7 @@ mod json;
 pub mod plans;
 mod problems;
 mod shows;
+#[cfg(feature = "azure")]
+mod typed;
 mod verdicts;
 mod world;

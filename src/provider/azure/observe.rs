@@ -21,8 +21,17 @@ use crate::{
 };
 
 /// What each subscription is asked for as a whole.
-const LISTED: [Kind; 7] =
-    [Kind::Network, Kind::SecurityGroup, Kind::Address, Kind::Interface, Kind::Firewall, Kind::Policy, Kind::Machine];
+const LISTED: [Kind; 9] = [
+    Kind::Network,
+    Kind::SecurityGroup,
+    Kind::Address,
+    Kind::Interface,
+    Kind::Firewall,
+    Kind::Policy,
+    Kind::Machine,
+    Kind::RouteTable,
+    Kind::IpGroup,
+];
 const GROUPS: &str = "2021-04-01";
 const SKUS: &str = "2021-07-01";
 

@@ -102,8 +102,10 @@ impl Resource {
         self.id.name()
     }
 
+    /// By its tag. What gangplank never makes is nobody's bastion's: a policy of the subscription may give every resource the tags of
+    /// its resource group.
     pub fn is_owned(&self, bastion: &str) -> bool {
-        tags::owns(&self.tags, bastion)
+        !matches!(self.kind, Kind::RouteTable | Kind::IpGroup) && tags::owns(&self.tags, bastion)
     }
 
     /// `firewall fw-hub`

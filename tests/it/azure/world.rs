@@ -179,6 +179,12 @@ impl World {
                         let read = |id: &Id| self.read(id);
                         let collection =
                             filled(collection.clone(), fill, read).map_err(|f| format!("nothing for {f:?}"))?;
+                        #[cfg(feature = "azure")]
+                        assert_eq!(
+                            gangplank::provider::azure::typed::unknown_in_collection(&collection),
+                            [""; 0],
+                            "{collection:#}"
+                        );
                         shared::with_our_collection(raw, &collection)
                     }
                     None => shared::without_our_collection(raw, name),
@@ -378,9 +384,12 @@ impl World {
     }
 }
 
-/// Panics with what Azure would say about the body of a PUT, by Microsoft's own schemas, where they are.
+/// Panics with what Azure would say about the body of a PUT, by Microsoft's own schemas, where they are, and by the types that the
+/// performer reads it into.
 fn check(id: &Id, body: &Value) {
     let Some(kind) = id.kind() else { return };
+    #[cfg(feature = "azure")]
+    assert_eq!(gangplank::provider::azure::typed::unknown(kind, body), [""; 0], "{id}\n{body:#}");
     if let Err(why) = schema::validate(kind.type_name(), kind.api_version(), body) {
         panic!("{id}: {why}\n{body:#}");
     }

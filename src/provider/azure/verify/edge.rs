@@ -11,7 +11,8 @@ use super::{
     connected,
     firewall::Rule,
     front::Front,
-    peered_ranges,
+    near, peered_ranges,
+    routes::{Course, Hop, Table},
     security::Direction,
 };
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// RFC 1918 and RFC 6598: what a firewall translates no source towards ("Azure Firewall SNAT private IP address ranges").
-const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"];
+pub const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"];
 
 pub fn address(scene: &Scene<'_>) -> Check {
     judged(check("control.address", Part::Edge, "the fixed public address leads to this machine"), |check| match &scene
@@ -270,7 +271,21 @@ fn led(scene: &Scene<'_>, check: &mut Check, front: &Front<'_>, planned: &[Span]
     let machine = scene.private_address()?;
     let mut verdicts: Vec<Verdict> =
         front.rules.unread.iter().map(|what| Verdict::Unknown { reason: what.clone() }).collect();
+    let address = front.address();
+    for rule in &front.rules.inherited_nat {
+        let takes = address.is_some_and(|address| rule.takes(address, scene.plan.ssh.port));
+        if takes || rule.leads_to() == Some(machine) || rule.leads_to_a_name() {
+            let reason =
+                format!("{} is inherited, and Microsoft's pages do not agree whether such a one applies", rule.what);
+            verdicts.push(Verdict::Unknown { reason });
+        }
+    }
     for rule in &front.rules.nat {
+        if rule.leads_to_a_name() {
+            let reason =
+                format!("{} leads to {}, and whether that is the machine is not read", rule.what, rule.translation());
+            verdicts.push(Verdict::Unknown { reason });
+        }
         if rule.leads_to() != Some(machine) {
             continue;
         }
@@ -321,6 +336,12 @@ fn forwarded(scene: &Scene<'_>, check: &mut Check, front: &Front<'_>, machine: I
     for rule in &front.rules.network {
         let to = rule.allows_to(machine);
         if to.is_empty() {
+            // A packet keeps its source unless the firewall replaces it, and is then stopped.
+            if rule.allow && replaced && rule.hides_destination() && rule.takes_port(port) {
+                let reason =
+                    format!("whom {} leads to is not read, and the firewall puts its own address there", rule.what);
+                verdicts.push(Verdict::Unknown { reason });
+            }
             continue;
         }
         let meant = to.iter().any(|net| subnet.is_some_and(|subnet| subnet.contains(net)));
@@ -380,7 +401,23 @@ fn other_ways(scene: &Scene<'_>) -> Known<Verdict> {
                 format!("detach it, or {}", scene.apply("makes the machine anew with its own only")),
             ));
         }
-        for configuration in interface.list("/properties/ipConfigurations") {
+        for (at, configuration) in interface.list("/properties/ipConfigurations").iter().enumerate() {
+            if at > 0 {
+                let address = match text(configuration, "/properties/privateIPAddress") {
+                    "" => "with no address yet".to_owned(),
+                    address => address.to_owned(),
+                };
+                let v6 = text(configuration, "/properties/privateIPAddressVersion").eq_ignore_ascii_case("ipv6");
+                let (kind, why) = if v6 {
+                    ("an IPv6 address", "what IPv6 rules let in is not judged")
+                } else {
+                    ("a second address", "no rule of the plan is about it")
+                };
+                verdicts.push(fail(
+                    format!("the machine has {kind}, {address} ({}): {why}", text(configuration, "/name")),
+                    scene.apply("leaves the interface its one address"),
+                ));
+            }
             let public = id_at(configuration, "/properties/publicIPAddress/id");
             if let Some(address) = public.filter(|id| Some(id) != planned) {
                 let ip = scene.seen.get(&address).and_then(|a| Address(a).ip()).unwrap_or_else(|| address.name());
@@ -416,32 +453,64 @@ pub fn route(scene: &Scene<'_>) -> Check {
     judged(check("control.route", Part::Edge, proves), |check| {
         let front = scene.front()?;
         let network = scene.network()?;
-        if let Some(table) = scene.route_table()? {
-            return Err(format!("the bastion's subnet has the route table {}, which is not read", table.name()));
-        }
+        let own = near(network);
+        let table = scene.table()?;
+        let sources: Vec<IpNet> = plan_sources(scene).iter().map(|span| span.net).collect();
         let Some(front) = front else {
-            check.evidence.push(format!("no route table at {}", scene.subnet_id()?.name()));
-            return Ok(Verdict::Pass);
+            let what = "the machine's answers to the plan's sources";
+            let course = Course { what, to: &sources, own: &own, hop: Hop::Internet, only: true };
+            let kept = course.kept(&table, &mut check.evidence);
+            if kept == Verdict::Pass {
+                check.evidence.push(format!("{} answers by its own address", scene.subnet_id()?.name()));
+            }
+            return Ok(kept);
         };
         let subnet = Firewall(front.firewall).subnet();
-        let theirs: Id = subnet
-            .map(|subnet| network_of(&subnet))
+        let subnet = subnet
             .ok_or_else(|| format!("Azure names no subnet of the {}: see control.address", front.firewall.words()))?;
-        if theirs == network.id {
+        let theirs: Id = network_of(&subnet);
+        let linked = if theirs == network.id {
             check.evidence.push(format!("both stand in {}", network.name()));
-            return Ok(Verdict::Pass);
-        }
-        if Network(network).is_peered_with(&theirs) {
+            Verdict::Pass
+        } else if Network(network).is_peered_with(&theirs) {
             check.evidence.push(format!("{} is peered with {}", network.name(), theirs.name()));
-            return Ok(Verdict::Pass);
-        }
-        Err(format!(
-            "the firewall stands in {}, which is not peered with {}; other ways (a virtual WAN, a gateway) are not read. If the \
-             machine does not answer, peer the two",
-            theirs.name(),
-            network.name()
-        ))
+            Verdict::Pass
+        } else {
+            let reason = format!(
+                "the firewall stands in {}, which is not peered with {}; other ways (a virtual WAN, a gateway) are not read. If \
+                 the machine does not answer, peer the two",
+                theirs.name(),
+                network.name()
+            );
+            Verdict::Unknown { reason }
+        };
+        let range = front.range.clone()?;
+        let what = "the machine's answers to the firewall";
+        let back = Course { what, to: &[range], own: &own, hop: Hop::Network, only: false };
+        let back = back.kept(&table, &mut check.evidence);
+        Ok(all([linked, back, out_of_the_firewall(scene, check, front, &subnet, &sources)?]))
     })
+}
+
+/// Whether the routes of the firewall's own subnet lead to the machine, and its answers out to the sources. Where a default route
+/// leads elsewhere, DNAT does not work ("Azure Firewall forced tunneling"), since answers leave by another address; the same page
+/// says that a firewall with a management interface still supports it.
+fn out_of_the_firewall(
+    scene: &Scene<'_>,
+    check: &mut Check,
+    front: &Front<'_>,
+    subnet: &Id,
+    sources: &[IpNet],
+) -> Known<Verdict> {
+    let table = Table::at(scene.seen, scene.subnet_of(subnet)?)?;
+    let theirs = scene.seen.get(&network_of(subnet)).map(near).unwrap_or_default();
+    let machine: IpNet = scene.private_address()?.into();
+    let what = "the firewall's packets to the machine";
+    let forth = Course { what, to: &[machine], own: &theirs, hop: Hop::Network, only: false };
+    let managed = front.firewall.raw.pointer("/properties/managementIpConfiguration").is_some_and(|c| !c.is_null());
+    let what = "the firewall's answers to the plan's sources";
+    let out = Course { what, to: sources, own: &theirs, hop: Hop::Internet, only: !managed };
+    Ok(all([forth.kept(&table, &mut check.evidence), out.kept(&table, &mut check.evidence)]))
 }
 
 /// The network that an address of a target is in, as far as the bastion's own shows: `Some(None)` is its own.
