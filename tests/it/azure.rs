@@ -11,4 +11,5 @@ mod shows;
 #[cfg(feature = "azure")]
 mod typed;
 mod verdicts;
+mod ways;
 mod world;

@@ -81,10 +81,9 @@ pub(super) fn place<'a>(want: &Desired<'_>, seen: &'a Observed, problems: &mut P
         );
         return None;
     };
-    if super::views::is_firewall_subnet(subnet) || found.delegated {
-        let label = if found.delegated { "it is delegated to a service" } else { "it is for firewalls only" };
-        problems
-            .push(problem("subnet", "no machine may be in this subnet", label.to_owned()).fix("name another subnet"));
+    if found.delegated {
+        let label = "it is delegated to a service".to_owned();
+        problems.push(problem("subnet", "no machine may be in this subnet", label).fix("name another subnet"));
         return None;
     }
     let firewall_subnet = match want.azure.edge {

@@ -107,6 +107,7 @@ pub fn kind(refusal: &Refusal) -> ErrorKind {
         | "InvalidResourceType"
         | "NoRegisteredProviderFound"
         | "LocationNotAvailableForResourceType"
+        | "ReservedResourceName"
         | "PlatformImageNotFound"
         | "ImageNotFound" => ErrorKind::Invalid,
         _ if is_in_use(code) => ErrorKind::Conflict,
@@ -245,6 +246,7 @@ fn remedy(request: &Request, kind: ErrorKind, code: &str, message: &str) -> Opti
         (_, "PlatformImageNotFound" | "ImageNotFound") => {
             "this location has no such image: change `azure.image`".to_owned()
         }
+        (_, "ReservedResourceName") => "Azure reserves a word in it: choose another `name` in the plan".to_owned(),
         (_, "LocationNotAvailableForResourceType" | "NoRegisteredProviderFound") => {
             "check `azure.location`: `az account list-locations -o table`".to_owned()
         }

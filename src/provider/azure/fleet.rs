@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::{
     action::Action,
     arm::Arm,
+    check,
     desire::Desired,
     diff::{self, World},
     id::{Id, Kind},
@@ -88,7 +89,7 @@ impl<'a> Fleet<'a> {
             .zip(&user_data)
             .map(|(b, user_data)| Desired::new(b.plan, b.azure, user_data))
             .collect();
-        let looks = self.look(watcher).await?;
+        let looks = self.look(watcher).await.map_err(|error| self.refused(error))?;
         let around = self.surroundings(&wants, &looks, watcher).await?;
         let none = Surroundings::default();
         let mut outlook = Outlook::default();
@@ -175,6 +176,12 @@ impl<'a> Fleet<'a> {
         let step = StepId(format!("{machine}/host-key"));
         let tags = Tags::from([(tags::HOST_KEY.to_owned(), host_key.to_owned())]);
         self.performer().tag(&Id::new(machine), &tags, &[], &Progress { step: &step, watcher }).await
+    }
+
+    fn refused(&self, error: CloudError) -> Refused {
+        let all = self.bastions.iter();
+        let blamed: Vec<Diagnostic> = all.filter_map(|b| check::subscription(b.plan, b.azure, &error)).collect();
+        if blamed.is_empty() { Refused::Cloud(error) } else { Refused::Plan(Diagnostics(blamed)) }
     }
 
     async fn each<T>(

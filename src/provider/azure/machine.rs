@@ -87,6 +87,14 @@ pub fn replacement_reasons(want: &Desired<'_>, have: &Resource, new_interface: b
 pub fn image(want: &Desired<'_>, around: &Surroundings) -> Result<Image, Diagnostic> {
     let problem = |field: &str, summary: &str, label: String| want.plan.origin.problem(field, summary, label);
     let (name, location) = (&want.azure.size, &want.azure.location);
+    if around.sizes.is_empty() {
+        return Err(problem(
+            "azure.location",
+            "no such location",
+            format!("{location} offers no machine to this subscription"),
+        )
+        .fix("`az account list-locations --query [].name --output tsv` lists them"));
+    }
     let Some(size) = around.sizes.iter().find(|s| s.name.eq_ignore_ascii_case(name)) else {
         return Err(problem("azure.size", "no such size in the location", format!("{location} does not offer {name}"))
             .fix(format!(

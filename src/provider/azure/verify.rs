@@ -1,7 +1,7 @@
 //! The control plane's vantage: what Azure Resource Manager says, judged against the plan. Pure.
 //!
 //! `edge` asks who is led to the machine, `access` what its network security groups let through, `machine` about the machine,
-//! `target` whether packets find their way to the targets. `firewall`, `passage`, `routes` and `security` are the rules' own
+//! `target` whether packets find their way to the targets, `way` about the routes. `firewall`, `passage`, `routes` and `security` are the rules' own
 //! semantics.
 
 mod access;
@@ -13,6 +13,7 @@ mod passage;
 mod routes;
 mod security;
 mod target;
+mod way;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -54,7 +55,7 @@ pub fn judge(plan: &Plan, azure: &Azure, evidence: &Evidence, resolved: &BTreeMa
     checks.extend([
         edge::nothing_else(&scene),
         access::egress(&scene),
-        edge::route(&scene),
+        way::route(&scene),
         machine::metadata(&scene),
         machine::encryption(&scene),
         machine::profile(&scene),

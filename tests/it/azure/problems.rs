@@ -62,6 +62,17 @@ fn a_size_that_the_location_does_not_have() {
 }
 
 #[test]
+fn a_location_that_is_none() {
+    let (world, spec) = (subscription(), Spec::default());
+    let written = Written::read(&spec.text().replace("westeurope", "westerneurope"));
+    let around = gangplank::provider::azure::observed::Surroundings::default();
+    let seen = world.look();
+    let against = gangplank::provider::azure::diff::World { seen: &seen, around: &around, now: start() };
+    let problems = gangplank::provider::azure::diff::diff(&written.want(), against).expect_err("a problem");
+    assert_snapshot!(gangplank::diagnostic::render(&problems, false), @"");
+}
+
+#[test]
 fn names_that_are_somebody_elses() {
     let mut world = subscription();
     world.add(&group("rg-bastion"), json!({"location": "westeurope"}));

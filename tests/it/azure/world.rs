@@ -281,6 +281,7 @@ impl World {
                 body["properties"]["osProfile"].as_object_mut().map(|p| p.shift_remove("customData"));
             }
             Kind::ResourceGroup => {}
+            Kind::RouteTable | Kind::IpGroup => return Err("never made".to_owned()),
         }
         self.add(id, body);
         Ok(())

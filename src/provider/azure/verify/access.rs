@@ -6,18 +6,13 @@ use ipnet::IpNet;
 
 use super::{
     Scene,
-    edge::PRIVATE,
-    firewall::Rules,
-    near,
-    passage::{Passage, firewall_at, passage},
-    routes::Hop,
     security::{Decision, Direction, EVERYWHERE, Group, Protocol, everything, opens, stops},
+    way,
 };
 use crate::{
     plan::AzureNetwork,
     provider::{
         azure::{
-            observed::Resource,
             rules::{self, Destination, UPDATE_PORTS},
             verify::security::Around,
             views::Network,
@@ -131,69 +126,8 @@ pub fn egress(scene: &Scene<'_>) -> Check {
             }
             other => other,
         };
-        let led = updates_out(scene, check)?;
+        let led = way::updates_out(scene, check).unwrap_or_else(|reason| Verdict::Unknown { reason });
         Ok(all([fetches, led, beyond(scene, Direction::Out, [&spans(false), &spans(true)])?]))
-    })
-}
-
-/// Whether the subnet's routes lead the machine out to fetch its updates, and the firewall on the way lets it.
-fn updates_out(scene: &Scene<'_>, check: &mut Check) -> Known<Verdict> {
-    let table = scene.table()?;
-    let private: Vec<Span> = PRIVATE.iter().filter_map(|net| net.parse().ok()).map(everything).collect();
-    let public: Vec<IpNet> = without([everything(EVERYWHERE)], &private).into_iter().map(|span| span.net).collect();
-    let ports = listed(UPDATE_PORTS);
-    let mut verdicts = Vec::new();
-    if let Some(route) = table.hidden() {
-        check.evidence.push(format!("{route} is for a part of the internet"));
-    }
-    for route in table.decide(&public, &near(scene.network()?)) {
-        let said = &route.what;
-        let verdict = match route.hop {
-            Hop::Internet => Verdict::Pass,
-            Hop::Nowhere | Hop::Network => fail(
-                format!("{said} drops what the machine sends to fetch its security updates (tcp {ports})"),
-                format!(
-                    "give the bastion's subnet a way out on tcp {ports}; gangplank does not change its route table"
-                ),
-            ),
-            Hop::Gateway | Hop::Appliance(None) => Verdict::Unknown {
-                reason: format!("{said} takes what the machine sends out; what becomes of it is not read"),
-            },
-            Hop::Appliance(Some(hop)) => match firewall_at(scene, hop) {
-                None => Verdict::Unknown {
-                    reason: format!("{said} takes what the machine sends out, and what {hop} lets through is not read"),
-                },
-                Some((firewall, rules)) => {
-                    check.evidence.push(format!("{said} leads out through the {}", firewall.words()));
-                    all(UPDATE_PORTS
-                        .iter()
-                        .map(|port| through(scene, firewall, &rules, &public, *port))
-                        .collect::<Known<Vec<_>>>()?)
-                }
-            },
-        };
-        verdicts.push(verdict);
-    }
-    Ok(all(verdicts))
-}
-
-fn through(scene: &Scene<'_>, firewall: &Resource, rules: &Rules<'_>, to: &[IpNet], port: u16) -> Known<Verdict> {
-    let machine = scene.private_address()?;
-    let what = format!("the machine's security updates on tcp {port}");
-    Ok(match passage(rules, machine, to, port) {
-        Passage::Open => Verdict::Pass,
-        Passage::Unsure(reason) => Verdict::Unknown {
-            reason: format!("whether the {} lets {what} through is not known: {reason}", firewall.words()),
-        },
-        Passage::Stopped(by) => fail(
-            format!(
-                "{} stops {what}",
-                by.unwrap_or_else(|| format!("the {}, which has no rule for it,", firewall.words()))
-            ),
-            format!(
-                "allow tcp {port} from {machine} to the mirrors there; gangplank does not change the rules of others"
-            ),
-        ),
     })
 }
 

@@ -8,20 +8,17 @@ use serde_json::Value;
 use super::{
     Scene,
     access::{beyond, passes, told},
-    connected,
     firewall::Rule,
     front::Front,
-    near, peered_ranges,
-    routes::{Course, Hop, Table},
     security::Direction,
 };
 use crate::{
     plan::{UserName, grouped, size},
     provider::{
         azure::{
-            id::{Id, Kind},
+            id::Kind,
             observed::{Resource, State, id_at, list, text},
-            views::{Address, Firewall, Machine, Network, network_of, range},
+            views::{Address, Firewall, Machine, range},
         },
         judging::{Known, all, check, fail, judged, listed},
         space::{Span, without},
@@ -259,7 +256,7 @@ pub fn nothing_else(scene: &Scene<'_>) -> Check {
     })
 }
 
-fn plan_sources(scene: &Scene<'_>) -> Vec<Span> {
+pub fn plan_sources(scene: &Scene<'_>) -> Vec<Span> {
     let port = scene.plan.ssh.port;
     let tunnels = scene.plan.tunnels.iter().flat_map(|t| t.sources().map(|(net, _)| net));
     let operators = scene.plan.operators.iter().flat_map(|o| o.allow_from.iter().copied());
@@ -442,90 +439,6 @@ fn other_ways(scene: &Scene<'_>) -> Known<Verdict> {
         }
     }
     Ok(all(verdicts))
-}
-
-/// Whether the firewall's packets find the machine, and the answers find back.
-pub fn route(scene: &Scene<'_>) -> Check {
-    let proves = match scene.front {
-        Ok(None) => "the machine's subnet has the way to the internet that every network of Azure's has",
-        _ => "the firewall's network and the machine's have a way to each other",
-    };
-    judged(check("control.route", Part::Edge, proves), |check| {
-        let front = scene.front()?;
-        let network = scene.network()?;
-        let own = near(network);
-        let table = scene.table()?;
-        let sources: Vec<IpNet> = plan_sources(scene).iter().map(|span| span.net).collect();
-        let Some(front) = front else {
-            let what = "the machine's answers to the plan's sources";
-            let course = Course { what, to: &sources, own: &own, hop: Hop::Internet, only: true };
-            let kept = course.kept(&table, &mut check.evidence);
-            if kept == Verdict::Pass {
-                check.evidence.push(format!("{} answers by its own address", scene.subnet_id()?.name()));
-            }
-            return Ok(kept);
-        };
-        let subnet = Firewall(front.firewall).subnet();
-        let subnet = subnet
-            .ok_or_else(|| format!("Azure names no subnet of the {}: see control.address", front.firewall.words()))?;
-        let theirs: Id = network_of(&subnet);
-        let linked = if theirs == network.id {
-            check.evidence.push(format!("both stand in {}", network.name()));
-            Verdict::Pass
-        } else if Network(network).is_peered_with(&theirs) {
-            check.evidence.push(format!("{} is peered with {}", network.name(), theirs.name()));
-            Verdict::Pass
-        } else {
-            let reason = format!(
-                "the firewall stands in {}, which is not peered with {}; other ways (a virtual WAN, a gateway) are not read. If \
-                 the machine does not answer, peer the two",
-                theirs.name(),
-                network.name()
-            );
-            Verdict::Unknown { reason }
-        };
-        let range = front.range.clone()?;
-        let what = "the machine's answers to the firewall";
-        let back = Course { what, to: &[range], own: &own, hop: Hop::Network, only: false };
-        let back = back.kept(&table, &mut check.evidence);
-        Ok(all([linked, back, out_of_the_firewall(scene, check, front, &subnet, &sources)?]))
-    })
-}
-
-/// Whether the routes of the firewall's own subnet lead to the machine, and its answers out to the sources. Where a default route
-/// leads elsewhere, DNAT does not work ("Azure Firewall forced tunneling"), since answers leave by another address; the same page
-/// says that a firewall with a management interface still supports it.
-fn out_of_the_firewall(
-    scene: &Scene<'_>,
-    check: &mut Check,
-    front: &Front<'_>,
-    subnet: &Id,
-    sources: &[IpNet],
-) -> Known<Verdict> {
-    let table = Table::at(scene.seen, scene.subnet_of(subnet)?)?;
-    let theirs = scene.seen.get(&network_of(subnet)).map(near).unwrap_or_default();
-    let machine: IpNet = scene.private_address()?.into();
-    let what = "the firewall's packets to the machine";
-    let forth = Course { what, to: &[machine], own: &theirs, hop: Hop::Network, only: false };
-    let managed = front.firewall.raw.pointer("/properties/managementIpConfiguration").is_some_and(|c| !c.is_null());
-    let what = "the firewall's answers to the plan's sources";
-    let out = Course { what, to: sources, own: &theirs, hop: Hop::Internet, only: !managed };
-    Ok(all([forth.kept(&table, &mut check.evidence), out.kept(&table, &mut check.evidence)]))
-}
-
-/// The network that an address of a target is in, as far as the bastion's own shows: `Some(None)` is its own.
-pub fn reached(scene: &Scene<'_>, address: IpAddr) -> Known<Option<String>> {
-    let network = scene.network()?;
-    if Network(network).ranges().filter_map(range).any(|net| net.contains(&address)) {
-        return Ok(Some(format!("{address} is in {}", network.name())));
-    }
-    let there = connected(network).find(|peering| {
-        let remote = id_at(peering, "/properties/remoteVirtualNetwork/id").and_then(|id| scene.seen.get(&id));
-        let known = remote.filter(|r| r.kind == Kind::Network);
-        let ranges = known.into_iter().flat_map(|r| Network(r).ranges().filter_map(range).collect::<Vec<_>>());
-        ranges.chain(peered_ranges(peering)).any(|net| net.contains(&address))
-    });
-    Ok(there.map(|peering| format!("{address} is behind the peering {}", text(peering, "/name"))))
 }
 
 /// Every machine whose interface has an address, ours not among them.

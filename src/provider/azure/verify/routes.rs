@@ -35,7 +35,7 @@ pub enum Hop {
 pub struct Route {
     /// `the route out of the route table rt-spoke (0.0.0.0/0 to 10.8.0.4)`
     pub what: String,
-    net: IpNet,
+    pub net: IpNet,
     pub hop: Hop,
 }
 

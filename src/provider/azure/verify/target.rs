@@ -11,11 +11,12 @@ use serde_json::Value;
 use super::{
     Scene,
     access::{crosses, destination, passes},
-    edge::{PRIVATE, holder, reached},
+    edge::{PRIVATE, holder},
     near,
     passage::{Passage, firewall_at, passage},
     routes::{Hop, Route, Table},
     security::{Direction, Group},
+    way::reached,
 };
 use crate::{
     plan::{Host, Target},
@@ -149,6 +150,10 @@ impl Way<'_> {
     fn by(&self, route: &Route, own: &[IpNet], address: IpAddr, evidence: &mut Vec<String>) -> Known<Verdict> {
         let (said, port) = (&route.what, self.target.port);
         let fix = || "correct that route by hand: gangplank does not change it".to_owned();
+        // Azure drops packets to private addresses that no route names more closely than its own to these ranges; whether a default
+        // route of the table's is enough, "Virtual network traffic routing" does not say.
+        let private = PRIVATE.iter().filter_map(|net| range(net)).find(|net| net.contains(&address));
+        let named = private.is_none_or(|net| route.net.prefix_len() >= net.prefix_len());
         Ok(match route.hop {
             Hop::Network if own.iter().any(|net| net.contains(&address)) => {
                 evidence.push(format!("{said} keeps {address} within the network"));
@@ -171,7 +176,7 @@ impl Way<'_> {
                 };
                 let machine = self.scene.private_address()?;
                 match passage(&rules, machine, &[address.into()], port) {
-                    Passage::Open if beside(self.scene, firewall, address) => {
+                    Passage::Open if named && beside(self.scene, firewall, address) => {
                         evidence
                             .push(format!("{said} leads to {address} through the {}, which lets it", firewall.words()));
                         Verdict::Pass
