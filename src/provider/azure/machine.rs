@@ -21,8 +21,9 @@ pub struct Image {
     pub sku: &'static str,
 }
 
-/// Images without a fee, by wiki.debian.org/Cloud/MicrosoftAzure and documentation.ubuntu.com/azure (finding images); of each the
-/// one for x86-64 of the second generation, of the first, and for Arm.
+/// Images without a fee or a purchase plan, by wiki.debian.org/Cloud/MicrosoftAzure and documentation.ubuntu.com/azure (finding
+/// images); of each the one for x86-64 of the second generation, of the first, and for Arm. Public projects deploy from every one of
+/// them; none was asked for in an account.
 fn skus(alias: ImageAlias) -> Option<(&'static str, &'static str, [&'static str; 3])> {
     const UBUNTU: [&str; 3] = ["server", "server-gen1", "server-arm64"];
     match alias {

@@ -51,7 +51,10 @@ fn an_ambiguous_network() {
 fn another_location() {
     let mut world = subscription();
     assert_snapshot!(problems(&world, &Spec::edge(HUB), "location: westeurope", "location: northeurope"));
+    // A policy serves firewalls of every location.
     world.all.get_mut(&hub(Kind::Policy, "fwp-hub")).expect("a policy")["location"] = json!("eastus");
+    assert!(changes(&world, &Spec::edge(POLICY).read().want(), start()).is_ok());
+    world.all.get_mut(&hub(Kind::Firewall, "fw-hub")).expect("a firewall")["location"] = json!("eastus");
     assert_snapshot!(refused(&world, &Spec::edge(POLICY).text()));
 }
 
