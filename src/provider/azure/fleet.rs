@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join_all, try_join, try_join_all};
 use jiff::Timestamp;
 
 use super::{
@@ -221,8 +221,12 @@ impl<'a> Fleet<'a> {
         let each = places.into_iter().map(async |(subscription, location)| {
             let step = StepId(format!("{subscription}/observe"));
             let progress = Progress { step: &step, watcher };
-            let sizes = observe::sizes(&self.arm, subscription, location, &progress).await?;
-            Ok(((subscription, location), Surroundings { sizes }))
+            let (sizes, quotas) = try_join(
+                observe::sizes(&self.arm, subscription, location, &progress),
+                observe::quotas(&self.arm, subscription, location, &progress),
+            )
+            .await?;
+            Ok(((subscription, location), Surroundings { sizes, quotas }))
         });
         Ok(try_join_all(each).await?.into_iter().collect())
     }

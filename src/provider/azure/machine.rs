@@ -84,8 +84,8 @@ pub fn replacement_reasons(want: &Desired<'_>, have: &Resource, new_interface: b
     reasons
 }
 
-/// The image that a new machine boots: the alias's for the size's architecture.
-pub fn image(want: &Desired<'_>, around: &Surroundings) -> Result<Image, Diagnostic> {
+/// The image that a new machine boots: the alias's for the size's architecture. `is_new`: it replaces none.
+pub fn image(want: &Desired<'_>, around: &Surroundings, is_new: bool) -> Result<Image, Diagnostic> {
     let problem = |field: &str, summary: &str, label: String| want.plan.origin.problem(field, summary, label);
     let (name, location) = (&want.azure.size, &want.azure.location);
     if around.sizes.is_empty() {
@@ -109,6 +109,18 @@ pub fn image(want: &Desired<'_>, around: &Surroundings) -> Result<Image, Diagnos
             format!("{name} in {location}: {reason}"),
         )
         .fix("choose another size or location, or ask Azure's support for it"));
+    }
+    // One that is replaced gives its own processors back first.
+    let full =
+        around.quotas.iter().filter(|quota| quota.name == "cores" || quota.name.eq_ignore_ascii_case(&size.family));
+    let full = full.filter(|quota| is_new && quota.used.saturating_add(size.cores) > quota.limit);
+    if let Some(quota) = full.min_by_key(|quota| quota.limit.saturating_sub(quota.used)) {
+        let label = format!(
+            "{} in {location}: {} of {} are used, {name} needs {}",
+            quota.said, quota.used, quota.limit, size.cores
+        );
+        return Err(problem("azure.size", "the subscription's quota has no room for it", label)
+            .fix("raise the quota in the portal (Quotas), remove what is unused, or choose a size of another family or location"));
     }
     let Some((publisher, offer, [second, first, arm])) = skus(want.azure.image) else {
         let label = format!("Azure has no {}", want.azure.image.as_str());

@@ -1,7 +1,9 @@
 //! Why a plan can't be fulfilled, as people read it.
 
 use gangplank::provider::azure::{
+    diff,
     id::{Id, Kind},
+    observed::Surroundings,
     tags::BASTION,
 };
 use insta::assert_snapshot;
@@ -68,11 +70,27 @@ fn a_size_that_the_location_does_not_have() {
 fn a_location_that_is_none() {
     let (world, spec) = (subscription(), Spec::default());
     let written = Written::read(&spec.text().replace("westeurope", "westerneurope"));
-    let around = gangplank::provider::azure::observed::Surroundings::default();
-    let seen = world.look();
-    let against = gangplank::provider::azure::diff::World { seen: &seen, around: &around, now: start() };
-    let problems = gangplank::provider::azure::diff::diff(&written.want(), against).expect_err("a problem");
+    let (seen, around) = (world.look(), Surroundings::default());
+    let against = diff::World { seen: &seen, around: &around, now: start() };
+    let problems = diff::diff(&written.want(), against).expect_err("a problem");
     assert_snapshot!(gangplank::diagnostic::render(&problems, false), @"");
+}
+
+#[test]
+fn a_quota_that_is_used_up() {
+    let refused = |world: &World, want: &Spec, full: &str| {
+        let written = want.read();
+        let (seen, mut around) = (world.look(), world.surroundings());
+        around.quotas.iter_mut().filter(|quota| quota.name == full).for_each(|quota| quota.used = quota.limit);
+        diff::diff(&written.want(), diff::World { seen: &seen, around: &around, now: start() })
+            .map_err(|problems| gangplank::diagnostic::render(&problems, false))
+    };
+    let (world, spec) = (subscription(), Spec::default());
+    assert!(refused(&world, &spec, "standardDSv3Family").is_ok(), "another family's");
+    assert_snapshot!(refused(&world, &spec, "standardBSFamily").expect_err("a problem"), @"");
+    assert!(refused(&world, &spec, "cores").is_err());
+    // A machine that is replaced gives back what it has.
+    assert!(refused(&standing(&spec), &Spec { size: 1, ..spec.clone() }, "cores").is_ok());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use gangplank::{
     provider::azure::{
         action::{Action, Call, filled},
         id::{Id, Kind},
-        observed::{Observed, Size, Surroundings},
+        observed::{Observed, Quota, Size, Surroundings},
         shared,
     },
 };
@@ -40,11 +40,21 @@ impl World {
     }
 
     pub fn surroundings(&self) -> Surroundings {
-        let size =
-            |name: &str, arm64: bool| Size { name: name.to_owned(), arm64, second_generation: true, restricted: None };
+        let size = |name: &str, arm64: bool| Size {
+            name: name.to_owned(),
+            arm64,
+            second_generation: true,
+            restricted: None,
+            family: "standardBSFamily".to_owned(),
+            cores: 1,
+        };
         let mut gone = size("Standard_B9", false);
         gone.restricted = Some("NotAvailableForSubscription".to_owned());
-        Surroundings { sizes: vec![size("Standard_B1s", false), size("Standard_B2pts_v2", true), gone] }
+        let quota = |name: &str| Quota { name: name.to_owned(), said: name.to_owned(), used: 9, limit: 10 };
+        Surroundings {
+            sizes: vec![size("Standard_B1s", false), size("Standard_B2pts_v2", true), gone],
+            quotas: vec![quota("cores"), quota("standardBSFamily")],
+        }
     }
 
     pub fn look(&self) -> Observed {

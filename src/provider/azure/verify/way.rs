@@ -32,7 +32,7 @@ use crate::{
 /// Whether the firewall's packets find the machine, and the answers find back.
 pub fn route(scene: &Scene<'_>) -> Check {
     let proves = match scene.front {
-        Ok(None) => "the machine's subnet has the way to the internet that every network of Azure's has",
+        Ok(None) => "what the machine answers to the plan's sources leaves by its own address",
         _ => "the firewall's network and the machine's have a way to each other",
     };
     judged(check("control.route", Part::Edge, proves), |check| {
@@ -103,7 +103,7 @@ fn out_of_the_firewall(
     Ok(all([forth.kept(&table, &mut check.evidence), out.kept(&table, &mut check.evidence)]))
 }
 
-/// The network that an address of a target is in, as far as the bastion's own shows: `Some(None)` is its own.
+/// How Azure's own routes lead to an address, as a line of evidence; `None` where none that is read does.
 pub fn reached(scene: &Scene<'_>, address: IpAddr) -> Known<Option<String>> {
     let network = scene.network()?;
     if Network(network).ranges().filter_map(range).any(|net| net.contains(&address)) {
