@@ -6,6 +6,8 @@
 //! Only what is the bastion's own comes through here. What is shared is patched raw ([`super::shared`]), since these types drop
 //! what they do not know, and its body is Azure's own answer.
 //!
+//! Where a type is wrong itself: a firewall's `additionalProperties`, a map of texts, has no members there. No body of ours has it.
+//!
 //! What the types do not show: their sets of words are open (`UnknownValue`), so a misspelt value of a known member passes, but
 //! for `ruleCollectionType` and `ruleType`, whose sets are closed.
 

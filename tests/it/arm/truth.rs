@@ -46,7 +46,16 @@ async fn a_subscription_that_is_gone_is_told_at_its_line() {
     let (refused, writes) = refused(Spec::edge(PUBLIC).read().plan, world).await;
     let Refused::Plan(problems) = refused else { panic!("{refused:?}") };
     assert_eq!(writes, 0);
-    insta::assert_snapshot!(diagnostic::render(&problems, false), @"");
+    insta::assert_snapshot!(diagnostic::render(&problems, false), @"
+    error: no such subscription
+     --> plans/warehouse.yaml:7:17
+      |
+    7 |   subscription: 00000000-0000-0000-0000-000000000000
+      |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ The subscription '00000000-0000-0000-0000-000000000000' could not be found.
+      |
+      = note: It does not exist, was deleted, or is not these credentials' to see.
+      = help: `az account list --output table` shows those that can be seen
+    ");
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,7 +89,11 @@ async fn a_member_that_azure_does_not_know_is_never_sent() {
     let (done, writes) = put(Kind::SecurityGroup, body).await;
     let error = done.expect_err("a refusal");
     assert_eq!((error.kind, error.residue, writes), (ErrorKind::Invalid, Residue::Nothing, 0));
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"
+    PUT Microsoft.Network/networkSecurityGroups/gangplank-warehouse failed: not sent: by Azure's model of it, properties.securityRules[0].properties.sourceAdressPrefix is not known
+      exists now: this call changed nothing
+      to do: if it came from a saved changeset, make that again with `gangplank plan --out`; otherwise it is a mistake in gangplank
+    ");
     let (done, writes) = put(Kind::Address, json!({"location": "westeurope", "zone": "1"})).await;
     assert!(done.is_err_and(|error| error.message.contains("zone is not known")));
     assert_eq!(writes, 0);

@@ -73,7 +73,15 @@ fn a_location_that_is_none() {
     let (seen, around) = (world.look(), Surroundings::default());
     let against = diff::World { seen: &seen, around: &around, now: start() };
     let problems = diff::diff(&written.want(), against).expect_err("a problem");
-    assert_snapshot!(gangplank::diagnostic::render(&problems, false), @"");
+    assert_snapshot!(gangplank::diagnostic::render(&problems, false), @"
+    error: no such location
+     --> plans/warehouse.yaml:8:13
+      |
+    8 |   location: westerneurope
+      |             ^^^^^^^^^^^^^ westerneurope offers no machine to this subscription
+      |
+      = help: `az account list-locations --query [].name --output tsv` lists them
+    ");
 }
 
 #[test]
@@ -87,7 +95,15 @@ fn a_quota_that_is_used_up() {
     };
     let (world, spec) = (subscription(), Spec::default());
     assert!(refused(&world, &spec, "standardDSv3Family").is_ok(), "another family's");
-    assert_snapshot!(refused(&world, &spec, "standardBSFamily").expect_err("a problem"), @"");
+    assert_snapshot!(refused(&world, &spec, "standardBSFamily").expect_err("a problem"), @"
+    error: the subscription's quota has no room for it
+      --> plans/warehouse.yaml:15:9
+       |
+    15 |   size: Standard_B1s
+       |         ^^^^^^^^^^^^ standardBSFamily in westeurope: 10 of 10 are used, Standard_B1s needs 1
+       |
+       = help: raise the quota in the portal (Quotas), remove what is unused, or choose a size of another family or location
+    ");
     assert!(refused(&world, &spec, "cores").is_err());
     // A machine that is replaced gives back what it has.
     assert!(refused(&standing(&spec), &Spec { size: 1, ..spec.clone() }, "cores").is_ok());

@@ -215,7 +215,10 @@ fn the_way_to_a_target_is_followed_through_a_firewall() {
         told.lines().filter(|line| line.starts_with("control.target-route")).map(|line| format!("{line}\n")).collect()
     };
     assert_eq!(beyond("10.0.0.0/8 10.8.0.4"), "");
-    insta::assert_snapshot!(beyond("0.0.0.0/0 10.8.0.4"), @"");
+    insta::assert_snapshot!(beyond("0.0.0.0/0 10.8.0.4"), @"
+    control.target-route[db-5432]? the firewall fw-hub lets tcp 5432 to 10.9.0.5; the way behind it is not read
+    control.target-route[far]? the firewall fw-hub lets tcp 443 to 10.9.0.4; the way behind it is not read
+    ");
     insta::assert_snapshot!(with(HUB, |world| routes(world, "snet-a", &["10.9.0.4/32 None"])), @"
     control.target-route[far]: the route r0 of the route table rt-snet-a (10.9.0.4/32 to None) drops what is sent to 10.9.0.4
       → correct that route by hand: gangplank does not change it
