@@ -87,8 +87,8 @@ fn plan(root: &Field<'_>, report: &mut Report) -> Read<Plan> {
     });
     let exposure = net::judge(&census.sources, report);
     let cloud = cloud(&block, report);
-    let allowed = match (block.get("name"), &name, &cloud) {
-        (Some(field), Ok(name), Ok(Cloud::Azure(_))) => check_name(field, name, report),
+    let allowed = match (block.get("name"), &name, bearer) {
+        (Some(field), Ok(name), Bearer::Azure) => check_name(field, name, report),
         _ => Ok(()),
     };
     if let (Ok(Cloud::Aws(aws)), Ok(tunnels)) = (&cloud, &tunnels) {
