@@ -194,7 +194,8 @@ fn image(
     if current.is_some_and(|current| current.kept().is_some()) {
         return None;
     }
-    machine::image(want, world.around).map_err(|problem| problems.push(problem)).ok()
+    let is_new = current.is_some_and(|current| current.machine.is_none());
+    machine::image(want, world.around, is_new).map_err(|problem| problems.push(problem)).ok()
 }
 
 impl Run<'_> {

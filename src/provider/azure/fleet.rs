@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join_all, try_join, try_join_all};
 use jiff::Timestamp;
 
 use super::{
     action::Action,
     arm::Arm,
+    check,
     desire::Desired,
     diff::{self, World},
     history,
@@ -95,7 +96,7 @@ impl<'a> Fleet<'a> {
             .zip(&user_data)
             .map(|(b, user_data)| Desired::new(b.plan, b.azure, user_data))
             .collect();
-        let mut looks = self.look(watcher).await?;
+        let mut looks = self.look(watcher).await.map_err(|error| self.refused(error))?;
         let around = self.surroundings(&wants, &looks, watcher).await?;
         let none = Surroundings::default();
         let mut outlook = Outlook::default();
@@ -228,6 +229,12 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    fn refused(&self, error: CloudError) -> Refused {
+        let all = self.bastions.iter();
+        let blamed: Vec<Diagnostic> = all.filter_map(|b| check::subscription(b.plan, b.azure, &error)).collect();
+        if blamed.is_empty() { Refused::Cloud(error) } else { Refused::Plan(Diagnostics(blamed)) }
+    }
+
     async fn each<T>(
         &self,
         watcher: &dyn Watcher,
@@ -265,8 +272,12 @@ impl<'a> Fleet<'a> {
         let each = places.into_iter().map(async |(subscription, location)| {
             let step = StepId(format!("{subscription}/observe"));
             let progress = Progress { step: &step, watcher };
-            let sizes = observe::sizes(&self.arm, subscription, location, &progress).await?;
-            Ok(((subscription, location), Surroundings { sizes }))
+            let (sizes, quotas) = try_join(
+                observe::sizes(&self.arm, subscription, location, &progress),
+                observe::quotas(&self.arm, subscription, location, &progress),
+            )
+            .await?;
+            Ok(((subscription, location), Surroundings { sizes, quotas }))
         });
         Ok(try_join_all(each).await?.into_iter().collect())
     }

@@ -38,5 +38,7 @@ pub mod status;
 mod steps;
 pub mod tags;
 pub mod teardown;
+#[cfg(feature = "azure")]
+pub mod typed;
 pub mod verify;
 pub mod views;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     arm::Arm,
     id::{Id, Kind},
-    observed::{Observed, Resource, Size, list as items, text},
+    observed::{Observed, Quota, Resource, Size, list as items, text},
     request::{Method, Request},
     retry::Repeat,
     tags,
@@ -22,8 +22,17 @@ use crate::{
 };
 
 /// What each subscription is asked for as a whole.
-const LISTED: [Kind; 7] =
-    [Kind::Network, Kind::SecurityGroup, Kind::Address, Kind::Interface, Kind::Firewall, Kind::Policy, Kind::Machine];
+const LISTED: [Kind; 9] = [
+    Kind::Network,
+    Kind::SecurityGroup,
+    Kind::Address,
+    Kind::Interface,
+    Kind::Firewall,
+    Kind::Policy,
+    Kind::Machine,
+    Kind::RouteTable,
+    Kind::IpGroup,
+];
 const GROUPS: &str = "2021-04-01";
 const SKUS: &str = "2021-07-01";
 
@@ -156,6 +165,23 @@ pub async fn sizes(
     let request = Request::get(format!("/subscriptions/{subscription}/providers/Microsoft.Compute/skus"), SKUS)
         .with_query("$filter", format!("location eq '{location}'"));
     Ok(arm.list(&request, progress).await?.iter().filter_map(Size::read).collect())
+}
+
+/// What is left of the subscription's processors in a location. Nothing where this account may not see it: Azure says it then when
+/// the machine is made.
+pub async fn quotas(
+    arm: &Arm,
+    subscription: &str,
+    location: &str,
+    progress: &Progress<'_>,
+) -> Result<Vec<Quota>, CloudError> {
+    let path = format!("/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{location}/usages");
+    match arm.list(&Request::get(path, Kind::Machine.api_version()), progress).await {
+        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Permission | ErrorKind::Invalid) => {
+            Ok(Vec::new())
+        }
+        other => Ok(other?.iter().filter_map(Quota::read).collect()),
+    }
 }
 
 /// What a machine has written to its serial console, which its boot diagnostics keep.

@@ -17,6 +17,7 @@ use super::{
     rules,
     shared::{self, Whose},
     tags::{self, Tags},
+    typed,
     views::{Address, Interface},
 };
 use crate::provider::{CloudError, ErrorKind, Progress, Residue};
@@ -76,6 +77,8 @@ impl<'a> Performer<'a> {
                 }
                 let body = self.filled(id, body, fill, progress).await?;
                 let request = Request::put(id.as_str(), version(id), body);
+                let unknown = id.kind().zip(request.body.as_ref()).map(|(kind, body)| typed::unknown(kind, body));
+                understood(&request, unknown.unwrap_or_default())?;
                 let after = self.arm.write(&request, Repeat::SETTLING, progress).await?;
                 Ok(after.as_ref().and_then(chosen))
             }
@@ -281,6 +284,7 @@ impl<'a> Performer<'a> {
         progress: &Progress<'_>,
     ) -> Result<Option<String>, CloudError> {
         let named = Request::new(Method::Put, firewall.as_str(), version(firewall));
+        understood(&named, collection.map(typed::unknown_in_collection).unwrap_or_default())?;
         let mut turns = Turns::new(self.arm.pace());
         loop {
             let found = match (settled(self.arm, firewall, progress).await?, collection) {
@@ -379,6 +383,26 @@ fn in_the_way(request: &Request, found: &Value, bastion: &str) -> CloudError {
         residue: Residue::Nothing,
         remedy: Some("run `gangplank plan`: it says whose it is and what can be done".to_owned()),
     }
+}
+
+/// Nothing is sent that Azure's model would read differently from what it says.
+fn understood(request: &Request, unknown: Vec<String>) -> Result<(), CloudError> {
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(CloudError {
+        operation: request.operation(),
+        kind: ErrorKind::Invalid,
+        code: None,
+        request_id: None,
+        message: format!("not sent: by Azure's model of it, {}", unknown.join("; ")),
+        residue: Residue::Nothing,
+        remedy: Some(
+            "if it came from a saved changeset, make that again with `gangplank plan --out`; otherwise it is a mistake in \
+             gangplank"
+                .to_owned(),
+        ),
+    })
 }
 
 /// The address that a resource got.

@@ -20,3 +20,5 @@ pub mod direct;
 mod polling;
 #[cfg(feature = "azure")]
 mod recorded;
+#[cfg(feature = "azure")]
+mod truth;
