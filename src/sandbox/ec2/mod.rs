@@ -7,7 +7,7 @@ mod calls;
 mod catalogue;
 #[cfg(feature = "aws")]
 pub mod client;
-mod company;
+pub mod company;
 mod form;
 mod groups;
 mod instances;
@@ -21,6 +21,8 @@ mod refusal;
 mod routes;
 mod rules;
 mod tags;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod vpcs;
 mod world;
