@@ -7,7 +7,7 @@ mod calls;
 mod catalogue;
 #[cfg(feature = "aws")]
 pub mod client;
-mod company;
+pub mod company;
 mod form;
 mod groups;
 mod instances;
@@ -22,6 +22,8 @@ mod routes;
 mod rules;
 mod survey;
 mod tags;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod vpcs;
 mod world;
