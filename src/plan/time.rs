@@ -29,7 +29,7 @@ pub(super) fn lifetime(field: &Field<'_>, report: &mut Report) -> Read<SignedDur
 }
 
 /// `1d12h`: numbers with units, from large to small, each at most once.
-fn duration(text: &str) -> Option<SignedDuration> {
+pub fn duration(text: &str) -> Option<SignedDuration> {
     const UNITS: [(char, i64); 4] = [('w', 7 * 86400), ('d', 86400), ('h', 3600), ('m', 60)];
     let mut rest = text;
     let mut units = UNITS.iter();

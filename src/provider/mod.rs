@@ -5,6 +5,8 @@ pub mod azure;
 pub mod boot;
 pub mod deadline;
 #[cfg(any(feature = "aws", feature = "azure"))]
+pub mod estate;
+#[cfg(any(feature = "aws", feature = "azure"))]
 pub mod fleet;
 mod judging;
 pub mod keys;

@@ -13,6 +13,8 @@ mod contract;
 #[cfg(feature = "aws")]
 mod crash;
 mod docs;
+#[cfg(feature = "aws")]
+mod drift;
 mod execute;
 #[cfg(feature = "aws")]
 mod faults;
@@ -24,6 +26,8 @@ mod machines;
 #[cfg(target_os = "linux")]
 mod network;
 mod plan;
+#[cfg(feature = "aws")]
+mod reap;
 mod report;
 mod show;
 #[cfg(unix)]

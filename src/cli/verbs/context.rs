@@ -11,7 +11,10 @@ use crate::{
         style::{Color, Palette},
     },
     plan::Plan,
-    provider::fleet::Fleet,
+    provider::{
+        estate::{Estate, Places},
+        fleet::Fleet,
+    },
 };
 
 pub struct Context {
@@ -30,6 +33,11 @@ impl Context {
     /// Connects to the clouds that the plans name, as the environment says.
     pub async fn connect<'p>(&self, plans: &'p [Plan]) -> Result<Fleet<'p>, Error> {
         Ok(Fleet::connect(plans, &|name| env::var(name).ok()).await?)
+    }
+
+    /// Connects to whole accounts, as the environment says.
+    pub async fn estate(&self, places: &Places) -> Result<Estate, Error> {
+        Ok(Estate::connect(places, &|name| env::var(name).ok(), &self.reading()).await?)
     }
 
     pub fn reading(&self) -> Reading {

@@ -54,6 +54,13 @@ impl Ec2 {
         Ok(Self { client: Client::new(&config), region })
     }
 
+    /// The same identity in another region.
+    #[must_use]
+    pub fn in_region(&self, region: &str) -> Self {
+        let config = self.client.config().to_builder().region(Region::new(region.to_owned())).build();
+        Self { client: Client::from_conf(config), region: region.to_owned() }
+    }
+
     /// Calls until it succeeds, fails for good, or patience ends.
     pub async fn call<T, E, F>(
         &self,

@@ -74,6 +74,11 @@ pub async fn instances_of_ids(
     instances_where(ec2, Filter::builder().name("instance-id").set_values(Some(ids)).build(), progress).await
 }
 
+/// Machines that are called as gangplank calls its own, whoever's they are.
+pub(super) async fn instances_named_alike(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Instance>, CloudError> {
+    instances_where(ec2, Filter::builder().name("tag:Name").values("gangplank-*").build(), progress).await
+}
+
 async fn instances_where(ec2: &Ec2, filter: Filter, progress: &Progress<'_>) -> Result<Vec<Instance>, CloudError> {
     let request = ec2.client.describe_instances().filters(filter);
     let convert = |r: &Reservation| Some(r.instances().iter().filter_map(convert::instance).collect::<Vec<_>>());

@@ -18,8 +18,13 @@ use crate::{
 
 /// Removes everything that carries the bastion's tag, and its rules in the firewalls of others; nothing else.
 pub fn teardown(plan: &Plan, azure: &Azure, seen: &Observed) -> Changeset<Action> {
-    let bastion = plan.name.as_str();
-    let mut differ = Differ::new(bastion, &azure.subscription);
+    let set = by_tag(plan.name.as_str(), &azure.subscription, seen);
+    Changeset { location: format!("azure {}", azure.location), plan: plan.origin.source.path.clone(), ..set }
+}
+
+/// The same without a plan: the tags say what is the bastion's.
+pub fn by_tag(bastion: &str, subscription: &str, seen: &Observed) -> Changeset<Action> {
+    let mut differ = Differ::new(bastion, subscription);
     let why = Why { reason: "destroying what is the bastion's own", impact: Impact::Teardown };
     let under_way = await_removals(&mut differ, seen, bastion);
     let rules = remove_rules(&mut differ, seen, bastion, None, why, &under_way);
@@ -27,8 +32,8 @@ pub fn teardown(plan: &Plan, azure: &Azure, seen: &Observed) -> Changeset<Action
     let notes = remove(&mut differ, seen, bastion, &seen.owned(bastion).collect::<Vec<_>>(), why, &after);
     Changeset {
         bastion: bastion.to_owned(),
-        location: format!("azure {}", azure.location),
-        plan: plan.origin.source.path.clone(),
+        location: format!("azure {subscription}"),
+        plan: String::new(),
         steps: differ.steps,
         exposure: Vec::new(),
         notes,
