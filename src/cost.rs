@@ -97,7 +97,7 @@ pub fn bill(place: &str, items: &[Item], seconds_left: Option<i64>) -> Bill {
         *sum = sum.saturating_add(item.quantity);
     }
     let lines: Vec<Line> = all.into_iter().map(|(item, quantity)| line(place, item, quantity)).collect();
-    let monthly: f64 = lines.iter().filter_map(|l| l.monthly).sum();
+    let monthly: f64 = lines.iter().filter_map(|l| l.monthly).fold(0.0, |sum, price| sum + price);
     // Seconds of at most some decades: exact as a float.
     #[allow(clippy::cast_precision_loss)]
     let until = |seconds: i64| monthly / (HOURS * 3600.0) * seconds as f64;

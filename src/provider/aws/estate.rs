@@ -118,7 +118,6 @@ async fn tagged_rules(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<TaggedRu
             bastion: convert::tags(rule.tags()).get(tags::BASTION)?.clone(),
             group: rule.group_id()?.to_owned(),
             peer: rule.referenced_group_info()?.group_id()?.to_owned(),
-            description: rule.description().unwrap_or_default().to_owned(),
         })
     };
     Ok(pages!(ec2, progress, "DescribeSecurityGroupRules", request, PAGE, security_group_rules, convert))

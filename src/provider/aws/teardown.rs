@@ -120,7 +120,6 @@ pub struct TaggedRule {
     pub group: String,
     /// The group that it refers to.
     pub peer: String,
-    pub description: String,
 }
 
 /// Removes the tagged rules of a bastion that refer to no group of its own: the group is gone, or is not the bastion's any more.
@@ -135,9 +134,10 @@ pub fn stray_rules(bastion: &str, region: &str, seen: &Observed, tagged: &[Tagge
         };
         let stray: Vec<&TaggedRule> = tagged.iter().filter(is_stray).collect();
         // Its words must be ours as well as its tag.
-        let rules = group.ingress.iter().filter(|(rule, words)| {
-            words.starts_with(&mark) && stray.iter().any(|s| refers_to(rule, &s.peer) && s.description == **words)
-        });
+        let rules = group
+            .ingress
+            .iter()
+            .filter(|(rule, words)| words.starts_with(&mark) && stray.iter().any(|s| refers_to(rule, &s.peer)));
         let remove: Vec<DescribedRule> =
             rules.map(|(r, d)| DescribedRule { rule: r.clone(), description: d.clone() }).collect();
         if remove.is_empty() {

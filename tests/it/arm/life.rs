@@ -520,7 +520,8 @@ fn retag(world: &mut World, tags: &Value) {
         world.resource(id).is_some_and(|raw| raw.pointer("/tags/gangplank:bastion").is_some())
     };
     let ids: Vec<String> = world.ids().into_iter().filter(|id| owned(world, id)).collect();
-    for id in ids {
+    // Resource groups are not among the resources.
+    for id in ids.into_iter().chain([group("rg-bastion")]) {
         let path = format!("{id}/providers/Microsoft.Resources/tags/default?api-version=2021-04-01");
         let body = json!({"operation": "Merge", "properties": {"tags": tags}});
         let ask = ask("PATCH", &path, BTreeMap::new(), body.to_string().as_bytes(), "http://127.0.0.1".to_owned());
