@@ -105,3 +105,53 @@ fn a_bastion_that_is_not_there_is_drift() {
     let run = run.expect(2);
     assert!(differences(&run).iter().any(|d| d["kind"] == "cloud"), "{run}");
 }
+
+/// What people, pull requests and programs read of one of each kind, with hostile text in it.
+#[test]
+fn what_is_read_of_drift() {
+    use gangplank::{
+        changeset::Detail,
+        cli::{show::drift as show, style::Palette},
+        drift::{Act, Difference, Drift, Kind, Unseen, Who},
+    };
+    let difference = |kind, what: &str, who| Difference {
+        kind,
+        what: what.to_owned(),
+        why: "something is open that the plan does not list".to_owned(),
+        details: vec![Detail::removed("ingress tcp 22", "from 0.0.0.0/0").note("\u{1b}[31mred | `ls`")],
+        seen: Vec::new(),
+        repair: "`gangplank apply warehouse.yaml` repairs it".to_owned(),
+        who,
+    };
+    let act = Act {
+        at: "2026-11-01T10:00:00Z".to_owned(),
+        who: "ana@example.com from 198.51.100.20".to_owned(),
+        what: "Microsoft.Network/networkSecurityGroups/write".to_owned(),
+    };
+    let ask = "aws --region us-east-1 cloudtrail lookup-events".to_owned();
+    let unknown = Who::Unknown { reason: "gangplank does not ask CloudTrail".to_owned(), ask };
+    let check = Difference {
+        details: Vec::new(),
+        seen: vec!["sg-1 admits 0.0.0.0/0".to_owned()],
+        ..difference(Kind::ControlPlane, "control.nothing-else", None)
+    };
+    let drifted = Drift {
+        bastion: "warehouse".to_owned(),
+        location: "aws us-east-1".to_owned(),
+        plan: "warehouse.yaml".to_owned(),
+        differences: vec![
+            difference(Kind::Cloud, "ingress rules of gangplank-warehouse", Some(unknown)),
+            difference(Kind::Catalogue, "network security group", Some(Who::Log { acts: vec![act] })),
+            difference(Kind::Cloud, "tags of elastic IP", Some(Who::Log { acts: Vec::new() })),
+            check,
+        ],
+        unseen: vec![Unseen { reason: "the console is empty".to_owned(), checks: vec!["machine.keys".to_owned(); 3] }],
+    };
+    let settled =
+        Drift { bastion: "reports".to_owned(), differences: Vec::new(), unseen: Vec::new(), ..drifted.clone() };
+    let both = [drifted, settled.clone()];
+    insta::assert_snapshot!("drift_for_people", show::human(&both, &Palette::PLAIN));
+    insta::assert_snapshot!("drift_in_a_comment", show::markdown(&both));
+    insta::assert_snapshot!("drift_for_programs", show::json(&both));
+    insta::assert_snapshot!("no_drift_in_a_comment", show::markdown(&[settled]));
+}

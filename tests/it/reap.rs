@@ -219,3 +219,45 @@ fn a_region_that_refuses_does_not_save_the_others() {
     lab.command(&["reap", "--yes", "--region", "us-east-1"]).0.expect(0);
     assert_eq!(owners(&lab.account), [""; 0]);
 }
+
+/// Text without the ids and addresses that moto makes up.
+fn anonymous(text: &str) -> String {
+    let mut out = text.to_owned();
+    for prefix in ["i-", "sg-", "eipalloc-", "vol-", "198.18."] {
+        let mut parts = out.split(prefix);
+        let mut told = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let rest = part.trim_start_matches(|c: char| c.is_ascii_hexdigit() || c == '.');
+            let made_up = part.len() - rest.len() >= 3;
+            told.push_str(prefix);
+            told.push_str(if made_up { "..." } else { "" });
+            told.push_str(if made_up { rest } else { part });
+        }
+        out = told;
+    }
+    out
+}
+
+#[test]
+fn what_people_read_of_a_reaper() {
+    let Some(moto) = support::moto_or_skip() else { return };
+    let lab = Lab::new(moto);
+    make(
+        &lab.account,
+        seed(&lab),
+        json!([
+            {"name": "expired", "expires": PAST},
+            {"name": "forever"},
+            {"name": "lookalike", "owned": false},
+            {"name": "odd", "expires": "next week", "machine": false},
+            {"name": "orphaned", "machine": false},
+        ]),
+    );
+    let region = ["reap", "--region", "us-east-1"];
+    let (run, _) = lab.command(&region);
+    insta::assert_snapshot!("reap_before", anonymous(&run.expect(2).stdout));
+    let (run, _) = lab.command(&[&region[..], &["--yes", "--settle", "0m"]].concat());
+    let run = run.expect(2);
+    let after = run.stdout.split("Looked again").nth(1).unwrap_or_else(|| panic!("no second look\n{run}"));
+    insta::assert_snapshot!("reap_after", anonymous(after));
+}
