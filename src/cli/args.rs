@@ -3,7 +3,6 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-
 use jiff::SignedDuration;
 
 use super::style::Color;
@@ -18,7 +17,13 @@ pub struct Cli {
     /// When to colour the output
     #[arg(long, global = true, value_enum, default_value_t, hide_possible_values = false)]
     pub color: Color,
+    /// Talk to an embedded cloud that is kept in this folder, and to nothing else
+    #[arg(long, global = true, value_name = "FOLDER", num_args = 0..=1, require_equals = true, default_missing_value = SANDBOX)]
+    pub sandbox: Option<PathBuf>,
 }
+
+/// The folder of a sandbox for which none is named.
+pub const SANDBOX: &str = ".gangplank-sandbox";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -57,6 +62,42 @@ pub enum Verb {
     Verify(Verify),
     /// Print what the vendor and the people who operate the tunnel need
     Handoff(HandOff),
+    /// See all of it in a minute, without an account: bastions come, are proven, changed and gone, in a sandbox
+    Demo(Demo),
+    /// The embedded cloud itself: serve it to other programs, let its time pass, forget it
+    #[command(subcommand)]
+    Sandbox(SandboxVerb),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Demo {
+    /// Keep the plans, the hand-off page and the sandbox in this folder, which must be new
+    #[arg(long, value_name = "FOLDER")]
+    pub keep: Option<PathBuf>,
+    /// Show the steps, and what they print only where one goes wrong; also where CI is set
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SandboxVerb {
+    /// Answer the AWS CLI, SDKs and Azure's on a loopback port, and SSH for each bastion, until interrupted
+    Listen {
+        /// The port of 127.0.0.1; 0 takes a free one
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
+    /// Let time pass in it, such as 90d: what happens meanwhile happens
+    Advance {
+        #[arg(value_parser = lifetime)]
+        by: SignedDuration,
+    },
+    /// Forget everything in it
+    Reset,
+}
+
+fn lifetime(text: &str) -> Result<SignedDuration, String> {
+    crate::plan::duration(text).ok_or_else(|| "write days, hours or minutes, such as 90d, 12h, 1d12h or 30m".to_owned())
 }
 
 #[derive(Debug, ClapArgs)]

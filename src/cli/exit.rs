@@ -10,6 +10,7 @@ use super::style::{Color, Palette};
 use crate::{
     diagnostic::{self, Diagnostic, Diagnostics},
     provider::{CloudError, Refused},
+    sandbox::store::Trouble,
 };
 
 /// The documented exit codes; README has the table.
@@ -39,6 +40,8 @@ pub enum Error {
     Usage(String),
     /// A key that `--identity` names can't be used.
     Identity(Diagnostic),
+    /// The embedded cloud can't be used.
+    Sandbox(Trouble),
     /// What failed, and the operating system's word for it.
     Io(String, io::Error),
 }
@@ -47,7 +50,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Error::Plan(_) => Exit::WrongPlan,
-            Error::Cloud(_) | Error::Io(..) => Exit::Failed,
+            Error::Cloud(_) | Error::Sandbox(_) | Error::Io(..) => Exit::Failed,
             Error::Usage(_) | Error::Identity(_) => Exit::Usage,
         }
     }
@@ -63,6 +66,7 @@ impl Error {
             Error::Plan(problems) => diagnostic::render(problems, palette == Palette::COLORED),
             Error::Cloud(error) => line(error),
             Error::Usage(text) => line(text),
+            Error::Sandbox(trouble) => line(trouble),
             Error::Io(what, error) => line(&format!("{what}: {error}")),
         }
     }

@@ -5,6 +5,7 @@
 
 use super::{
     CloudError, ErrorKind, Residue, aws, azure,
+    clouds::Clouds,
     fleet::{Action, Performer},
 };
 use crate::{
@@ -43,15 +44,11 @@ pub struct Sight {
 }
 
 impl Estate {
-    /// `env` reads the environment. Asks AWS for its regions where none is named.
+    /// Asks AWS for its regions where none is named.
     ///
     /// # Errors
     /// A cloud that can't be reached at all, or that this gangplank was built without.
-    pub async fn connect(
-        places: &Places,
-        env: &dyn Fn(&str) -> Option<String>,
-        watcher: &dyn Watcher,
-    ) -> Result<Self, CloudError> {
+    pub async fn connect(places: &Places, clouds: &Clouds, watcher: &dyn Watcher) -> Result<Self, CloudError> {
         #[cfg(not(feature = "aws"))]
         if places.regions.is_some() {
             return Err(without("AWS", "aws"));
@@ -63,14 +60,16 @@ impl Estate {
         Ok(Self {
             #[cfg(feature = "aws")]
             aws: match &places.regions {
-                Some(regions) => Some(aws::estate::Estate::connect(places.profile.as_deref(), regions, watcher).await?),
+                Some(regions) => {
+                    Some(aws::estate::Estate::connect(places.profile.as_deref(), regions, clouds, watcher).await?)
+                }
                 None => None,
             },
             #[cfg(feature = "azure")]
             azure: if places.subscriptions.is_empty() {
                 None
             } else {
-                Some(azure::estate::Estate::new(azure::arm::Arm::connect(env)?, &places.subscriptions))
+                Some(azure::estate::Estate::new(clouds.arm()?, &places.subscriptions))
             },
         })
     }

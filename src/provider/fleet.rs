@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CloudError, Progress, Provider, Refused, aws, azure};
+use super::{CloudError, Progress, Provider, Refused, aws, azure, clouds::Clouds};
 use crate::{
     changeset::{Changeset, Step},
     diagnostic::{Diagnostic, Diagnostics},
@@ -102,29 +102,27 @@ impl Seen {
 }
 
 impl<'a> Fleet<'a> {
-    /// Resolves credentials' sources and regions. `env` reads the environment.
+    /// Resolves credentials' sources and regions.
     ///
     /// # Errors
     /// What is wrong with a plan before a cloud is asked, a cloud that this gangplank was built without among it, or an
     /// environment that names no cloud.
-    pub async fn connect(plans: &'a [Plan], env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Refused> {
+    pub async fn connect(plans: &'a [Plan], clouds: &Clouds) -> Result<Self, Refused> {
         let without: Vec<Diagnostic> = plans.iter().filter_map(unreachable).collect();
         if !without.is_empty() {
             return Err(Diagnostics(without).into());
         }
-        #[cfg(not(feature = "azure"))]
-        let _ = env;
         Ok(Self {
             plans,
             #[cfg(feature = "aws")]
             aws: if plans.iter().any(|p| matches!(p.cloud, Cloud::Aws(_))) {
-                Some(aws::fleet::Fleet::connect(plans).await?)
+                Some(aws::fleet::Fleet::connect(plans, clouds).await?)
             } else {
                 None
             },
             #[cfg(feature = "azure")]
             azure: if plans.iter().any(|p| matches!(p.cloud, Cloud::Azure(_))) {
-                Some(azure::fleet::Fleet::new(plans, azure::arm::Arm::connect(env)?)?)
+                Some(azure::fleet::Fleet::new(plans, clouds.arm()?)?)
             } else {
                 None
             },

@@ -3,6 +3,8 @@
 pub mod aws;
 pub mod azure;
 pub mod boot;
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub mod clouds;
 pub mod deadline;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod estate;

@@ -90,7 +90,7 @@ async fn carry_on(
     resume: Resume,
 ) -> Result<Exit, Error> {
     // A wrong identity is found before anything is written.
-    let vantages = Vantages::new(&args.network, plans).await?;
+    let vantages = Vantages::new(&args.network, plans).await?.over(cx.dialer());
     let sets = &outlook.changesets;
     if args.run.output == RunOutput::Human {
         print(&show::human(sets, &cx.palette()))?;

@@ -13,7 +13,7 @@ use crate::{
 pub async fn run(args: &args::HandOff, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
     let plans = plan::load(&args.paths.paths)?;
-    let vantages = Vantages::new(&args.network, &plans).await?;
+    let vantages = Vantages::new(&args.network, &plans).await?.over(cx.dialer());
     let fleet = cx.connect(&plans).await?;
     let looks = vantages.look(&plans, &fleet, now, &cx.reading()).await?;
     let verifications = vantages.judge(&looks, now).await;

@@ -7,6 +7,8 @@ pub mod context;
 #[cfg(any(feature = "aws", feature = "azure"))]
 mod costs;
 #[cfg(any(feature = "aws", feature = "azure"))]
+pub mod demo;
+#[cfg(any(feature = "aws", feature = "azure"))]
 pub mod destroy;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod drift;
@@ -21,6 +23,8 @@ pub mod plan;
 pub mod reap;
 #[cfg(any(feature = "aws", feature = "azure"))]
 mod run;
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub mod sandbox;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod status;
 #[cfg(any(feature = "aws", feature = "azure"))]

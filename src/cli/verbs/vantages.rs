@@ -34,7 +34,10 @@ use crate::{
     verify::{
         Check, Verification,
         machine::{self, MachineEvidence, Silence},
-        network::{self, HostKeys, Identity, Reach},
+        network::{
+            self, HostKeys, Identity, Reach,
+            dial::{Dialer, Tcp},
+        },
         report::{self, NoReport},
     },
 };
@@ -56,6 +59,8 @@ pub struct Vantages<'a> {
     network: &'a Network,
     /// In the order of the plans.
     identities: Vec<Option<Arc<Identity>>>,
+    /// How bastions are connected to.
+    dialer: Arc<dyn Dialer>,
 }
 
 /// What was read about one bastion.
@@ -81,7 +86,13 @@ impl<'a> Vantages<'a> {
     /// An identity that cannot be used.
     pub async fn new(network: &'a Network, plans: &[Plan]) -> Result<Self, Error> {
         let identities = try_join_all(plans.iter().map(|plan| identity(network, plan))).await?;
-        Ok(Self { network, identities })
+        Ok(Self { network, identities, dialer: Arc::new(Tcp) })
+    }
+
+    /// Connects in another way than over this machine's network.
+    #[must_use]
+    pub fn over(self, dialer: Arc<dyn Dialer>) -> Self {
+        Self { dialer, ..self }
     }
 
     /// Reads what the cloud tells about each plan's bastion, the machine's report among it.
@@ -158,6 +169,7 @@ impl<'a> Vantages<'a> {
                     identity,
                     step: Duration::from_secs(self.network.timeout),
                     concurrent,
+                    dialer: Arc::clone(&self.dialer),
                     ..Reach::new(Host::Address(address), look.plan.ssh.port, look.host_keys())
                 };
                 network::verify(look.plan, &reach).await

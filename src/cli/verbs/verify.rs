@@ -15,7 +15,7 @@ pub async fn run(args: &args::Verify, cx: &Context) -> Result<Exit, Error> {
     // A bastion past its deadline may be verified as any other.
     let now = cx.now();
     let plans = plan::load(&args.paths.paths)?;
-    let vantages = Vantages::new(&args.network, &plans).await?;
+    let vantages = Vantages::new(&args.network, &plans).await?.over(cx.dialer());
     let fleet = cx.connect(&plans).await?;
     let looks = vantages.look(&plans, &fleet, now, &cx.reading()).await?;
     let verifications = vantages.judge(&looks, now).await;

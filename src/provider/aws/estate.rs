@@ -22,7 +22,7 @@ use crate::{
     changeset::{Changeset, StepId},
     cost::{self, Item},
     event::Watcher,
-    provider::{CloudError, ErrorKind, Progress, Residue},
+    provider::{CloudError, ErrorKind, Progress, Residue, clouds::Clouds},
     reap::{Expires, Found, Part, Stranger, began, is_name},
 };
 
@@ -55,10 +55,15 @@ impl Estate {
     ///
     /// # Errors
     /// EC2 does not tell its regions.
-    pub async fn connect(profile: Option<&str>, regions: &[String], watcher: &dyn Watcher) -> Result<Self, CloudError> {
-        let first = match Ec2::connect(profile, regions.first().map(String::as_str)).await {
+    pub async fn connect(
+        profile: Option<&str>,
+        regions: &[String],
+        clouds: &Clouds,
+        watcher: &dyn Watcher,
+    ) -> Result<Self, CloudError> {
+        let first = match clouds.ec2(profile, regions.first().map(String::as_str)).await {
             Ok(ec2) => ec2,
-            Err(_) => Ec2::connect(profile, Some(ANY_REGION)).await.map_err(|_| no_region())?,
+            Err(_) => clouds.ec2(profile, Some(ANY_REGION)).await.map_err(|_| no_region())?,
         };
         let names: BTreeSet<String> =
             if regions.is_empty() { enabled(&first, watcher).await? } else { regions.iter().cloned().collect() };

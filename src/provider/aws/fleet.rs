@@ -25,7 +25,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     event::Watcher,
     plan::{Aws, Cloud, Plan},
-    provider::{CloudError, Progress, Refused, status::Status},
+    provider::{CloudError, Progress, Refused, clouds::Clouds, status::Status},
 };
 
 /// The AWS plans of one run, each in its region.
@@ -60,7 +60,7 @@ impl<'a> Fleet<'a> {
     ///
     /// # Errors
     /// A plan whose region nobody knows, or two plans that are the same bastion.
-    pub async fn connect(plans: &'a [Plan]) -> Result<Self, Diagnostics> {
+    pub async fn connect(plans: &'a [Plan], clouds: &Clouds) -> Result<Self, Diagnostics> {
         let mut fleet = Self { regions: Vec::new(), bastions: Vec::new() };
         let mut connected: BTreeMap<(Option<&str>, Option<&str>), usize> = BTreeMap::new();
         let mut problems = Vec::new();
@@ -69,7 +69,7 @@ impl<'a> Fleet<'a> {
             let wanted = (aws.profile.as_deref(), aws.region.as_deref());
             let region = match connected.get(&wanted) {
                 Some(known) => *known,
-                None => match Ec2::connect(wanted.0, wanted.1).await {
+                None => match clouds.ec2(wanted.0, wanted.1).await {
                     Ok(ec2) => {
                         let region = fleet.add_region(wanted.0, ec2);
                         connected.insert(wanted, region);

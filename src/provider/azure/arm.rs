@@ -21,7 +21,10 @@ use super::{
     request::{Answer, Condition, Headers, Method, Request, short},
     retry::{self, Attempt, Repeat},
 };
-use crate::provider::{CloudError, ErrorKind, Progress, Residue};
+use crate::{
+    provider::{CloudError, ErrorKind, Progress, Residue},
+    sandbox::{arm::client::client, http::Serve},
+};
 
 const PUBLIC: &str = "https://management.azure.com";
 /// Names another cloud's endpoint, such as `https://management.usgovcloudapi.net`.
@@ -60,6 +63,15 @@ impl Arm {
             "http" if is_loopback(&endpoint) => Ok(Self::new(endpoint, http, None)),
             _ => Err(wrong_endpoint(&text, "it is not https, and not on this machine")),
         }
+    }
+
+    /// As if towards the public cloud, whoever serves it: no token, no network.
+    ///
+    /// # Errors
+    /// None: the address is the public cloud's.
+    pub fn within(cloud: Arc<dyn Serve>) -> Result<Self, CloudError> {
+        let endpoint = Url::parse(PUBLIC).map_err(|error| wrong_endpoint(PUBLIC, &error.to_string()))?;
+        Ok(Self::new(endpoint, client(cloud), None))
     }
 
     /// Over a transport of the caller's. Tokens go to this endpoint only.

@@ -9,6 +9,7 @@ use std::{
     thread,
 };
 
+use gangplank::sandbox::arm;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -128,47 +129,8 @@ fn put(world: &mut World, id: &str, version: &str, body: &Value) {
 
 /// A network for the bastion, a firewall with a policy and one with classic rules, each with somebody's rules.
 fn company() -> World {
-    let mut world = World::default();
+    let mut world = World::from(arm::World::company());
     world.prompt = true;
-    let world_ref = &mut world;
-    for name in ["rg-shared", "rg-hub"] {
-        put(world_ref, &group(name), "2021-04-01", &json!({"location": "westeurope", "tags": {"team": "network"}}));
-    }
-    let networks = [("rg-shared", "vnet-data", "10.9"), ("rg-hub", "vnet-hub", "10.8"), ("rg-hub", "vnet-old", "10.7")];
-    for (group, name, range) in networks {
-        let mut subnets =
-            vec![json!({"name": "AzureFirewallSubnet", "properties": {"addressPrefix": format!("{range}.3.0/26")}})];
-        if group == "rg-shared" {
-            subnets.push(json!({"name": "snet-a", "properties": {"addressPrefix": "10.9.1.0/24"}}));
-        }
-        let space = json!({"addressPrefixes": [format!("{range}.0.0/16")]});
-        let body = json!({"location": "westeurope", "properties": {"addressSpace": space, "subnets": subnets}});
-        put(world_ref, &net(group, &format!("virtualNetworks/{name}")), NET, &body);
-    }
-    let policy = net("rg-hub", "firewallPolicies/fwp-hub");
-    put(world_ref, &policy, NET, &json!({"location": "westeurope", "properties": {"sku": {"tier": "Standard"}}}));
-    let theirs = json!({"name": "web", "ruleType": "NatRule", "ipProtocols": ["TCP"], "sourceAddresses": ["*"],
-        "destinationAddresses": ["20.9.9.1"], "destinationPorts": ["443"], "translatedAddress": "10.8.9.9",
-        "translatedPort": "443"});
-    let rules = json!({"properties": {"priority": 1000, "ruleCollections": [{"name": "theirs", "priority": 100,
-        "ruleCollectionType": "FirewallPolicyNatRuleCollection", "action": {"type": "DNAT"}, "rules": [theirs]}]}});
-    put(world_ref, &format!("{policy}/ruleCollectionGroups/theirs"), NET, &rules);
-    for (name, network) in [("fw-hub", "vnet-hub"), ("fw-old", "vnet-old")] {
-        let address = net("rg-hub", &format!("publicIPAddresses/{name}"));
-        let body = json!({"location": "westeurope", "sku": {"name": "Standard"},
-            "properties": {"publicIPAllocationMethod": "Static"}});
-        put(world_ref, &address, NET, &body);
-        let subnet = net("rg-hub", &format!("virtualNetworks/{network}/subnets/AzureFirewallSubnet"));
-        let mut properties = json!({"sku": {"name": "AZFW_VNet", "tier": "Standard"}, "ipConfigurations": [{
-            "name": "front", "properties": {"subnet": {"id": subnet}, "publicIPAddress": {"id": address}}}]});
-        if name == "fw-hub" {
-            properties["firewallPolicy"] = json!({"id": policy});
-        } else {
-            properties["natRuleCollections"] = json!([classic("theirs", 1000)]);
-        }
-        let body = json!({"location": "westeurope", "properties": properties});
-        put(world_ref, &net("rg-hub", &format!("azureFirewalls/{name}")), NET, &body);
-    }
     world
 }
 
@@ -490,10 +452,7 @@ fn the_machines_report_is_read_from_its_boot_diagnostics() {
         "gangplank": 1, "instance": "4f5c", "document": document, "why": "boot", "uptime": 1.0,
         "time": jiff::Timestamp::now().as_second(), "sshd": {"host_keys": [key]},
     });
-    desk.server
-        .world()
-        .consoles
-        .insert("gangplank-warehouse".to_owned(), format!("login:\n{}", sealed(&report, document)));
+    desk.server.world().print(&machine, &format!("login:\n{}", sealed(&report, document)));
     let (read, _) = desk.run("verify", &spec, &options);
     assert_eq!(verdicts(&read).get("machine.report").map(String::as_str), Some("pass"), "{read}");
     assert!(!read.stdout.contains("sig=") && !read.stderr.contains("sig="), "an address that is a secret\n{read}");

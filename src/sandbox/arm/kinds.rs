@@ -1,19 +1,22 @@
 //! What the world knows of each type of resource. What is not here is refused as an unknown type.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
+
+use super::state::State;
 
 /// How a type behaves. Facts without a remark were seen in recorded traffic.
 #[derive(Debug)]
-pub struct Kind {
+pub(super) struct Kind {
     /// As requests write it; compared without case.
     pub path: &'static str,
     /// As answers write it.
     pub named: &'static str,
-    /// How many looks a create or update takes; none where it is done with the answer.
+    /// How a create or update goes on; none where it is done with the answer.
     pub write: Option<Work>,
-    /// How many looks a removal takes; none where the answer is 200 and it is gone.
+    /// How a removal goes on; none where the answer is 200 and it is gone.
     pub delete: Option<Work>,
-    pub while_creating: &'static str,
+    pub while_creating: State,
     pub etag: Etag,
     /// Pointers that a PUT must have.
     pub required: &'static [&'static str],
@@ -21,16 +24,17 @@ pub struct Kind {
     pub tracked: bool,
 }
 
+/// A long operation.
 #[derive(Clone, Copy, Debug)]
-pub struct Work {
-    pub looks: u32,
+pub(super) struct Work {
+    /// In seconds; 0 where Azure names none.
     pub retry_after: u32,
     /// `operations` or `nfvOperations`.
     pub under: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Etag {
+pub(super) enum Etag {
     /// `W/"guid"` in the body and the header; a new one when the operation ends.
     Weak,
     /// `guid` in the body, `"guid"` in the header; stays while an operation ends.
@@ -39,26 +43,24 @@ pub enum Etag {
     Absent,
 }
 
-const fn work(looks: u32, retry_after: u32) -> Option<Work> {
-    Some(Work { looks, retry_after, under: "operations" })
+const fn work(retry_after: u32) -> Option<Work> {
+    Some(Work { retry_after, under: "operations" })
 }
 
-const fn nfv(looks: u32) -> Option<Work> {
-    Some(Work { looks, retry_after: 10, under: "nfvOperations" })
-}
+const NFV: Option<Work> = Some(Work { retry_after: 10, under: "nfvOperations" });
 
 const NETWORK: Kind = Kind {
     path: "",
     named: "",
-    write: work(1, 3),
-    delete: work(1, 10),
-    while_creating: "Updating",
+    write: work(3),
+    delete: work(10),
+    while_creating: State::Updating,
     etag: Etag::Weak,
     required: &["/location"],
     tracked: true,
 };
 
-pub const KINDS: &[Kind] = &[
+const KINDS: &[Kind] = &[
     Kind {
         path: "Microsoft.Network/virtualNetworks",
         named: "Microsoft.Network/virtualNetworks",
@@ -75,7 +77,7 @@ pub const KINDS: &[Kind] = &[
     Kind {
         path: "Microsoft.Network/publicIPAddresses",
         named: "Microsoft.Network/publicIPAddresses",
-        write: work(1, 1),
+        write: work(1),
         ..NETWORK
     },
     Kind {
@@ -100,14 +102,14 @@ pub const KINDS: &[Kind] = &[
     Kind {
         path: "Microsoft.Network/azureFirewalls",
         named: "Microsoft.Network/azureFirewalls",
-        write: work(3, 10),
-        delete: work(3, 10),
+        write: work(10),
+        delete: work(10),
         ..NETWORK
     },
     Kind {
         path: "Microsoft.Network/firewallPolicies",
         named: "Microsoft.Network/FirewallPolicies",
-        write: nfv(1),
+        write: NFV,
         delete: None,
         etag: Etag::Plain,
         ..NETWORK
@@ -115,27 +117,38 @@ pub const KINDS: &[Kind] = &[
     Kind {
         path: "Microsoft.Network/firewallPolicies/ruleCollectionGroups",
         named: "Microsoft.Network/FirewallPolicies/RuleCollectionGroups",
-        write: nfv(3),
-        delete: nfv(3),
+        write: NFV,
+        delete: NFV,
         etag: Etag::Plain,
         required: &["/properties/priority"],
         tracked: false,
         ..NETWORK
     },
+    // Auto-shutdown of a machine ("Schedules", DevTest Labs REST API 2018-09-15): done with the answer, as documented.
+    Kind {
+        path: "Microsoft.DevTestLab/schedules",
+        named: "Microsoft.DevTestLab/schedules",
+        write: None,
+        delete: None,
+        while_creating: State::Creating,
+        etag: Etag::Absent,
+        required: &["/location", "/properties/taskType", "/properties/targetResourceId"],
+        tracked: true,
+    },
     // Stands for whoever else uses subnets and addresses.
     Kind {
         path: "Microsoft.Network/applicationGateways",
         named: "Microsoft.Network/applicationGateways",
-        write: work(3, 5),
-        delete: work(3, 10),
+        write: work(5),
+        delete: work(10),
         ..NETWORK
     },
     Kind {
         path: "Microsoft.Compute/virtualMachines",
         named: "Microsoft.Compute/virtualMachines",
-        write: work(2, 10),
-        delete: work(2, 10),
-        while_creating: "Creating",
+        write: work(10),
+        delete: work(10),
+        while_creating: State::Creating,
         etag: Etag::Absent,
         required: &["/location", "/properties/networkProfile/networkInterfaces/0/id"],
         tracked: true,
@@ -143,22 +156,38 @@ pub const KINDS: &[Kind] = &[
     Kind {
         path: "Microsoft.Compute/disks",
         named: "Microsoft.Compute/disks",
-        write: work(1, 1),
-        delete: work(1, 1),
-        while_creating: "Updating",
+        write: work(1),
+        delete: work(1),
+        while_creating: State::Updating,
         etag: Etag::Absent,
         required: &["/location", "/properties/creationData"],
         tracked: true,
     },
 ];
 
+/// In a file a kind is its name.
+pub(super) mod by_name {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::{Kind, find};
+
+    pub fn serialize<S: Serializer>(kind: &'static Kind, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(kind.path)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<&'static Kind, D::Error> {
+        let name = String::deserialize(from)?;
+        find(&name).ok_or_else(|| D::Error::custom(format!("no such type of resource: {name}")))
+    }
+}
+
 /// By the type in a path, without case.
-pub fn find(path: &str) -> Option<&'static Kind> {
+pub(super) fn find(path: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.path.eq_ignore_ascii_case(path))
 }
 
 /// What Azure adds to what was put, once and for good. `unique` is another number for each resource.
-pub fn complete(kind: &Kind, id: &str, name: &str, body: &mut Value, unique: u64) {
+pub(super) fn complete(kind: &Kind, id: &str, name: &str, body: &mut Value, unique: u64, now: Timestamp) {
     let guid = |salt: u64| guid(unique.wrapping_mul(31).wrapping_add(salt));
     let properties = object(body, "properties");
     match kind.path {
@@ -250,7 +279,7 @@ pub fn complete(kind: &Kind, id: &str, name: &str, body: &mut Value, unique: u64
         }
         "Microsoft.Compute/virtualMachines" => {
             default(properties, "vmId", json!(guid(1)));
-            default(properties, "timeCreated", json!("2026-11-02T10:50:00.0000000+00:00"));
+            default(properties, "timeCreated", json!(moment(now)));
             let storage = object(properties, "storageProfile");
             default(storage, "dataDisks", json!([]));
             if let Some(image) = storage.get_mut("imageReference")
@@ -282,6 +311,12 @@ pub fn complete(kind: &Kind, id: &str, name: &str, body: &mut Value, unique: u64
                 os.entry("requireGuestProvisionSignal").or_insert(json!(true));
             }
         }
+        "Microsoft.DevTestLab/schedules" => {
+            default(properties, "createdDate", json!(moment(now)));
+            default(properties, "uniqueIdentifier", json!(guid(1)));
+            default(properties, "status", json!("Enabled"));
+            default(properties, "notificationSettings", json!({"status": "Disabled", "timeInMinutes": 30}));
+        }
         _ => {}
     }
     if let Some(location) = body.get("location").and_then(Value::as_str) {
@@ -300,7 +335,7 @@ fn dnat(action: Option<&mut Value>) {
 }
 
 /// The parts that have addresses and identities of their own: where they stand, and what their ids call that.
-pub const CONFIGURATIONS: &[(&str, &str, &str)] = &[
+pub(super) const CONFIGURATIONS: &[(&str, &str, &str)] = &[
     ("Microsoft.Network/networkInterfaces", "ipConfigurations", "ipConfigurations"),
     ("Microsoft.Network/applicationGateways", "gatewayIPConfigurations", "gatewayIPConfigurations"),
     ("Microsoft.Network/applicationGateways", "frontendIPConfigurations", "frontendIPConfigurations"),
@@ -308,7 +343,10 @@ pub const CONFIGURATIONS: &[(&str, &str, &str)] = &[
     ("Microsoft.Network/azureFirewalls", "managementIpConfiguration", "azureFirewallIpConfigurations"),
 ];
 
-pub fn object<'a>(value: &'a mut Value, name: &str) -> &'a mut Value {
+pub(super) fn object<'a>(value: &'a mut Value, name: &str) -> &'a mut Value {
+    if !value.is_object() {
+        *value = json!({});
+    }
     if !value[name].is_object() {
         value[name] = json!({});
     }
@@ -316,22 +354,37 @@ pub fn object<'a>(value: &'a mut Value, name: &str) -> &'a mut Value {
 }
 
 /// The elements of an array, or a single object in its place.
-pub fn parts<'a>(value: &'a mut Value, name: &str) -> impl Iterator<Item = &'a mut Value> {
+pub(super) fn parts<'a>(value: &'a mut Value, name: &str) -> impl Iterator<Item = &'a mut Value> {
     let (many, one) = match value.get_mut(name) {
         Some(Value::Array(items)) => (Some(items), None),
         Some(item @ Value::Object(_)) => (None, Some(item)),
         _ => (None, None),
     };
-    many.into_iter().flatten().chain(one)
+    many.into_iter().flatten().chain(one).filter(|part| part.is_object())
+}
+
+/// The same, only to look at.
+pub(super) fn parts_of<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    let (many, one) = match value.get(name) {
+        Some(Value::Array(items)) => (Some(items), None),
+        Some(item @ Value::Object(_)) => (None, Some(item)),
+        _ => (None, None),
+    };
+    many.into_iter().flatten().chain(one).filter(|part| part.is_object())
+}
+
+/// As Azure writes times: `2026-11-02T10:50:00.0000000+00:00`.
+pub(super) fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.0000000+00:00").to_string()
 }
 
 fn default(value: &mut Value, name: &str, fallback: Value) {
-    if value.get(name).is_none_or(Value::is_null) {
+    if value.is_object() && value.get(name).is_none_or(Value::is_null) {
         value[name] = fallback;
     }
 }
 
-pub fn guid(number: u64) -> String {
+pub(super) fn guid(number: u64) -> String {
     let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     format!("{:08x}-{:04x}-4000-8000-{:012x}", spread >> 32, (spread >> 16) & 0xffff, number & 0xffff_ffff_ffff)
 }

@@ -2,49 +2,54 @@
 
 use serde_json::Value;
 
-use super::super::{
-    kinds::{Etag, find},
-    reply::{Ask, Reply, refused},
+use super::{
+    World,
+    kinds::{Etag, Kind},
+    reply::{Call, answered, refused},
+    state::{Effect, State, whole},
 };
-use super::{Effect, World, type_of};
+use crate::sandbox::http::Reply;
 
 impl World {
-    pub(super) fn delete(&mut self, ask: &Ask, key: &str, segments: &[&str]) -> Reply {
-        let Some(resource) = self.resources.get(key).cloned() else {
-            let parent: String = key.split('/').take(9).collect::<Vec<_>>().join("/");
-            let kind = find(&type_of(key)).expect("known to the caller");
-            return if self.resources.contains_key(&parent) || parent == key {
-                Reply::empty(204)
-            } else {
-                self.no_resource(kind, segments)
-            };
-        };
+    pub(super) fn delete(&mut self, call: &Call<'_>, kind: &'static Kind, segments: &[&str]) -> Reply {
+        let key = call.key.as_str();
+        if !self.resources.contains_key(key) {
+            let parent = whole(key);
+            let known = self.resources.contains_key(parent) || parent == key;
+            return if known { Reply::empty(204) } else { self.no_resource(kind, segments) };
+        }
         if let Some(reply) =
-            self.unconditional(ask, key).or_else(|| self.in_use(key)).or_else(|| self.busy(ask, key, &Value::Null))
+            self.unconditional(call).or_else(|| self.in_use(key)).or_else(|| self.busy(call, key, &Value::Null))
         {
             return reply;
         }
-        let Some(work) = resource.kind.delete else {
+        let Some(work) = kind.delete else {
             self.remove(key);
             return Reply::empty(200);
         };
-        let id = self.start(key, Effect::Remove, work);
-        // A rule collection group is shown once more as it was.
-        let shown = (resource.kind.etag == Etag::Plain).then(|| self.show(key, false));
-        let gone = self.resources.get_mut(key).expect("found above");
-        gone.operation = Some(id.clone());
-        gone.state = "Deleting".to_owned();
-        let reply = shown.map_or_else(|| Reply::empty(202), |body| Reply::json(202, body));
-        let location = self.location_of(&resource);
-        self.long(ask, reply, resource.kind, work, &id, &location, true)
+        let id = self.start(key, Effect::Remove, work, self.pace.delete(kind.path), call.now);
+        let mut reply = Reply::empty(202);
+        let mut location = String::new();
+        if let Some(going) = self.resources.get(key) {
+            location = self.location_of(going);
+            // A rule collection group is shown once more as it was.
+            if kind.etag == Etag::Plain {
+                reply = answered(202, &self.show(going, false));
+            }
+        }
+        if let Some(going) = self.resources.get_mut(key) {
+            going.operation = Some(id.clone());
+            going.state = State::Deleting;
+        }
+        self.long(call, reply, kind, work, &id, &location, true)
     }
 
     /// Who else needs it, in the words of each type.
     pub(super) fn in_use(&self, key: &str) -> Option<Reply> {
         let resource = self.resources.get(key)?;
-        let own = std::iter::once(key).chain(self.children(key));
-        let (part, user) = own.filter_map(|k| Some((k, self.users(k).into_iter().next()?))).next()?;
-        let (id, name) = (&resource.id, &self.resources[part].name);
+        let mut own = std::iter::once((key, resource)).chain(self.children(key));
+        let (part, user) = own.find_map(|(k, part)| Some((part, self.users(k).into_iter().next()?)))?;
+        let (id, name) = (&resource.id, &part.name);
         let (status, code, message) = match resource.kind.path {
             "Microsoft.Network/virtualNetworks" | "Microsoft.Network/virtualNetworks/subnets" => (
                 400,
@@ -93,10 +98,10 @@ impl World {
         let inside = format!("{key}/");
         self.resources.retain(|k, _| !k.starts_with(&inside));
         // What goes with a machine.
-        let disk = resource.body.pointer("/properties/storageProfile/osDisk");
+        let disk = resource.body().pointer("/properties/storageProfile/osDisk");
         let disks = disk.filter(|d| d["deleteOption"] == "Delete").and_then(|d| d.pointer("/managedDisk/id"));
         let interfaces =
-            resource.body.pointer("/properties/networkProfile/networkInterfaces").and_then(Value::as_array);
+            resource.body().pointer("/properties/networkProfile/networkInterfaces").and_then(Value::as_array);
         let interfaces = interfaces
             .into_iter()
             .flatten()
