@@ -317,12 +317,12 @@ impl<'a> Fleet<'a> {
 
     /// Something that performs this fleet's steps, with nothing made yet.
     pub fn performer(&self) -> Performer<'_> {
-        Performer {
+        Performer::new(
             #[cfg(feature = "aws")]
-            aws: self.aws.as_ref().map(aws::fleet::Fleet::performer),
+            self.aws.as_ref().map(aws::fleet::Fleet::performer),
             #[cfg(feature = "azure")]
-            azure: self.azure.as_ref().map(azure::fleet::Fleet::performer),
-        }
+            self.azure.as_ref().map(azure::fleet::Fleet::performer),
+        )
     }
 }
 
@@ -332,6 +332,20 @@ pub struct Performer<'a> {
     aws: Option<aws::fleet::FleetPerformer<'a>>,
     #[cfg(feature = "azure")]
     azure: Option<azure::perform::Performer<'a>>,
+}
+
+impl<'a> Performer<'a> {
+    pub(super) fn new(
+        #[cfg(feature = "aws")] aws: Option<aws::fleet::FleetPerformer<'a>>,
+        #[cfg(feature = "azure")] azure: Option<azure::perform::Performer<'a>>,
+    ) -> Self {
+        Self {
+            #[cfg(feature = "aws")]
+            aws,
+            #[cfg(feature = "azure")]
+            azure,
+        }
+    }
 }
 
 impl Provider for Performer<'_> {

@@ -10,6 +10,8 @@ mod cloudinit;
 mod contract;
 mod docs;
 #[cfg(feature = "aws")]
+mod drift;
+#[cfg(feature = "aws")]
 mod ec2;
 mod execute;
 mod handoff;
@@ -20,6 +22,8 @@ mod machines;
 #[cfg(target_os = "linux")]
 mod network;
 mod plan;
+#[cfg(feature = "aws")]
+mod reap;
 mod report;
 mod show;
 #[cfg(unix)]

@@ -103,7 +103,7 @@ async fn carry_on<'p>(
         say("Nothing was changed.\n");
         return Ok(Exit::Done);
     }
-    if let Some(exit) = carry_out(fleet, sets, resume, args.run.output, cx.color).await? {
+    if let Some(exit) = carry_out(&fleet.performer(), sets, resume, args.run.output, cx.color).await? {
         return Ok(exit);
     }
     let started = cx.now();

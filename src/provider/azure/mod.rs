@@ -15,6 +15,8 @@ pub mod diff;
 mod edge;
 pub mod error;
 #[cfg(feature = "azure")]
+pub mod estate;
+#[cfg(feature = "azure")]
 pub mod fleet;
 pub mod history;
 pub mod id;

@@ -72,6 +72,40 @@ pub async fn observe(
     Ok(Observed::new(&all, &contents))
 }
 
+/// Everything in the subscription that a teardown without plans can concern: the lists, what is in every resource group in one list
+/// more, and the rule collection groups of those policies of others that have one called as ours are.
+///
+/// # Errors
+/// The cloud's, of any of the calls.
+pub async fn estate(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> Result<Observed, CloudError> {
+    let groups = Request::get(format!("/subscriptions/{subscription}/resourcegroups"), GROUPS);
+    let kinds = LISTED.map(|kind| {
+        Request::get(format!("/subscriptions/{subscription}/providers/{}", kind.type_name()), kind.api_version())
+    });
+    let lists = std::iter::once(groups).chain(kinds);
+    let outline = Request::get(format!("/subscriptions/{subscription}/resources"), GROUPS);
+    let (lists, contents) = tokio::try_join!(
+        try_join_all(lists.map(async |request| arm.list(&request, progress).await)),
+        arm.list(&outline, progress),
+    )?;
+    let mut all: Vec<Value> = lists.into_iter().flatten().collect();
+    let seen = Observed::new(&all, []);
+    let alike = |policy: &&Resource| {
+        // Those in a policy of a bastion's own go with it.
+        !policy.tags.contains_key(tags::BASTION)
+            && items(&policy.raw, "/properties/ruleCollectionGroups")
+                .iter()
+                .any(|group| Id::new(text(group, "/id")).name().to_ascii_lowercase().starts_with("gangplank-"))
+    };
+    let policies: Vec<Id> = seen.of_kind(Kind::Policy).filter(alike).map(|p| p.id.clone()).collect();
+    let rules = try_join_all(policies.iter().map(async |id| {
+        let groups = format!("{id}/ruleCollectionGroups");
+        inside(arm, &Request::get(groups, Kind::RuleGroup.api_version()), progress).await
+    }));
+    all.extend(rules.await?.into_iter().flatten());
+    Ok(Observed::new(&all, &contents))
+}
+
 /// Those whose rule collection groups matter: the bastions' own, the ones that plans name or whose firewall they name, and those
 /// with a group of a bastion's name, which an earlier plan may have left.
 fn policies(seen: &Observed, plans: &[(&Plan, &Azure)]) -> BTreeSet<Id> {

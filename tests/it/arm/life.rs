@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use super::{
     company::{self, NET, begin, change, classic, company, group, net, put, send},
     fault::{Fault, Which},
-    http::Server,
-    world::{Call, World},
+    http::{Server, ask},
+    world::{Call, SUBSCRIPTION, World},
 };
 use crate::{
     azure::plans::{CLASSIC, EDGES, HUB, PUBLIC, STANDARD, Spec},
@@ -389,4 +389,77 @@ fn sealed(report: &Value, document: &str) -> String {
     let digest = Sha256::digest(format!("{document}\n{sealed}"));
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{sealed},\"sha256\":\"{digest}\"}}\n")
+}
+
+/// Sets tags on everything that carries gangplank's.
+fn retag(world: &mut World, tags: &Value) {
+    let owned = |world: &World, id: &String| {
+        world.resource(id).is_some_and(|raw| raw.pointer("/tags/gangplank:bastion").is_some())
+    };
+    let ids: Vec<String> = world.ids().into_iter().filter(|id| owned(world, id)).collect();
+    // Resource groups are not among the resources.
+    for id in ids.into_iter().chain([group("rg-bastion")]) {
+        let path = format!("{id}/providers/Microsoft.Resources/tags/default?api-version=2021-04-01");
+        let body = json!({"operation": "Merge", "properties": {"tags": tags}});
+        let ask = ask("PATCH", &path, BTreeMap::new(), body.to_string().as_bytes(), "http://127.0.0.1".to_owned());
+        let reply = world.answer(&ask);
+        assert!(reply.status < 300, "{id}: {reply:?}");
+    }
+    world.finish();
+}
+
+impl Desk {
+    /// Reaps the subscription, of whose plans it knows nothing.
+    fn reap(&self, options: &[&str]) -> (Run, Vec<Call>) {
+        self.server.world().calls.clear();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gangplank"));
+        command.current_dir(self.home.path()).env_clear().env("HOME", self.home.path()).env("TZ", "UTC");
+        command.args(["reap", "--subscription", SUBSCRIPTION, "--settle", "0m"]).args(options);
+        let run = self.server.run(&mut command);
+        let calls = std::mem::take(&mut self.server.world().calls);
+        (run, calls)
+    }
+}
+
+#[test]
+fn what_is_past_its_deadline_is_reaped_without_its_plan() {
+    for edge in [PUBLIC, STANDARD, HUB, CLASSIC] {
+        let desk = Desk::new();
+        desk.apply(&Spec::edge(edge));
+        let (run, calls) = desk.reap(&["--yes"]);
+        run.expect(0);
+        assert_eq!(writes(&calls), 0, "it has its time");
+        retag(&mut desk.server.world(), &json!({"gangplank:expires": "2020-02-29T12:00:00Z"}));
+        let (run, calls) = desk.reap(&["--output", "json"]);
+        let run = run.expect(2);
+        assert_eq!(writes(&calls), 0, "{run}");
+        assert_eq!(run.json()["bastions"][0]["why"], "expired", "{run}");
+        desk.reap(&["--yes"]).0.expect(0);
+        desk.assert_only_foreign();
+        desk.reap(&["--yes"]).0.expect(0);
+    }
+}
+
+/// Somebody has removed the machine: what is left leads nowhere, the rules in somebody's firewall among it.
+#[test]
+fn what_has_lost_its_machine_is_reaped() {
+    for edge in [HUB, CLASSIC] {
+        let desk = Desk::new();
+        desk.apply(&Spec::edge(edge));
+        let machine = desk.server.world().ids().into_iter().find(|id| id.to_lowercase().contains("/virtualmachines/"));
+        let machine = format!("{}?api-version=2024-07-01", machine.expect("a machine"));
+        let ask = ask("DELETE", &machine, BTreeMap::new(), b"", "http://127.0.0.1".to_owned());
+        assert!(desk.server.world().answer(&ask).status < 300);
+        desk.server.world().finish();
+        // It was made just now, as far as its tags say: an apply may be at it.
+        let (run, calls) = desk.reap(&["--yes"]);
+        run.expect(0);
+        assert_eq!(writes(&calls), 0);
+        retag(
+            &mut desk.server.world(),
+            &json!({"gangplank:expires": "2999-01-01T00:00:00Z", "gangplank:lifetime": "32000000000"}),
+        );
+        desk.reap(&["--yes"]).0.expect(0);
+        desk.assert_only_foreign();
+    }
 }
