@@ -13,6 +13,7 @@ mod contract;
 #[cfg(feature = "aws")]
 mod crash;
 mod docs;
+mod ec2;
 mod execute;
 #[cfg(feature = "aws")]
 mod faults;
