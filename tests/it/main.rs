@@ -5,6 +5,7 @@
 mod arm;
 mod aws;
 mod azure;
+mod beside_moto;
 mod cloudinit;
 #[cfg(any(feature = "aws", feature = "azure"))]
 mod contract;
