@@ -25,6 +25,8 @@ mod machines;
 mod network;
 mod plan;
 mod report;
+#[cfg(all(feature = "aws", feature = "azure"))]
+mod sandbox;
 mod show;
 #[cfg(unix)]
 mod signals;
