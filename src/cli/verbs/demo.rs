@@ -77,15 +77,16 @@ pub fn run(args: &Demo, color: Color) -> Result<Exit, Error> {
     if exit == Exit::Done {
         let kept = match &args.keep {
             Some(folder) => format!(
-                "Look around in {}: the page is {PAGE}, and any command works there with --sandbox={SANDBOX}.\n",
+                "In {}: the page is {PAGE}, and any command works there with --sandbox={SANDBOX}.\n",
                 folder.display()
             ),
-            None => "With `--keep FOLDER` the plans, the page and the sandbox stay; `--full` shows all that the steps print.\n"
-                .to_owned(),
+            None => {
+                "`--keep FOLDER` keeps plans, page and sandbox; `--full` shows all that the steps print.\n".to_owned()
+            }
         };
         print(&format!(
-            "\nEvery step ended as it should, in {:.1} s: two bastions came, were proven, changed, repaired and removed.\n\
-             Nobody's cloud was asked. For yours: gangplank init aws > warehouse.yaml\n{kept}",
+            "\nEvery step ended as it should, in {:.1} s. Nobody's cloud was asked.\n\
+             For yours: gangplank init aws > warehouse.yaml\n{kept}",
             began.elapsed().as_secs_f64()
         ))?;
     }

@@ -15,6 +15,9 @@ use crate::support::{
     program::{Run, Victim, run},
 };
 
+/// Elastic addresses that the company has from the beginning.
+const THEIRS: usize = 1;
+
 /// A listening sandbox, which ends with this.
 struct Listening {
     child: Child,
@@ -75,6 +78,10 @@ impl Listening {
         let head =
             format!("POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: application/x-www-form-urlencoded", self.address);
         self.ask(&head, &format!("Version=2016-11-15&{call}"))
+    }
+
+    fn addresses(&self) -> usize {
+        self.ec2("Action=DescribeAddresses").matches("<publicIp>").count()
     }
 }
 
@@ -181,8 +188,7 @@ fn its_end_loses_nothing() {
             assert_eq!(listening.interrupt(), Some(0));
         }
     }
-    let listening = Listening::start(&desk);
-    assert_eq!(listening.ec2("Action=DescribeAddresses").matches("<publicIp>").count(), 2);
+    assert_eq!(Listening::start(&desk).addresses(), THEIRS + 2);
 }
 
 /// /dev/full stands for a full disk: every write to it fails.
@@ -192,17 +198,16 @@ fn a_call_that_cannot_be_kept_is_not_done() {
     let desk = Desk::new();
     let listening = Listening::start(&desk);
     let allocate = "Action=AllocateAddress&Domain=vpc";
-    let addresses = || listening.ec2("Action=DescribeAddresses").matches("<publicIp>").count();
     assert!(listening.ec2(allocate).starts_with("HTTP/1.1 200"));
     let kept = fs::read(desk.state()).unwrap();
     std::os::unix::fs::symlink("/dev/full", desk.path(FOLDER).join("sandbox.json.next")).unwrap();
     let refused = listening.ec2(allocate);
     assert!(refused.contains("<Code>SandboxNotWritable</Code>") && refused.contains("No space left"), "{refused}");
-    assert_eq!(addresses(), 1);
+    assert_eq!(listening.addresses(), THEIRS + 1);
     assert_eq!(fs::read(desk.state()).unwrap(), kept);
     // There is room again.
     assert!(listening.ec2(allocate).starts_with("HTTP/1.1 200"));
-    assert_eq!(addresses(), 2);
+    assert_eq!(listening.addresses(), THEIRS + 2);
 }
 
 /// An environment with invented credentials and the listening sandbox in it.
