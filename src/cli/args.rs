@@ -6,6 +6,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use super::style::Color;
+use crate::plan;
 
 /// SSH bastions for SaaS vendors, from one YAML plan: shown as a diff, applied, proven, and gone again.
 #[derive(Debug, Parser)]
@@ -28,7 +29,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done; with `plan --detailed-exitcode`: nothing would change
   1    the cloud refused or failed, or a run did not complete
-  2    `plan --detailed-exitcode`: something would change; `drift`: something is not as the plans say
+  2    `plan --detailed-exitcode`: something would change; `drift`: something is not as the plans say;
+       `reap`: something was found and not destroyed
   3    the plan is wrong, or can't be fulfilled as it is
   4    a check failed: the tunnel would not work, or more than the tunnel would
   64   the command line is wrong
@@ -50,6 +52,8 @@ pub enum Verb {
     Apply(Apply),
     /// Remove the plans' bastions, and prove that nothing of them is left
     Destroy(Run),
+    /// Find what is past its deadline or has lost its machine in whole accounts, without plans, and destroy it
+    Reap(Reap),
     /// Show what exists now
     Status(Status),
     /// Compare cloud, machine and plan, tell who changed what, and change nothing
@@ -173,6 +177,41 @@ pub struct Status {
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub output: RunOutput,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Reap {
+    /// A region of the AWS account; again for more. Without any: all that are enabled, unless only --subscription is given
+    #[arg(long = "region", value_name = "REGION")]
+    pub regions: Vec<String>,
+    /// The AWS profile
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// A subscription of Azure; again for more
+    #[arg(long = "subscription", value_name = "ID")]
+    pub subscriptions: Vec<String>,
+    /// Only the bastion of this name; again for more
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
+    /// Leave a bastion alone for so long after its deadline: 2h, 1d
+    #[arg(long, value_name = "DURATION", default_value = "0m", value_parser = duration)]
+    pub grace: SignedDuration,
+    /// Only bastions that are known to be at least so old
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub older_than: Option<SignedDuration>,
+    /// How long to wait before the second look at what has no machine: an apply may be making one
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub settle: SignedDuration,
+    /// Destroy what is found; without it, people are asked, and programs only told
+    #[arg(long, short)]
+    pub yes: bool,
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub output: RunOutput,
+}
+
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    plan::duration(text).ok_or_else(|| "write weeks, days, hours and minutes: 2w, 90d, 12h, 30m or 1d12h".to_owned())
 }
 
 #[derive(Debug, ClapArgs)]

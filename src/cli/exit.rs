@@ -44,6 +44,8 @@ pub enum Error {
     Sandbox(Trouble),
     /// What failed, and the operating system's word for it.
     Io(String, io::Error),
+    /// Of several clouds, each with its own.
+    Several(Vec<Error>),
 }
 
 impl Error {
@@ -52,6 +54,9 @@ impl Error {
             Error::Plan(_) => Exit::WrongPlan,
             Error::Cloud(_) | Error::Sandbox(_) | Error::Io(..) => Exit::Failed,
             Error::Usage(_) | Error::Identity(_) => Exit::Usage,
+            // What a plan must change is said before what may pass.
+            Error::Several(all) if all.iter().any(|error| error.exit() == Exit::WrongPlan) => Exit::WrongPlan,
+            Error::Several(_) => Exit::Failed,
         }
     }
 
@@ -68,6 +73,7 @@ impl Error {
             Error::Usage(text) => line(text),
             Error::Sandbox(trouble) => line(trouble),
             Error::Io(what, error) => line(&format!("{what}: {error}")),
+            Error::Several(all) => all.iter().map(|error| error.render(color)).collect::<Vec<_>>().join("\n"),
         }
     }
 }
@@ -90,6 +96,12 @@ impl From<Refused> for Error {
             Refused::Plan(problems) => Error::Plan(problems),
             Refused::Cloud(error) => Error::Cloud(error),
         }
+    }
+}
+
+impl<E: Into<Error>> From<Vec<E>> for Error {
+    fn from(errors: Vec<E>) -> Self {
+        Error::Several(errors.into_iter().map(Into::into).collect())
     }
 }
 

@@ -65,6 +65,7 @@ fn ask_cloud(verb: &Verb, args: &Cli) -> Result<Exit, Error> {
             Verb::Plan(plan) => verbs::plan::run(plan, &context).await,
             Verb::Apply(apply) => verbs::apply::run(apply, &context).await,
             Verb::Destroy(destroy) => verbs::destroy::run(destroy, &context).await,
+            Verb::Reap(reap) => verbs::reap::run(reap, &context).await,
             Verb::Status(status) => verbs::status::run(status, &context).await,
             Verb::Drift(drift) => verbs::drift::run(drift, &context).await,
             Verb::Verify(verify) => verbs::verify::run(verify, &context).await,

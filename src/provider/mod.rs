@@ -7,6 +7,8 @@ pub mod boot;
 pub mod clouds;
 pub mod deadline;
 #[cfg(any(feature = "aws", feature = "azure"))]
+pub mod estate;
+#[cfg(any(feature = "aws", feature = "azure"))]
 pub mod fleet;
 mod judging;
 pub mod keys;

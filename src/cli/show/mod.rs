@@ -4,9 +4,15 @@ pub mod drift;
 mod human;
 mod json;
 mod markdown;
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub mod reap;
 pub mod verification;
 
-pub use self::{human::human, json::json, markdown::markdown};
+pub use self::{
+    human::human,
+    json::{json, json_with},
+    markdown::markdown,
+};
 use super::words::Totals;
 use crate::changeset::{Changeset, Direction, Exposure, Impact, Step};
 

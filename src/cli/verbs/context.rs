@@ -11,7 +11,11 @@ use crate::{
         style::{Color, Palette},
     },
     plan::Plan,
-    provider::{clouds::Clouds, fleet::Fleet},
+    provider::{
+        clouds::Clouds,
+        estate::{Estate, Places},
+        fleet::Fleet,
+    },
     verify::network::dial::{Dialer, Tcp},
 };
 
@@ -49,6 +53,11 @@ impl Context {
             Clouds::Real => Arc::new(Tcp),
             Clouds::Sandbox(sandbox) => Arc::new(sandbox.clone()),
         }
+    }
+
+    /// Connects to whole accounts.
+    pub async fn estate(&self, places: &Places) -> Result<Estate, Error> {
+        Ok(Estate::connect(places, &self.clouds, &self.reading()).await?)
     }
 
     pub fn reading(&self) -> Reading {

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
 
-use super::{context::Context, load_current, vantages};
+use super::{
+    context::Context,
+    load_current,
+    vantages::{self, Looks},
+};
 use crate::{
     cli::{
         args::{self, Output},
@@ -24,8 +28,11 @@ pub async fn run(args: &args::Drift, cx: &Context) -> Result<Exit, Error> {
     let plans = load_current(&args.paths.paths, now)?;
     let fleet = cx.connect(&plans).await?;
     let reading = cx.reading();
-    let sets = fleet.changes(now, &reading).await?.changesets;
-    let looks = vantages::look(&plans, &fleet, now, &reading).await?;
+    let sets = fleet.changes(now, &reading).await.whole()?.changesets;
+    let Looks { looks, failed } = vantages::look(&fleet, now, &reading, |_| None).await?;
+    if !failed.is_empty() {
+        return Err(failed.into());
+    }
 
     // Several steps may be about one resource, which is asked about once.
     let from: Vec<_> = looks.iter().map(|look| since(look.launched(), now)).collect();

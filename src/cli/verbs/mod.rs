@@ -5,6 +5,8 @@ pub mod apply;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod context;
 #[cfg(any(feature = "aws", feature = "azure"))]
+mod costs;
+#[cfg(any(feature = "aws", feature = "azure"))]
 pub mod demo;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod destroy;
@@ -17,6 +19,8 @@ pub mod offline;
 mod online;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod plan;
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub mod reap;
 #[cfg(any(feature = "aws", feature = "azure"))]
 mod run;
 #[cfg(any(feature = "aws", feature = "azure"))]

@@ -58,6 +58,13 @@ impl Ec2 {
         Ok(Self { client: Client::new(&config), region })
     }
 
+    /// The same identity in another region.
+    #[must_use]
+    pub fn in_region(&self, region: &str) -> Self {
+        let config = self.client.config().to_builder().region(Region::new(region.to_owned())).build();
+        Self { client: Client::from_conf(config), region: region.to_owned() }
+    }
+
     /// Over a transport of the caller's, with credentials that nobody gave out: for worlds that check none. Asks neither the
     /// environment nor a file.
     pub fn over(http: impl HttpClient + 'static, region: &str) -> Self {

@@ -249,6 +249,13 @@ impl Region {
 /// Performs each step in its region.
 pub struct FleetPerformer<'a>(BTreeMap<&'a str, Performer<'a>>);
 
+impl<'a> FleetPerformer<'a> {
+    /// Of regions by their keys.
+    pub(super) fn of(regions: impl Iterator<Item = (&'a str, &'a Ec2)>) -> Self {
+        Self(regions.map(|(key, ec2)| (key, Performer::new(ec2))).collect())
+    }
+}
+
 impl FleetPerformer<'_> {
     /// Does the work of the step called `step`.
     ///

@@ -13,6 +13,8 @@ mod convert;
 pub mod desire;
 pub mod diff;
 pub mod error;
+#[cfg(feature = "aws")]
+pub mod estate;
 pub mod evidence;
 #[cfg(feature = "aws")]
 pub mod fleet;

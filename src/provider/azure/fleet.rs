@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join_all, try_join, try_join_all};
 use jiff::Timestamp;
 
 use super::{
     action::Action,
     arm::Arm,
+    check,
     desire::Desired,
     diff::{self, World},
     history,
@@ -95,19 +96,22 @@ impl<'a> Fleet<'a> {
             .zip(&user_data)
             .map(|(b, user_data)| Desired::new(b.plan, b.azure, user_data))
             .collect();
-        let looks = self.look(watcher).await?;
+        let mut looks = self.look(watcher).await.map_err(|error| self.refused(error))?;
         let around = self.surroundings(&wants, &looks, watcher).await?;
         let none = Surroundings::default();
         let mut outlook = Outlook::default();
         let mut problems = Vec::new();
         for want in &wants {
-            let Some(seen) = looks.get(want.azure.subscription.as_str()) else { continue };
+            let Some(seen) = looks.get_mut(want.azure.subscription.as_str()) else { continue };
             let around = around.get(&place(want.azure)).unwrap_or(&none);
+            outlook.statuses.push(status::of(want.plan, want.azure, seen, now));
             match diff::diff(want, World { seen, around, now }) {
-                Ok(set) => outlook.changesets.push(set),
+                Ok(set) => {
+                    diff::anticipate(seen, &set);
+                    outlook.changesets.push(set);
+                }
                 Err(Diagnostics(found)) => problems.extend(found),
             }
-            outlook.statuses.push(status::of(want.plan, want.azure, seen, now));
         }
         if problems.is_empty() { Ok(outlook) } else { Err(Refused::Plan(Diagnostics(problems))) }
     }
@@ -143,8 +147,10 @@ impl<'a> Fleet<'a> {
     /// # Errors
     /// The cloud's failure to tell what there is. Where it only does not tell what a machine wrote, the evidence says so.
     pub async fn evidence(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Seen>, CloudError> {
+        let mut looks = self.look(watcher).await?;
+        self.add_user_data(&mut looks, watcher).await?;
         let looks: BTreeMap<&str, Arc<Observed>> =
-            self.look(watcher).await?.into_iter().map(|(subscription, seen)| (subscription, Arc::new(seen))).collect();
+            looks.into_iter().map(|(subscription, seen)| (subscription, Arc::new(seen))).collect();
         let each = self.bastions.iter().filter_map(|b| Some((b, looks.get(b.azure.subscription.as_str())?)));
         let each = each.map(async |(b, seen)| {
             let status = status::of(b.plan, b.azure, seen, now);
@@ -174,6 +180,30 @@ impl<'a> Fleet<'a> {
         Ok(join_all(each).await)
     }
 
+    /// What each bastion's machine is told to accept, which no list shows.
+    async fn add_user_data(
+        &self,
+        looks: &mut BTreeMap<&str, Observed>,
+        watcher: &dyn Watcher,
+    ) -> Result<(), CloudError> {
+        let machines = self.bastions.iter().filter_map(|b| {
+            let (subscription, name) = (b.azure.subscription.as_str(), b.plan.name.as_str());
+            let machines = looks.get(subscription)?.owned(name).filter(|r| r.kind == Kind::Machine);
+            Some(machines.map(move |machine| (subscription, machine.id.clone())))
+        });
+        let each = machines.flatten().map(async |(subscription, id)| {
+            let step = StepId(format!("{subscription}/observe"));
+            let read = observe::user_data(&self.arm, &id, &Progress { step: &step, watcher }).await?;
+            Ok((subscription, id, read))
+        });
+        for (subscription, id, read) in try_join_all(each).await? {
+            if let (Some(seen), Some(user_data)) = (looks.get_mut(subscription), read) {
+                seen.add_user_data(&id, user_data);
+            }
+        }
+        Ok(())
+    }
+
     /// Pins a host key to a machine: the only write outside of a changeset, as on AWS.
     ///
     /// # Errors
@@ -197,6 +227,12 @@ impl<'a> Fleet<'a> {
             }
             Err(_) => history::unasked(action, since, now, "the activity log did not answer in time"),
         }
+    }
+
+    fn refused(&self, error: CloudError) -> Refused {
+        let all = self.bastions.iter();
+        let blamed: Vec<Diagnostic> = all.filter_map(|b| check::subscription(b.plan, b.azure, &error)).collect();
+        if blamed.is_empty() { Refused::Cloud(error) } else { Refused::Plan(Diagnostics(blamed)) }
     }
 
     async fn each<T>(
@@ -236,8 +272,12 @@ impl<'a> Fleet<'a> {
         let each = places.into_iter().map(async |(subscription, location)| {
             let step = StepId(format!("{subscription}/observe"));
             let progress = Progress { step: &step, watcher };
-            let sizes = observe::sizes(&self.arm, subscription, location, &progress).await?;
-            Ok(((subscription, location), Surroundings { sizes }))
+            let (sizes, quotas) = try_join(
+                observe::sizes(&self.arm, subscription, location, &progress),
+                observe::quotas(&self.arm, subscription, location, &progress),
+            )
+            .await?;
+            Ok(((subscription, location), Surroundings { sizes, quotas }))
         });
         Ok(try_join_all(each).await?.into_iter().collect())
     }

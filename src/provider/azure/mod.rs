@@ -15,6 +15,8 @@ pub mod diff;
 mod edge;
 pub mod error;
 #[cfg(feature = "azure")]
+pub mod estate;
+#[cfg(feature = "azure")]
 pub mod fleet;
 pub mod history;
 pub mod id;
@@ -38,5 +40,7 @@ pub mod status;
 mod steps;
 pub mod tags;
 pub mod teardown;
+#[cfg(feature = "azure")]
+pub mod typed;
 pub mod verify;
 pub mod views;

@@ -19,6 +19,7 @@ mod remove;
 mod reply;
 mod route;
 mod security;
+mod shutdown;
 mod state;
 mod survey;
 mod way;

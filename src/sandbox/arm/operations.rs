@@ -17,17 +17,25 @@ use crate::sandbox::http::Reply;
 /// For so long Azure knows an operation that has ended. A guess.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// An operation that has begun, and where Azure keeps its status.
+pub(super) struct Begun {
+    pub id: String,
+    pub work: Work,
+    pub location: String,
+}
+
 impl World {
     /// Ends what has ended by now, in the order in which it did.
     pub(super) fn advance(&mut self, now: Timestamp) {
         while let Some((at, id)) = self.due(now) {
             self.end(&id, at);
         }
+        self.shut_down_on_schedule(now);
     }
 
     /// This world as it is at this time.
     pub(super) fn at(&self, now: Timestamp) -> Cow<'_, World> {
-        if self.due(now).is_none() {
+        if self.due(now).is_none() && self.shutdowns(now).is_empty() {
             return Cow::Borrowed(self);
         }
         let mut world = self.clone();
@@ -84,17 +92,8 @@ impl World {
     }
 
     /// Says in an answer where to ask after an operation.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn long(
-        &self,
-        call: &Call<'_>,
-        reply: Reply,
-        kind: &Kind,
-        work: Work,
-        id: &str,
-        location: &str,
-        with_location: bool,
-    ) -> Reply {
+    pub(super) fn long(&self, call: &Call<'_>, reply: Reply, kind: &Kind, begun: &Begun, with_location: bool) -> Reply {
+        let Begun { id, work, location } = begun;
         let namespace = kind.path.split('/').next().unwrap_or_default();
         let version = call.query("api-version").unwrap_or_default();
         let at = |under: &str, more: &str| {

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::{
     World,
-    kinds::{Kind, Work},
+    kinds::Work,
+    operations::Begun,
+    read::shout,
     reply::{Call, answered, gone, refused},
     state::{Effect, Resource, State},
 };
@@ -68,6 +70,10 @@ impl Machine {
 
     pub fn power(&self) -> Power {
         self.power
+    }
+
+    pub fn launched(&self) -> Timestamp {
+        self.launched
     }
 
     /// It is in this state from now on.
@@ -149,11 +155,12 @@ impl World {
         let Some(resource) = self.resources.get(owner).filter(|resource| resource.machine.is_some()) else {
             return gone(404, "ResourceNotFound", "The Resource was not found.");
         };
+        let runs = resource.machine.as_ref().is_some_and(|machine| machine.power == Power::Running);
         let (to, meanwhile) = match (call.method.as_str(), verb) {
             ("GET", "instanceview") => return answered(200, &instance_view(resource)),
             ("POST", "retrievebootdiagnosticsdata") => return boot_diagnostics(call, resource),
-            ("POST", "start") => (Effect::Power(Power::Running), Some(Power::Starting)),
-            ("POST", "restart" | "redeploy") => (Effect::Power(Power::Running), Some(Power::Starting)),
+            ("POST", "start") if runs => (Effect::Settle, None),
+            ("POST", "start" | "restart" | "redeploy") => (Effect::Power(Power::Running), Some(Power::Starting)),
             ("POST", "poweroff") => (Effect::Power(Power::Stopped), Some(Power::Stopping)),
             ("POST", "deallocate") => (Effect::Power(Power::Deallocated), Some(Power::Deallocating)),
             ("POST", "reapply") => (Effect::Settle, None),
@@ -165,11 +172,10 @@ impl World {
         }
         let work = Work { retry_after: 10, under: "operations" };
         let id = self.start(owner, to, work, pace, call.now);
-        let running = self.machine(owner).filter(|machine| to != Effect::Power(machine.power));
-        if let (Some(machine), Some(meanwhile)) = (running, meanwhile) {
+        if let (Some(machine), Some(meanwhile)) = (self.machine(owner), meanwhile) {
             machine.turn(meanwhile, call.now);
         }
-        self.long(call, Reply::empty(202), kind, work, &id, &location, true)
+        self.long(call, Reply::empty(202), kind, &Begun { id, work, location }, true)
     }
 }
 
@@ -207,11 +213,11 @@ pub(super) fn instance_view(resource: &Resource) -> Value {
     })
 }
 
-/// What lists show with `statusOnly=true`: who it is and what it is at, without what it is made of ("Virtual Machines - List All").
-pub(super) fn status_only(kind: &Kind, resource: &Resource) -> Value {
+/// What lists show with `statusOnly=true` ("Virtual Machines - List All"). Which of its other properties Azure leaves out then is a
+/// guess, so all of them are.
+pub(super) fn status_only(resource: &Resource) -> Value {
     json!({
-        "name": resource.name, "id": resource.id, "type": kind.named, "location": resource.body()["location"],
-        "properties": {"vmId": resource.body()["properties"]["vmId"], "provisioningState": resource.state.word(),
-                       "instanceView": instance_view(resource)},
+        "name": resource.name, "id": shout(&resource.id), "type": resource.kind.named,
+        "location": resource.body()["location"], "properties": {"instanceView": instance_view(resource)},
     })
 }

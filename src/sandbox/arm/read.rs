@@ -70,7 +70,7 @@ impl World {
             "Microsoft.Network/virtualNetworks/subnets" => {
                 let users = self.users(&key);
                 if !users.is_empty() {
-                    // Azure writes names in capitals here, and only here.
+                    // Azure writes names in capitals here, and in few other places.
                     properties["ipConfigurations"] = json!(ids(users.iter().map(|u| shout(u)).collect()));
                 }
             }
@@ -127,7 +127,7 @@ impl World {
         let all = self.resources.iter().filter(|(key, r)| r.kind.path == kind.path && key.starts_with(under));
         let all: Vec<&Resource> = all.map(|(_, resource)| resource).collect();
         if kind.path == MACHINES && call.query("statusOnly").is_some_and(|only| only.eq_ignore_ascii_case("true")) {
-            return self.paged(call, &all, |resource| status_only(kind, resource));
+            return self.paged(call, &all, |resource| status_only(resource));
         }
         self.paged(call, &all, |resource| self.show(resource, false))
     }
@@ -229,7 +229,7 @@ pub(super) fn default_rules(id: &str) -> Value {
 }
 
 /// Names in capitals, the structure as it was.
-fn shout(id: &str) -> String {
+pub(super) fn shout(id: &str) -> String {
     let words = ["subscriptions", "resourceGroups", "providers"];
     let mut parts: Vec<String> = id.split('/').map(str::to_owned).collect();
     for (index, part) in parts.iter_mut().enumerate() {

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{
     World,
     kinds::{Etag, Kind},
+    operations::Begun,
     reply::{Call, answered, refused},
     state::{Effect, State, whole},
 };
@@ -41,7 +42,7 @@ impl World {
             going.operation = Some(id.clone());
             going.state = State::Deleting;
         }
-        self.long(call, reply, kind, work, &id, &location, true)
+        self.long(call, reply, kind, &Begun { id, work, location }, true)
     }
 
     /// Who else needs it, in the words of each type.

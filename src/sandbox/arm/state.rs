@@ -36,6 +36,8 @@ pub(super) struct Resource {
     /// Another number for each resource.
     pub unique: u64,
     pub born: Timestamp,
+    /// By the last PUT or PATCH.
+    pub written: Timestamp,
     /// What is under way on it.
     pub operation: Option<String>,
     /// Of a machine: what is not in its body.
@@ -88,6 +90,7 @@ impl Resource {
             etag: number,
             unique: number,
             born,
+            written: born,
             operation: None,
             machine: None,
             uses: OnceLock::new(),

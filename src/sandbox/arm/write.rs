@@ -6,6 +6,7 @@ use super::{
     World, checks,
     groups::being_deleted,
     kinds::{Kind, Work, complete, find, object},
+    operations::Begun,
     power::{MACHINES, Machine},
     reply::{Call, answered, gone, refused},
     state::{Effect, Operation, Resource, State, references, type_of, whole},
@@ -72,7 +73,7 @@ impl World {
         let shown = self.resources.get(key).map(|made| self.show(made, false)).unwrap_or_default();
         let reply = answered(status, &shown);
         match operation {
-            Some((work, id)) => self.long(call, reply, kind, work, &id, &location, false),
+            Some((work, id)) => self.long(call, reply, kind, &Begun { id, work, location }, false),
             None => reply,
         }
     }
@@ -251,6 +252,7 @@ impl World {
                 }
             });
             resource.etag = etag;
+            resource.written = call.now;
             if let Some(id) = &operation {
                 resource.state = State::Updating;
                 resource.before = before;
@@ -261,7 +263,10 @@ impl World {
         let reply = answered(200, &self.show(resource, false));
         match operation {
             // A firewall's tags are patched without a word on where to ask.
-            Some(id) if compute => self.long(call, reply, kind, work, &id, &self.location_of(resource), false),
+            Some(id) if compute => {
+                let location = self.location_of(resource);
+                self.long(call, reply, kind, &Begun { id, work, location }, false)
+            }
             _ => reply,
         }
     }

@@ -71,3 +71,112 @@ fn response(reply: Reply) -> Result<HttpResponse, ConnectorError> {
     }
     Ok(response)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Mutex, time::Duration};
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{
+        changeset::StepId,
+        event::{Event, Watcher},
+        provider::{
+            CloudError, ErrorKind, Progress,
+            aws::{api::Ec2, observe, retry::Repeat},
+        },
+        sandbox::ec2::World,
+    };
+
+    #[derive(Debug)]
+    struct Alone(Mutex<World>);
+
+    impl Serve for Alone {
+        fn serve(&self, ask: Ask) -> Served {
+            let mut world = self.0.lock().expect("no test panics with it");
+            Served::Reply(world.answer(Timestamp::UNIX_EPOCH, &ask))
+        }
+    }
+
+    struct Nobody;
+
+    impl Watcher for Nobody {
+        fn event(&self, _: Event) {}
+    }
+
+    #[derive(Debug)]
+    struct Trouble(Served);
+
+    impl Serve for Trouble {
+        fn serve(&self, _: Ask) -> Served {
+            self.0.clone()
+        }
+    }
+
+    fn world() -> Ec2 {
+        Ec2::over(Direct::new(Arc::new(Alone(Mutex::new(World::company("us-east-1"))))), "us-east-1")
+    }
+
+    async fn create(ec2: &Ec2, name: &str) -> Result<String, CloudError> {
+        let step = StepId(String::new());
+        let progress = &Progress { step: &step, watcher: &Nobody };
+        let vpc = observe::subnets(ec2, progress).await?.remove(0).vpc;
+        let send = || ec2.client.create_security_group().group_name(name).description("d").vpc_id(&vpc).send();
+        let made = ec2.call("CreateSecurityGroup", Repeat::SAFE, progress, send).await?;
+        Ok(made.group_id().unwrap_or_default().to_owned())
+    }
+
+    #[tokio::test]
+    async fn the_sdk_cannot_tell() {
+        let ec2 = world();
+        let id = create(&ec2, "one").await.expect("made");
+        assert!(id.starts_with("sg-0"), "{id}");
+        let error = create(&ec2, "one").await.expect_err("a second of this name");
+        assert_eq!((error.code.as_deref(), error.kind), (Some("InvalidGroup.Duplicate"), ErrorKind::Conflict));
+        assert!(error.request_id.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_answer_leaves_the_outcome_open_and_a_dead_caller_hears_nothing() {
+        let lost = Ec2::over(Direct::new(Arc::new(Trouble(Served::Lost))), "us-east-1");
+        let step = StepId(String::new());
+        let progress = Progress { step: &step, watcher: &Nobody };
+        let send = || lost.client.allocate_address().send();
+        let error = lost.call("AllocateAddress", Repeat::ONCE, &progress, send).await.expect_err("lost");
+        assert_eq!((error.kind, error.residue), (ErrorKind::Unreachable, crate::provider::Residue::Unknown));
+        let never = Ec2::over(Direct::new(Arc::new(Trouble(Served::Never))), "us-east-1");
+        let day = Duration::from_secs(86_400);
+        assert!(tokio::time::timeout(day, never.client.allocate_address().send()).await.is_err());
+    }
+
+    /// What the simulation pays for a call: `cargo test --lib -- --ignored --nocapture what_a_call_costs`.
+    #[tokio::test]
+    #[ignore = "a measurement"]
+    async fn what_a_call_costs() {
+        let ec2 = world();
+        let step = StepId(String::new());
+        let progress = Progress { step: &step, watcher: &Nobody };
+        for round in 0..2 {
+            let began = std::time::Instant::now();
+            for _ in 0..1000 {
+                observe::subnets(&ec2, &progress).await.expect("read");
+            }
+            let describe = began.elapsed() / 1000;
+            let began = std::time::Instant::now();
+            for n in 0..300 {
+                create(&ec2, &format!("g{round}-{n}")).await.expect("made");
+            }
+            let both = began.elapsed() / 300;
+            println!("describe {describe:?}, create {:?}", both.saturating_sub(describe));
+        }
+        let mut alone = World::company("us-east-1");
+        let body = b"Action=DescribeSubnets&Version=2016-11-15&MaxResults=1000".to_vec();
+        let ask = Ask { method: "POST".to_owned(), body, ..Ask::default() };
+        let began = std::time::Instant::now();
+        for _ in 0..1000 {
+            assert_eq!(alone.answer(Timestamp::UNIX_EPOCH, &ask).status, 200);
+        }
+        println!("the world alone: {:?}", began.elapsed() / 1000);
+    }
+}

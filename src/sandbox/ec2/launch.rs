@@ -39,22 +39,10 @@ impl Region {
     pub(super) fn run_instances(&mut self, context: &mut Context<'_>, mut form: Form) -> Outcome<Xml> {
         let token = form.text("ClientToken").filter(|token| !token.is_empty());
         let digest = form.digest();
-        if let Some(token) = &token {
-            if token.len() > 64 || !token.is_ascii() {
-                return Err(bad_value("clientToken", token, "Expected at most 64 ASCII characters."));
-            }
-            if let Some(known) = self.tokens.get(token) {
-                if known.digest != digest {
-                    return refuse(
-                        "IdempotentParameterMismatch",
-                        "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
-                    );
-                }
-                let reservation = known.reservation.clone();
-                let mut xml = Xml::default();
-                self.write_reservation(&mut xml, &reservation, context.now, |_| true);
-                return Ok(xml);
-            }
+        if let Some(reservation) = self.made_before(token.as_deref(), &digest)? {
+            let mut xml = Xml::default();
+            self.write_reservation(&mut xml, &reservation, context.now, |_| true);
+            return Ok(xml);
         }
         let most = form.number("MaxCount")?.ok_or_else(|| missing_parameter("MaxCount"))?;
         let least = form.number("MinCount")?.ok_or_else(|| missing_parameter("MinCount"))?;
@@ -150,11 +138,28 @@ impl Region {
             self.interfaces.insert(context.mint.id(Kind::Interface), interface);
         }
         if let Some(token) = token {
-            self.tokens.insert(token, Token { reservation: reservation.clone(), digest });
+            self.tokens.insert(token, Token { made: reservation.clone(), digest });
         }
         let mut xml = Xml::default();
         self.write_reservation(&mut xml, &reservation, context.now, |_| true);
         Ok(xml)
+    }
+
+    /// What a client token made, the first time ("Ensuring idempotency in Amazon EC2 API requests"). A repetition answers with it
+    /// as it is now. Tokens are remembered as long as what they made.
+    pub(super) fn made_before(&self, token: Option<&str>, digest: &str) -> Outcome<Option<String>> {
+        let Some(token) = token else { return Ok(None) };
+        if token.len() > 64 || !token.is_ascii() {
+            return Err(bad_value("clientToken", token, "Expected at most 64 ASCII characters."));
+        }
+        match self.tokens.get(token) {
+            None => Ok(None),
+            Some(known) if known.digest == digest => Ok(Some(known.made.clone())),
+            Some(_) => refuse(
+                "IdempotentParameterMismatch",
+                "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
+            ),
+        }
     }
 
     /// The root volume as the image has it and the call changes it, and those that the call adds.

@@ -7,7 +7,7 @@ mod calls;
 mod catalogue;
 #[cfg(feature = "aws")]
 pub mod client;
-mod company;
+pub mod company;
 mod form;
 mod groups;
 mod instances;
@@ -22,12 +22,14 @@ mod routes;
 mod rules;
 mod survey;
 mod tags;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod vpcs;
 mod world;
 mod xml;
 
-pub use company::{DATABASE, DATABASE_GROUP, SUBNET};
+pub use company::{DATABASE, DATABASE_GROUP, RESERVED_ADDRESS, SUBNET};
 pub use kind::Kind;
 pub use survey::refuse;
 pub use world::{ACCOUNT, Pace, Quotas, World};

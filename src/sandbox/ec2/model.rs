@@ -26,7 +26,7 @@ pub struct Region {
     pub volumes: BTreeMap<String, Volume>,
     /// Published after those that every region has.
     pub images: BTreeMap<String, Image>,
-    /// RunInstances by client token.
+    /// What was made with a client token.
     pub tokens: BTreeMap<String, Token>,
 }
 
@@ -244,7 +244,8 @@ pub struct Image {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Token {
-    pub reservation: String,
+    /// A reservation, a route table or an interface.
+    pub made: String,
     /// Of the request's other parameters.
     pub digest: String,
 }

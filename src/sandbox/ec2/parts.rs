@@ -4,7 +4,7 @@ use super::{
     form::Form,
     kind::Kind,
     listing::{Listing, USUAL},
-    model::{Interface, Region, Volume},
+    model::{Interface, Region, Token, Volume},
     refusal::{Outcome, refuse},
     tags::{self, Specified, done},
     world::{ACCOUNT, Context},
@@ -13,15 +13,19 @@ use super::{
 
 impl Region {
     pub(super) fn create_network_interface(&mut self, context: &mut Context<'_>, mut form: Form) -> Outcome<Xml> {
+        let token = form.text("ClientToken");
+        let digest = form.digest();
         let subnet = form.need("SubnetId")?;
         let description = form.text("Description").unwrap_or_default();
         let wanted = form.text("PrivateIpAddress");
         let mut groups = form.texts("SecurityGroupId")?;
-        // Made up anew for each call by SDKs; a repeated one is not recognised.
-        let token = form.text("ClientToken");
         let specified = Specified::take(&mut form, &[Kind::Interface])?;
         form.done()?;
-        drop(token);
+        if let Some(id) = self.made_before(token.as_deref(), &digest)? {
+            let mut xml = Xml::default();
+            xml.node("networkInterface", |xml| self.write_interface(xml, &id));
+            return Ok(xml);
+        }
         let vpc = self.subnet(&subnet)?.vpc.clone();
         if groups.is_empty() {
             groups = self.default_group(&vpc);
@@ -32,6 +36,9 @@ impl Region {
         let tags = specified.of(Kind::Interface);
         let interface = Interface { subnet, ip, ipv6: Vec::new(), groups, description, attachment: None, tags };
         self.interfaces.insert(id.clone(), interface);
+        if let Some(token) = token {
+            self.tokens.insert(token, Token { made: id.clone(), digest });
+        }
         let mut xml = Xml::default();
         xml.node("networkInterface", |xml| self.write_interface(xml, &id));
         Ok(xml)

@@ -6,7 +6,7 @@ use super::{
     form::Form,
     kind::Kind,
     listing::{Listing, SMALL, USUAL},
-    model::{Gateway, Region, Route, RouteTable},
+    model::{Gateway, Region, Route, RouteTable, Token},
     refusal::{Outcome, refuse},
     tags::{self, Specified, done},
     world::{ACCOUNT, Context},
@@ -105,14 +105,24 @@ impl Region {
     }
 
     pub(super) fn create_route_table(&mut self, context: &mut Context<'_>, mut form: Form) -> Outcome<Xml> {
+        let token = form.text("ClientToken");
+        let digest = form.digest();
         let vpc = form.need("VpcId")?;
         let specified = Specified::take(&mut form, &[Kind::RouteTable])?;
         form.done()?;
+        if let Some(id) = self.made_before(token.as_deref(), &digest)? {
+            let mut xml = Xml::default();
+            xml.node("routeTable", |xml| self.write_route_table(xml, &id));
+            return Ok(xml);
+        }
         self.vpc(&vpc)?;
         let id = context.mint.id(Kind::RouteTable);
         let tags = specified.of(Kind::RouteTable);
         self.route_tables
             .insert(id.clone(), RouteTable { vpc, main: None, subnets: [].into(), routes: Vec::new(), tags });
+        if let Some(token) = token {
+            self.tokens.insert(token, Token { made: id.clone(), digest });
+        }
         let mut xml = Xml::default();
         xml.node("routeTable", |xml| self.write_route_table(xml, &id));
         Ok(xml)

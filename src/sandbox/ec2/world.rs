@@ -163,6 +163,11 @@ pub fn earlier(now: Timestamp, by: Duration) -> Timestamp {
 }
 
 impl World {
+    /// An account without anything in it, not even default networks.
+    pub fn seeded(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
     /// The `EC2 query` protocol: `Action` and its parameters in the body or in the query, XML back. Signatures are not checked.
     pub fn answer(&mut self, now: Timestamp, ask: &Ask) -> Reply {
         self.calls = self.calls.wrapping_add(1);
@@ -283,7 +288,7 @@ impl World {
                 region.clear(&id);
                 let forget = region.instances.get(&id).is_some_and(|i| now >= later(i.since(now), self.pace.memory));
                 if forget && let Some(gone) = region.instances.remove(&id) {
-                    region.tokens.retain(|_, token| token.reservation != gone.reservation);
+                    region.tokens.retain(|_, token| token.made != gone.reservation);
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! sshd's settings: the text of its files → what holds for one user who connects from one address, as `sshd -T -C` prints it.
 //! sshd_config(5), of the OpenSSH that Debian 12 has; a test compares with the real one.
 //!
-//! sshd reads its files twice: once for what stands outside of `Match`, and for each connection once more for what stands
-//! in matching blocks, which then prevails. In each reading the first value counts.
+//! sshd reads its files twice: once for what stands outside of `Match` or below `Match all`, and for each connection once more
+//! for what stands in matching blocks, which then prevails. In each reading the first value counts.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -105,7 +105,7 @@ const ALIASES: [(&str, &str); 3] = [
     ("skeyauthentication", "kbdinteractiveauthentication"),
 ];
 
-/// What no `Match` block may hold.
+/// What no `Match` block may hold, but for `Match all`.
 const GLOBAL: [&str; 15] = [
     "addressfamily",
     "ciphers",
@@ -124,8 +124,8 @@ const GLOBAL: [&str; 15] = [
     "usepam",
 ];
 
-/// Settings of which each line adds values.
-const ADDING: [&str; 9] = [
+/// Settings of which each line counts: it adds values, or (MaxStartups, and nothing else) prevails.
+const ADDING: [&str; 10] = [
     "acceptenv",
     "allowgroups",
     "allowusers",
@@ -133,6 +133,7 @@ const ADDING: [&str; 9] = [
     "denyusers",
     "hostkey",
     "listenaddress",
+    "maxstartups",
     "port",
     "subsystem",
 ];
@@ -157,6 +158,8 @@ const FLAGS: [&str; 16] = [
 ];
 const NUMBERS: [&str; 6] =
     ["clientalivecountmax", "clientaliveinterval", "maxauthtries", "maxsessions", "port", "requiredrsasize"];
+/// Settings whose value is the rest of their line.
+const COMMANDS: [&str; 3] = ["authorizedkeyscommand", "authorizedprincipalscommand", "forcecommand"];
 /// Lists of algorithms, which `+`, `-` and `^` change.
 const ALGORITHMS: [&str; 5] = ["ciphers", "hostkeyalgorithms", "kexalgorithms", "macs", "pubkeyacceptedalgorithms"];
 
@@ -173,6 +176,13 @@ struct Block {
     criteria: Option<Vec<(String, String)>>,
     /// Keyword in lower case, and values.
     lines: Vec<(String, Vec<String>)>,
+}
+
+impl Block {
+    /// What stands below `Match all` is read both times.
+    fn always(&self) -> bool {
+        self.criteria.as_ref().is_none_or(Vec::is_empty)
+    }
 }
 
 /// What sshd says of a text that it does not take.
@@ -222,8 +232,12 @@ impl Config {
             return Err(format!("{shown} missing argument."));
         }
         check(&shown, &name, &words)?;
+        if COMMANDS.contains(&name.as_str()) {
+            let rest = line.trim().get(shown.len()..).unwrap_or_default();
+            words = vec![rest.trim_start_matches(['=', ' ', '\t']).to_owned()];
+        }
         let Some(block) = self.blocks.last_mut() else { return Ok(()) };
-        if block.criteria.is_some() && GLOBAL.contains(&name.as_str()) {
+        if !block.always() && GLOBAL.contains(&name.as_str()) {
             return Err(format!("Directive '{shown}' is not allowed within a Match block"));
         }
         block.lines.push((name, words));
@@ -232,12 +246,12 @@ impl Config {
 
     /// What holds for this user from this address.
     pub fn settings(&self, user: &str, source: Option<IpAddr>) -> Settings {
-        let outside = first(self.blocks.iter().filter(|block| block.criteria.is_none()));
+        let outside = first(self.blocks.iter().filter(|block| block.always()));
         let matching = |block: &&Block| block.criteria.as_ref().is_some_and(|all| matches(all, user, source));
         let inside = first(self.blocks.iter().filter(matching));
         let mut settings: BTreeMap<String, String> = BTreeMap::new();
         for (name, default) in DEFAULTS {
-            let values = inside.get(name).or_else(|| outside.get(name));
+            let values = inside.get(name).filter(|_| !GLOBAL.contains(&name)).or_else(|| outside.get(name));
             let value = match values {
                 Some(values) => spelled(name, values, default),
                 None => default.to_owned(),
@@ -307,12 +321,22 @@ fn spelled(name: &str, values: &[&str], default: &str) -> String {
     let one = values.first().copied().unwrap_or_default();
     match name {
         _ if ALGORITHMS.contains(&name) => algorithms(one, default),
-        // The command is the rest of its line.
-        "forcecommand" | "authorizedkeyscommand" => values.join(" "),
-        "maxstartups" if !one.contains(':') => format!("{one}:30:{one}"),
+        // A number alone leaves the rate of the line before.
+        "maxstartups" => values.iter().fold(String::new(), |before, value| match before.split(':').nth(1) {
+            _ if value.contains(':') => (*value).to_owned(),
+            Some(rate) if !rate.is_empty() => format!("{value}:{rate}:{value}"),
+            _ => format!("{value}:30:{value}"),
+        }),
         "permitrootlogin" if one == "prohibit-password" => "without-password".to_owned(),
         "allowtcpforwarding" | "allowstreamlocalforwarding" if one == "all" => "yes".to_owned(),
         "logingracetime" | "clientaliveinterval" => seconds(one).unwrap_or_default().to_string(),
+        // A port alone is any host's.
+        "permitlisten" => {
+            let all = values
+                .iter()
+                .map(|one| if one.parse::<u16>().is_ok() { format!("*:{one}") } else { (*one).to_owned() });
+            all.collect::<Vec<_>>().join(" ")
+        }
         "loglevel" => one.to_uppercase(),
         _ => values.join(" "),
     }
@@ -511,6 +535,8 @@ pub fn like(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn settings(texts: &[&str], user: &str) -> Settings {
@@ -575,6 +601,20 @@ mod tests {
             ("10.0.0.0/8,192.0.2.7", true),
         ] {
             assert_eq!(from(patterns, source), matches, "{patterns}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(
+            text in "((Match|User|PermitOpen|Port|MACs|MaxStartups|all|yes|[+^-]?[a-z*?!,]{0,6}|[0-9]{0,9}[:smhdw]?|[\"#=])[ \n=]?){0,30}",
+            user in "[a-z]{0,4}",
+        ) {
+            if let Ok(config) = Config::read(&[&text]) {
+                let settings = config.settings(&user, None);
+                let _ = (settings.startups(), settings.ports(), settings.admits(&user), settings.number("maxsessions"));
+            }
+            let _ = (like(&text, &user), from(&text, [192, 0, 2, 1].into()));
         }
     }
 }

@@ -198,6 +198,8 @@ impl Document {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn document(text: &str) -> Document {
@@ -228,6 +230,16 @@ mod tests {
     fn what_is_no_document_is_refused() {
         for bytes in [&b""[..], b"#!/bin/sh\n", b"#cloud-config\n[", b"\x1f\x8b", b"#cloud-config\nusers: [{}]\n"] {
             assert!(read(bytes).is_err(), "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            bytes in proptest::collection::vec(any::<u8>(), 0..60),
+            start in prop::sample::select(vec![&b""[..], b"\x1f\x8b\x08\0", b"#cloud-config\n", b"#cloud-config\nusers: [", b"#cloud-config\nwrite_files: [{path: a, "]),
+        ) {
+            let _ = read(&[start, &bytes].concat());
         }
     }
 }

@@ -165,6 +165,8 @@ impl Key {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBlsgVS38fFjW5im1DdxVuGGG6ivdibDUGF85hU/kDUU vendor";
@@ -203,5 +205,14 @@ mod tests {
             assert_eq!(read(line), [Line::Other], "{line}");
         }
         assert_eq!(read("# comment\n\n"), []);
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_is_read(text in "((restrict|permitopen=|from=|expiry-time=|[\"\\\\,= \n#]|ssh-ed25519|[0-9]{8}|\\PC){0,3} ?){0,20}") {
+            let _ = read(&text);
+            let _ = read(&format!("{text} {KEY}"));
+            let _ = expiry(&text);
+        }
     }
 }

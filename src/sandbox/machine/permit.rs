@@ -120,7 +120,7 @@ impl Grants {
 fn listed(places: &[&str], host: &str, port: u32) -> bool {
     places.iter().any(|place| {
         let Some((allowed, number)) = place.rsplit_once(':') else {
-            // Of PermitListen: a port alone.
+            // Of permitlisten: a port alone.
             return place.parse() == Ok(port);
         };
         let bare = allowed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(allowed);
@@ -171,8 +171,8 @@ mod tests {
         }
         assert!(!grants("PermitOpen none").opens("a", 1) && grants("").opens("a", 1));
         assert!(!grants("AllowTcpForwarding remote").opens("a", 1));
-        let key = Options { permit_open: vec!["a:1".to_owned()], ..Options::default() };
-        let ana = Grants { options: key, ..grants("PermitOpen a:1 a:2") };
+        let mut ana = grants("PermitOpen a:1 a:2");
+        ana.options.permit_open.push("a:1".to_owned());
         assert!(ana.opens("a", 1) && !ana.opens("a", 2));
     }
 

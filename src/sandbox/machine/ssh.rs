@@ -109,6 +109,7 @@ impl Daemon {
             () = &mut served => {}
             () = entered.notify.notified() => served.await,
             () = sleep(grace) => {
+                entered.tell();
                 let handle = handle.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 if let Some(handle) = handle {
                     let _ = handle.disconnect(russh::Disconnect::ByApplication, String::new(), String::new()).await;

@@ -1,11 +1,16 @@
 //! Azure Resource Manager: the sandbox's world, the client that talks to it, and what holds both to recorded traffic.
 
+#[cfg(feature = "azure")]
+pub mod company;
 mod conformance;
 pub mod fault;
 pub mod http;
 #[cfg(feature = "azure")]
 mod life;
+mod place;
 pub mod schema;
+mod time;
+mod way;
 pub mod world;
 
 #[cfg(feature = "azure")]
@@ -15,3 +20,5 @@ pub mod direct;
 mod polling;
 #[cfg(feature = "azure")]
 mod recorded;
+#[cfg(feature = "azure")]
+mod truth;

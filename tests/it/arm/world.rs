@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-pub use gangplank::sandbox::arm::SUBSCRIPTION;
 use gangplank::sandbox::{
     arm,
     http::{Ask, Reply},
@@ -15,6 +14,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{fault::Rule, schema};
+
+pub const SUBSCRIPTION: &str = arm::SUBSCRIPTION;
 
 #[derive(Clone)]
 pub struct World {

@@ -207,6 +207,9 @@ fn with_a_sandbox_nobody_else_is_asked_and_without_it_the_sandbox_is_not() {
         play(&[args, &["--sandbox"]].concat()).expect(0);
         assert_eq!(heard.load(Ordering::SeqCst), 0, "{args:?} asked somebody else");
     }
+    let reaped = play(&["reap", "--sandbox"]);
+    assert!(matches!(reaped.code(), Some(0 | 2)), "{reaped}");
+    assert_eq!(heard.load(Ordering::SeqCst), 0, "reap asked somebody else");
     let kept = bytes(&desk.path(FOLDER));
     assert_ne!(play(&["plan", "plans/warehouse.yaml"]).code(), Some(0));
     assert!(heard.load(Ordering::SeqCst) > 0, "the recorder hears whoever does not use the sandbox");

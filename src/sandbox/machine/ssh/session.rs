@@ -24,6 +24,8 @@ use crate::sandbox::machine::{
 
 /// Linux gives up on a connection that nothing answers (tcp(7), tcp_syn_retries).
 const GIVES_UP: Duration = Duration::from_secs(127);
+/// What may be typed into a shell before its line ends.
+const LONGEST_LINE: usize = 4096;
 /// Where remote forwards are said to listen that ask for any port.
 const ANY_PORT: u32 = 40_000;
 
@@ -324,6 +326,9 @@ impl Handler for Client {
     async fn data(&mut self, channel: ChannelId, data: &[u8], session: &mut Session) -> Result<(), russh::Error> {
         let Some(Some(typed)) = self.sessions.get_mut(&channel) else { return Ok(()) };
         typed.push_str(&String::from_utf8_lossy(data));
+        if typed.len() > LONGEST_LINE && !typed.contains('\n') {
+            return self.end(channel, String::new(), 1, session);
+        }
         let shell = self.grants.as_ref().map(|grants| grants.shell.clone()).unwrap_or_default();
         while let Some(Some(typed)) = self.sessions.get_mut(&channel) {
             let Some((line, rest)) = typed.split_once('\n').map(|(line, rest)| (line.to_owned(), rest.to_owned()))
