@@ -13,13 +13,14 @@ use gangplank::{
 };
 use serde_json::Value;
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/plan.md",
     "docs/automation.md",
     "docs/azure.md",
     "docs/iam.md",
+    "docs/sandbox.md",
     "docs/verify.md",
 ];
 

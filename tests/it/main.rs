@@ -26,6 +26,8 @@ mod plan;
 #[cfg(feature = "aws")]
 mod reap;
 mod report;
+#[cfg(all(feature = "aws", feature = "azure"))]
+mod sandbox;
 mod show;
 #[cfg(unix)]
 mod signals;
