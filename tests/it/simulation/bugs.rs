@@ -52,7 +52,8 @@ impl Bug {
     /// The invariant that it breaks, or one of those.
     pub fn breaks(self) -> &'static str {
         match self {
-            Self::Untagged | Self::Forgetful | Self::Doubled => "convergence",
+            Self::Untagged | Self::Forgetful => "convergence",
+            Self::Doubled => "no duplicate",
             Self::Generous | Self::GenerousOnAzure => "least exposure",
             Self::Greedy => "only its own",
             Self::Leaving => "destroy leaves nothing",

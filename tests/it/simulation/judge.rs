@@ -20,13 +20,16 @@ pub struct Judge {
     admitted: BTreeSet<String>,
     /// What was there before, and is nobody's of ours.
     foreign: BTreeMap<String, Value>,
+    /// Everything that was there before, by id.
+    before: BTreeSet<String>,
     /// The first that was broken.
     pub broken: Option<String>,
 }
 
 impl Judge {
     pub fn new(worlds: &State) -> Self {
-        Self { admitted: BTreeSet::new(), foreign: foreign(worlds), broken: None }
+        let before = worlds.inventory(Timestamp::UNIX_EPOCH).into_iter().collect();
+        Self { admitted: BTreeSet::new(), foreign: foreign(worlds), before, broken: None }
     }
 
     pub fn admit(&mut self, sources: &BTreeSet<String>) {
@@ -47,21 +50,13 @@ impl Judge {
         }
     }
 
-    /// Nothing is there twice.
-    pub fn nothing_twice(&mut self, worlds: &State, bastion: &str) {
-        let Some(region) = worlds.ec2.regions.get(REGION) else { return };
-        let ours = |tags: &BTreeMap<String, String>| tags.get(BASTION).is_some_and(|owner| owner == bastion);
-        let counts = [
-            ("group", region.groups.values().filter(|g| ours(&g.tags)).count()),
-            ("address", region.addresses.values().filter(|a| ours(&a.tags)).count()),
-            (
-                "instance",
-                region.instances.values().filter(|i| ours(&i.tags) && !i.state(Timestamp::MAX).ends()).count(),
-            ),
-        ];
-        for (what, count) in counts {
-            if count != 1 {
+    /// Nothing is there twice; where a bastion is to stand, everything is there.
+    pub fn once(&mut self, worlds: &State, bastion: &str, stands: bool) {
+        for (what, count) in counts(worlds, bastion) {
+            if count > 1 {
                 self.breaks("no duplicate", format!("{count} of {bastion}'s {what}"));
+            } else if stands && count == 0 {
+                self.breaks("convergence", format!("{bastion} has no {what}, and nobody says so"));
             }
         }
     }
@@ -78,10 +73,9 @@ impl Judge {
         }
     }
 
-    pub fn nothing_is_left(&mut self, worlds: &State) {
-        let now = foreign(worlds);
-        if let Some(id) = now.keys().find(|id| !self.foreign.contains_key(*id)) {
-            self.breaks("destroy leaves nothing", id.as_str());
+    pub fn nothing_is_left(&mut self, worlds: &State, now: Timestamp) {
+        if let Some(id) = worlds.inventory(now).into_iter().find(|id| !self.before.contains(id)) {
+            self.breaks("destroy leaves nothing", id);
         }
     }
 
@@ -124,6 +118,17 @@ impl Judge {
             Ask { method: "POST".to_owned(), path: "/".to_owned(), body: form.finish().into_bytes(), ..Ask::default() };
         worlds.ec2.answer(now, &ask).status == 200
     }
+}
+
+/// How many of each thing of a bastion's there are in the account.
+fn counts(worlds: &State, bastion: &str) -> [(&'static str, usize); 3] {
+    let region = worlds.ec2.regions.get(REGION).cloned().unwrap_or_default();
+    let ours = |tags: &BTreeMap<String, String>| tags.get(BASTION).is_some_and(|owner| owner == bastion);
+    [
+        ("group", region.groups.values().filter(|g| ours(&g.tags)).count()),
+        ("address", region.addresses.values().filter(|a| ours(&a.tags)).count()),
+        ("instance", region.instances.values().filter(|i| ours(&i.tags) && !i.state(Timestamp::MAX).ends()).count()),
+    ]
 }
 
 /// Every source that anything of ours admits.

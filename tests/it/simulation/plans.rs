@@ -65,7 +65,9 @@ impl Bastion {
         let deadline = ["", "lifetime: 90d\n", "lifetime: 30d\n"][rng.usize(..3)];
         let updates = if rng.u8(..5) == 0 { "replace" } else { "live" };
         let team = ["data", "platform"][rng.usize(..2)];
-        let port = if rng.u8(..6) == 0 { 2222 } else { 22 };
+        // Two bastions behind one firewall share its address, and no port of it.
+        let ports = if self.name == "warehouse" { [22, 2222] } else { [2022, 2223] };
+        let port = ports[usize::from(rng.u8(..6) == 0)];
         let place = match self.place {
             Place::Aws => format!(
                 "aws:\n  region: us-east-1\n  subnet: {}\n  image: debian-13\n  instance_type: t4g.nano\n  address: elastic\n  \

@@ -188,7 +188,10 @@ impl Story {
         let mut trouble = String::new();
         for _ in 0..CONVERGES {
             match apply(&plans, &clouds, self.bug).await {
-                Ok(true) => trouble.clear(),
+                Ok(true) => {
+                    trouble.clear();
+                    self.once(false);
+                }
                 Ok(false) => "a step failed".clone_into(&mut trouble),
                 Err(why) => trouble = why,
             }
@@ -209,15 +212,19 @@ impl Story {
         Err(format!("convergence: after {CONVERGES} runs in peace: {trouble}"))
     }
 
-    fn as_planned(&mut self) -> Result<(), String> {
+    /// What a run has done to its end, nobody has to tidy up after it.
+    fn once(&self, stands: bool) {
         let names: Vec<&str> = self.bastions.iter().filter(|b| b.is_on_aws()).map(|b| b.name).collect();
         let weather = &self.weather;
         self.sandbox.change(|worlds, _| {
-            weather.judge(|judge| {
-                names.iter().for_each(|name| judge.nothing_twice(worlds, name));
-                judge.nothing_foreign_is_touched(worlds);
-            });
+            weather.judge(|judge| names.iter().for_each(|name| judge.once(worlds, name, stands)));
         });
+    }
+
+    fn as_planned(&mut self) -> Result<(), String> {
+        self.once(true);
+        let weather = &self.weather;
+        self.sandbox.change(|worlds, _| weather.judge(|judge| judge.nothing_foreign_is_touched(worlds)));
         self.verdict()
     }
 
@@ -228,9 +235,9 @@ impl Story {
         destroy(&plans, &clouds, self.bug).await.map_err(|why| format!("destroy leaves nothing: {why}"))?;
         self.calm().await;
         let weather = &self.weather;
-        self.sandbox.change(|worlds, _| {
+        self.sandbox.change(|worlds, now| {
             weather.judge(|judge| {
-                judge.nothing_is_left(worlds);
+                judge.nothing_is_left(worlds, now);
                 judge.nothing_foreign_is_touched(worlds);
             });
         });
