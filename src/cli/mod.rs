@@ -16,6 +16,8 @@ use self::{
     exit::{Error, Exit, say},
     verbs::offline,
 };
+#[cfg(any(feature = "aws", feature = "azure"))]
+use crate::provider::extend::Which;
 
 /// Does what the command line says and reports its errors.
 pub fn main(args: &Cli) -> Exit {
@@ -49,6 +51,8 @@ fn ask_cloud(verb: &Verb, color: style::Color) -> Result<Exit, Error> {
             Verb::Plan(plan) => verbs::plan::run(plan, &context).await,
             Verb::Apply(apply) => verbs::apply::run(apply, &context).await,
             Verb::Destroy(destroy) => verbs::destroy::run(destroy, &context).await,
+            Verb::Extend(extend) => verbs::extend::run(extend, Which::Extend, &context).await,
+            Verb::Shorten(shorten) => verbs::extend::run(shorten, Which::Shorten, &context).await,
             Verb::Status(status) => verbs::status::run(status, &context).await,
             Verb::Verify(verify) => verbs::verify::run(verify, &context).await,
             Verb::Handoff(handoff) => verbs::handoff::run(handoff, &context).await,

@@ -32,6 +32,8 @@ pub struct Document {
     ssh: Ssh,
     /// The machine takes its keys from its metadata: the accounts have none here.
     live_keys: bool,
+    /// It asks its metadata: for its keys, or for a deadline.
+    asks_metadata: bool,
 }
 
 /// A tunnel's or an operator's way in; the machine knows no difference.
@@ -62,7 +64,7 @@ impl Document {
         if live_keys {
             accounts.iter_mut().for_each(|account| account.keys.clear());
         }
-        Self { accounts, ssh: plan.ssh.clone(), live_keys }
+        Self { accounts, ssh: plan.ssh.clone(), live_keys, asks_metadata: plan.asks_metadata() }
     }
 
     pub fn text(&self) -> Result<String, RenderError> {
@@ -102,7 +104,7 @@ impl Document {
                 "accounts": accounts,
                 "settings": settings,
                 "sshd": sshd,
-                "key_channel": if self.live_keys { &key_channel[..] } else { &[] },
+                "key_channel": if self.asks_metadata { &key_channel[..] } else { &[] },
                 "boot": BOOT,
                 "report": REPORT,
                 "report_service": REPORT_SERVICE,
@@ -126,7 +128,9 @@ impl Document {
             format!("live-{}", short_digest(&format!("{KEYS}{KEYS_SERVICE}")))
         } else {
             let keys: Vec<_> = self.accounts.iter().flat_map(|a| a.keys.iter().map(|k| (&a.name, k))).collect();
-            short_digest(&json!(keys).to_string())
+            let keys = short_digest(&json!(keys).to_string());
+            let ends = if self.asks_metadata { format!("-ends-{}", short_digest(&format!("{KEYS}{KEYS_SERVICE}"))) } else { String::new() };
+            keys + &ends
         };
         let tunnels: Vec<_> = self.accounts.iter().map(|a| (&a.name, &a.opens)).collect();
         let Ssh { port, max_sessions, max_startups, open_files } = &self.ssh;
@@ -179,6 +183,7 @@ impl Document {
                 open_files: 1,
             },
             live_keys: false,
+            asks_metadata: false,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
 };
 
 const SHORTEST: SignedDuration = SignedDuration::from_mins(10);
-const LONGEST: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
+pub const LONGEST: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 
 pub(super) fn lifetime(field: &Field<'_>, report: &mut Report) -> Read<SignedDuration> {
     let text = &field.scalar("a duration", report)?.text;
@@ -28,8 +28,13 @@ pub(super) fn lifetime(field: &Field<'_>, report: &mut Report) -> Read<SignedDur
     Err(report.push(problem))
 }
 
+/// A time with an offset, as plans write it.
+pub fn moment(text: &str) -> Option<Timestamp> {
+    if is_rfc3339(text) { text.parse().ok() } else { None }
+}
+
 /// `1d12h`: numbers with units, from large to small, each at most once.
-fn duration(text: &str) -> Option<SignedDuration> {
+pub fn duration(text: &str) -> Option<SignedDuration> {
     const UNITS: [(char, i64); 4] = [('w', 7 * 86400), ('d', 86400), ('h', 3600), ('m', 60)];
     let mut rest = text;
     let mut units = UNITS.iter();

@@ -16,6 +16,7 @@ use crate::{
     event::Watcher,
     plan::{Cloud, Plan},
     provider::{
+        extend::Wish,
         status::Status,
         tags::{HOST_KEY, Tags},
     },
@@ -166,6 +167,50 @@ impl<'a> Fleet<'a> {
             (Err(error @ Refused::Plan(_)), _) | (_, Err(error @ Refused::Plan(_))) => Err(error),
             (Err(error), _) | (_, Err(error)) => Err(error),
         }
+    }
+
+    /// What moves the ends of the bastions. Writes nothing.
+    ///
+    /// # Errors
+    /// Every reason why an end can't be moved, or a cloud's failure.
+    pub async fn extensions(
+        &self,
+        wish: Wish,
+        now: Timestamp,
+        watcher: &dyn Watcher,
+    ) -> Result<Vec<Changeset<Action>>, Refused> {
+        let (mut aws, mut azure) = (Vec::new(), Vec::new());
+        #[cfg(feature = "aws")]
+        if let Some(fleet) = &self.aws {
+            let sets = fleet.extensions(wish, now, watcher).await?;
+            aws.extend(sets.into_iter().map(|set| set.map(|set| set.map(Action::Aws))));
+        }
+        #[cfg(feature = "azure")]
+        if let Some(fleet) = &self.azure {
+            let sets = fleet.extensions(wish, now, watcher).await?;
+            azure.extend(sets.into_iter().map(|set| set.map(|set| set.map(Action::Azure))));
+        }
+        let (sets, problems): (Vec<_>, Vec<Result<Changeset<Action>, Diagnostic>>) =
+            self.in_order(aws, azure).into_iter().partition(Result::is_ok);
+        let problems: Vec<Diagnostic> = problems.into_iter().filter_map(Result::err).collect();
+        if problems.is_empty() { Ok(sets.into_iter().flatten().collect()) } else { Err(Diagnostics(problems).into()) }
+    }
+
+    /// Whether all that each bastion has tells the same end.
+    ///
+    /// # Errors
+    /// A cloud's failure.
+    pub async fn ends_agree(&self, watcher: &dyn Watcher) -> Result<bool, CloudError> {
+        let mut agree = true;
+        #[cfg(feature = "aws")]
+        if let Some(fleet) = &self.aws {
+            agree &= fleet.ends_agree(watcher).await?;
+        }
+        #[cfg(feature = "azure")]
+        if let Some(fleet) = &self.azure {
+            agree &= fleet.ends_agree(watcher).await?;
+        }
+        Ok(agree)
     }
 
     /// What removes the bastions. Writes nothing.

@@ -4,6 +4,7 @@ pub mod aws;
 pub mod azure;
 pub mod boot;
 pub mod deadline;
+pub mod extend;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod fleet;
 mod judging;

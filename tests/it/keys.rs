@@ -387,7 +387,7 @@ fn the_largest_plan_fits() {
     let plan = read(&(text(&keys) + tags));
     let Cloud::Aws(aws) = &plan.cloud else { panic!("not AWS") };
     let user_data = cloudinit::render(&plan).unwrap();
-    let deadline = gangplank::provider::deadline::deadline(plan.deadline, None, jiff::Timestamp::UNIX_EPOCH);
+    let deadline = gangplank::provider::deadline::deadline(plan.deadline, Default::default(), jiff::Timestamp::UNIX_EPOCH);
     let own = Desired::new(&plan, aws, &user_data).instance_tags(deadline.as_ref());
     assert_eq!(own.len(), 3 + 12 * 3 + 1 + 8, "{:?}", own.keys());
     assert!(own.len() <= 50);
@@ -446,6 +446,8 @@ impl Machine {
             .env("GANGPLANK_OPTIONS", at("options"))
             .env("GANGPLANK_HOMES", at("homes"))
             .env("GANGPLANK_RUN", at("run"))
+            .env("GANGPLANK_STATE", at("state/deadline"))
+            .env("GANGPLANK_SHUTDOWN", at("shutdown"))
             .env("GANGPLANK_REPORT", "/bin/true")
             // A proxy of the environment is not for the metadata service.
             .env("http_proxy", "http://127.0.0.1:9")
@@ -659,7 +661,7 @@ fn tag_names_that_the_metadata_service_refuses_are_refused() {
 #[test]
 fn a_machine_on_azure_takes_its_keys_from_user_data() {
     let Some(machine) = Machine::new() else { return };
-    let user_data = |keys: &[&str]| azure_keys::user_data(&read(&text(keys))).expect("live keys");
+    let user_data = |keys: &[&str]| azure_keys::user_data(&read(&text(keys)), None).expect("live keys");
     let expected = |machine: &Machine, key: &str| {
         assert_eq!(machine.accepted("secoda"), [line(SECODA, key)]);
     };

@@ -1,6 +1,6 @@
 //! `gangplank plan`: the difference, and nothing changed.
 
-use super::{context::Context, load_current};
+use super::{context::Context, load_together};
 use crate::{
     changeset::Changeset,
     cli::{
@@ -13,7 +13,7 @@ use crate::{
 
 pub async fn run(args: &PlanArgs, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
-    let plans = load_current(&args.paths.paths, now)?;
+    let plans = load_together(&args.paths.paths)?;
     let fleet = cx.connect(&plans).await?;
     let sets = fleet.changes(now, &cx.reading()).await?.changesets;
     print(&match args.output {

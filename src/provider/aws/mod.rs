@@ -14,6 +14,7 @@ pub mod desire;
 pub mod diff;
 pub mod error;
 pub mod evidence;
+pub mod extend;
 #[cfg(feature = "aws")]
 pub mod fleet;
 #[cfg(feature = "aws")]

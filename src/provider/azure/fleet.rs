@@ -13,6 +13,7 @@ use super::{
     arm::Arm,
     desire::Desired,
     diff::{self, World},
+    extend,
     id::{Id, Kind},
     observe,
     observed::{Observed, Surroundings},
@@ -30,6 +31,8 @@ use crate::{
     plan::{Azure, Cloud, Plan},
     provider::{
         CloudError, Progress, Refused,
+        deadline::ResolvedDeadline,
+        extend::Wish,
         fleet::{Control, Machine, Seen},
         status::Status,
     },
@@ -103,6 +106,32 @@ impl<'a> Fleet<'a> {
             outlook.statuses.push(status::of(want.plan, want.azure, seen, now));
         }
         if problems.is_empty() { Ok(outlook) } else { Err(Refused::Plan(Diagnostics(problems))) }
+    }
+
+    /// What moves the end of each bastion, or why that can't be. Writes nothing.
+    ///
+    /// # Errors
+    /// The cloud's failure.
+    pub async fn extensions(
+        &self,
+        wish: Wish,
+        now: Timestamp,
+        watcher: &dyn Watcher,
+    ) -> Result<Vec<Result<Changeset<Action>, Diagnostic>>, CloudError> {
+        self.each(watcher, |b, seen| extend::extend(b.plan, b.azure, seen, wish, now)).await
+    }
+
+    /// Whether all that each bastion has tells the same end.
+    ///
+    /// # Errors
+    /// The cloud's failure.
+    pub async fn ends_agree(&self, watcher: &dyn Watcher) -> Result<bool, CloudError> {
+        let agree = self.each(watcher, |b, seen| {
+            let ends: Vec<_> =
+                seen.owned(b.plan.name.as_str()).map(|r| ResolvedDeadline::from_tags(&r.tags)).collect();
+            ends.windows(2).all(|pair| pair[0] == pair[1])
+        });
+        Ok(agree.await?.into_iter().all(|agrees| agrees))
     }
 
     /// What removes the bastions. Writes nothing.

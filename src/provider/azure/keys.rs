@@ -1,13 +1,16 @@
 //! The accepted keys as the machine's user data, which the running machine reads in its metadata (`templates/keys.py`): "User
 //! data can be updated from outside the VM, without stopping or rebooting" ("User Data for Azure Virtual Machine").
 //!
-//! A digest, and below it a line `user algorithm base64` for each key, sorted. It is set in one call, so it is whole or the one
-//! before; the digest is what the machine also asks of EC2's tags. Whoever may write the machine decides who gets in.
+//! A digest, and below it a line `user algorithm base64` for each key, sorted, and the deadline as the line of a user whom no plan
+//! can have. It is set in one call, so it is whole or the one before; the digest is what the machine also asks of EC2's tags.
+//! Whoever may write the machine decides who gets in, and until when.
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use super::tags::EXPIRES;
 use crate::{changeset::Detail, diagnostic::Diagnostic, plan::Plan, provider::keys::details};
 
 /// Azure takes 64 KiB of base64.
@@ -15,13 +18,23 @@ const MOST_BYTES: usize = 48 * 1024;
 
 type Keys = BTreeSet<(String, String)>;
 
-/// The user data of a plan's machine, before base64; `None` where the keys are a part of the machine's document.
-pub fn user_data(plan: &Plan) -> Option<String> {
-    plan.keys_are_live().then(|| write(&keys(plan)))
+/// The user data of a plan's machine that ends at `expires`, before base64; `None` where the machine needs none.
+pub fn user_data(plan: &Plan, expires: Option<Timestamp>) -> Option<String> {
+    (plan.keys_are_live() || expires.is_some()).then(|| write(&keys(plan, expires)))
 }
 
-fn keys(plan: &Plan) -> Keys {
-    plan.accounts().flat_map(|(user, keys)| keys.iter().map(|key| (user.to_string(), key.text()))).collect()
+fn keys(plan: &Plan, expires: Option<Timestamp>) -> Keys {
+    let live = plan.accounts().filter(|_| plan.keys_are_live());
+    let keys = live.flat_map(|(user, keys)| keys.iter().map(|key| (user.to_string(), key.text())));
+    keys.chain(expires.map(|end| (EXPIRES.to_owned(), end.to_string()))).collect()
+}
+
+/// The same user data with another deadline; `None` where the machine would not take what there is.
+pub fn with_deadline(have: &str, expires: Timestamp) -> Option<String> {
+    let mut lines = read(have)?;
+    lines.retain(|(user, _)| user != EXPIRES);
+    lines.insert((EXPIRES.to_owned(), expires.to_string()));
+    Some(write(&lines))
 }
 
 fn write(keys: &Keys) -> String {
@@ -47,21 +60,28 @@ pub struct KeyChange {
     pub reason: &'static str,
 }
 
-/// The way from the machine's user data, decoded, to the plan's keys; `None` where it has them.
-pub fn change(plan: &Plan, have: &str) -> Option<KeyChange> {
-    // Without live keys there is nothing of ours in it.
-    let wanted = user_data(plan)?;
+/// The way from the machine's user data, decoded, to the plan's keys and its deadline; `None` where it has them.
+pub fn change(plan: &Plan, expires: Option<Timestamp>, have: &str) -> Option<KeyChange> {
+    // Without either there is nothing of ours in it.
+    let wanted = user_data(plan, expires)?;
     if wanted == have {
         return None;
     }
     let found = read(have);
-    let (want, before) = (keys(plan), found.clone().unwrap_or_default());
+    let (mut want, mut before) = (keys(plan, expires), found.clone().unwrap_or_default());
+    let (end, ended) = (take_deadline(&mut want), take_deadline(&mut before));
     let removed =
         before.difference(&want).map(|(user, text)| Detail::removed(format!("key of {user}"), fingerprint(text)));
     let planned = plan.accounts().flat_map(|(user, keys)| keys.iter().map(move |key| (user.to_string(), key.text())));
     let added =
         details(plan).into_iter().zip(planned).filter(|(_, key)| !before.contains(key)).map(|(detail, _)| detail);
     let mut details: Vec<Detail> = removed.chain(added).collect();
+    details.extend(match (ended, end) {
+        (before, after) if before == after => None,
+        (Some(before), Some(after)) => Some(Detail::changed("deadline", before, after)),
+        (None, Some(after)) => Some(Detail::added("deadline", after)),
+        (before, None) => before.map(|before| Detail::removed("deadline", before)),
+    });
     if details.is_empty() {
         details.push(Detail::changed("keys", "unreadable", "none"));
     }
@@ -72,13 +92,20 @@ pub fn change(plan: &Plan, have: &str) -> Option<KeyChange> {
     Some(KeyChange { user_data: wanted, details, reason })
 }
 
+/// Takes the deadline's line out.
+fn take_deadline(lines: &mut Keys) -> Option<String> {
+    let found = lines.iter().find(|(user, _)| user == EXPIRES).cloned()?;
+    lines.remove(&found);
+    Some(found.1)
+}
+
 fn fingerprint(text: &str) -> String {
     let key = ssh_key::PublicKey::from_openssh(text);
     key.map_or_else(|_| "unreadable".to_owned(), |key| key.fingerprint(ssh_key::HashAlg::Sha256).to_string())
 }
 
 pub fn check_room(plan: &Plan) -> Option<Diagnostic> {
-    let bytes = user_data(plan)?.len();
+    let bytes = user_data(plan, plan.deadline.map(|_| Timestamp::MAX))?.len();
     (bytes > MOST_BYTES).then(|| {
         plan.origin
             .problem("tunnels", "more keys than the machine's user data can hold", format!("they are {bytes} bytes"))

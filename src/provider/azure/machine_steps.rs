@@ -97,7 +97,7 @@ impl Run<'_> {
         draft.details.extend(machine.into_iter().filter(|detail| !reasons.iter().any(|r| r.name == detail.name)));
         draft.details.extend(details(want.plan));
         draft.after = plan.planned(&["group", "interface", "delete-machine"]);
-        let body = want.machine_body(&tags, image);
+        let body = want.machine_body(&tags, image, self.deadline.map(|d| d.expires));
         plan.push("machine", draft, Call::Put { id: id.clone(), body, fill: Vec::new() });
     }
 
@@ -117,7 +117,7 @@ impl Run<'_> {
             plan.push("machine-start", draft, Call::Start { id: kept.id.clone() });
         }
         let have = Base64::decode_vec(view.user_data()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        if let Some(change) = keys::change(self.want.plan, have.as_deref().unwrap_or_default()) {
+        if let Some(change) = keys::change(self.want.plan, self.deadline.map(|d| d.expires), have.as_deref().unwrap_or_default()) {
             let draft = Draft {
                 details: change.details,
                 after: ready.clone(),

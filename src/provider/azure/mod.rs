@@ -14,6 +14,7 @@ pub mod desire;
 pub mod diff;
 mod edge;
 pub mod error;
+pub mod extend;
 #[cfg(feature = "azure")]
 pub mod fleet;
 pub mod id;

@@ -17,7 +17,7 @@ use crate::{
         rule::{ANY_V4, Direction, Peer, Protocol, Rule, Rules},
     },
     provider::{
-        deadline::{self, ResolvedDeadline},
+        deadline::{self, Remembered, ResolvedDeadline},
         tags::{self, Tags},
     },
     verify::Verdict,
@@ -223,7 +223,7 @@ impl Region {
 }
 
 fn desire(plan: &Plan, now: Timestamp) -> Option<ResolvedDeadline> {
-    deadline::deadline(plan.deadline, None, now)
+    deadline::deadline(plan.deadline, Remembered::default(), now)
 }
 
 fn told(checks: &[Check]) -> String {
