@@ -76,14 +76,14 @@ def whole(what, digest, lines):
 
 
 def look():
-    """The deadline as it is shown, "" for none and nothing where it can't be known; and what gives the keys with their users."""
+    """The deadlines that are shown, nothing where that can't be known; and what gives the keys with their users."""
     digest, lines = read_user_data()
     if lines is not None:
         whole("user data is", digest, lines)
-        return "".join(text for user, text in lines if user == EXPIRES), lambda: lines
+        return [text for user, text in lines if user == EXPIRES], lambda: lines
     tags = read_tags()
     # Tags of which none is ours say nothing: somebody has swept them away.
-    ends = tags.pop(EXPIRES, "" if tags else None)
+    ends = ([tags.pop(EXPIRES)] if EXPIRES in tags else []) if tags else None
     tags.pop("gangplank:bastion", None)
     return ends, lambda: whole("tags are", tags.pop("gangplank:keys", None), assemble(tags))
 
@@ -227,7 +227,7 @@ def turn(state):
         problems.append(f"the keys stay as they are: {error}")
     try:
         if ends is not None:
-            state.update(expires=moment(ends) if ends else None, known=True)
+            state.update(expires=moment(ends[0]) if ends else None, known=True)
     except ValueError as error:
         problems.append(f"the deadline stays as it is: {error}")
     over, left = judge(state)

@@ -129,7 +129,11 @@ impl Document {
         } else {
             let keys: Vec<_> = self.accounts.iter().flat_map(|a| a.keys.iter().map(|k| (&a.name, k))).collect();
             let keys = short_digest(&json!(keys).to_string());
-            let ends = if self.asks_metadata { format!("-ends-{}", short_digest(&format!("{KEYS}{KEYS_SERVICE}"))) } else { String::new() };
+            let ends = if self.asks_metadata {
+                format!("-ends-{}", short_digest(&format!("{KEYS}{KEYS_SERVICE}")))
+            } else {
+                String::new()
+            };
             keys + &ends
         };
         let tunnels: Vec<_> = self.accounts.iter().map(|a| (&a.name, &a.opens)).collect();

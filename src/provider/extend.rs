@@ -143,7 +143,13 @@ mod tests {
         Remembered { start: has.start(), moved: has.moved }
     }
 
-    fn wish(which: Which, end: End, plan: &Plan, has: ResolvedDeadline, now: Timestamp) -> Result<ResolvedDeadline, String> {
+    fn wish(
+        which: Which,
+        end: End,
+        plan: &Plan,
+        has: ResolvedDeadline,
+        now: Timestamp,
+    ) -> Result<ResolvedDeadline, String> {
         decide(plan, Some(remembers(has)), Some(has), Wish { which, end }, now).map_err(|problem| problem.summary)
     }
 
@@ -166,7 +172,10 @@ mod tests {
         assert_eq!(none.summary, "there is no such bastion");
         assert_eq!(wish(Which::Extend, End::By(HOUR), &read(""), has, now).unwrap_err(), "the bastion has no deadline");
         let other = read("lifetime: 2d");
-        assert_eq!(wish(Which::Extend, End::By(HOUR), &other, has, now).unwrap_err(), "the plan's deadline is not applied yet");
+        assert_eq!(
+            wish(Which::Extend, End::By(HOUR), &other, has, now).unwrap_err(),
+            "the plan's deadline is not applied yet"
+        );
     }
 
     #[test]

@@ -44,7 +44,9 @@ pub async fn run(args: &Extend, which: Which, cx: &Context) -> Result<Exit, Erro
         }
         if let Some(exit) = carry_out(&fleet, &sets, Resume::SameCommand, args.run.output, cx.color).await? {
             if args.by.is_some() {
-                say("What was done has moved the end already: complete it with `gangplank apply`, not with --by again.\n");
+                say(
+                    "What was done has moved the end already: complete it with `gangplank apply`, not with --by again.\n",
+                );
             }
             return Ok(exit);
         }
@@ -61,12 +63,16 @@ async fn settled(fleet: &Fleet<'_>, output: RunOutput, now: Timestamp, cx: &Cont
             let statuses = fleet.status(now, &reading).await?;
             closing_event(output, "converged", &json!({"bastions": statuses}))?;
             if output == RunOutput::Human {
-                say("Looked again: the bastion's resources agree about its end. A running machine takes it within a minute.\n");
+                say(
+                    "Looked again: the bastion's resources agree about its end. A running machine takes it within a minute.\n",
+                );
             }
             return Ok(Exit::Done);
         }
     }
     closing_event(output, "differs", &json!({}))?;
-    say("error: the bastion's resources do not agree about its end; somebody else may be changing them. Run `gangplank plan`.\n");
+    say(
+        "error: the bastion's resources do not agree about its end; somebody else may be changing them. Run `gangplank plan`.\n",
+    );
     Ok(Exit::Failed)
 }

@@ -127,8 +127,7 @@ impl<'a> Fleet<'a> {
     /// The cloud's failure.
     pub async fn ends_agree(&self, watcher: &dyn Watcher) -> Result<bool, CloudError> {
         let agree = self.each(watcher, |b, seen| {
-            let ends: Vec<_> =
-                seen.owned(b.plan.name.as_str()).map(|r| ResolvedDeadline::from_tags(&r.tags)).collect();
+            let ends: Vec<_> = seen.owned(b.plan.name.as_str()).map(|r| ResolvedDeadline::from_tags(&r.tags)).collect();
             ends.windows(2).all(|pair| pair[0] == pair[1])
         });
         Ok(agree.await?.into_iter().all(|agrees| agrees))

@@ -117,7 +117,9 @@ impl Run<'_> {
             plan.push("machine-start", draft, Call::Start { id: kept.id.clone() });
         }
         let have = Base64::decode_vec(view.user_data()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        if let Some(change) = keys::change(self.want.plan, self.deadline.map(|d| d.expires), have.as_deref().unwrap_or_default()) {
+        if let Some(change) =
+            keys::change(self.want.plan, self.deadline.map(|d| d.expires), have.as_deref().unwrap_or_default())
+        {
             let draft = Draft {
                 details: change.details,
                 after: ready.clone(),

@@ -64,7 +64,8 @@ pub fn diagnostics(scene: &Scene<'_>) -> Check {
 
 pub fn metadata(scene: &Scene<'_>) -> Check {
     let live = scene.plan.asks_metadata();
-    let data = if live { "it hands out the user data, where the keys and the deadline are" } else { "it has no user data" };
+    let data =
+        if live { "it hands out the user data, where the keys and the deadline are" } else { "it has no user data" };
     let proves = format!("the metadata service tells the machine what it needs and no more: {data}");
     judged(check("control.metadata", Part::Bastion, proves), |check| {
         let has = !Machine(scene.machine()?).user_data().is_empty();
@@ -74,7 +75,10 @@ pub fn metadata(scene: &Scene<'_>) -> Check {
                 .to_owned(),
         );
         Ok(match (live, has) {
-            (true, false) => fail("there is no user data: the machine takes neither new keys nor another deadline", scene.apply("writes it")),
+            (true, false) => fail(
+                "there is no user data: the machine takes neither new keys nor another deadline",
+                scene.apply("writes it"),
+            ),
             (false, true) => fail(
                 "the machine has user data that the plan does not want",
                 "find out who wrote it; a machine that is made anew has none",
