@@ -259,7 +259,7 @@ fn hidden_tags_are_shown_again() {
     assert!(matches!(only_step(&set).action.call, Call::SetMetadataOptions { tags: true, .. }));
     assert_snapshot!(shown(&set), @r#"
     ~ instance i-1
-        the machine takes its keys from its tags
+        the machine takes its keys and its deadline from its tags
         ~ metadata service  session tokens required, hop limit 1, tags hidden → session tokens required, hop limit 1, tags readable
     "#);
 }
@@ -616,8 +616,8 @@ fn tag_names_that_the_metadata_service_refuses_are_refused() {
     15 | tags: {cost centre: a, team/data: b, _index: c, büro: d, fine-1.2_3:4@5+6=7: e}
        |        ^^^^^^^^^^^ the instance metadata service refuses the character ` ` in a key
        |
-       = note: The running machine reads its keys from its tags, and EC2 shows it all of them or none.
-       = help: rename it with a-z, A-Z, 0-9 and + - = . _ : @, or write `key_updates: replace`
+       = note: The running machine reads its keys and its deadline from its tags, and EC2 shows it all of them or none.
+       = help: rename it with a-z, A-Z, 0-9 and + - = . _ : @; or write `key_updates: replace` and no deadline
 
     error: a tag that the machine cannot read
       --> plans/warehouse.yaml:15:24
@@ -625,8 +625,8 @@ fn tag_names_that_the_metadata_service_refuses_are_refused() {
     15 | tags: {cost centre: a, team/data: b, _index: c, büro: d, fine-1.2_3:4@5+6=7: e}
        |                        ^^^^^^^^^ the instance metadata service refuses the character `/` in a key
        |
-       = note: The running machine reads its keys from its tags, and EC2 shows it all of them or none.
-       = help: rename it with a-z, A-Z, 0-9 and + - = . _ : @, or write `key_updates: replace`
+       = note: The running machine reads its keys and its deadline from its tags, and EC2 shows it all of them or none.
+       = help: rename it with a-z, A-Z, 0-9 and + - = . _ : @; or write `key_updates: replace` and no deadline
 
     error: a tag that the machine cannot read
       --> plans/warehouse.yaml:15:38
@@ -634,8 +634,8 @@ fn tag_names_that_the_metadata_service_refuses_are_refused() {
     15 | tags: {cost centre: a, team/data: b, _index: c, büro: d, fine-1.2_3:4@5+6=7: e}
        |                                      ^^^^^^ the instance metadata service refuses the key `_index`
        |
-       = note: The running machine reads its keys from its tags, and EC2 shows it all of them or none.
-       = help: rename it with a-z, A-Z, 0-9 and + - = . _ : @, or write `key_updates: replace`
+       = note: The running machine reads its keys and its deadline from its tags, and EC2 shows it all of them or none.
+       = help: rename it with a-z, A-Z, 0-9 and + - = . _ : @; or write `key_updates: replace` and no deadline
 
     error: a tag that the machine cannot read
       --> plans/warehouse.yaml:15:49
@@ -643,8 +643,8 @@ fn tag_names_that_the_metadata_service_refuses_are_refused() {
     15 | tags: {cost centre: a, team/data: b, _index: c, büro: d, fine-1.2_3:4@5+6=7: e}
        |                                                 ^^^^ the instance metadata service refuses the character `ü` in a key
        |
-       = note: The running machine reads its keys from its tags, and EC2 shows it all of them or none.
-       = help: rename it with a-z, A-Z, 0-9 and + - = . _ : @, or write `key_updates: replace`
+       = note: The running machine reads its keys and its deadline from its tags, and EC2 shows it all of them or none.
+       = help: rename it with a-z, A-Z, 0-9 and + - = . _ : @; or write `key_updates: replace` and no deadline
     "#);
     read(&(text(&[KEY]) + tags + "key_updates: replace\n"));
     assert_snapshot!(refusal(&(text(&[KEY]) + "key_updates: later\n")), @r#"

@@ -171,7 +171,7 @@ fn what_apply_leaves_is_green_at_every_edge() {
         gangplank-warehouse: tcp 443 to Internet
     control.route - the firewall's network and the machine's have a way to each other
         vnet-data is peered with vnet-hub
-    control.metadata - the metadata service tells the machine what it needs and no more: it hands out the user data, where the keys are
+    control.metadata - the metadata service tells the machine what it needs and no more: it hands out the user data, where the keys and the deadline are
         user data: present
         Azure's metadata service can't be switched off; that no tunnel opens it is network.refuses-metadata
     control.encryption - every disk of the machine is a managed one, which Azure always encrypts at rest
@@ -510,7 +510,7 @@ fn what_is_wrong_with_the_machine_is_told() {
       → run `gangplank apply plans/warehouse.yaml`: it sets the tags
     control.deadline: the plan's deadline is 2026-12-24T00:00:00Z; the virtual machine gangplank-warehouse says 2027-02-18T12:00:00Z, the network interface gangplank-warehouse says 2027-02-18T12:00:00Z
       → run `gangplank apply plans/warehouse.yaml`: it sets the tags
-    control.metadata: there is no user data: the machine takes no new keys
+    control.metadata: there is no user data: the machine takes neither new keys nor another deadline
       → run `gangplank apply plans/warehouse.yaml`: it writes it
     control.diagnostics: boot diagnostics are off for gangplank-warehouse: nothing of what it reports can be read
       → turn them on: `az vm boot-diagnostics enable --ids /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-shared/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse`

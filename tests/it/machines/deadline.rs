@@ -2,8 +2,6 @@
 //! off; whatever its metadata, its clock, or a value in a tag are like by then.
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
     process::{Child, Stdio},
     thread,
     time::Duration,
@@ -21,7 +19,6 @@ use super::{
     eventually,
     lab::VENDOR,
 };
-use crate::support;
 
 #[test]
 fn debian_13_ends_with_its_metadata_gone() {
@@ -72,40 +69,52 @@ fn ends(kind: Kind) {
     claims.end(|| format!("--- console\n{}", lab.machine.console()));
 }
 
+/// A container has its host's clock. The one service believes in another time of day, so many seconds ahead; what the kernel
+/// counts stays as it is.
+const MOVED_CLOCK: &str = r#"
+echo 0 >etc/clock-offset
+cat >usr/local/sbin/moved-clock <<'END'
+#!/usr/bin/python3
+import runpy, time
+own = time.time
+time.time = lambda: own() + float(open("/etc/clock-offset").read())
+runpy.run_path("/usr/local/sbin/gangplank-keys", run_name="__main__")
+END
+chmod 0755 usr/local/sbin/moved-clock
+mkdir -p etc/systemd/system/gangplank-keys.service.d
+cat >etc/systemd/system/gangplank-keys.service.d/clock.conf <<'END'
+[Service]
+ExecStartPre=
+ExecStartPre=-/usr/local/sbin/moved-clock
+ExecStart=
+ExecStart=/usr/local/sbin/moved-clock 20
+END
+"#;
+
 #[test]
 fn a_machine_whose_clock_is_wrong_errs_on_closing() {
-    let Some(library) = faketime() else { return };
     let keys = Keys::new();
     let plan = plan(&keys, &[&keys.vendor]);
     let tags = keys::tags(&plan);
-    // The one service believes in another time of day; what the kernel counts stays as it is.
-    let image = format!(
-        "cp {} usr/lib/libfaketime.so.1
-         mkdir -p etc/systemd/system/gangplank-keys.service.d
-         printf '[Service]\\nEnvironment=LD_PRELOAD=/usr/lib/libfaketime.so.1 FAKETIME_TIMESTAMP_FILE=/etc/faketimerc' \
-            >etc/systemd/system/gangplank-keys.service.d/clock.conf
-         printf ' FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1\\n' \
-            >>etc/systemd/system/gangplank-keys.service.d/clock.conf
-         echo +0 >etc/faketimerc",
-        library.display()
-    );
-    let Some(mut lab) = Lab::up(&plan, &Blueprint { image: &image, ..Blueprint::default() }) else { return };
+    let Some(mut lab) = Lab::up(&plan, &Blueprint { image: MOVED_CLOCK, ..Blueprint::default() }) else { return };
     let mut claims = Claims::default();
     let comes_in = |lab: &Lab| lab.admits(VENDOR, &keys.vendor, "secoda");
-    let set_clock = |lab: &Lab, to: &str| drop(lab.machine.sh(&format!("echo {to} >/etc/faketimerc")));
+    let set_clock = |lab: &Lab, to: i64| {
+        drop(lab.machine.sh(&format!("echo {to} >/etc/clock-offset.new; mv /etc/clock-offset.new /etc/clock-offset")))
+    };
     told(&lab, &tags, SignedDuration::from_hours(1));
     claims.that(comes_in(&lab), "the vendor comes in");
 
-    set_clock(&lab, "+2d");
+    set_clock(&lab, 172800);
     eventually("a clock beyond the deadline closes the machine", || (!comes_in(&lab)).then_some(()));
     // The cloud's clock says that it has not ended: it does not end for good.
-    set_clock(&lab, "+0");
+    set_clock(&lab, 0);
     eventually("a clock that is right again opens it", || comes_in(&lab).then_some(()));
 
     let mut tunnel = Tunnel::open(&lab, &keys);
     let end = told(&lab, &tags, SignedDuration::from_secs(30));
     lab.metadata.stop();
-    set_clock(&lab, "-30d");
+    set_clock(&lab, -2_592_000);
     claims.that(comes_in(&lab), "until the deadline all is as it was");
     eventually("a clock that was set back does not keep it open", || (!comes_in(&lab)).then_some(()));
     claims.that(Timestamp::now() >= end, "it closes at the deadline, not before");
@@ -173,16 +182,4 @@ impl Drop for Tunnel {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Debian's libfaketime, of this machine or where GANGPLANK_TEST_FAKETIME says.
-fn faketime() -> Option<PathBuf> {
-    let named = std::env::var_os("GANGPLANK_TEST_FAKETIME").map(PathBuf::from);
-    let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
-    let installed = folders.map(|folder| folder.path().join("faketime/libfaketime.so.1"));
-    let found = named.into_iter().chain(installed).find(|path| Path::new(path).is_file());
-    if found.is_none() {
-        support::cannot("no clock can be moved without Debian's package libfaketime");
-    }
-    found
 }
