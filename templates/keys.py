@@ -194,10 +194,10 @@ def judge(state):
     """Whether the machine is closed, and whether the deadline has passed beyond doubt.
 
     There are three clocks: the machine's own, the time that was last seen with what has passed since by the kernel's count,
-    which nobody can set, and the cloud's. The latest of them closes the machine. The cloud's alone puts right what was seen."""
+    which nobody can set, and in place of that the cloud's, where it tells. The later one closes the machine."""
     own, counted = time.time(), state["seen"] + uptime() - state["at"]
     state["seen"], state["at"] = cloud or max(own, counted), uptime()
-    latest, expires = max(own, counted, cloud or 0.0), state["expires"]
+    latest, expires = max(own, cloud or counted), state["expires"]
     passed = expires is not None and expires <= latest
     state["closed"] = passed or not state["known"]
     if not passed:
