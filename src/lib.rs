@@ -16,12 +16,15 @@
 pub mod changeset;
 pub mod cli;
 pub mod cloudinit;
+pub mod cost;
 pub mod diagnostic;
+pub mod drift;
 pub mod event;
 pub mod execute;
 pub mod handoff;
 pub mod plan;
 pub mod provider;
+pub mod reap;
 pub mod sandbox;
 pub mod saved;
 pub mod verify;

@@ -3,11 +3,10 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::style::Color;
-use crate::plan::time;
+use crate::plan::{self, time};
 
 /// SSH bastions for SaaS vendors, from one YAML plan: shown as a diff, applied, proven, and gone again.
 #[derive(Debug, Parser)]
@@ -18,13 +17,20 @@ pub struct Cli {
     /// When to colour the output
     #[arg(long, global = true, value_enum, default_value_t, hide_possible_values = false)]
     pub color: Color,
+    /// Talk to an embedded cloud that is kept in this folder, and to nothing else
+    #[arg(long, global = true, value_name = "FOLDER", num_args = 0..=1, require_equals = true, default_missing_value = SANDBOX)]
+    pub sandbox: Option<PathBuf>,
 }
+
+/// The folder of a sandbox for which none is named.
+pub const SANDBOX: &str = ".gangplank-sandbox";
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done; with `plan --detailed-exitcode`: nothing would change
   1    the cloud refused or failed, or a run did not complete
-  2    `plan --detailed-exitcode`: something would change
+  2    `plan --detailed-exitcode`: something would change; `drift`: something is not as the plans say;
+       `reap`: something was found and not destroyed
   3    the plan is wrong, or can't be fulfilled as it is
   4    a check failed: the tunnel would not work, or more than the tunnel would
   64   the command line is wrong
@@ -50,12 +56,52 @@ pub enum Verb {
     Extend(Extend),
     /// Let bastions that stand end earlier than their plans say
     Shorten(Extend),
+    /// Find what is past its deadline or has lost its machine in whole accounts, without plans, and destroy it
+    Reap(Reap),
     /// Show what exists now
     Status(Status),
+    /// Compare cloud, machine and plan, tell who changed what, and change nothing
+    Drift(Drift),
     /// Prove that the tunnels work and nothing else does, and change nothing
     Verify(Verify),
     /// Print what the vendor and the people who operate the tunnel need
     Handoff(HandOff),
+    /// See all of it in a minute, without an account: bastions come, are proven, changed and gone, in a sandbox
+    Demo(Demo),
+    /// The embedded cloud itself: serve it to other programs, let its time pass, forget it
+    #[command(subcommand)]
+    Sandbox(SandboxVerb),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Demo {
+    /// Keep the plans, the hand-off page and the sandbox in this folder, which must be new
+    #[arg(long, value_name = "FOLDER")]
+    pub keep: Option<PathBuf>,
+    /// Show the steps, and what they print only where one goes wrong; also where CI is set
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SandboxVerb {
+    /// Answer the AWS CLI, SDKs and Azure's on a loopback port, and SSH for each bastion, until interrupted
+    Listen {
+        /// The port of 127.0.0.1; 0 takes a free one
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
+    /// Let time pass in it, such as 90d: what happens meanwhile happens
+    Advance {
+        #[arg(value_parser = lifetime)]
+        by: SignedDuration,
+    },
+    /// Forget everything in it
+    Reset,
+}
+
+fn lifetime(text: &str) -> Result<SignedDuration, String> {
+    crate::plan::duration(text).ok_or_else(|| "write days, hours or minutes, such as 90d, 12h, 1d12h or 30m".to_owned())
 }
 
 #[derive(Debug, ClapArgs)]
@@ -153,6 +199,50 @@ pub struct Status {
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub output: RunOutput,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Reap {
+    /// A region of the AWS account; again for more. Without any: all that are enabled, unless only --subscription is given
+    #[arg(long = "region", value_name = "REGION")]
+    pub regions: Vec<String>,
+    /// The AWS profile
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// A subscription of Azure; again for more
+    #[arg(long = "subscription", value_name = "ID")]
+    pub subscriptions: Vec<String>,
+    /// Only the bastion of this name; again for more
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
+    /// Leave a bastion alone for so long after its deadline: 2h, 1d
+    #[arg(long, value_name = "DURATION", default_value = "0m", value_parser = duration)]
+    pub grace: SignedDuration,
+    /// Only bastions that are known to be at least so old
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub older_than: Option<SignedDuration>,
+    /// How long to wait before the second look at what has no machine: an apply may be making one
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub settle: SignedDuration,
+    /// Destroy what is found; without it, people are asked, and programs only told
+    #[arg(long, short)]
+    pub yes: bool,
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub output: RunOutput,
+}
+
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    plan::duration(text).ok_or_else(|| "write weeks, days, hours and minutes: 2w, 90d, 12h, 30m or 1d12h".to_owned())
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Drift {
+    #[command(flatten)]
+    pub paths: Paths,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -10,6 +10,7 @@ use super::style::{Color, Palette};
 use crate::{
     diagnostic::{self, Diagnostic, Diagnostics},
     provider::{CloudError, Refused},
+    sandbox::store::Trouble,
 };
 
 /// The documented exit codes; README has the table.
@@ -39,16 +40,23 @@ pub enum Error {
     Usage(String),
     /// A key that `--identity` names can't be used.
     Identity(Diagnostic),
+    /// The embedded cloud can't be used.
+    Sandbox(Trouble),
     /// What failed, and the operating system's word for it.
     Io(String, io::Error),
+    /// Of several clouds, each with its own.
+    Several(Vec<Error>),
 }
 
 impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Error::Plan(_) => Exit::WrongPlan,
-            Error::Cloud(_) | Error::Io(..) => Exit::Failed,
+            Error::Cloud(_) | Error::Sandbox(_) | Error::Io(..) => Exit::Failed,
             Error::Usage(_) | Error::Identity(_) => Exit::Usage,
+            // What a plan must change is said before what may pass.
+            Error::Several(all) if all.iter().any(|error| error.exit() == Exit::WrongPlan) => Exit::WrongPlan,
+            Error::Several(_) => Exit::Failed,
         }
     }
 
@@ -63,7 +71,9 @@ impl Error {
             Error::Plan(problems) => diagnostic::render(problems, palette == Palette::COLORED),
             Error::Cloud(error) => line(error),
             Error::Usage(text) => line(text),
+            Error::Sandbox(trouble) => line(trouble),
             Error::Io(what, error) => line(&format!("{what}: {error}")),
+            Error::Several(all) => all.iter().map(|error| error.render(color)).collect::<Vec<_>>().join("\n"),
         }
     }
 }
@@ -86,6 +96,12 @@ impl From<Refused> for Error {
             Refused::Plan(problems) => Error::Plan(problems),
             Refused::Cloud(error) => Error::Cloud(error),
         }
+    }
+}
+
+impl<E: Into<Error>> From<Vec<E>> for Error {
+    fn from(errors: Vec<E>) -> Self {
+        Error::Several(errors.into_iter().map(Into::into).collect())
     }
 }
 

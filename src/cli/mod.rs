@@ -11,6 +11,9 @@ mod words;
 
 use jiff::Timestamp;
 
+#[cfg(any(feature = "aws", feature = "azure"))]
+use crate::provider::clouds::Clouds;
+
 use self::{
     args::{Cli, Verb},
     exit::{Error, Exit, say},
@@ -34,34 +37,65 @@ fn dispatch(args: &Cli) -> Result<Exit, Error> {
         Verb::Schema => offline::schema(),
         Verb::Init(init) => offline::init(init.cloud),
         Verb::Render(render) => offline::render(&render.path),
-        online => ask_cloud(online, args.color),
+        Verb::Demo(demo) => run_demo(demo, args.color),
+        online => ask_cloud(online, args),
     }
 }
 
 /// The verbs that need a cloud. One thread is enough: they wait far more than they work.
 #[cfg(any(feature = "aws", feature = "azure"))]
-fn ask_cloud(verb: &Verb, color: style::Color) -> Result<Exit, Error> {
+fn ask_cloud(verb: &Verb, args: &Cli) -> Result<Exit, Error> {
+    let sandbox = args.sandbox.as_deref();
+    // In a sandbox nobody is waited for: its time passes as soon as there is nothing else to do. Whoever listens to other
+    // programs lives at their pace.
+    let in_no_time = sandbox.is_some() && !matches!(verb, Verb::Sandbox(_));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .start_paused(in_no_time)
         .build()
         .map_err(|error| Error::Io("starting".to_owned(), error))?;
-    let context = verbs::context::Context::new(color);
     runtime.block_on(async {
-        match verb {
+        if let Verb::Sandbox(verb) = verb {
+            return verbs::sandbox::run(verb, sandbox).await;
+        }
+        let clouds = sandbox.map_or(Ok(Clouds::Real), |folder| verbs::sandbox::open(folder).map(Clouds::Sandbox))?;
+        let context = verbs::context::Context { color: args.color, clouds };
+        let exit = match verb {
             Verb::Plan(plan) => verbs::plan::run(plan, &context).await,
             Verb::Apply(apply) => verbs::apply::run(apply, &context).await,
             Verb::Destroy(destroy) => verbs::destroy::run(destroy, &context).await,
             Verb::Extend(extend) => verbs::extend::run(extend, Which::Extend, &context).await,
             Verb::Shorten(shorten) => verbs::extend::run(shorten, Which::Shorten, &context).await,
+            Verb::Reap(reap) => verbs::reap::run(reap, &context).await,
             Verb::Status(status) => verbs::status::run(status, &context).await,
+            Verb::Drift(drift) => verbs::drift::run(drift, &context).await,
             Verb::Verify(verify) => verbs::verify::run(verify, &context).await,
             Verb::Handoff(handoff) => verbs::handoff::run(handoff, &context).await,
-            Verb::Validate(_) | Verb::Schema | Verb::Init(_) | Verb::Render(_) => Ok(Exit::Done),
-        }
+            Verb::Validate(_) | Verb::Schema | Verb::Init(_) | Verb::Render(_) | Verb::Demo(_) | Verb::Sandbox(_) => {
+                Ok(Exit::Done)
+            }
+        };
+        context.leave()?;
+        exit
     })
 }
 
+#[cfg(any(feature = "aws", feature = "azure"))]
+fn run_demo(demo: &args::Demo, color: style::Color) -> Result<Exit, Error> {
+    verbs::demo::run(demo, color)
+}
+
 #[cfg(not(any(feature = "aws", feature = "azure")))]
-fn ask_cloud(_: &Verb, _: style::Color) -> Result<Exit, Error> {
-    Err(Error::Usage("this gangplank was built without a cloud: build it with the feature `aws` or `azure`".to_owned()))
+fn run_demo(_: &args::Demo, _: style::Color) -> Result<Exit, Error> {
+    Err(no_cloud())
+}
+
+#[cfg(not(any(feature = "aws", feature = "azure")))]
+fn ask_cloud(_: &Verb, _: &Cli) -> Result<Exit, Error> {
+    Err(no_cloud())
+}
+
+#[cfg(not(any(feature = "aws", feature = "azure")))]
+fn no_cloud() -> Error {
+    Error::Usage("this gangplank was built without a cloud: build it with the feature `aws` or `azure`".to_owned())
 }

@@ -16,6 +16,15 @@ pub enum Color {
 }
 
 impl Color {
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Color::Auto => "auto",
+            Color::Always => "always",
+            Color::Never => "never",
+        }
+    }
+
     /// The styles to use on `stream`.
     pub fn palette(self, stream: &impl RawStream) -> Palette {
         let colored = match self {

@@ -26,7 +26,7 @@ const KEYS_SERVICE: &str = include_str!("../../templates/keys.service");
 
 /// A script of Python's as the machine gets it: without the comments and docstrings that have a line of their own, since EC2 counts
 /// bytes. Neither stands inside of a text there.
-fn bare(script: &str) -> String {
+pub fn bare(script: &str) -> String {
     let told = |line: &str| {
         let text = line.trim_start();
         let quotes = "\"\"\"";

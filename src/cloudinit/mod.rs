@@ -13,7 +13,7 @@ use flate2::{Compression, GzBuilder};
 use sha2::{Digest, Sha256};
 
 use self::document::Document;
-pub use self::document::open;
+pub use self::document::{bare, open};
 use crate::{
     diagnostic::Diagnostic,
     plan::{Cloud, Plan},

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::{
-    Azure, AzureNetwork, Edge, FirewallSku, ImageAlias, ResourceGroup,
+    Azure, AzureNetwork, Edge, FirewallSku, ImageAlias, Name, ResourceGroup,
     aws::image_alias,
     fields::{Block, Field, Shape, excerpt},
     net,
@@ -46,6 +46,18 @@ pub(super) fn azure(field: &Field<'_>, report: &mut Report) -> Read<Azure> {
         size: size?,
         image: image?,
     })
+}
+
+/// What is called after the bastion must not have Microsoft's trademarks in its name ("Resolve errors for reserved resource names":
+/// these two as a part of it, the others as the whole of it or as its beginning, which `gangplank-` is).
+pub(super) fn check_name(field: &Field<'_>, name: &Name, report: &mut Report) -> Read<()> {
+    let Some(word) = ["microsoft", "windows"].into_iter().find(|word| name.as_str().contains(word)) else {
+        return Ok(());
+    };
+    let problem = field.problem(report, "a name that Azure refuses", format!("`{word}` is reserved"));
+    let problem =
+        problem.because("The bastion's resources are called after it, and Azure reserves the word in their names.");
+    Err(report.push(problem.fix("choose a name without it")))
 }
 
 fn subscription(field: &Field<'_>, report: &mut Report) -> Read<String> {
@@ -178,7 +190,7 @@ fn network(field: &Field<'_>, edge: Option<&Edge>, report: &mut Report) -> Read<
         return created(field, &block, edge, report);
     }
     let vnet = block.required("existing", report, |field, report| name(field, "a virtual network", 2..=64, report));
-    let subnet = block.required("subnet", report, |field, report| name(field, "a subnet", 1..=80, report));
+    let subnet = block.required("subnet", report, machine_subnet);
     let foreign =
         ["address_space", "bastion_subnet", FIREWALL_SUBNET, MANAGEMENT_SUBNET].map(|name| match block.get(name) {
             Some(field) => {
@@ -193,6 +205,25 @@ fn network(field: &Field<'_>, edge: Option<&Edge>, report: &mut Report) -> Read<
         });
     foreign.into_iter().collect::<Read<Vec<()>>>()?;
     Ok(AzureNetwork::Existing { vnet: vnet?, subnet: subnet? })
+}
+
+/// Subnets that Azure keeps for services of its own: no machine may stand there ("Virtual network for Azure services", "About Azure
+/// Bastion configuration settings", "About VPN Gateway configuration settings").
+const SERVICES: [(&str, &str); 5] = [
+    ("AzureFirewallSubnet", "firewalls"),
+    ("AzureFirewallManagementSubnet", "firewalls"),
+    ("GatewaySubnet", "gateways"),
+    ("AzureBastionSubnet", "Azure Bastion"),
+    ("RouteServerSubnet", "route servers"),
+];
+
+fn machine_subnet(field: &Field<'_>, report: &mut Report) -> Read<String> {
+    let name = name(field, "a subnet", 1..=80, report)?;
+    let Some((_, service)) = SERVICES.iter().find(|(reserved, _)| name.eq_ignore_ascii_case(reserved)) else {
+        return Ok(name);
+    };
+    let problem = field.problem(report, "no machine may be in this subnet", format!("it is for {service} only"));
+    Err(report.push(problem.fix("name another subnet of the network")))
 }
 
 fn created(field: &Field<'_>, block: &Block<'_>, edge: Option<&Edge>, report: &mut Report) -> Read<AzureNetwork> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     Cloud, Deadline, KeyUpdates, MaxStartups, Name, Origin, Plan, Ssh,
     aws::{aws, check_egress},
-    azure::azure,
+    azure::{azure, check_name},
     fields::{Block, Field, Shape, excerpt},
     net,
     report::{PRIVATE_KEY, Read, Report},
@@ -89,11 +89,16 @@ fn plan(root: &Field<'_>, report: &mut Report) -> Read<Plan> {
     });
     let exposure = net::judge(&census.sources, report);
     let cloud = cloud(&block, report);
+    let allowed = match (block.get("name"), &name, bearer) {
+        (Some(field), Ok(name), Bearer::Azure) => check_name(field, name, report),
+        _ => Ok(()),
+    };
     if let (Ok(Cloud::Aws(aws)), Ok(tunnels)) = (&cloud, &tunnels) {
         check_egress(aws, tunnels, report);
     }
     version?;
     exposure?;
+    allowed?;
     let plan = Plan {
         name: name?,
         deadline: deadline?,

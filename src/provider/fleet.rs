@@ -1,18 +1,17 @@
 //! All plans of a run, whichever clouds they are for. Only the clouds that plans name are connected to, and what comes back is in
 //! the order of the plans.
 
-// A cloud that was built without adds nothing to its lists.
-#![cfg_attr(not(all(feature = "aws", feature = "azure")), allow(unused_mut))]
-
 use std::net::IpAddr;
 
+use futures_util::future::join;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CloudError, Progress, Provider, Refused, aws, azure};
+use super::{CloudError, Progress, Provider, Refused, aws, azure, clouds::Clouds};
 use crate::{
     changeset::{Changeset, Step},
     diagnostic::{Diagnostic, Diagnostics},
+    drift::Who,
     event::Watcher,
     plan::{Cloud, Plan},
     provider::{
@@ -44,6 +43,27 @@ pub struct Fleet<'a> {
 pub struct Outlook {
     pub changesets: Vec<Changeset<Action>>,
     pub statuses: Vec<Status>,
+    /// Of the clouds about whose plans nothing is said above, why.
+    pub refused: Vec<Refused>,
+}
+
+impl Outlook {
+    /// Only where every cloud has answered.
+    ///
+    /// # Errors
+    /// Why not, of each cloud that did not.
+    pub fn whole(self) -> Result<Self, Vec<Refused>> {
+        if self.refused.is_empty() { Ok(self) } else { Err(self.refused) }
+    }
+}
+
+/// What the clouds told of their plans. One cloud's failure hides nothing of what another told.
+#[derive(Debug)]
+pub struct Told<'a, T, E = CloudError> {
+    /// In the order of the plans.
+    pub of: Vec<(&'a Plan, T)>,
+    /// Of the clouds whose plans are missing above, why.
+    pub failed: Vec<E>,
 }
 
 /// What a cloud tells about one bastion.
@@ -102,29 +122,27 @@ impl Seen {
 }
 
 impl<'a> Fleet<'a> {
-    /// Resolves credentials' sources and regions. `env` reads the environment.
+    /// Resolves credentials' sources and regions.
     ///
     /// # Errors
     /// What is wrong with a plan before a cloud is asked, a cloud that this gangplank was built without among it, or an
     /// environment that names no cloud.
-    pub async fn connect(plans: &'a [Plan], env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Refused> {
+    pub async fn connect(plans: &'a [Plan], clouds: &Clouds) -> Result<Self, Refused> {
         let without: Vec<Diagnostic> = plans.iter().filter_map(unreachable).collect();
         if !without.is_empty() {
             return Err(Diagnostics(without).into());
         }
-        #[cfg(not(feature = "azure"))]
-        let _ = env;
         Ok(Self {
             plans,
             #[cfg(feature = "aws")]
             aws: if plans.iter().any(|p| matches!(p.cloud, Cloud::Aws(_))) {
-                Some(aws::fleet::Fleet::connect(plans).await?)
+                Some(aws::fleet::Fleet::connect(plans, clouds).await?)
             } else {
                 None
             },
             #[cfg(feature = "azure")]
             azure: if plans.iter().any(|p| matches!(p.cloud, Cloud::Azure(_))) {
-                Some(azure::fleet::Fleet::new(plans, azure::arm::Arm::connect(env)?)?)
+                Some(azure::fleet::Fleet::new(plans, clouds.arm()?)?)
             } else {
                 None
             },
@@ -133,67 +151,78 @@ impl<'a> Fleet<'a> {
 
     /// Looks at every cloud and works out what would make it match the plans. Writes nothing.
     ///
-    /// # Errors
-    /// Every reason why a plan can't be fulfilled, or a cloud's failure.
-    pub async fn changes(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Outlook, Refused> {
+    /// What a plan can't have, or a cloud's failure, is in [`Outlook::refused`].
+    pub async fn changes(&self, now: Timestamp, watcher: &dyn Watcher) -> Outlook {
         let aws = async {
             #[cfg(feature = "aws")]
             if let Some(fleet) = &self.aws {
                 let outlook = fleet.changes(now, watcher).await?;
                 let sets = outlook.changesets.into_iter().map(|set| set.map(Action::Aws));
-                return Ok((sets.collect(), outlook.statuses));
+                return Ok(sets.zip(outlook.statuses).collect());
             }
-            Ok((Vec::new(), Vec::new()))
+            Ok(Vec::new())
         };
         let azure = async {
             #[cfg(feature = "azure")]
             if let Some(fleet) = &self.azure {
                 let outlook = fleet.changes(now, watcher).await?;
                 let sets = outlook.changesets.into_iter().map(|set| set.map(Action::Azure));
-                return Ok((sets.collect(), outlook.statuses));
+                return Ok(sets.zip(outlook.statuses).collect());
             }
-            Ok((Vec::new(), Vec::new()))
+            Ok(Vec::new())
         };
-        let both: (Result<_, Refused>, Result<_, Refused>) = futures_util::future::join(aws, azure).await;
-        match both {
-            (Ok((aws, seen)), Ok((azure, also_seen))) => {
-                Ok(Outlook { changesets: self.in_order(aws, azure), statuses: self.in_order(seen, also_seen) })
-            }
-            (Err(Refused::Plan(Diagnostics(mut problems))), Err(Refused::Plan(Diagnostics(more)))) => {
-                problems.extend(more);
-                Err(Refused::Plan(Diagnostics(problems)))
-            }
-            // What a plan can't have is said before a cloud's hiccup.
-            (Err(error @ Refused::Plan(_)), _) | (_, Err(error @ Refused::Plan(_))) => Err(error),
-            (Err(error), _) | (_, Err(error)) => Err(error),
+        let (aws, azure) = join(aws, azure).await;
+        let told: Told<'_, _, Refused> = self.told(aws, azure);
+        let (changesets, statuses) = told.of.into_iter().map(|(_, both)| both).unzip();
+        let mut refused = told.failed;
+        if let [Refused::Plan(Diagnostics(problems)), Refused::Plan(Diagnostics(more))] = refused.as_mut_slice() {
+            problems.append(more);
+            refused.truncate(1);
         }
+        Outlook { changesets, statuses, refused }
     }
 
     /// What moves the ends of the bastions. Writes nothing.
     ///
     /// # Errors
-    /// Every reason why an end can't be moved, or a cloud's failure.
+    /// Every reason why an end can't be moved, or the failure of each cloud that failed.
     pub async fn extensions(
         &self,
         wish: Wish,
         now: Timestamp,
         watcher: &dyn Watcher,
-    ) -> Result<Vec<Changeset<Action>>, Refused> {
-        let (mut aws, mut azure) = (Vec::new(), Vec::new());
-        #[cfg(feature = "aws")]
-        if let Some(fleet) = &self.aws {
-            let sets = fleet.extensions(wish, now, watcher).await?;
-            aws.extend(sets.into_iter().map(|set| set.map(|set| set.map(Action::Aws))));
+    ) -> Result<Vec<Changeset<Action>>, Vec<Refused>> {
+        type Sets = Vec<Result<Changeset<Action>, Diagnostic>>;
+        let aws = async {
+            #[cfg(feature = "aws")]
+            if let Some(fleet) = &self.aws {
+                let sets = fleet.extensions(wish, now, watcher).await?;
+                return Ok(sets.into_iter().map(|set| set.map(|set| set.map(Action::Aws))).collect());
+            }
+            Ok::<Sets, CloudError>(Vec::new())
+        };
+        let azure = async {
+            #[cfg(feature = "azure")]
+            if let Some(fleet) = &self.azure {
+                let sets = fleet.extensions(wish, now, watcher).await?;
+                return Ok(sets.into_iter().map(|set| set.map(|set| set.map(Action::Azure))).collect());
+            }
+            Ok::<Sets, CloudError>(Vec::new())
+        };
+        let (aws, azure) = join(aws, azure).await;
+        let told = self.told(aws, azure);
+        let (mut sets, mut problems) = (Vec::new(), Vec::new());
+        for (_, set) in told.of {
+            match set {
+                Ok(set) => sets.push(set),
+                Err(problem) => problems.push(problem),
+            }
         }
-        #[cfg(feature = "azure")]
-        if let Some(fleet) = &self.azure {
-            let sets = fleet.extensions(wish, now, watcher).await?;
-            azure.extend(sets.into_iter().map(|set| set.map(|set| set.map(Action::Azure))));
+        let mut refused: Vec<Refused> = told.failed.into_iter().map(Refused::Cloud).collect();
+        if !problems.is_empty() {
+            refused.push(Refused::Plan(Diagnostics(problems)));
         }
-        let (sets, problems): (Vec<_>, Vec<Result<Changeset<Action>, Diagnostic>>) =
-            self.in_order(aws, azure).into_iter().partition(Result::is_ok);
-        let problems: Vec<Diagnostic> = problems.into_iter().filter_map(Result::err).collect();
-        if problems.is_empty() { Ok(sets.into_iter().flatten().collect()) } else { Err(Diagnostics(problems).into()) }
+        if refused.is_empty() { Ok(sets) } else { Err(refused) }
     }
 
     /// Whether all that each bastion has tells the same end.
@@ -216,68 +245,90 @@ impl<'a> Fleet<'a> {
     /// What removes the bastions. Writes nothing.
     ///
     /// # Errors
-    /// A cloud's failure.
-    pub async fn teardowns(&self, watcher: &dyn Watcher) -> Result<Vec<Changeset<Action>>, CloudError> {
-        let (mut aws, mut azure) = (Vec::new(), Vec::new());
-        #[cfg(feature = "aws")]
-        if let Some(fleet) = &self.aws {
-            aws.extend(fleet.teardowns(watcher).await?.into_iter().map(|set| set.map(Action::Aws)));
-        }
-        #[cfg(feature = "azure")]
-        if let Some(fleet) = &self.azure {
-            azure.extend(fleet.teardowns(watcher).await?.into_iter().map(|set| set.map(Action::Azure)));
-        }
-        Ok(self.in_order(aws, azure))
+    /// The failure of each cloud that failed.
+    pub async fn teardowns(&self, watcher: &dyn Watcher) -> Result<Vec<Changeset<Action>>, Vec<CloudError>> {
+        let aws = async {
+            #[cfg(feature = "aws")]
+            if let Some(fleet) = &self.aws {
+                let sets = fleet.teardowns(watcher).await?;
+                return Ok(sets.into_iter().map(|set| set.map(Action::Aws)).collect());
+            }
+            Ok(Vec::new())
+        };
+        let azure = async {
+            #[cfg(feature = "azure")]
+            if let Some(fleet) = &self.azure {
+                let sets = fleet.teardowns(watcher).await?;
+                return Ok(sets.into_iter().map(|set| set.map(Action::Azure)).collect());
+            }
+            Ok(Vec::new())
+        };
+        let (aws, azure) = join(aws, azure).await;
+        let told = self.told(aws, azure);
+        if told.failed.is_empty() { Ok(told.of.into_iter().map(|(_, set)| set).collect()) } else { Err(told.failed) }
     }
 
     /// By bastion, what of it is still there.
-    ///
-    /// # Errors
-    /// A cloud's failure.
-    pub async fn remains(&self, watcher: &dyn Watcher) -> Result<Vec<(String, Vec<String>)>, CloudError> {
-        let (mut aws, mut azure) = (Vec::new(), Vec::new());
-        #[cfg(feature = "aws")]
-        if let Some(fleet) = &self.aws {
-            aws.extend(fleet.remains(watcher).await?);
-        }
-        #[cfg(feature = "azure")]
-        if let Some(fleet) = &self.azure {
-            azure.extend(fleet.remains(watcher).await?);
-        }
-        Ok(self.in_order(aws, azure))
+    pub async fn remains(&self, watcher: &dyn Watcher) -> Told<'a, (String, Vec<String>)> {
+        let aws = async {
+            #[cfg(feature = "aws")]
+            if let Some(fleet) = &self.aws {
+                return fleet.remains(watcher).await;
+            }
+            Ok(Vec::new())
+        };
+        let azure = async {
+            #[cfg(feature = "azure")]
+            if let Some(fleet) = &self.azure {
+                return fleet.remains(watcher).await;
+            }
+            Ok(Vec::new())
+        };
+        let (aws, azure) = join(aws, azure).await;
+        self.told(aws, azure)
     }
 
-    /// # Errors
-    /// A cloud's failure.
-    pub async fn status(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Status>, CloudError> {
-        let (mut aws, mut azure) = (Vec::new(), Vec::new());
-        #[cfg(feature = "aws")]
-        if let Some(fleet) = &self.aws {
-            aws.extend(fleet.status(now, watcher).await?);
-        }
-        #[cfg(feature = "azure")]
-        if let Some(fleet) = &self.azure {
-            azure.extend(fleet.status(now, watcher).await?);
-        }
-        Ok(self.in_order(aws, azure))
+    pub async fn status(&self, now: Timestamp, watcher: &dyn Watcher) -> Told<'a, Status> {
+        let aws = async {
+            #[cfg(feature = "aws")]
+            if let Some(fleet) = &self.aws {
+                return fleet.status(now, watcher).await;
+            }
+            Ok(Vec::new())
+        };
+        let azure = async {
+            #[cfg(feature = "azure")]
+            if let Some(fleet) = &self.azure {
+                return fleet.status(now, watcher).await;
+            }
+            Ok(Vec::new())
+        };
+        let (aws, azure) = join(aws, azure).await;
+        self.told(aws, azure)
     }
 
-    /// Looks at everything that a verification goes by, one for each plan. Writes nothing.
+    /// Looks at everything that a verification goes by. Writes nothing.
     ///
-    /// # Errors
-    /// A cloud's failure to tell what there is. What else it does not tell, the evidence says.
-    pub async fn evidence(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Seen>, CloudError> {
-        let (mut aws, mut azure) = (Vec::new(), Vec::new());
-        #[cfg(feature = "aws")]
-        if let Some(fleet) = &self.aws {
-            let plans = self.plans.iter().filter(|plan| matches!(plan.cloud, Cloud::Aws(_)));
-            aws.extend(plans.zip(fleet.evidence(now, watcher).await?).map(|(plan, seen)| Seen::aws(plan, seen)));
-        }
-        #[cfg(feature = "azure")]
-        if let Some(fleet) = &self.azure {
-            azure.extend(fleet.evidence(now, watcher).await?);
-        }
-        Ok(self.in_order(aws, azure))
+    /// A cloud fails where it does not tell what there is; what else it does not tell, the evidence says.
+    pub async fn evidence(&self, now: Timestamp, watcher: &dyn Watcher) -> Told<'a, Seen> {
+        let aws = async {
+            #[cfg(feature = "aws")]
+            if let Some(fleet) = &self.aws {
+                let plans = self.plans.iter().filter(|plan| matches!(plan.cloud, Cloud::Aws(_)));
+                let seen = fleet.evidence(now, watcher).await?;
+                return Ok(plans.zip(seen).map(|(plan, seen)| Seen::aws(plan, seen)).collect());
+            }
+            Ok(Vec::new())
+        };
+        let azure = async {
+            #[cfg(feature = "azure")]
+            if let Some(fleet) = &self.azure {
+                return fleet.evidence(now, watcher).await;
+            }
+            Ok(Vec::new())
+        };
+        let (aws, azure) = join(aws, azure).await;
+        self.told(aws, azure)
     }
 
     /// Pins a host key (a value of [`super::pin::value`]) to the machine that was seen of a plan's bastion.
@@ -297,24 +348,42 @@ impl<'a> Fleet<'a> {
         Err(CloudError::mistake(format!("there is no machine in {} to pin a host key to", seen.location)))
     }
 
+    /// Who has written to what a step is about since then, as the cloud's own log says: one call for a step at the most.
+    pub async fn who(&self, action: &Action, since: Timestamp, now: Timestamp, watcher: &dyn Watcher) -> Who {
+        match action {
+            Action::Aws(action) => aws::history::who(action, since, now),
+            Action::Azure(action) => {
+                #[cfg(feature = "azure")]
+                if let Some(fleet) = &self.azure {
+                    return fleet.who(action, since, now, watcher).await;
+                }
+                let _ = watcher;
+                azure::history::unasked(action, since, now, "this gangplank was built without Azure")
+            }
+        }
+    }
+
     /// Each cloud answers in the order of its plans.
-    fn in_order<T>(&self, aws: Vec<T>, azure: Vec<T>) -> Vec<T> {
-        let (mut aws, mut azure) = (aws.into_iter(), azure.into_iter());
-        let next = |plan: &Plan| match plan.cloud {
-            Cloud::Aws(_) => aws.next(),
-            Cloud::Azure(_) => azure.next(),
+    fn told<T, E>(&self, aws: Result<Vec<T>, E>, azure: Result<Vec<T>, E>) -> Told<'a, T, E> {
+        let mut failed = Vec::new();
+        let mut answers =
+            |of: Result<Vec<T>, E>| of.map_err(|error| failed.push(error)).unwrap_or_default().into_iter();
+        let (mut aws, mut azure) = (answers(aws), answers(azure));
+        let next = |plan: &'a Plan| match plan.cloud {
+            Cloud::Aws(_) => Some((plan, aws.next()?)),
+            Cloud::Azure(_) => Some((plan, azure.next()?)),
         };
-        self.plans.iter().filter_map(next).collect()
+        Told { of: self.plans.iter().filter_map(next).collect(), failed }
     }
 
     /// Something that performs this fleet's steps, with nothing made yet.
     pub fn performer(&self) -> Performer<'_> {
-        Performer {
+        Performer::new(
             #[cfg(feature = "aws")]
-            aws: self.aws.as_ref().map(aws::fleet::Fleet::performer),
+            self.aws.as_ref().map(aws::fleet::Fleet::performer),
             #[cfg(feature = "azure")]
-            azure: self.azure.as_ref().map(azure::fleet::Fleet::performer),
-        }
+            self.azure.as_ref().map(azure::fleet::Fleet::performer),
+        )
     }
 }
 
@@ -324,6 +393,20 @@ pub struct Performer<'a> {
     aws: Option<aws::fleet::FleetPerformer<'a>>,
     #[cfg(feature = "azure")]
     azure: Option<azure::perform::Performer<'a>>,
+}
+
+impl<'a> Performer<'a> {
+    pub(super) fn new(
+        #[cfg(feature = "aws")] aws: Option<aws::fleet::FleetPerformer<'a>>,
+        #[cfg(feature = "azure")] azure: Option<azure::perform::Performer<'a>>,
+    ) -> Self {
+        Self {
+            #[cfg(feature = "aws")]
+            aws,
+            #[cfg(feature = "azure")]
+            azure,
+        }
+    }
 }
 
 impl Provider for Performer<'_> {

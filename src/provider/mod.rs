@@ -3,7 +3,11 @@
 pub mod aws;
 pub mod azure;
 pub mod boot;
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub mod clouds;
 pub mod deadline;
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub mod estate;
 pub mod extend;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod fleet;

@@ -21,6 +21,9 @@ pub const IMAGE: &str = "gangplank:image";
 pub const SUBNET: &str = "gangplank:subnet";
 /// On the instance: digests of its cloud-init document and of the document's parts.
 pub const BOOT: &str = "gangplank:boot";
+/// On the instance: the digest of the accepted keys, 32 hexadecimal digits of SHA-256 over the sorted lines `user algorithm base64`.
+/// On EC2 the keys are tags beside it; on Azure they are the user data, which no list shows.
+pub const KEYS: &str = "gangplank:keys";
 /// On the instance: its pinned host key, which no plan says (see [`super::pin`]).
 pub const HOST_KEY: &str = "gangplank:host-key";
 /// What the console shows.

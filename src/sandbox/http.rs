@@ -1,6 +1,6 @@
 //! A request as it reaches a world, and what the world answers: HTTP without a connection.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Debug};
 
 #[derive(Clone, Debug, Default)]
 pub struct Ask {
@@ -20,6 +20,22 @@ pub struct Reply {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+}
+
+/// Who answers requests: a world behind its lock, or what puts faults and a log in front of one.
+pub trait Serve: Send + Sync + Debug {
+    /// Takes no time and blocks on nothing but a lock. A fault that takes time is the caller's to sleep.
+    fn serve(&self, ask: Ask) -> Served;
+}
+
+/// What becomes of a request, as its sender sees it.
+#[derive(Clone, Debug)]
+pub enum Served {
+    Reply(Reply),
+    /// The connection closes without an answer. The request may have had its effect.
+    Lost,
+    /// The sender is dead: its future never resolves.
+    Never,
 }
 
 impl Ask {

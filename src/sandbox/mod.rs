@@ -4,5 +4,14 @@
 //!
 //! A world is plain data: it is asked with the time as an argument, it can be kept in a file, and it does nothing by itself.
 
+pub mod arm;
+pub mod call;
+pub mod clock;
+pub mod cloud;
+pub mod company;
+pub mod ec2;
 pub mod http;
+pub mod listen;
+pub mod machine;
+pub mod store;
 pub mod vm;

@@ -1,6 +1,6 @@
 //! The third vantage: what a connection from here finds.
 //!
-//! The modules in the order in which data passes through them: [`link`] reads what a server says in the clear (parsed by
+//! The modules in the order in which data passes through them: [`dial`] opens connections, [`link`] reads what a server says in the clear (parsed by
 //! [`wire`]), `session` does the rest of SSH, `ask` puts questions about users, `inside` looks around with an identity
 //! (`speak` knows the targets' protocols), and `judge`, pure, turns the evidence into checks.
 //!
@@ -9,6 +9,7 @@
 
 mod ask;
 mod clock;
+pub mod dial;
 mod evidence;
 mod identity;
 mod inside;
@@ -25,15 +26,16 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::net::{UdpSocket, lookup_host};
+use tokio::net::lookup_host;
 
 use self::{
     ask::{Asker, why},
     clock::Clock,
+    dial::{Dialed, Dialer, NoConnection, Tcp},
     evidence::{Edge, Evidence, Startups, Transport},
     inside::{Inside, Visitor},
     judge::{Case, judge},
-    link::{NoConnection, Unread},
+    link::Unread,
     session::{Pinned, Question, Route, Stop},
 };
 use super::Check;
@@ -64,13 +66,16 @@ pub struct Reach {
     pub concurrent: usize,
     /// Places beside the usual that nobody may open.
     pub unlisted: Vec<(String, u16)>,
+    /// How connections are opened.
+    pub dialer: Arc<dyn Dialer>,
 }
 
 impl Reach {
-    /// The defaults: ten seconds a step, 50 forwards at once.
+    /// The defaults: over this machine's network, ten seconds a step, 50 forwards at once.
     pub fn new(address: Host, port: u16, host_keys: HostKeys) -> Self {
         let (step, concurrent) = (Duration::from_secs(10), 50);
-        Self { address, port, host_keys, from: None, identity: None, step, concurrent, unlisted: Vec::new() }
+        let (unlisted, dialer) = (Vec::new(), Arc::new(Tcp));
+        Self { address, port, host_keys, from: None, identity: None, step, concurrent, unlisted, dialer }
     }
 }
 
@@ -135,9 +140,12 @@ async fn gather(plan: &Plan, reach: &Reach, host_keys: &Pinned, clock: Clock) ->
         }
     };
     edge.address = Some(to.ip());
-    edge.source = source(to, reach.from).await;
+    edge.source = match reach.from {
+        Some(from) => Some(from),
+        None => reach.dialer.source(to).await,
+    };
 
-    let route = Route { to, from: reach.from, host_keys: host_keys.clone(), clock };
+    let route = Route { to, from: reach.from, dialer: Arc::clone(&reach.dialer), host_keys: host_keys.clone(), clock };
     let first = route.attempt().await;
     edge.source = first.source.or(edge.source);
     let stop = first.session.as_ref().err().cloned();
@@ -195,17 +203,6 @@ async fn resolve(reach: &Reach, clock: &Clock) -> Result<SocketAddr, String> {
     }
 }
 
-/// The source that this machine would use. Connecting a UDP socket sends nothing.
-async fn source(to: SocketAddr, from: Option<IpAddr>) -> Option<IpAddr> {
-    if from.is_some() {
-        return from;
-    }
-    let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
-    let socket = UdpSocket::bind(any).await.ok()?;
-    socket.connect(to).await.ok()?;
-    socket.local_addr().ok().map(|address| address.ip())
-}
-
 /// Begins several connections and holds them until each was greeted or turned away.
 async fn startups(
     plan: &Plan,
@@ -217,7 +214,7 @@ async fn startups(
     let most = if enters { STARTUPS } else { STARTUPS_WITHOUT_IDENTITY };
     let asked = most.min(plan.ssh.max_startups.start as usize).max(1);
     let begin = || async {
-        let stream = link::dial(route.to, route.from, &route.clock).await.map_err(|none| match none {
+        let Dialed { stream, .. } = route.dial().await.map_err(|none| match none {
             NoConnection::Silent => "a connection was not answered".to_owned(),
             NoConnection::Refused => "a connection was refused".to_owned(),
             NoConnection::Unreachable(why) | NoConnection::Here(why) => why,

@@ -8,5 +8,8 @@ mod json;
 pub mod plans;
 mod problems;
 mod shows;
+#[cfg(feature = "azure")]
+mod typed;
 mod verdicts;
+mod ways;
 mod world;

@@ -5,17 +5,15 @@
 mod arm;
 mod aws;
 mod azure;
-#[cfg(feature = "aws")]
-mod calls;
 mod cloudinit;
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "azure"))]
 mod contract;
-#[cfg(feature = "aws")]
-mod crash;
 mod docs;
-mod execute;
 #[cfg(feature = "aws")]
-mod faults;
+mod drift;
+#[cfg(feature = "aws")]
+mod ec2;
+mod execute;
 mod handoff;
 mod harness;
 mod keys;
@@ -24,10 +22,14 @@ mod machines;
 #[cfg(target_os = "linux")]
 mod network;
 mod plan;
+#[cfg(feature = "aws")]
+mod reap;
 mod report;
 mod show;
 #[cfg(unix)]
 mod signals;
+#[cfg(all(feature = "aws", feature = "azure"))]
+mod simulation;
 // Only the clouds' tests use all of it.
 #[cfg_attr(not(feature = "aws"), allow(dead_code, unused_imports))]
 mod support;

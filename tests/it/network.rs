@@ -5,6 +5,7 @@ mod bastion;
 mod faults;
 mod hostile;
 mod identity;
+mod sandbox;
 mod targets;
 
 use std::{

@@ -2,6 +2,7 @@
 
 mod judge;
 mod reader;
+mod sandbox;
 mod script;
 
 use std::sync::Arc;

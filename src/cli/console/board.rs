@@ -36,6 +36,8 @@ pub struct Running {
     pub started: Instant,
     /// The last thing that was seen of it, harmless to print: `waiting for i-0abc to run`.
     pub latest: Option<String>,
+    /// When a view last wrote a line about what it waits for.
+    pub told: Option<Instant>,
 }
 
 impl Board {
@@ -51,6 +53,7 @@ impl Board {
                 resource: clean(resource).into_owned(),
                 started: now,
                 latest: None,
+                told: None,
             }),
             Event::StepWaiting { step, for_what } => {
                 self.see(step, format!("waiting for {}", clean(for_what)));
@@ -75,6 +78,16 @@ impl Board {
 
     pub fn find(&self, step: &StepId) -> Option<&Running> {
         self.running.iter().find(|r| r.step == *step)
+    }
+
+    /// Whether it is time for a line about what a step waits for: at once, and then once in `every`.
+    pub fn is_time_to_tell(&mut self, step: &StepId, now: Instant, every: Duration) -> bool {
+        let Some(running) = self.running.iter_mut().find(|r| r.step == *step) else { return false };
+        let due = running.told.is_none_or(|told| now.duration_since(told) >= every);
+        if due {
+            running.told = Some(now);
+        }
+        due
     }
 
     fn see(&mut self, step: &StepId, what: String) {

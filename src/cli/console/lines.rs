@@ -1,6 +1,6 @@
 //! Plain lines, for logs and for terminals that cannot move their cursor.
 
-use std::{cell::RefCell, io::Write};
+use std::{cell::RefCell, io::Write, time::Duration};
 
 use tokio::time::Instant;
 
@@ -12,9 +12,11 @@ use crate::{
 
 /// How many of the steps that take long are named every ten seconds; the others are counted.
 const STILL_LINES: usize = 4;
+/// What a step waits for is told when that begins, and then at most so often.
+const WAITING_EVERY: Duration = Duration::from_secs(60);
 
-/// Writes one line when a step starts, when it ends and when a call is repeated, and a few every ten seconds while steps
-/// take long.
+/// Writes one line when a step starts, when it begins to wait, when a call is repeated and when it ends, and a few every ten seconds
+/// while steps take long.
 pub struct Lines<W> {
     state: RefCell<(Board, W)>,
     palette: Palette,
@@ -26,13 +28,15 @@ impl<W: Write> Lines<W> {
     }
 
     fn text(&self, event: &Event, board: &mut Board) -> Option<String> {
-        let step = board.fold(event, Instant::now());
+        let now = Instant::now();
+        let step = board.fold(event, now);
         match event {
             Event::StepStarted { step, .. } => {
                 let step = board.find(step)?;
                 Some(format!("  {} {}", words::verb(step.op).now, step.resource))
             }
-            Event::StepRetrying { step, .. } => {
+            Event::StepWaiting { step, .. } if !board.is_time_to_tell(step, now, WAITING_EVERY) => None,
+            Event::StepWaiting { step, .. } | Event::StepRetrying { step, .. } => {
                 let step = board.find(step)?;
                 Some(format!("  {}: {}", step.resource, step.latest.as_deref()?))
             }
@@ -52,8 +56,8 @@ impl<W: Write> Lines<W> {
             Event::StepDone { .. } | Event::StepFailed { .. } => ended(event, &step?, &self.palette),
             Event::Interrupted { running } => Some(stopping(*running, &self.palette)),
             Event::RunFinished { elapsed, .. } => Some(format!("  took {}", words::elapsed(*elapsed))),
-            // Skipped steps can be hundreds: the summary counts them. What a step waits for is told when it takes long.
-            Event::RunStarted { .. } | Event::StepWaiting { .. } | Event::StepSkipped { .. } => None,
+            // Skipped steps can be hundreds: the summary counts them.
+            Event::RunStarted { .. } | Event::StepSkipped { .. } => None,
         }
     }
 }
@@ -70,8 +74,6 @@ impl<W: Write> Watcher for Lines<W> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use insta::assert_snapshot;
 
     use super::*;
@@ -98,6 +100,7 @@ mod tests {
           creating instance gangplank-warehouse
           instance gangplank-warehouse: the cloud is throttling RunInstances (RequestLimitExceeded), trying again in 4 s
         ✓ changed elastic address \u{1b}[31mred\u{1b}[0m 1.5 s
+          instance gangplank-warehouse: waiting for i-0abc to run
           still creating instance gangplank-warehouse after 20 s: waiting for i-0abc to run
         stopping: waiting for the step that runs; Ctrl-C again quits at once and leaves it unfinished
         ✗ could not create instance gangplank-warehouse: RunInstances failed: You have requested more vCPU capacity than your current vCPU limit of 1.
@@ -111,6 +114,25 @@ mod tests {
         let colored = draw(events(), Palette::COLORED);
         assert!(colored.contains("\x1b[32m✓\x1b[0m"), "{colored}");
         assert_eq!(anstream::adapter::strip_str(&colored).to_string(), draw(events(), Palette::PLAIN));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_awaited_is_told_once_a_while() {
+        let lines = Lines::new(Vec::new(), Palette::PLAIN);
+        let waiting =
+            |what: &str| Event::StepWaiting { step: StepId("b/firewall".to_owned()), for_what: what.to_owned() };
+        lines.event(started("b/firewall", Op::Create, "firewall"));
+        for second in 0..130 {
+            lines.event(waiting(&format!("fw to be ready ({second} s)")));
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        lines.event(Event::StepWaiting { step: StepId("nobody".to_owned()), for_what: "nothing".to_owned() });
+        assert_snapshot!(String::from_utf8(lines.state.into_inner().1).unwrap(), @r#"
+          creating firewall
+          firewall: waiting for fw to be ready (0 s)
+          firewall: waiting for fw to be ready (60 s)
+          firewall: waiting for fw to be ready (120 s)
+        "#);
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn write_step<A>(
     write_details(out, &step.details, palette)
 }
 
-fn write_details(out: &mut String, details: &[Detail], palette: &Palette) -> std::fmt::Result {
+pub(super) fn write_details(out: &mut String, details: &[Detail], palette: &Palette) -> std::fmt::Result {
     let faint = palette.faint;
     let rows: Vec<_> = details.iter().map(|d| (clean(&d.name), value(d))).collect();
     let names = column(rows.iter().map(|(name, _)| name.as_ref()));

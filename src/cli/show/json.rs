@@ -6,6 +6,7 @@ use super::{totals, totals_of_all};
 use crate::{
     changeset::{Changeset, Detail, Exposure, Impact, Op, Step, StepId},
     cli::words::Totals,
+    cost::Bill,
 };
 
 /// Raised when a field goes away or changes its meaning; new fields may come without it.
@@ -29,6 +30,8 @@ struct Bastion<'a> {
     steps: Vec<StepLine<'a>>,
     exposure: &'a [Exposure],
     notes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<&'a Bill>,
 }
 
 #[derive(Serialize)]
@@ -60,10 +63,19 @@ impl<'a, A> From<&'a Step<A>> for StepLine<'a> {
 ///     `before`, `after`, `note`)
 ///   - `exposure[]`: who can reach what afterwards: `direction` (`inbound`, `tunnel`, `outbound`), `from`, `to`, `why`
 ///   - `notes[]`: sentences
+///   - `cost`: `place`, `currency`, `prices_of`, `lines[]` (`item`, `quantity`, `monthly` or null, `source`, `confirmed`),
+///     `monthly`, `complete`, `until_deadline`
 pub fn json<A>(sets: &[Changeset<A>]) -> String {
+    json_with(sets, &[])
+}
+
+/// The same with what each bastion costs.
+pub fn json_with<A>(sets: &[Changeset<A>], bills: &[Bill]) -> String {
     let bastions: Vec<_> = sets
         .iter()
-        .map(|set| Bastion {
+        .enumerate()
+        .map(|(i, set)| Bastion {
+            cost: bills.get(i),
             name: &set.bastion,
             location: &set.location,
             plan: &set.plan,

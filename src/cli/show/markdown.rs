@@ -12,7 +12,7 @@ use crate::{
 const FOLD_FROM: usize = 6;
 
 /// GitHub refuses a comment of more than 65,536 characters; some are left for what a pipeline adds.
-const LONGEST: usize = 60_000;
+pub(super) const LONGEST: usize = 60_000;
 
 /// How much is told; less where more would not fit into a comment.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,7 +106,7 @@ fn write_bastion<A>(out: &mut String, set: &Changeset<A>, fold: bool, depth: Dep
     Ok(())
 }
 
-fn write_detail(out: &mut String, detail: &Detail) -> std::fmt::Result {
+pub(super) fn write_detail(out: &mut String, detail: &Detail) -> std::fmt::Result {
     let word = match detail.op() {
         Op::Create => "add",
         Op::Delete => "remove",
@@ -139,7 +139,7 @@ fn write_exposure<A>(out: &mut String, set: &Changeset<A>) -> std::fmt::Result {
 }
 
 /// Text that means nothing to Markdown, a table or HTML, and mentions nobody.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let text = clean(text);
     let mut out = String::with_capacity(text.len());
     for (i, c) in text.char_indices() {
@@ -161,7 +161,7 @@ fn plain(text: &str) -> String {
 }
 
 /// [`plain`] in the type of code; with backticks where nothing in the text needs an escape.
-fn code(text: &str) -> String {
+pub(super) fn code(text: &str) -> String {
     let text = clean(text);
     if text.is_empty() {
         String::new()

@@ -1,11 +1,18 @@
 //! Shows changesets before they are carried out: to people, in a pull request, to programs. Pure text from plain data.
 
+pub mod drift;
 mod human;
 mod json;
 mod markdown;
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub mod reap;
 pub mod verification;
 
-pub use self::{human::human, json::json, markdown::markdown};
+pub use self::{
+    human::human,
+    json::{json, json_with},
+    markdown::markdown,
+};
 use super::words::Totals;
 use crate::changeset::{Changeset, Direction, Exposure, Impact, Step};
 

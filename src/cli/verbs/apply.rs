@@ -10,7 +10,7 @@ use super::{
     context::Context,
     load_together,
     run::{LOOKS, carry_out, closing_event, confirmed},
-    vantages::Vantages,
+    vantages::{Looks, Vantages},
     verify::exit,
 };
 use crate::{
@@ -40,7 +40,7 @@ pub async fn run(args: &Apply, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
     let plans = load_together(&args.run.paths.paths)?;
     let fleet = cx.connect(&plans).await?;
-    let outlook = fleet.changes(now, &cx.reading()).await?;
+    let outlook = fleet.changes(now, &cx.reading()).await.whole()?;
     carry_on(&plans, &fleet, outlook, args, cx, now, Resume::SameCommand).await
 }
 
@@ -50,7 +50,7 @@ async fn saved(path: &Path, args: &Apply, cx: &Context) -> Result<Exit, Error> {
     let plans = saved.plans()?;
     check_current(&plans, cx.now())?;
     let fleet = cx.connect(&plans).await?;
-    let outlook = fleet.changes(saved.made, &cx.reading()).await?;
+    let outlook = fleet.changes(saved.made, &cx.reading()).await.whole()?;
     if outlook.changesets != saved.changesets {
         if args.run.output == RunOutput::Human {
             print("What would be needed now:\n\n")?;
@@ -80,9 +80,9 @@ fn moved(then: &[Changeset<Action>], now: &[Changeset<Action>]) -> String {
     }
 }
 
-async fn carry_on(
-    plans: &[Plan],
-    fleet: &Fleet<'_>,
+async fn carry_on<'p>(
+    plans: &'p [Plan],
+    fleet: &Fleet<'p>,
     outlook: Outlook,
     args: &Apply,
     cx: &Context,
@@ -90,7 +90,7 @@ async fn carry_on(
     resume: Resume,
 ) -> Result<Exit, Error> {
     // A wrong identity is found before anything is written.
-    let vantages = Vantages::new(&args.network, plans).await?;
+    let vantages = Vantages::new(&args.network, plans).await?.over(cx.dialer());
     let sets = &outlook.changesets;
     if args.run.output == RunOutput::Human {
         print(&show::human(sets, &cx.palette()))?;
@@ -103,7 +103,7 @@ async fn carry_on(
         say("Nothing was changed.\n");
         return Ok(Exit::Done);
     }
-    if let Some(exit) = carry_out(fleet, sets, resume, args.run.output, cx.color).await? {
+    if let Some(exit) = carry_out(&fleet.performer(), sets, resume, args.run.output, cx.color).await? {
         return Ok(exit);
     }
     let started = cx.now();
@@ -133,7 +133,10 @@ async fn converged(
     let mut outlook = Outlook::default();
     for pause in LOOKS {
         tokio::time::sleep(Duration::from_secs(pause)).await;
-        outlook = fleet.changes(clock, &reading).await?;
+        outlook = fleet.changes(clock, &reading).await;
+        if !outlook.refused.is_empty() {
+            break;
+        }
         if outlook.changesets.iter().all(Changeset::is_empty) {
             closing_event(output, "converged", &json!({"changed": true, "bastions": outlook.statuses}))?;
             if output == RunOutput::Human {
@@ -141,6 +144,16 @@ async fn converged(
             }
             return Ok(Some(outlook.statuses));
         }
+    }
+    if !outlook.refused.is_empty() {
+        // Every step was done; of what the others say nothing is hidden.
+        let settled: Vec<&str> =
+            outlook.changesets.iter().filter(|set| set.is_empty()).map(|set| set.bastion.as_str()).collect();
+        if !settled.is_empty() {
+            say(&format!("Looked again: the cloud matches the plan of {}.\n", settled.join(", ")));
+        }
+        say("Every step was done; whether all of it is as planned could not be looked at:\n");
+        return Err(outlook.refused.into());
     }
     let steps: Vec<_> = outlook.changesets.iter().flat_map(|s| &s.steps).map(|s| &s.id).collect();
     closing_event(output, "differs", &json!({"steps": steps}))?;
@@ -165,9 +178,9 @@ fn unverified(plan: &Plan, status: &Status, now: Timestamp) -> HandOff {
 
 /// Verifies what is there, pins the host keys that were seen for the first time, and hands over. Young machines, and after a
 /// change (`applied` is when its steps were done) all of them, get the time to report.
-async fn proven(
-    plans: &[Plan],
-    fleet: &Fleet<'_>,
+async fn proven<'p>(
+    plans: &'p [Plan],
+    fleet: &Fleet<'p>,
     vantages: &Vantages<'_>,
     args: &Apply,
     cx: &Context,
@@ -178,7 +191,7 @@ async fn proven(
     }
     let reading = cx.reading();
     let patience = Duration::from_secs(60 * args.wait);
-    let looks = vantages.await_reports(plans, fleet, applied, patience, cx).await?;
+    let Looks { looks, failed } = vantages.await_reports(plans, fleet, applied, patience, cx).await?;
     let now = cx.now();
     let verifications = vantages.judge(&looks, now).await;
     for look in &looks {
@@ -189,6 +202,9 @@ async fn proven(
         print(&show::verification::human(&verifications, &cx.palette(), false))?;
         let handoffs: Vec<_> = looks.iter().zip(&verifications).map(|(look, v)| look.hand_off(Some(v), now)).collect();
         print(&handoff::text::fields(&handoffs))?;
+    }
+    if !failed.is_empty() {
+        return Err(failed.into());
     }
     Ok(exit(&verifications, false))
 }

@@ -1,6 +1,6 @@
 //! What every verb that asks a cloud works with: how to reach it, its clock, and how to show what comes back.
 
-use std::{env, io};
+use std::{io, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -11,25 +11,53 @@ use crate::{
         style::{Color, Palette},
     },
     plan::Plan,
-    provider::fleet::Fleet,
+    provider::{
+        clouds::Clouds,
+        estate::{Estate, Places},
+        fleet::Fleet,
+    },
+    verify::network::dial::{Dialer, Tcp},
 };
 
 pub struct Context {
     pub color: Color,
+    pub clouds: Clouds,
 }
 
 impl Context {
-    pub fn new(color: Color) -> Self {
-        Self { color }
-    }
-
     pub fn now(&self) -> Timestamp {
-        Timestamp::now()
+        self.clouds.now()
     }
 
-    /// Connects to the clouds that the plans name, as the environment says.
+    /// Connects to the clouds that the plans name.
     pub async fn connect<'p>(&self, plans: &'p [Plan]) -> Result<Fleet<'p>, Error> {
-        Ok(Fleet::connect(plans, &|name| env::var(name).ok()).await?)
+        Ok(Fleet::connect(plans, &self.clouds).await?)
+    }
+
+    /// Keeps what happened in a sandbox.
+    ///
+    /// # Errors
+    /// Its folder cannot be written.
+    pub fn leave(&self) -> Result<(), Error> {
+        match &self.clouds {
+            Clouds::Real => Ok(()),
+            Clouds::Sandbox(sandbox) => {
+                sandbox.keep().map_err(|error| Error::Io("keeping the sandbox".to_owned(), error))
+            }
+        }
+    }
+
+    /// How bastions are connected to.
+    pub fn dialer(&self) -> Arc<dyn Dialer> {
+        match &self.clouds {
+            Clouds::Real => Arc::new(Tcp),
+            Clouds::Sandbox(sandbox) => Arc::new(sandbox.clone()),
+        }
+    }
+
+    /// Connects to whole accounts.
+    pub async fn estate(&self, places: &Places) -> Result<Estate, Error> {
+        Ok(Estate::connect(places, &self.clouds, &self.reading()).await?)
     }
 
     pub fn reading(&self) -> Reading {

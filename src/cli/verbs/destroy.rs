@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     context::Context,
     online::Reading,
+    reap::inventory,
     run::{LOOKS, carry_out, closing_event, confirmed},
 };
 use crate::{
@@ -36,11 +37,18 @@ pub async fn run(args: &Run, cx: &Context) -> Result<Exit, Error> {
             say("Nothing was changed.\n");
             return Ok(Exit::Done);
         }
-        if let Some(exit) = carry_out(&fleet, &sets, Resume::SameCommand, args.output, cx.color).await? {
+        if let Some(exit) = carry_out(&fleet.performer(), &sets, Resume::SameCommand, args.output, cx.color).await? {
             return Ok(exit);
         }
     }
-    gone(&fleet, &reading, args.output).await
+    let exit = gone(&fleet, &reading, args.output).await?;
+    // The tags have been looked at; names are looked at, too, and what is still paid for is said.
+    let inventory = inventory(&sets, &plans, cx).await?;
+    let names: Vec<&str> = plans.iter().map(|plan| plan.name.as_str()).collect();
+    if args.output == RunOutput::Human {
+        print(&show::reap::leftovers(&inventory, &names, cx.now(), &cx.palette()))?;
+    }
+    Ok(exit)
 }
 
 /// Looks until nothing of the bastions is there, or long enough to believe that something is.
@@ -48,9 +56,20 @@ async fn gone(fleet: &Fleet<'_>, reading: &Reading, output: RunOutput) -> Result
     let mut left = Vec::new();
     for pause in LOOKS {
         tokio::time::sleep(Duration::from_secs(pause)).await;
-        let remains = fleet.remains(reading).await?;
-        let bastions = remains.len();
-        left = remains.into_iter().filter(|(_, remains)| !remains.is_empty()).collect();
+        let told = fleet.remains(reading).await;
+        let (remains, gone): (Vec<_>, Vec<_>) =
+            told.of.into_iter().map(|(_, of)| of).partition(|(_, remains)| !remains.is_empty());
+        let bastions = gone.len();
+        left = remains;
+        if !told.failed.is_empty() {
+            for (bastion, _) in gone {
+                say(&format!("Looked again: nothing is left of {bastion}.\n"));
+            }
+            for (bastion, remains) in &left {
+                say(&format!("Of {bastion} there is still: {}.\n", remains.join(", ")));
+            }
+            return Err(told.failed.into());
+        }
         if left.is_empty() {
             closing_event(output, "gone", &json!({}))?;
             if output == RunOutput::Human {

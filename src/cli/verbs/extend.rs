@@ -42,7 +42,8 @@ pub async fn run(args: &Extend, which: Which, cx: &Context) -> Result<Exit, Erro
             say("Nothing was changed.\n");
             return Ok(Exit::Done);
         }
-        if let Some(exit) = carry_out(&fleet, &sets, Resume::SameCommand, args.run.output, cx.color).await? {
+        if let Some(exit) = carry_out(&fleet.performer(), &sets, Resume::SameCommand, args.run.output, cx.color).await?
+        {
             if args.by.is_some() {
                 say(
                     "What was done has moved the end already: complete it with `gangplank apply`, not with --by again.\n",
@@ -60,7 +61,11 @@ async fn settled(fleet: &Fleet<'_>, output: RunOutput, now: Timestamp, cx: &Cont
     for pause in LOOKS {
         tokio::time::sleep(Duration::from_secs(pause)).await;
         if fleet.ends_agree(&reading).await? {
-            let statuses = fleet.status(now, &reading).await?;
+            let told = fleet.status(now, &reading).await;
+            if !told.failed.is_empty() {
+                return Err(told.failed.into());
+            }
+            let statuses: Vec<_> = told.of.into_iter().map(|(_, status)| status).collect();
             closing_event(output, "converged", &json!({"bastions": statuses}))?;
             if output == RunOutput::Human {
                 say(

@@ -5,7 +5,13 @@ pub mod apply;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod context;
 #[cfg(any(feature = "aws", feature = "azure"))]
+mod costs;
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub mod demo;
+#[cfg(any(feature = "aws", feature = "azure"))]
 pub mod destroy;
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub mod drift;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod extend;
 #[cfg(any(feature = "aws", feature = "azure"))]
@@ -16,7 +22,11 @@ mod online;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod plan;
 #[cfg(any(feature = "aws", feature = "azure"))]
+pub mod reap;
+#[cfg(any(feature = "aws", feature = "azure"))]
 mod run;
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub mod sandbox;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod status;
 #[cfg(any(feature = "aws", feature = "azure"))]

@@ -1,6 +1,6 @@
 //! `gangplank plan`: the difference, and nothing changed.
 
-use super::{context::Context, load_together};
+use super::{context::Context, costs::bills, load_together};
 use crate::{
     changeset::Changeset,
     cli::{
@@ -8,18 +8,36 @@ use crate::{
         exit::{Error, Exit, print},
         show,
     },
+    cost::Bill,
+    provider::fleet::{Action, Outlook},
     saved::Saved,
 };
+
+/// What it costs is for the reader only: a saved changeset has none of it.
+fn with_costs(sets: &[Changeset<Action>], bills: &[Bill]) -> Vec<Changeset<Action>> {
+    let noted = |(set, bill): (&Changeset<Action>, &Bill)| {
+        let mut set = set.clone();
+        set.notes.push(bill.to_string());
+        set
+    };
+    sets.iter().zip(bills).map(noted).collect()
+}
 
 pub async fn run(args: &PlanArgs, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
     let plans = load_together(&args.paths.paths)?;
     let fleet = cx.connect(&plans).await?;
-    let sets = fleet.changes(now, &cx.reading()).await?.changesets;
+    let outlook = fleet.changes(now, &cx.reading()).await;
+    if !outlook.refused.is_empty() && args.output == Output::Human {
+        // What the other cloud says is worth reading all the same; a program gets all or nothing.
+        print(&show::human(&outlook.changesets, &cx.palette()))?;
+    }
+    let Outlook { changesets: sets, statuses, .. } = outlook.whole()?;
+    let bills = bills(&plans, &statuses, now);
     print(&match args.output {
-        Output::Human => show::human(&sets, &cx.palette()),
-        Output::Json => show::json(&sets),
-        Output::Markdown => show::markdown(&sets),
+        Output::Human => show::human(&with_costs(&sets, &bills), &cx.palette()),
+        Output::Json => show::json_with(&sets, &bills),
+        Output::Markdown => show::markdown(&with_costs(&sets, &bills)),
     })?;
     let changed = !sets.iter().all(Changeset::is_empty);
     if let Some(path) = &args.out {

@@ -15,7 +15,7 @@ use crate::{
         summary::{Resume, summary},
     },
     execute::{self, Outcome, Stop},
-    provider::fleet::{Action, Fleet},
+    provider::fleet::{Action, Performer},
 };
 
 /// Whether the person at the terminal agrees. Without one, silence is no consent.
@@ -34,7 +34,7 @@ pub fn confirmed(question: &str, yes: bool, output: RunOutput) -> Result<bool, E
 
 /// Carries the changesets out, shows how, and tells how it ended; `None` where everything was done.
 pub async fn carry_out(
-    fleet: &Fleet<'_>,
+    performer: &Performer<'_>,
     sets: &[Changeset<Action>],
     resume: Resume,
     output: RunOutput,
@@ -43,9 +43,8 @@ pub async fn carry_out(
     let palette = color.palette(&io::stderr());
     let console = Console::new(output == RunOutput::Json, palette);
     let steps: Vec<_> = sets.iter().flat_map(|set| &set.steps).collect();
-    let performer = fleet.performer();
     let stop = Stop::new();
-    let work = console.during(execute::run(&performer, &steps, stop.clone(), &console));
+    let work = console.during(execute::run(performer, &steps, stop.clone(), &console));
     let outcome = execute::on_signals(&stop, work)
         .await
         .map_err(|error| Error::Io("listening for signals".to_owned(), error))?

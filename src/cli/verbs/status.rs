@@ -1,14 +1,15 @@
 //! `gangplank status`: what exists now.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::context::Context;
+use super::{context::Context, costs::bills};
 use crate::{
     cli::{
         args::{self, RunOutput},
         exit::{Error, Exit, print},
         style::{Palette, clean},
     },
+    cost::Bill,
     plan,
     provider::{
         deadline::time_left,
@@ -19,18 +20,35 @@ use crate::{
 pub async fn run(args: &args::Status, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
     let plans = plan::load(&args.paths.paths)?;
-    let statuses = cx.connect(&plans).await?.status(now, &cx.reading()).await?;
+    let told = cx.connect(&plans).await?.status(now, &cx.reading()).await;
+    let (plans, statuses): (Vec<&plan::Plan>, Vec<Status>) = told.of.into_iter().unzip();
+    let bills = bills(plans, &statuses, now);
+    let each = statuses.iter().zip(&bills);
     match args.output {
-        RunOutput::Json => print(&format!("{:#}\n", json!({"format_version": 1, "bastions": statuses})))?,
+        // A program gets all or nothing.
+        RunOutput::Json if !told.failed.is_empty() => {}
+        RunOutput::Json => {
+            let bastions: Vec<_> = each.map(|(status, bill)| with_cost(status, bill)).collect();
+            print(&format!("{:#}\n", json!({"format_version": 1, "bastions": bastions})))?;
+        }
         RunOutput::Human => {
             let palette = cx.palette();
-            print(&statuses.iter().map(|s| human(s, &palette)).collect::<Vec<_>>().join("\n"))?;
+            print(&each.map(|(status, bill)| human(status, bill, &palette)).collect::<Vec<_>>().join("\n"))?;
         }
     }
-    Ok(Exit::Done)
+    if told.failed.is_empty() { Ok(Exit::Done) } else { Err(told.failed.into()) }
 }
 
-fn human(status: &Status, palette: &Palette) -> String {
+/// What is not there costs nothing, and says nothing of cost.
+fn with_cost(status: &Status, bill: &Bill) -> Value {
+    let mut value = json!(status);
+    if let (Some(fields), true) = (value.as_object_mut(), status.state != State::Absent) {
+        fields.insert("cost".to_owned(), json!(bill));
+    }
+    value
+}
+
+fn human(status: &Status, bill: &Bill, palette: &Palette) -> String {
     let Palette { heading, create, warning, faint, .. } = palette;
     let (style, state) = match status.state {
         State::Absent => (faint, "not there"),
@@ -66,6 +84,10 @@ fn human(status: &Status, palette: &Palette) -> String {
         }
     } else if status.state != State::Absent {
         line("ends", "never: it has no deadline".to_owned());
+    }
+    if status.state != State::Absent {
+        let bill = bill.to_string();
+        line("costs", bill.strip_prefix("costs ").unwrap_or(&bill).to_owned());
     }
     lines.push(String::new());
     lines.join("\n")

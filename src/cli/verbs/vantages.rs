@@ -34,7 +34,10 @@ use crate::{
     verify::{
         Check, Verification,
         machine::{self, MachineEvidence, Silence},
-        network::{self, HostKeys, Identity, Reach},
+        network::{
+            self, HostKeys, Identity, Reach,
+            dial::{Dialer, Tcp},
+        },
         report::{self, NoReport},
     },
 };
@@ -56,11 +59,21 @@ pub struct Vantages<'a> {
     network: &'a Network,
     /// In the order of the plans.
     identities: Vec<Option<Arc<Identity>>>,
+    /// How bastions are connected to.
+    dialer: Arc<dyn Dialer>,
+}
+
+/// What was read about the bastions, in the order of the plans, and what the clouds said that told nothing of theirs.
+pub struct Looks<'a> {
+    pub looks: Vec<Look<'a>>,
+    pub failed: Vec<CloudError>,
 }
 
 /// What was read about one bastion.
 pub struct Look<'a> {
     plan: &'a Plan,
+    /// Who connects to it.
+    identity: Option<Arc<Identity>>,
     seen: Seen,
     /// The machine's own words, or why there are none.
     report: Result<report::Reading, Silent>,
@@ -81,19 +94,28 @@ impl<'a> Vantages<'a> {
     /// An identity that cannot be used.
     pub async fn new(network: &'a Network, plans: &[Plan]) -> Result<Self, Error> {
         let identities = try_join_all(plans.iter().map(|plan| identity(network, plan))).await?;
-        Ok(Self { network, identities })
+        Ok(Self { network, identities, dialer: Arc::new(Tcp) })
+    }
+
+    /// Connects in another way than over this machine's network.
+    #[must_use]
+    pub fn over(self, dialer: Arc<dyn Dialer>) -> Self {
+        Self { dialer, ..self }
     }
 
     /// Reads what the cloud tells about each plan's bastion, the machine's report among it.
     pub async fn look<'p>(
         &self,
         plans: &'p [Plan],
-        fleet: &Fleet<'_>,
+        fleet: &Fleet<'p>,
         now: Timestamp,
         reading: &Reading,
-    ) -> Result<Vec<Look<'p>>, Error> {
-        let seen = fleet.evidence(now, reading).await?;
-        plans.iter().zip(seen).map(|(plan, seen)| Look::new(plan, seen)).collect()
+    ) -> Result<Looks<'p>, Error> {
+        let identity = |of: &Plan| {
+            let mut all = plans.iter().zip(&self.identities);
+            all.find(|(plan, _)| std::ptr::eq(*plan, of)).and_then(|(_, identity)| identity.clone())
+        };
+        look(fleet, now, reading, identity).await
     }
 
     /// Looks until every machine has reported what was applied, or patience ends. A machine that is up for long and was not
@@ -101,11 +123,11 @@ impl<'a> Vantages<'a> {
     pub async fn await_reports<'p>(
         &self,
         plans: &'p [Plan],
-        fleet: &Fleet<'_>,
+        fleet: &Fleet<'p>,
         applied: Option<Timestamp>,
         patience: Duration,
         cx: &Context,
-    ) -> Result<Vec<Look<'p>>, Error> {
+    ) -> Result<Looks<'p>, Error> {
         let started = tokio::time::Instant::now();
         let mut told = None;
         let mut pauses = PAUSES.into_iter();
@@ -113,7 +135,7 @@ impl<'a> Vantages<'a> {
         loop {
             let now = cx.now();
             let looks = self.look(plans, fleet, now, &cx.reading()).await?;
-            let awaited: Vec<String> = looks.iter().filter_map(|look| look.awaits(applied, now)).collect();
+            let awaited: Vec<String> = looks.looks.iter().filter_map(|look| look.awaits(applied, now)).collect();
             let waited = started.elapsed();
             if awaited.is_empty() || waited >= patience {
                 return Ok(looks);
@@ -130,9 +152,9 @@ impl<'a> Vantages<'a> {
 
     /// Connects to each bastion, unless that is not wanted, and judges everything.
     pub async fn judge(&self, looks: &[Look<'_>], now: Timestamp) -> Vec<Verification> {
-        let each = looks.iter().zip(self.identities.iter().cloned()).map(async |(look, identity)| {
+        let each = looks.iter().map(async |look| {
             let mut checks = look.judge(now);
-            checks.extend(self.connect(look, identity).await);
+            checks.extend(self.connect(look).await);
             Verification {
                 bastion: look.plan.name.to_string(),
                 location: look.seen.location.clone(),
@@ -144,7 +166,7 @@ impl<'a> Vantages<'a> {
         stream::iter(each).buffered(AT_ONCE).collect().await
     }
 
-    async fn connect(&self, look: &Look<'_>, identity: Option<Arc<Identity>>) -> Vec<Check> {
+    async fn connect(&self, look: &Look<'_>) -> Vec<Check> {
         let Network { concurrent, no_network, .. } = *self.network;
         let address = match look.address() {
             _ if no_network => Err("no connection was opened (--no-network)"),
@@ -156,9 +178,10 @@ impl<'a> Vantages<'a> {
             Ok(address) => {
                 let reach = Reach {
                     from: self.network.from,
-                    identity,
+                    identity: look.identity.clone(),
                     step: Duration::from_secs(self.network.timeout),
                     concurrent,
+                    dialer: Arc::clone(&self.dialer),
                     ..Reach::new(Host::Address(address), look.plan.ssh.port, look.host_keys())
                 };
                 network::verify(look.plan, &reach).await
@@ -167,12 +190,24 @@ impl<'a> Vantages<'a> {
     }
 }
 
+/// Reads what the cloud tells about each plan's bastion, the machine's report among it. Opens no connection to a bastion.
+pub async fn look<'p>(
+    fleet: &Fleet<'p>,
+    now: Timestamp,
+    reading: &Reading,
+    identity: impl Fn(&Plan) -> Option<Arc<Identity>>,
+) -> Result<Looks<'p>, Error> {
+    let told = fleet.evidence(now, reading).await;
+    let looks = told.of.into_iter().map(|(plan, seen)| Look::new(plan, seen, identity(plan)));
+    Ok(Looks { looks: looks.collect::<Result<_, Error>>()?, failed: told.failed })
+}
+
 impl<'a> Look<'a> {
-    fn new(plan: &'a Plan, seen: Seen) -> Result<Self, Error> {
+    fn new(plan: &'a Plan, seen: Seen, identity: Option<Arc<Identity>>) -> Result<Self, Error> {
         let report = read_report(&seen);
         let document = cloudinit::render(plan).map(|user_data| user_data.digest());
         match document {
-            Ok(document) => Ok(Self { plan, seen, report, document }),
+            Ok(document) => Ok(Self { plan, identity, seen, report, document }),
             Err(error) => Err(Diagnostics::from(error.in_plan(plan)).into()),
         }
     }
@@ -196,7 +231,7 @@ impl<'a> Look<'a> {
     }
 
     /// The control plane's and the machine's checks.
-    fn judge(&self, now: Timestamp) -> Vec<Check> {
+    pub fn judge(&self, now: Timestamp) -> Vec<Check> {
         let mut checks = match (&self.plan.cloud, &self.seen.control) {
             (Cloud::Aws(aws), Control::Aws(evidence)) => control::judge(self.plan, aws, evidence, &self.resolved()),
             (Cloud::Azure(azure), Control::Azure(evidence)) => {
@@ -207,6 +242,11 @@ impl<'a> Look<'a> {
         };
         checks.extend(self.machine(now));
         checks
+    }
+
+    /// When the machine was made.
+    pub fn launched(&self) -> Option<Timestamp> {
+        self.seen.machine.as_ref()?.launched
     }
 
     fn machine(&self, now: Timestamp) -> Vec<Check> {

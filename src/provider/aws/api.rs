@@ -2,14 +2,18 @@
 
 use std::error::Error;
 
-use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_credential_types::provider::error::CredentialsError;
+use aws_config::{
+    BehaviorVersion, Region, retry::RetryConfig, stalled_stream_protection::StalledStreamProtectionConfig,
+    timeout::TimeoutConfig,
+};
+use aws_credential_types::{Credentials, provider::error::CredentialsError};
 use aws_sdk_ec2::{
     Client,
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
     operation::RequestId,
 };
+use aws_smithy_runtime_api::client::http::HttpClient;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -52,6 +56,29 @@ impl Ec2 {
         let config = loader.load().await;
         let region = config.region().ok_or(NoRegion)?.to_string();
         Ok(Self { client: Client::new(&config), region })
+    }
+
+    /// The same identity in another region.
+    #[must_use]
+    pub fn in_region(&self, region: &str) -> Self {
+        let config = self.client.config().to_builder().region(Region::new(region.to_owned())).build();
+        Self { client: Client::from_conf(config), region: region.to_owned() }
+    }
+
+    /// Over a transport of the caller's, with credentials that nobody gave out: for worlds that check none. Asks neither the
+    /// environment nor a file.
+    pub fn over(http: impl HttpClient + 'static, region: &str) -> Self {
+        let config = aws_sdk_ec2::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(region.to_owned()))
+            .credentials_provider(Credentials::new("AKIASANDBOXSANDBOX00", "sandbox", None, None, "gangplank"))
+            .http_client(http)
+            .retry_config(RetryConfig::disabled())
+            // An answer is there at once or never.
+            .timeout_config(TimeoutConfig::disabled())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .build();
+        Self { client: Client::from_conf(config), region: region.to_owned() }
     }
 
     /// Calls until it succeeds, fails for good, or patience ends.

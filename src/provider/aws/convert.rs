@@ -132,8 +132,7 @@ fn protocol(permission: &ec2::IpPermission) -> Protocol {
     }
 }
 
-/// One permission for one rule; `own` stands for [`Peer::Bastion`]. To revoke a rule its description need not be given, but
-/// one that is must be the rule's.
+/// One permission for one rule; `own` stands for [`Peer::Bastion`].
 pub fn permission(DescribedRule { rule, description }: &DescribedRule, own: &str) -> ec2::IpPermission {
     let description = Some(description.clone()).filter(|text| !text.is_empty());
     let permission = match &rule.protocol {

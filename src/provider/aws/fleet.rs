@@ -26,7 +26,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     event::Watcher,
     plan::{Aws, Cloud, Plan},
-    provider::{CloudError, Progress, Refused, extend::Wish, status::Status},
+    provider::{CloudError, Progress, Refused, clouds::Clouds, extend::Wish, status::Status},
 };
 
 /// The AWS plans of one run, each in its region.
@@ -61,7 +61,7 @@ impl<'a> Fleet<'a> {
     ///
     /// # Errors
     /// A plan whose region nobody knows, or two plans that are the same bastion.
-    pub async fn connect(plans: &'a [Plan]) -> Result<Self, Diagnostics> {
+    pub async fn connect(plans: &'a [Plan], clouds: &Clouds) -> Result<Self, Diagnostics> {
         let mut fleet = Self { regions: Vec::new(), bastions: Vec::new() };
         let mut connected: BTreeMap<(Option<&str>, Option<&str>), usize> = BTreeMap::new();
         let mut problems = Vec::new();
@@ -70,7 +70,7 @@ impl<'a> Fleet<'a> {
             let wanted = (aws.profile.as_deref(), aws.region.as_deref());
             let region = match connected.get(&wanted) {
                 Some(known) => *known,
-                None => match Ec2::connect(wanted.0, wanted.1).await {
+                None => match clouds.ec2(wanted.0, wanted.1).await {
                     Ok(ec2) => {
                         let region = fleet.add_region(wanted.0, ec2);
                         connected.insert(wanted, region);
@@ -265,6 +265,13 @@ impl Region {
 
 /// Performs each step in its region.
 pub struct FleetPerformer<'a>(BTreeMap<&'a str, Performer<'a>>);
+
+impl<'a> FleetPerformer<'a> {
+    /// Of regions by their keys.
+    pub(super) fn of(regions: impl Iterator<Item = (&'a str, &'a Ec2)>) -> Self {
+        Self(regions.map(|(key, ec2)| (key, Performer::new(ec2))).collect())
+    }
+}
 
 impl FleetPerformer<'_> {
     /// Does the work of the step called `step`.

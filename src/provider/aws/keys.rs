@@ -14,11 +14,12 @@ use crate::{
     changeset::Detail,
     diagnostic::Diagnostic,
     plan::{LONGEST_TAG_VALUE, Plan},
-    provider::keys::{details, name},
+    provider::{
+        keys::{details, name},
+        tags::KEYS,
+    },
 };
 
-/// The digest of the set: 32 hexadecimal digits of SHA-256 over the sorted lines `user algorithm base64`.
-const DIGEST: &str = "gangplank:keys";
 const PART: &str = "gangplank:key.";
 /// EC2's limit for one resource; keys that begin with `aws:` don't count.
 const MOST_TAGS: usize = 50;
@@ -32,7 +33,7 @@ pub fn tags(plan: &Plan) -> Tags {
 }
 
 pub fn is_key_tag(key: &str) -> bool {
-    key == DIGEST || key.starts_with(PART)
+    key == KEYS || key.starts_with(PART)
 }
 
 /// Splits an instance's tags into those of the keys and all others.
@@ -45,7 +46,7 @@ fn keys(plan: &Plan) -> Keys {
 }
 
 fn write(keys: &Keys) -> Tags {
-    let mut tags = Tags::from([(DIGEST.to_owned(), digest(keys))]);
+    let mut tags = Tags::from([(KEYS.to_owned(), digest(keys))]);
     let mut next: BTreeMap<&str, usize> = BTreeMap::new();
     for (user, text) in keys {
         let number = next.entry(user).or_default();
@@ -74,7 +75,7 @@ fn read(tags: &Tags) -> (Keys, bool) {
     }
     let text = |parts: BTreeMap<u32, &str>| parts.into_values().collect::<String>();
     let keys: Keys = parts.into_iter().map(|((user, _), parts)| (user.to_owned(), text(parts))).collect();
-    whole &= tags.get(DIGEST).is_some_and(|found| *found == digest(&keys));
+    whole &= tags.get(KEYS).is_some_and(|found| *found == digest(&keys));
     (keys, whole)
 }
 
@@ -105,8 +106,8 @@ pub fn change(plan: &Plan, have: &Tags) -> Option<KeyChange> {
     let mut details: Vec<Detail> = removed.chain(added.map(|(detail, _)| detail)).collect();
     if details.is_empty() {
         // The same keys in other tags: digits that somebody changed, or what an interrupted run left.
-        let before = have.get(DIGEST).map_or("none", String::as_str);
-        details.push(Detail::changed("digest", before, want.get(DIGEST).map_or("none", String::as_str)));
+        let before = have.get(KEYS).map_or("none", String::as_str);
+        details.push(Detail::changed("digest", before, want.get(KEYS).map_or("none", String::as_str)));
     }
     let reason = if whole {
         "the machine takes them within a minute"

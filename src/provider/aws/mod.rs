@@ -13,10 +13,13 @@ mod convert;
 pub mod desire;
 pub mod diff;
 pub mod error;
+#[cfg(feature = "aws")]
+pub mod estate;
 pub mod evidence;
 pub mod extend;
 #[cfg(feature = "aws")]
 pub mod fleet;
+pub mod history;
 #[cfg(feature = "aws")]
 mod inspect;
 pub mod keys;

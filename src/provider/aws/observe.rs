@@ -74,6 +74,11 @@ pub async fn instances_of_ids(
     instances_where(ec2, Filter::builder().name("instance-id").set_values(Some(ids)).build(), progress).await
 }
 
+/// Machines that are called as gangplank calls its own, whoever's they are.
+pub(super) async fn instances_named_alike(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Instance>, CloudError> {
+    instances_where(ec2, Filter::builder().name("tag:Name").values("gangplank-*").build(), progress).await
+}
+
 async fn instances_where(ec2: &Ec2, filter: Filter, progress: &Progress<'_>) -> Result<Vec<Instance>, CloudError> {
     let request = ec2.client.describe_instances().filters(filter);
     let convert = |r: &Reservation| Some(r.instances().iter().filter_map(convert::instance).collect::<Vec<_>>());
@@ -117,7 +122,7 @@ fn referring(rules: Rules) -> Rules {
     rules.into_iter().filter(|(rule, _)| matches!(rule.peer, Peer::Group(_))).collect()
 }
 
-pub(super) async fn subnets(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Subnet>, CloudError> {
+pub(crate) async fn subnets(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Subnet>, CloudError> {
     Ok(pages!(ec2, progress, "DescribeSubnets", ec2.client.describe_subnets(), PAGE, subnets, convert::subnet))
 }
 

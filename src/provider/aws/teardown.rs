@@ -8,7 +8,7 @@ use super::{
     steps::Differ,
     tags::{self, Tags},
 };
-use crate::changeset::{Changeset, Detail, Draft, Impact, Op, StepId};
+use crate::changeset::{Changeset, Detail, Draft, Impact, Op, Step, StepId};
 
 /// Removes everything that carries the bastion's tag, and its rules in other groups; nothing else.
 pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Changeset<Action> {
@@ -111,6 +111,54 @@ pub(super) fn delete_group(
     draft.details = rules.iter().flat_map(|(d, rules)| rules.keys().map(|r| rule_removed(*d, r))).collect();
     draft.after = after;
     differ.push(&format!("security-group-{}", group.id), draft, Call::DeleteGroup { group: group.id.clone() });
+}
+
+/// A rule in somebody else's group that carries a bastion's tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaggedRule {
+    pub bastion: String,
+    pub group: String,
+    /// The group that it refers to.
+    pub peer: String,
+}
+
+/// Removes the tagged rules of a bastion that refer to no group of its own: the group is gone, or is not the bastion's any more.
+/// Those that refer to its groups go with them.
+pub fn stray_rules(bastion: &str, region: &str, seen: &Observed, tagged: &[TaggedRule]) -> Vec<Step<Action>> {
+    let mut differ = Differ::new(bastion, region);
+    let mark = database_mark(bastion);
+    let own = |group: &str| seen.groups_of(bastion).any(|g| g.id == group);
+    for group in &seen.groups {
+        let is_stray = |rule: &&TaggedRule| {
+            rule.bastion == bastion && rule.group == group.id && !own(&rule.group) && !own(&rule.peer)
+        };
+        let stray: Vec<&TaggedRule> = tagged.iter().filter(is_stray).collect();
+        // Its words must be ours as well as its tag.
+        let rules = group
+            .ingress
+            .iter()
+            .filter(|(rule, words)| words.starts_with(&mark) && stray.iter().any(|s| refers_to(rule, &s.peer)));
+        let remove: Vec<DescribedRule> =
+            rules.map(|(r, d)| DescribedRule { rule: r.clone(), description: d.clone() }).collect();
+        if remove.is_empty() {
+            continue;
+        }
+        let mut draft = Draft::new(
+            Op::Delete,
+            format!("rules for {bastion} in security group {} ({})", group.name, group.id),
+            "the bastion's group, which they let in, is gone",
+        );
+        draft.details = remove.iter().map(|r| rule_removed(Direction::Ingress, &r.rule)).collect();
+        let call = Call::ChangeRules {
+            group: Ref::Id(group.id.clone()),
+            direction: Direction::Ingress,
+            add: Vec::new(),
+            remove,
+            tags: Tags::new(),
+        };
+        differ.push(&format!("stray-{}", group.id), draft, call);
+    }
+    differ.steps
 }
 
 /// Everything of a bastion that is still there, as lines for people; empty when nothing is.

@@ -25,7 +25,7 @@ pub enum Call {
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         fill: Vec<Fill>,
     },
-    /// PATCH: sets what the body names.
+    /// PATCH: sets what the body names; its tags beside those that are there, under the resource's etag.
     Patch { id: Id, body: Value },
     /// `Microsoft.Resources/tags/default` of the resource: Merge `set`, then Delete `remove`. What others set stays.
     Tag { id: Id, set: Tags, remove: Vec<String> },

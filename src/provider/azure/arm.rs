@@ -2,32 +2,34 @@
 //! errors in our words.
 
 mod credentials;
+mod exchange;
+mod wait;
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use azure_core::{
     cloud::CloudConfiguration,
-    error::ErrorKind as Cause,
-    http::{self, HttpClient, Url, headers::HeaderName},
+    http::{self, HttpClient, Url},
 };
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 pub use self::credentials::{Source, Tokens, sources};
 use super::{
-    error::{Refusal, cloud_error, operation_error},
-    poll::{self, Next, Outcome, Place, Poller},
-    request::{Answer, Condition, Headers, Method, Request, short},
+    error::{Refusal, cloud_error},
+    poll::Poller,
+    request::{Answer, Method, Request},
     retry::{self, Attempt, Repeat},
 };
-use crate::provider::{CloudError, ErrorKind, Progress, Residue};
+use crate::{
+    provider::{CloudError, ErrorKind, Progress, Residue},
+    sandbox::{arm::client::client, http::Serve},
+};
 
 const PUBLIC: &str = "https://management.azure.com";
 /// Names another cloud's endpoint, such as `https://management.usgovcloudapi.net`.
 const ENDPOINT: &str = "AZURE_RESOURCE_MANAGER_ENDPOINT";
-/// One request's answer, to its last byte.
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// Pages of one list. A page has at least 100 resources: beyond this a link leads in a circle.
 const PAGES: usize = 10_000;
 
@@ -60,6 +62,15 @@ impl Arm {
             "http" if is_loopback(&endpoint) => Ok(Self::new(endpoint, http, None)),
             _ => Err(wrong_endpoint(&text, "it is not https, and not on this machine")),
         }
+    }
+
+    /// As if towards the public cloud, whoever serves it: no token, no network.
+    ///
+    /// # Errors
+    /// None: the address is the public cloud's.
+    pub fn within(cloud: Arc<dyn Serve>) -> Result<Self, CloudError> {
+        let endpoint = Url::parse(PUBLIC).map_err(|error| wrong_endpoint(PUBLIC, &error.to_string()))?;
+        Ok(Self::new(endpoint, client(cloud), None))
     }
 
     /// Over a transport of the caller's. Tokens go to this endpoint only.
@@ -133,16 +144,6 @@ impl Arm {
         }
     }
 
-    /// Waits until Azure is at work on the resource no more, whoever set it to work: nothing else may be written to it before.
-    /// Returns the resource as it then is, which may be `Failed`; `None` where there is none.
-    pub async fn settle(&self, request: &Request, progress: &Progress<'_>) -> Result<Option<Value>, CloudError> {
-        match self.call(request, Repeat::SAFE, progress).await {
-            Ok(answer) => self.follow(request, answer, Poller::settling(self.pace), progress).await,
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Reads what Azure keeps outside the resource manager, at an address that is itself the secret: no token goes along, and no
     /// error names it. Lossy where it is not text.
     pub async fn blob(&self, operation: &str, address: &str, progress: &Progress<'_>) -> Result<String, CloudError> {
@@ -171,62 +172,6 @@ impl Arm {
             sleep(pause).await;
         }
         Err(named(unreadable(&request, "it does not answer")))
-    }
-
-    async fn follow(
-        &self,
-        request: &Request,
-        first: Answer,
-        mut poller: Poller,
-        progress: &Progress<'_>,
-    ) -> Result<Option<Value>, CloudError> {
-        let limit = poll::limit(&request.path, request.method);
-        let started = Instant::now();
-        let mut told = Telling::default();
-        let mut answer = first;
-        loop {
-            let retry_after =
-                answer.headers.retry_after.as_deref().and_then(|h| retry::retry_after(h, Timestamp::now()));
-            let (place, after) = match poller.next(&answer, retry_after) {
-                Next::Ask { place, after } => (place, after),
-                Next::Done(Outcome::Gone) => return Ok(None),
-                Next::Done(Outcome::Here) => return Ok(Some(answer.body)),
-                Next::Done(Outcome::At(place)) => {
-                    return self.look(request, &place, progress).await.map(|answer| Some(answer.body));
-                }
-                Next::Failed(refusal) => return Err(operation_error(request, refusal)),
-            };
-            if started.elapsed() + after > limit {
-                return Err(endless(request, limit, poller.state()));
-            }
-            told.tell(request, poller.state(), started.elapsed(), progress);
-            sleep(after).await;
-            answer = match self.look(request, &place, progress).await {
-                // Whether that is an end or a hiccup is the poller's to say.
-                Err(error) if error.kind == ErrorKind::NotFound => {
-                    Answer { status: 404, headers: Headers::default(), body: Value::Null }
-                }
-                other => other?,
-            };
-        }
-    }
-
-    /// Asks once more after something that is under way.
-    async fn look(&self, request: &Request, place: &Place, progress: &Progress<'_>) -> Result<Answer, CloudError> {
-        let get = Request::get(request.path.clone(), request.api_version);
-        let url = match place {
-            Place::Resource => self.url(&get),
-            Place::Url(url) => self.own(url).ok_or_else(|| unreadable(request, "its status is on another host"))?,
-        };
-        // What was written may not be visible everywhere at once; what is removed is gone when it is.
-        let written = matches!(request.method, Method::Put | Method::Patch) && *place == Place::Resource;
-        let repeat = Repeat { settling: written, ..Repeat::AWAITING };
-        self.repeated(&get, &url, repeat, progress).await.map_err(|error| CloudError {
-            operation: request.operation(),
-            message: format!("while it was awaited: {}", error.message),
-            residue: if request.method == Method::Get { Residue::Nothing } else { Residue::Unfinished },
-            ..error
-        })
     }
 
     async fn repeated(
@@ -275,70 +220,6 @@ impl Arm {
         }
     }
 
-    /// One request, one answer, whatever its status.
-    async fn exchange(&self, request: &Request, url: &Url) -> Result<Answer, CloudError> {
-        let mut headers = Vec::new();
-        if let Some(tokens) = &self.tokens {
-            headers.push(("authorization", format!("Bearer {}", tokens.get().await?.secret())));
-        }
-        match &request.condition {
-            Some(Condition::Unchanged(etag)) => headers.push(("if-match", etag.clone())),
-            Some(Condition::Absent) => headers.push(("if-none-match", "*".to_owned())),
-            None => {}
-        }
-        let sent = self.send(request.method, url, &headers, request.body.as_ref()).await;
-        let (status, mut headers, bytes) = sent.map_err(|cause| self.no_answer(request, &cause))?;
-        // A token follows these addresses: only back to where it came from.
-        for address in [&mut headers.operation, &mut headers.location] {
-            *address = address.take().filter(|url| self.own(url).is_some());
-        }
-        let body = match serde_json::from_slice(&bytes) {
-            Ok(body) => body,
-            Err(_) if bytes.is_empty() || status >= 300 => Value::Null,
-            Err(_) => return Err(unreadable(request, "the answer is not JSON: is there a proxy in between?")),
-        };
-        Ok(Answer { status, headers, body })
-    }
-
-    async fn send(
-        &self,
-        method: Method,
-        url: &Url,
-        headers: &[(&'static str, String)],
-        body: Option<&Value>,
-    ) -> Result<(u16, Headers, Vec<u8>), Lost> {
-        let mut request = http::Request::new(url.clone(), verb(method));
-        request.insert_header("user-agent", concat!("gangplank/", env!("CARGO_PKG_VERSION")));
-        request.insert_header("accept", "application/json");
-        for (name, value) in headers {
-            request.insert_header(*name, value.clone());
-        }
-        match body {
-            Some(body) => {
-                request.insert_header("content-type", "application/json");
-                request.set_body(body.to_string());
-            }
-            // Azure's front end refuses a POST or PUT that does not tell its length.
-            None if method != Method::Get => request.insert_header("content-length", "0"),
-            None => {}
-        }
-        let exchanged = timeout(TIMEOUT, async {
-            let answer = self.http.execute_request(&request).await?;
-            answer.try_into_raw_response().await
-        });
-        let answer = exchanged.await.map_err(|_| Lost::Late)?.map_err(Lost::Broken)?;
-        let (status, from, body) = answer.deconstruct();
-        let header = |name: &'static str| from.get_optional_str(&HeaderName::from_static(name)).map(str::to_owned);
-        let headers = Headers {
-            etag: header("etag"),
-            operation: header("azure-asyncoperation"),
-            location: header("location"),
-            retry_after: header("retry-after"),
-            request_id: header("x-ms-request-id").or_else(|| header("x-ms-correlation-request-id")),
-        };
-        Ok((status.into(), headers, body.to_vec()))
-    }
-
     fn url(&self, request: &Request) -> Url {
         let mut url = self.endpoint.clone();
         url.set_path(&request.path);
@@ -355,68 +236,6 @@ impl Arm {
     fn own(&self, address: &str) -> Option<Url> {
         let url = Url::parse(address).ok()?;
         (url.origin() == self.endpoint.origin()).then_some(url)
-    }
-
-    fn no_answer(&self, request: &Request, lost: &Lost) -> CloudError {
-        let (message, unsent) = match lost {
-            Lost::Late => (format!("no answer within {} s", TIMEOUT.as_secs()), false),
-            Lost::Broken(error) => (chain(error), matches!(error.kind(), Cause::Connection)),
-        };
-        let harmless = unsent || request.method == Method::Get;
-        CloudError {
-            operation: request.operation(),
-            kind: ErrorKind::Unreachable,
-            code: None,
-            request_id: None,
-            message: format!("no readable answer from {}: {message}", origin(&self.endpoint)),
-            residue: if harmless { Residue::Nothing } else { Residue::Unknown },
-            remedy: Some(format!("check the network, the proxy, and {ENDPOINT} where it is set")),
-        }
-    }
-}
-
-/// Why there is no answer.
-enum Lost {
-    Late,
-    Broken(azure_core::Error),
-}
-
-/// What was said about one wait: it is said once a minute.
-#[derive(Default)]
-struct Telling {
-    minutes: Option<u64>,
-}
-
-impl Telling {
-    fn tell(&mut self, request: &Request, state: &str, waited: Duration, progress: &Progress<'_>) {
-        let minutes = waited.as_secs() / 60;
-        if self.minutes.replace(minutes) == Some(minutes) {
-            return;
-        }
-        let end = if request.method == Method::Delete { "gone" } else { "ready" };
-        let mut words = Vec::new();
-        if !state.is_empty() {
-            words.push(format!("Azure says {state}"));
-        }
-        if minutes > 0 {
-            words.push(format!("{minutes} min so far"));
-        }
-        words.extend(poll::usual(&request.path, request.method).map(str::to_owned));
-        let words = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
-        progress.waiting(format!("{} to be {end}{words}", short(&request.path)));
-    }
-}
-
-fn endless(request: &Request, limit: Duration, state: &str) -> CloudError {
-    let said = if state.is_empty() { String::new() } else { format!("; Azure last said {state}") };
-    CloudError {
-        operation: request.operation(),
-        kind: ErrorKind::Fault,
-        code: None,
-        request_id: None,
-        message: format!("not finished after {} minutes{said}", limit.as_secs() / 60),
-        residue: Residue::Unfinished,
-        remedy: Some("see the resource in the portal; run the command again, it continues to wait".to_owned()),
     }
 }
 
@@ -464,38 +283,6 @@ fn is_loopback(url: &Url) -> bool {
     host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn verb(method: Method) -> http::Method {
-    match method {
-        Method::Get => http::Method::Get,
-        Method::Put => http::Method::Put,
-        Method::Patch => http::Method::Patch,
-        Method::Delete => http::Method::Delete,
-        Method::Post => http::Method::Post,
-    }
-}
-
-/// An error and its causes, each in its own words, without the addresses: a signature in one of them is a secret.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut words = vec![unaddressed(&error.to_string())];
-    let mut current = error.source();
-    while let Some(cause) = current {
-        let text = unaddressed(&cause.to_string());
-        if !words.iter().any(|w| w.contains(&text)) {
-            words.push(text);
-        }
-        current = cause.source();
-    }
-    words.join(": ")
-}
-
-/// The HTTP client appends `for url (https://...)` to what it says.
-fn unaddressed(text: &str) -> String {
-    match text.split_once(" for url (") {
-        Some((before, rest)) => format!("{before}{}", rest.split_once(')').map_or("", |(_, after)| after)),
-        None => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -537,11 +324,5 @@ mod tests {
         for foreign in ["https://management.azure.com.evil.example/x", "http://management.azure.com/x", "/x", ""] {
             assert!(arm.own(foreign).is_none(), "{foreign}");
         }
-    }
-
-    #[test]
-    fn an_address_is_cut_out_of_an_error() {
-        let text = "error sending request for url (https://a.example/log?sig=secret): connection refused";
-        assert_eq!(unaddressed(text), "error sending request: connection refused");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     id::Names,
+    keys,
     rules::{self, Sources, Way},
     tags::{self, Tags},
 };
@@ -38,10 +39,11 @@ impl<'a> Desired<'a> {
         tags::common(&self.plan.name, &self.plan.tags, deadline)
     }
 
-    /// The machine's tags: the common ones, and what keeps its document recognisable, which Azure does not show.
+    /// The machine's tags: the common ones, and what keeps its document and its user data recognisable, which Azure does not show.
     pub fn machine_tags(&self, deadline: Option<&ResolvedDeadline>) -> Tags {
         let mut tags = self.tags(deadline);
         tags.insert(tags::BOOT.to_owned(), boot_text(self.user_data));
+        tags.extend(keys::tag(self.plan, deadline.map(|d| d.expires)).map(|keys| (tags::KEYS.to_owned(), keys)));
         tags
     }
 

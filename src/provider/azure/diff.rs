@@ -14,6 +14,7 @@ use super::{
     machine::{self, Image},
     observed::{Observed, Resource, Surroundings},
     rules::{self, Way},
+    slot,
     steps::Differ,
     tags::Tags,
     teardown::{self, Why},
@@ -71,6 +72,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     run.policy(&mut plan);
     run.interface(&mut plan);
     run.rules(&mut plan);
+    run.shared(&mut plan);
     run.firewall(&mut plan);
     run.machine(&mut plan);
     let left = run.leftovers(&mut plan);
@@ -84,6 +86,11 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
         notes: run.notes().into_iter().chain(left).collect(),
         steps: plan.steps,
     })
+}
+
+/// What the bastions after this one must leave free, where all of a run's are decided before any is made.
+pub fn anticipate(seen: &mut Observed, set: &Changeset<Action>) {
+    slot::anticipate(seen, set);
 }
 
 /// Everything that the steps are decided from.
@@ -187,7 +194,8 @@ fn image(
     if current.is_some_and(|current| current.kept().is_some()) {
         return None;
     }
-    machine::image(want, world.around).map_err(|problem| problems.push(problem)).ok()
+    let is_new = current.is_some_and(|current| current.machine.is_none());
+    machine::image(want, world.around, is_new).map_err(|problem| problems.push(problem)).ok()
 }
 
 impl Run<'_> {

@@ -81,10 +81,9 @@ pub(super) fn place<'a>(want: &Desired<'_>, seen: &'a Observed, problems: &mut P
         );
         return None;
     };
-    if super::views::is_firewall_subnet(subnet) || found.delegated {
-        let label = if found.delegated { "it is delegated to a service" } else { "it is for firewalls only" };
-        problems
-            .push(problem("subnet", "no machine may be in this subnet", label.to_owned()).fix("name another subnet"));
+    if found.delegated {
+        let label = "it is delegated to a service".to_owned();
+        problems.push(problem("subnet", "no machine may be in this subnet", label).fix("name another subnet"));
         return None;
     }
     let firewall_subnet = match want.azure.edge {
@@ -155,13 +154,8 @@ pub(super) fn front<'a>(
         Edge::ExistingPolicy(name) => {
             let policy = one(want, seen, Kind::Policy, name, "azure.edge", problems)?;
             let problem = |summary: &str, label: String| want.plan.origin.problem("azure.edge", summary, label);
-            if policy.location != want.azure.location {
-                let label = format!("{name} is in {}, the bastion in {}", policy.location, want.azure.location);
-                problems.push(
-                    problem("the policy is in another location", label).fix("name a policy of the bastion's location"),
-                );
-                return None;
-            }
+            // Where the policy itself is does not matter: "a firewall policy, regardless of where it is stored, can be associated with
+            // firewalls in any region" ("Azure Firewall Manager policy overview"). Where its firewall is does.
             let users: Vec<&Resource> = seen
                 .of_kind(Kind::Firewall)
                 .filter(|f| Firewall(f).policy().is_some_and(|id| id == policy.id))
@@ -169,9 +163,10 @@ pub(super) fn front<'a>(
             match users.as_slice() {
                 [firewall] => through(want, seen, firewall, problems),
                 [] => {
-                    let label = format!("nothing in this subscription uses {name}");
+                    let label = format!("nothing in this subscription uses {name}, which is in {}", policy.location);
                     problems.push(
-                        problem("no firewall has this policy", label).fix("name the firewall: `{existing: NAME}`"),
+                        problem("no firewall has this policy", label)
+                            .fix(format!("name a firewall in {}: `{{existing: NAME}}`", want.azure.location)),
                     );
                     None
                 }

@@ -1,7 +1,9 @@
 //! What Azure Resource Manager's error codes mean to us: which failures pass, which stay, and what a person can do about them.
 //!
-//! Codes: learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors; those in use and in progress
-//! as Azure sends them.
+//! Codes: "Troubleshoot common Azure deployment errors"; RetryableErrorDueToAnotherOperation: "Understand how Azure Resource Manager
+//! throttles requests"; those in use and in progress, and ServerTimeout, as recorded traffic has them. The allocation codes, those of
+//! quotas, NicReservedForAnotherVm and CanceledAndSupersededDueToAnotherOperation were seen in others' logs only, and where an
+//! unknown code comes its status and its words decide.
 
 use serde_json::Value;
 
@@ -107,6 +109,7 @@ pub fn kind(refusal: &Refusal) -> ErrorKind {
         | "InvalidResourceType"
         | "NoRegisteredProviderFound"
         | "LocationNotAvailableForResourceType"
+        | "ReservedResourceName"
         | "PlatformImageNotFound"
         | "ImageNotFound" => ErrorKind::Invalid,
         _ if is_in_use(code) => ErrorKind::Conflict,
@@ -181,7 +184,12 @@ fn remedy(request: &Request, kind: ErrorKind, code: &str, message: &str) -> Opti
              (`az account list -o table` shows what they see)"
                 .to_owned()
         }
-        (_, "ReadOnlyDisabledSubscription" | "DisallowedOperation") => {
+        (_, "DisallowedOperation") => {
+            "this subscription may not do that, by its type or its state: see it in the portal (Subscriptions), or use \
+             another one"
+                .to_owned()
+        }
+        (_, "ReadOnlyDisabledSubscription") => {
             "the subscription is disabled and can only be read: re-enable it in the portal (Subscriptions), then run \
              the command again"
                 .to_owned()
@@ -245,6 +253,7 @@ fn remedy(request: &Request, kind: ErrorKind, code: &str, message: &str) -> Opti
         (_, "PlatformImageNotFound" | "ImageNotFound") => {
             "this location has no such image: change `azure.image`".to_owned()
         }
+        (_, "ReservedResourceName") => "Azure reserves a word in it: choose another `name` in the plan".to_owned(),
         (_, "LocationNotAvailableForResourceType" | "NoRegisteredProviderFound") => {
             "check `azure.location`: `az account list-locations -o table`".to_owned()
         }

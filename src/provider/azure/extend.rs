@@ -42,20 +42,23 @@ pub fn extend(
     let mut differ = Differ::new(name, &azure.subscription);
     let wanted = about_the_end(&tags::common(&plan.name, &plan.tags, Some(&end)));
     if let Some(machine) = machine {
-        let have = Base64::decode_vec(Machine(machine).user_data()).ok().and_then(|data| String::from_utf8(data).ok());
+        let read = Machine(machine).user_data().unwrap_or_default();
+        let have = Base64::decode_vec(read).ok().and_then(|data| String::from_utf8(data).ok());
         let have = have.unwrap_or_default();
-        let Some(data) = keys::with_deadline(&have, end.expires) else {
+        let Some((data, tag)) = keys::with_deadline(&have, end.expires) else {
             return Err(plan
                 .origin
                 .problem("name", "the machine's user data can't be changed", "it is not what gangplank writes")
                 .because("it holds the accepted keys beside the end, and no digest tells that they are whole")
                 .fix("run `gangplank apply` first: it writes them again"));
         };
-        if data != have {
+        if data != have || machine.tags.get(tags::KEYS) != Some(&tag) {
             let details = vec![Detail::added("deadline", end.expires.to_string())];
             let resource = format!("user data of {}", machine.words());
             let draft = Draft { details, ..Draft::new(Op::Update, resource, "the machine takes it within a minute") };
-            let body = json!({"properties": {"userData": Base64::encode_string(data.as_bytes())}});
+            let body = json!({
+                "properties": {"userData": Base64::encode_string(data.as_bytes())}, "tags": {tags::KEYS: tag},
+            });
             differ.push("end-machine", draft, Call::Patch { id: machine.id.clone(), body });
         }
     }

@@ -3,21 +3,24 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join_all, try_join, try_join_all};
 use jiff::Timestamp;
 
 use super::{
     action::Action,
     arm::Arm,
+    check,
     desire::Desired,
     diff::{self, World},
-    extend,
+    extend, history,
     id::{Id, Kind},
     observe,
     observed::{Observed, Surroundings},
     perform::Performer,
+    retry::Repeat,
     status,
     tags::{self, Tags},
     teardown,
@@ -27,6 +30,7 @@ use crate::{
     changeset::{Changeset, StepId},
     cloudinit::{self, UserData},
     diagnostic::{Diagnostic, Diagnostics},
+    drift::Who,
     event::Watcher,
     plan::{Azure, Cloud, Plan},
     provider::{
@@ -37,6 +41,9 @@ use crate::{
         status::Status,
     },
 };
+
+/// What an activity log may take: who did it is good to know, and no reason to wait long.
+const LOG_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The Azure plans of one run, each in its subscription.
 pub struct Fleet<'a> {
@@ -91,19 +98,22 @@ impl<'a> Fleet<'a> {
             .zip(&user_data)
             .map(|(b, user_data)| Desired::new(b.plan, b.azure, user_data))
             .collect();
-        let looks = self.look(watcher).await?;
+        let mut looks = self.look(watcher).await.map_err(|error| self.refused(error))?;
         let around = self.surroundings(&wants, &looks, watcher).await?;
         let none = Surroundings::default();
         let mut outlook = Outlook::default();
         let mut problems = Vec::new();
         for want in &wants {
-            let Some(seen) = looks.get(want.azure.subscription.as_str()) else { continue };
+            let Some(seen) = looks.get_mut(want.azure.subscription.as_str()) else { continue };
             let around = around.get(&place(want.azure)).unwrap_or(&none);
+            outlook.statuses.push(status::of(want.plan, want.azure, seen, now));
             match diff::diff(want, World { seen, around, now }) {
-                Ok(set) => outlook.changesets.push(set),
+                Ok(set) => {
+                    diff::anticipate(seen, &set);
+                    outlook.changesets.push(set);
+                }
                 Err(Diagnostics(found)) => problems.extend(found),
             }
-            outlook.statuses.push(status::of(want.plan, want.azure, seen, now));
         }
         if problems.is_empty() { Ok(outlook) } else { Err(Refused::Plan(Diagnostics(problems))) }
     }
@@ -118,7 +128,13 @@ impl<'a> Fleet<'a> {
         now: Timestamp,
         watcher: &dyn Watcher,
     ) -> Result<Vec<Result<Changeset<Action>, Diagnostic>>, CloudError> {
-        self.each(watcher, |b, seen| extend::extend(b.plan, b.azure, seen, wish, now)).await
+        let mut looks = self.look(watcher).await?;
+        self.add_user_data(&mut looks, watcher).await?;
+        let of = |b: &Bastion<'_>| {
+            let seen = looks.get(b.azure.subscription.as_str())?;
+            Some(extend::extend(b.plan, b.azure, seen, wish, now))
+        };
+        Ok(self.bastions.iter().filter_map(of).collect())
     }
 
     /// Whether all that each bastion has tells the same end.
@@ -164,8 +180,10 @@ impl<'a> Fleet<'a> {
     /// # Errors
     /// The cloud's failure to tell what there is. Where it only does not tell what a machine wrote, the evidence says so.
     pub async fn evidence(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Seen>, CloudError> {
+        let mut looks = self.look(watcher).await?;
+        self.add_user_data(&mut looks, watcher).await?;
         let looks: BTreeMap<&str, Arc<Observed>> =
-            self.look(watcher).await?.into_iter().map(|(subscription, seen)| (subscription, Arc::new(seen))).collect();
+            looks.into_iter().map(|(subscription, seen)| (subscription, Arc::new(seen))).collect();
         let each = self.bastions.iter().filter_map(|b| Some((b, looks.get(b.azure.subscription.as_str())?)));
         let each = each.map(async |(b, seen)| {
             let status = status::of(b.plan, b.azure, seen, now);
@@ -195,6 +213,30 @@ impl<'a> Fleet<'a> {
         Ok(join_all(each).await)
     }
 
+    /// What each bastion's machine is told to accept, which no list shows.
+    async fn add_user_data(
+        &self,
+        looks: &mut BTreeMap<&str, Observed>,
+        watcher: &dyn Watcher,
+    ) -> Result<(), CloudError> {
+        let machines = self.bastions.iter().filter_map(|b| {
+            let (subscription, name) = (b.azure.subscription.as_str(), b.plan.name.as_str());
+            let machines = looks.get(subscription)?.owned(name).filter(|r| r.kind == Kind::Machine);
+            Some(machines.map(move |machine| (subscription, machine.id.clone())))
+        });
+        let each = machines.flatten().map(async |(subscription, id)| {
+            let step = StepId(format!("{subscription}/observe"));
+            let read = observe::user_data(&self.arm, &id, &Progress { step: &step, watcher }).await?;
+            Ok((subscription, id, read))
+        });
+        for (subscription, id, read) in try_join_all(each).await? {
+            if let (Some(seen), Some(user_data)) = (looks.get_mut(subscription), read) {
+                seen.add_user_data(&id, user_data);
+            }
+        }
+        Ok(())
+    }
+
     /// Pins a host key to a machine: the only write outside of a changeset, as on AWS.
     ///
     /// # Errors
@@ -203,6 +245,27 @@ impl<'a> Fleet<'a> {
         let step = StepId(format!("{machine}/host-key"));
         let tags = Tags::from([(tags::HOST_KEY.to_owned(), host_key.to_owned())]);
         self.performer().tag(&Id::new(machine), &tags, &[], &Progress { step: &step, watcher }).await
+    }
+
+    /// Who has written to what a step is about, as the activity log says.
+    pub async fn who(&self, action: &Action, since: Timestamp, now: Timestamp, watcher: &dyn Watcher) -> Who {
+        let step = StepId(format!("{}/activity-log", action.subscription));
+        let request = history::request(action, since, now);
+        let progress = Progress { step: &step, watcher };
+        match tokio::time::timeout(LOG_PATIENCE, self.arm.call(&request, Repeat::ONCE, &progress)).await {
+            Ok(Ok(answer)) => Who::Log { acts: history::read(&answer.body) },
+            Ok(Err(error)) => {
+                let reason = format!("the activity log did not tell: {}", error.message);
+                history::unasked(action, since, now, &reason)
+            }
+            Err(_) => history::unasked(action, since, now, "the activity log did not answer in time"),
+        }
+    }
+
+    fn refused(&self, error: CloudError) -> Refused {
+        let all = self.bastions.iter();
+        let blamed: Vec<Diagnostic> = all.filter_map(|b| check::subscription(b.plan, b.azure, &error)).collect();
+        if blamed.is_empty() { Refused::Cloud(error) } else { Refused::Plan(Diagnostics(blamed)) }
     }
 
     async fn each<T>(
@@ -242,8 +305,12 @@ impl<'a> Fleet<'a> {
         let each = places.into_iter().map(async |(subscription, location)| {
             let step = StepId(format!("{subscription}/observe"));
             let progress = Progress { step: &step, watcher };
-            let sizes = observe::sizes(&self.arm, subscription, location, &progress).await?;
-            Ok(((subscription, location), Surroundings { sizes }))
+            let (sizes, quotas) = try_join(
+                observe::sizes(&self.arm, subscription, location, &progress),
+                observe::quotas(&self.arm, subscription, location, &progress),
+            )
+            .await?;
+            Ok(((subscription, location), Surroundings { sizes, quotas }))
         });
         Ok(try_join_all(each).await?.into_iter().collect())
     }

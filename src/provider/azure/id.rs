@@ -25,10 +25,13 @@ pub enum Kind {
     Interface,
     Firewall,
     Machine,
+    /// Only ever somebody else's, as are IP groups: they are read, and never made.
+    RouteTable,
+    IpGroup,
 }
 
 impl Kind {
-    const ALL: [(Kind, &'static str); 9] = [
+    const ALL: [(Kind, &'static str); 11] = [
         (Kind::Network, "Microsoft.Network/virtualNetworks"),
         (Kind::Subnet, "Microsoft.Network/virtualNetworks/subnets"),
         (Kind::SecurityGroup, "Microsoft.Network/networkSecurityGroups"),
@@ -38,6 +41,8 @@ impl Kind {
         (Kind::Interface, "Microsoft.Network/networkInterfaces"),
         (Kind::Firewall, "Microsoft.Network/azureFirewalls"),
         (Kind::Machine, "Microsoft.Compute/virtualMachines"),
+        (Kind::RouteTable, "Microsoft.Network/routeTables"),
+        (Kind::IpGroup, "Microsoft.Network/ipGroups"),
     ];
 
     /// `Microsoft.Network/virtualNetworks`
@@ -66,6 +71,8 @@ impl Kind {
             Kind::Interface => "network interface",
             Kind::Firewall => "firewall",
             Kind::Machine => "virtual machine",
+            Kind::RouteTable => "route table",
+            Kind::IpGroup => "IP group",
         }
     }
 }

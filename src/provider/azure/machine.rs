@@ -21,8 +21,9 @@ pub struct Image {
     pub sku: &'static str,
 }
 
-/// Images without a fee, by wiki.debian.org/Cloud/MicrosoftAzure and documentation.ubuntu.com/azure (finding images); of each the
-/// one for x86-64 of the second generation, of the first, and for Arm.
+/// Images without a fee or a purchase plan, by wiki.debian.org/Cloud/MicrosoftAzure and documentation.ubuntu.com/azure (finding
+/// images); of each the one for x86-64 of the second generation, of the first, and for Arm. Public projects deploy from every one of
+/// them; none was asked for in an account.
 fn skus(alias: ImageAlias) -> Option<(&'static str, &'static str, [&'static str; 3])> {
     const UBUNTU: [&str; 3] = ["server", "server-gen1", "server-arm64"];
     match alias {
@@ -83,10 +84,18 @@ pub fn replacement_reasons(want: &Desired<'_>, have: &Resource, new_interface: b
     reasons
 }
 
-/// The image that a new machine boots: the alias's for the size's architecture.
-pub fn image(want: &Desired<'_>, around: &Surroundings) -> Result<Image, Diagnostic> {
+/// The image that a new machine boots: the alias's for the size's architecture. `is_new`: it replaces none.
+pub fn image(want: &Desired<'_>, around: &Surroundings, is_new: bool) -> Result<Image, Diagnostic> {
     let problem = |field: &str, summary: &str, label: String| want.plan.origin.problem(field, summary, label);
     let (name, location) = (&want.azure.size, &want.azure.location);
+    if around.sizes.is_empty() {
+        return Err(problem(
+            "azure.location",
+            "no such location",
+            format!("{location} offers no machine to this subscription"),
+        )
+        .fix("`az account list-locations --query [].name --output tsv` lists them"));
+    }
     let Some(size) = around.sizes.iter().find(|s| s.name.eq_ignore_ascii_case(name)) else {
         return Err(problem("azure.size", "no such size in the location", format!("{location} does not offer {name}"))
             .fix(format!(
@@ -100,6 +109,18 @@ pub fn image(want: &Desired<'_>, around: &Surroundings) -> Result<Image, Diagnos
             format!("{name} in {location}: {reason}"),
         )
         .fix("choose another size or location, or ask Azure's support for it"));
+    }
+    // One that is replaced gives its own processors back first.
+    let full =
+        around.quotas.iter().filter(|quota| quota.name == "cores" || quota.name.eq_ignore_ascii_case(&size.family));
+    let full = full.filter(|quota| is_new && quota.used.saturating_add(size.cores) > quota.limit);
+    if let Some(quota) = full.min_by_key(|quota| quota.limit.saturating_sub(quota.used)) {
+        let label = format!(
+            "{} in {location}: {} of {} are used, {name} needs {}",
+            quota.said, quota.used, quota.limit, size.cores
+        );
+        return Err(problem("azure.size", "the subscription's quota has no room for it", label)
+            .fix("raise the quota in the portal (Quotas), remove what is unused, or choose a size of another family or location"));
     }
     let Some((publisher, offer, [second, first, arm])) = skus(want.azure.image) else {
         let label = format!("Azure has no {}", want.azure.image.as_str());

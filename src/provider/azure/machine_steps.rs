@@ -116,21 +116,21 @@ impl Run<'_> {
             };
             plan.push("machine-start", draft, Call::Start { id: kept.id.clone() });
         }
-        let have = Base64::decode_vec(view.user_data()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        if let Some(change) =
-            keys::change(self.want.plan, self.deadline.map(|d| d.expires), have.as_deref().unwrap_or_default())
-        {
+        let mut have = kept.tags.clone();
+        if let Some(change) = keys::change(self.want.plan, self.deadline.map(|d| d.expires), &kept.tags) {
             let draft = Draft {
                 details: change.details,
                 after: ready.clone(),
-                ..Draft::new(Op::Update, format!("keys of {resource}"), change.reason)
+                ..Draft::new(Op::Update, format!("{} of {resource}", change.what), change.reason)
             };
-            let body = json!({"properties": {"userData": Base64::encode_string(change.user_data.as_bytes())}});
+            let user_data = Base64::encode_string(change.user_data.as_bytes());
+            let body = json!({"properties": {"userData": user_data}, "tags": change.tags});
             plan.push("machine-keys", draft, Call::Patch { id: kept.id.clone(), body });
+            have.extend(change.tags);
         }
-        let change = TagChange::between(tags, &kept.tags);
+        let change = TagChange::between(tags, &have);
         // Azure changes a machine once at a time.
         let after = plan.planned(&["machine", "machine-start", "machine-keys"]);
-        plan.tags("machine-tags", resource, &kept.id, &change, &kept.tags, after);
+        plan.tags("machine-tags", resource, &kept.id, &change, &have, after);
     }
 }

@@ -14,9 +14,12 @@ pub mod desire;
 pub mod diff;
 mod edge;
 pub mod error;
+#[cfg(feature = "azure")]
+pub mod estate;
 pub mod extend;
 #[cfg(feature = "azure")]
 pub mod fleet;
+pub mod history;
 pub mod id;
 pub mod keys;
 pub mod machine;
@@ -38,5 +41,7 @@ pub mod status;
 mod steps;
 pub mod tags;
 pub mod teardown;
+#[cfg(feature = "azure")]
+pub mod typed;
 pub mod verify;
 pub mod views;

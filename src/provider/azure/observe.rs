@@ -1,7 +1,8 @@
-//! Reads a subscription: one list for each kind of resource, all at once, then what lists do not show of the plans' machines,
-//! policies and resource groups. The number of calls follows from the plans, not from what else is in the subscription, pages aside.
+//! Reads a subscription: one list for each kind of resource and one of what the machines are at, all at once, then what lists do
+//! not show: the rules of the firewall policies that matter, and, where a resource group is a bastion's own, what else is in it.
+//! The number of calls follows from those policies, not from how many bastions or other resources there are, pages aside.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join_all;
 use serde_json::Value;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::{
     arm::Arm,
     id::{Id, Kind},
-    observed::{Observed, Resource, Size, list as items, text},
+    observed::{Observed, Quota, Resource, Size, list as items, text},
     request::{Method, Request},
     retry::Repeat,
     tags,
@@ -21,8 +22,17 @@ use crate::{
 };
 
 /// What each subscription is asked for as a whole.
-const LISTED: [Kind; 7] =
-    [Kind::Network, Kind::SecurityGroup, Kind::Address, Kind::Interface, Kind::Firewall, Kind::Policy, Kind::Machine];
+const LISTED: [Kind; 9] = [
+    Kind::Network,
+    Kind::SecurityGroup,
+    Kind::Address,
+    Kind::Interface,
+    Kind::Firewall,
+    Kind::Policy,
+    Kind::Machine,
+    Kind::RouteTable,
+    Kind::IpGroup,
+];
 const GROUPS: &str = "2021-04-01";
 const SKUS: &str = "2021-07-01";
 
@@ -41,30 +51,59 @@ pub async fn observe(
         Request::get(format!("/subscriptions/{subscription}/providers/{}", kind.type_name()), kind.api_version())
     });
     let lists = std::iter::once(groups).chain(kinds);
-    let lists = try_join_all(lists.map(async |request| arm.list(&request, progress).await)).await?;
+    let lists = try_join_all(lists.map(async |request| arm.list(&request, progress).await));
+    let (lists, states) = tokio::try_join!(lists, states(arm, subscription, progress))?;
     let mut all: Vec<Value> = lists.into_iter().flatten().collect();
+    add_states(&mut all, states);
 
     let seen = Observed::new(&all, []);
     let names: Vec<&str> = plans.iter().map(|(plan, _)| plan.name.as_str()).collect();
     let ours = |resource: &&Resource| names.iter().any(|name| resource.is_owned(name));
-    let machines: Vec<&Id> = seen.of_kind(Kind::Machine).filter(ours).map(|m| &m.id).collect();
-    let tagged: Vec<&Id> = seen.of_kind(Kind::ResourceGroup).filter(ours).map(|g| &g.id).collect();
+    let owns_group = seen.of_kind(Kind::ResourceGroup).any(|group| ours(&group));
     let policies = policies(&seen, plans);
-    let (machines, rules, contents) = tokio::try_join!(
-        try_join_all(machines.into_iter().map(async |id| machine(arm, id, progress).await)),
+    let (rules, contents) = tokio::try_join!(
         try_join_all(policies.iter().map(async |id| {
             let groups = format!("{id}/ruleCollectionGroups");
             inside(arm, &Request::get(groups, Kind::RuleGroup.api_version()), progress).await
         })),
-        try_join_all(tagged.into_iter().map(async |id| contents(arm, id, progress).await)),
+        async { if owns_group { everything(arm, subscription, progress).await } else { Ok(Vec::new()) } },
     )?;
-    // What was read on its own says more than its line in a list.
-    let machines: Vec<Value> = machines.into_iter().flatten().collect();
-    let known = |line: &Value| machines.iter().any(|m| Id::new(text(m, "/id")) == Id::new(text(line, "/id")));
-    all.retain(|line| !known(line));
-    all.extend(machines);
     all.extend(rules.into_iter().flatten());
-    Ok(Observed::new(&all, contents.iter().flatten()))
+    Ok(Observed::new(&all, &contents))
+}
+
+/// Everything in the subscription that a teardown without plans can concern: the lists, what is in every resource group in one list
+/// more, and the rule collection groups of those policies of others that have one called as ours are.
+///
+/// # Errors
+/// The cloud's, of any of the calls.
+pub async fn estate(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> Result<Observed, CloudError> {
+    let groups = Request::get(format!("/subscriptions/{subscription}/resourcegroups"), GROUPS);
+    let kinds = LISTED.map(|kind| {
+        Request::get(format!("/subscriptions/{subscription}/providers/{}", kind.type_name()), kind.api_version())
+    });
+    let lists = std::iter::once(groups).chain(kinds);
+    let outline = Request::get(format!("/subscriptions/{subscription}/resources"), GROUPS);
+    let (lists, contents) = tokio::try_join!(
+        try_join_all(lists.map(async |request| arm.list(&request, progress).await)),
+        arm.list(&outline, progress),
+    )?;
+    let mut all: Vec<Value> = lists.into_iter().flatten().collect();
+    let seen = Observed::new(&all, []);
+    let alike = |policy: &&Resource| {
+        // Those in a policy of a bastion's own go with it.
+        !policy.tags.contains_key(tags::BASTION)
+            && items(&policy.raw, "/properties/ruleCollectionGroups")
+                .iter()
+                .any(|group| Id::new(text(group, "/id")).name().to_ascii_lowercase().starts_with("gangplank-"))
+    };
+    let policies: Vec<Id> = seen.of_kind(Kind::Policy).filter(alike).map(|p| p.id.clone()).collect();
+    let rules = try_join_all(policies.iter().map(async |id| {
+        let groups = format!("{id}/ruleCollectionGroups");
+        inside(arm, &Request::get(groups, Kind::RuleGroup.api_version()), progress).await
+    }));
+    all.extend(rules.await?.into_iter().flatten());
+    Ok(Observed::new(&all, &contents))
 }
 
 /// Those whose rule collection groups matter: the bastions' own, the ones that plans name or whose firewall they name, and those
@@ -100,19 +139,41 @@ fn policies(seen: &Observed, plans: &[(&Plan, &Azure)]) -> BTreeSet<Id> {
     found
 }
 
-/// A machine with its user data and its state, each of which Azure shows only where it is asked for; `None` where it went meanwhile.
-async fn machine(arm: &Arm, id: &Id, progress: &Progress<'_>) -> Result<Option<Value>, CloudError> {
-    let expand = |what: &str| Request::get(id.as_str(), Kind::Machine.api_version()).with_query("$expand", what);
-    let (with_data, with_state) = (expand("userData"), expand("instanceView"));
-    let (machine, state) = tokio::try_join!(arm.get(&with_data, progress), arm.get(&with_state, progress))?;
-    let (Some(mut machine), Some(mut state)) = (machine, state) else { return Ok(None) };
-    if let (Some(view), Some(properties)) = (
-        state.pointer_mut("/properties/instanceView").map(Value::take),
-        machine.get_mut("properties").and_then(Value::as_object_mut),
-    ) {
-        properties.insert("instanceView".to_owned(), view);
+/// What each machine of the subscription is at: "statusOnly=true enables fetching run time status of all Virtual Machines in the
+/// subscription" ("Virtual Machines - List All"). Of all else such a list tells less than the other.
+async fn states(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> Result<Vec<Value>, CloudError> {
+    let path = format!("/subscriptions/{subscription}/providers/{}", Kind::Machine.type_name());
+    let request = Request::get(path, Kind::Machine.api_version()).with_query("statusOnly", "true");
+    arm.list(&request, progress).await
+}
+
+/// Puts what the machines are at into their lines of another list. A machine that only one of the lists has came or went between
+/// them: what it is at stays unknown.
+fn add_states(all: &mut [Value], states: Vec<Value>) {
+    let views = states.into_iter().filter_map(|mut line| {
+        let view = line.pointer_mut("/properties/instanceView").map(Value::take)?;
+        Some((Id::new(text(&line, "/id")), view))
+    });
+    let mut views: BTreeMap<Id, Value> = views.collect();
+    for line in all {
+        let view = views.remove(&Id::new(text(line, "/id")));
+        if let (Some(view), Some(properties)) = (view, line.get_mut("properties").and_then(Value::as_object_mut)) {
+            properties.insert("instanceView".to_owned(), view);
+        }
     }
-    Ok(Some(machine))
+}
+
+/// A machine's user data as Azure keeps it, in base64, which it shows only where it is asked for; "" where there is none, `None`
+/// where the machine has gone.
+pub async fn user_data(arm: &Arm, machine: &Id, progress: &Progress<'_>) -> Result<Option<String>, CloudError> {
+    let request = Request::get(machine.as_str(), Kind::Machine.api_version()).with_query("$expand", "userData");
+    let answer = arm.get(&request, progress).await?;
+    Ok(answer.map(|raw| text(&raw, "/properties/userData").to_owned()))
+}
+
+/// Everything in the subscription, of any type, in outline: one list, however many groups are bastions' own.
+async fn everything(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> Result<Vec<Value>, CloudError> {
+    arm.list(&Request::get(format!("/subscriptions/{subscription}/resources"), GROUPS), progress).await
 }
 
 /// Everything in a resource group, of any type, in outline. Nothing where the group is gone.
@@ -138,6 +199,23 @@ pub async fn sizes(
     let request = Request::get(format!("/subscriptions/{subscription}/providers/Microsoft.Compute/skus"), SKUS)
         .with_query("$filter", format!("location eq '{location}'"));
     Ok(arm.list(&request, progress).await?.iter().filter_map(Size::read).collect())
+}
+
+/// What is left of the subscription's processors in a location. Nothing where this account may not see it: Azure says it then when
+/// the machine is made.
+pub async fn quotas(
+    arm: &Arm,
+    subscription: &str,
+    location: &str,
+    progress: &Progress<'_>,
+) -> Result<Vec<Quota>, CloudError> {
+    let path = format!("/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{location}/usages");
+    match arm.list(&Request::get(path, Kind::Machine.api_version()), progress).await {
+        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Permission | ErrorKind::Invalid) => {
+            Ok(Vec::new())
+        }
+        other => Ok(other?.iter().filter_map(Quota::read).collect()),
+    }
 }
 
 /// What a machine has written to its serial console, which its boot diagnostics keep.

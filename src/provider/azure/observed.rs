@@ -14,7 +14,7 @@ pub struct Observed {
     /// All of the subscription's of each [`Kind`] but subnets; of rule collection groups those of the policies that a plan
     /// names or that refer to one of our name. In the order of their ids.
     pub resources: Vec<Resource>,
-    /// Everything in the resource groups that carry our tag, of any type.
+    /// Everything in the subscription, of any type, where a resource group carries our tag; nothing otherwise.
     pub contents: Vec<Content>,
 }
 
@@ -26,7 +26,7 @@ pub struct Resource {
     pub location: String,
     pub tags: Tags,
     pub state: State,
-    /// Of a machine with `properties/instanceView` and `properties/userData`, which are read on their own.
+    /// Of a machine with `properties/instanceView` from a list of its own, and for a verification with `properties/userData`.
     pub raw: Value,
 }
 
@@ -76,6 +76,15 @@ impl Observed {
         self.of_kind(kind).filter(|r| r.id.name().eq_ignore_ascii_case(name)).collect()
     }
 
+    /// What was read of a machine on its own.
+    pub fn add_user_data(&mut self, machine: &Id, user_data: String) {
+        let machine = self.resources.iter_mut().find(|r| r.id == *machine);
+        let properties = machine.and_then(|m| m.raw.get_mut("properties")).and_then(Value::as_object_mut);
+        if let Some(properties) = properties {
+            properties.insert("userData".to_owned(), Value::String(user_data));
+        }
+    }
+
     /// Everything that carries a bastion's tag.
     pub fn owned<'a>(&'a self, bastion: &'a str) -> impl Iterator<Item = &'a Resource> {
         self.resources.iter().filter(move |r| r.is_owned(bastion) && r.state != State::Deleting)
@@ -102,8 +111,10 @@ impl Resource {
         self.id.name()
     }
 
+    /// By its tag. What gangplank never makes is nobody's bastion's: a policy of the subscription may give every resource the tags of
+    /// its resource group.
     pub fn is_owned(&self, bastion: &str) -> bool {
-        tags::owns(&self.tags, bastion)
+        !matches!(self.kind, Kind::RouteTable | Kind::IpGroup) && tags::owns(&self.tags, bastion)
     }
 
     /// `firewall fw-hub`
@@ -155,6 +166,19 @@ pub(super) fn id_at(raw: &Value, pointer: &str) -> Option<Id> {
 pub struct Surroundings {
     /// The location's sizes of virtual machines (`Microsoft.Compute/skus`).
     pub sizes: Vec<Size>,
+    /// What the subscription may have of each family of sizes in the location; empty where that can't be read.
+    pub quotas: Vec<Quota>,
+}
+
+/// A line of `Microsoft.Compute/locations/LOCATION/usages`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// `cores` for all families together, or a family: `standardBSFamily`.
+    pub name: String,
+    /// `Total Regional vCPUs`
+    pub said: String,
+    pub used: u64,
+    pub limit: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,6 +189,22 @@ pub struct Size {
     pub second_generation: bool,
     /// Azure's reason for not giving it to this subscription.
     pub restricted: Option<String>,
+    /// What its processors count as.
+    pub family: String,
+    /// 0 where Azure does not say.
+    pub cores: u64,
+}
+
+impl Quota {
+    pub fn read(raw: &Value) -> Option<Self> {
+        let number = |name: &str| raw.get(name).and_then(Value::as_u64);
+        Some(Self {
+            name: raw.pointer("/name/value")?.as_str()?.to_owned(),
+            said: text(raw, "/name/localizedValue").to_owned(),
+            used: number("currentValue")?,
+            limit: number("limit")?,
+        })
+    }
 }
 
 impl Size {
@@ -184,6 +224,8 @@ impl Size {
             arm64: capability("CpuArchitectureType").eq_ignore_ascii_case("arm64"),
             second_generation: capability("HyperVGenerations").contains("V2"),
             restricted: restriction.map(|r| text(r, "/reasonCode").to_owned()),
+            family: text(raw, "/family").to_owned(),
+            cores: capability("vCPUs").parse().unwrap_or_default(),
         })
     }
 }
@@ -199,10 +241,17 @@ mod tests {
     fn a_size_is_read_with_what_it_can_boot() {
         let raw = json!({
             "resourceType": "virtualMachines", "name": "Standard_B2pts_v2", "locations": ["westeurope"],
-            "capabilities": [{"name": "CpuArchitectureType", "value": "Arm64"}, {"name": "HyperVGenerations", "value": "V2"}],
+            "family": "standardBpsv2Family", "capabilities": [{"name": "vCPUs", "value": "2"}, {"name": "CpuArchitectureType", "value": "Arm64"}, {"name": "HyperVGenerations", "value": "V2"}],
             "restrictions": [{"type": "Zone", "reasonCode": "NotAvailableForSubscription"}],
         });
-        let size = Size { name: "Standard_B2pts_v2".into(), arm64: true, second_generation: true, restricted: None };
+        let size = Size {
+            name: "Standard_B2pts_v2".into(),
+            arm64: true,
+            second_generation: true,
+            restricted: None,
+            family: "standardBpsv2Family".into(),
+            cores: 2,
+        };
         assert_eq!(Size::read(&raw), Some(size));
         assert_eq!(Size::read(&json!({"resourceType": "disks", "name": "Standard_LRS"})), None);
     }
@@ -241,7 +290,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_answer_is_read(raw in anything()) {
-            let _ = Size::read(&raw);
+            let _ = (Size::read(&raw), Quota::read(&raw));
             let seen = Observed::new([&raw], [&raw]);
             for resource in &seen.resources {
                 super::super::views::read_everything(resource);

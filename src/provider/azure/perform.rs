@@ -1,8 +1,10 @@
 //! Carries one step out. Each ends when Azure's own operation has, and each begins with a look at what it changes: what an earlier
 //! run, or somebody, has set in motion is waited for, and what is not the bastion's by now is left alone.
 
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::{sync::Mutex, time::sleep};
 
 use super::{
     action::{Action, Call, Fill, filled},
@@ -15,6 +17,7 @@ use super::{
     rules,
     shared::{self, Whose},
     tags::{self, Tags},
+    typed,
     views::{Address, Interface},
 };
 use crate::provider::{CloudError, ErrorKind, Progress, Residue};
@@ -25,15 +28,28 @@ const TURNS: u32 = 10;
 const LOOKS: u32 = 6;
 const TAGS: &str = "2021-04-01";
 
-/// Carries out the steps of one subscription.
-#[derive(Clone, Copy, Debug)]
+/// Carries out the steps of one run.
+#[derive(Debug)]
 pub struct Performer<'a> {
     arm: &'a Arm,
+    /// Firewalls and policies that several bastions have rules in: Azure takes one change of each at a time, so a run's own changes
+    /// come one after another instead of being refused.
+    shared: RefCell<BTreeMap<Id, Rc<Mutex<()>>>>,
 }
 
 impl<'a> Performer<'a> {
     pub fn new(arm: &'a Arm) -> Self {
-        Self { arm }
+        Self { arm, shared: RefCell::default() }
+    }
+
+    /// Where the rules stand that an action changes.
+    fn turn(&self, call: &Call) -> Option<Rc<Mutex<()>>> {
+        let shared = match call {
+            Call::NatCollection { firewall, .. } => firewall.clone(),
+            Call::Put { id, .. } | Call::Delete { id } if id.kind() == Some(Kind::RuleGroup) => id.parent(),
+            _ => return None,
+        };
+        Some(Rc::clone(self.shared.borrow_mut().entry(shared).or_default()))
     }
 
     /// Does what the action says, and nothing else. Returns the address that Azure chose, where it chose one.
@@ -42,6 +58,17 @@ impl<'a> Performer<'a> {
     /// Azure's refusal or silence, or that something is in the way by now which is not the bastion's.
     pub async fn perform(&self, action: &Action, progress: &Progress<'_>) -> Result<Option<String>, CloudError> {
         let bastion = action.bastion.as_str();
+        let shared = self.turn(&action.call);
+        let _turn = match &shared {
+            Some(shared) => Some(match shared.try_lock() {
+                Ok(turn) => turn,
+                Err(_) => {
+                    progress.waiting("the other bastions of this run to write their rules");
+                    shared.lock().await
+                }
+            }),
+            None => None,
+        };
         match &action.call {
             Call::Put { id, body, fill } => {
                 let before = settled(self.arm, id, progress).await?;
@@ -50,15 +77,12 @@ impl<'a> Performer<'a> {
                 }
                 let body = self.filled(id, body, fill, progress).await?;
                 let request = Request::put(id.as_str(), version(id), body);
+                let unknown = id.kind().zip(request.body.as_ref()).map(|(kind, body)| typed::unknown(kind, body));
+                understood(&request, unknown.unwrap_or_default())?;
                 let after = self.arm.write(&request, Repeat::SETTLING, progress).await?;
                 Ok(after.as_ref().and_then(chosen))
             }
-            Call::Patch { id, body } => {
-                settled(self.arm, id, progress).await?;
-                let request =
-                    Request { body: Some(body.clone()), ..Request::new(Method::Patch, id.as_str(), version(id)) };
-                self.write(&request, Repeat::SAFE, progress).await
-            }
+            Call::Patch { id, body } => self.patch(id, body, bastion, progress).await,
             Call::Tag { id, set, remove } => {
                 settled(self.arm, id, progress).await?;
                 self.tag(id, set, remove, progress).await.map(|()| None)
@@ -89,6 +113,39 @@ impl<'a> Performer<'a> {
         progress: &Progress<'_>,
     ) -> Result<Option<String>, CloudError> {
         self.arm.write(request, repeat, progress).await.map(|_| None)
+    }
+
+    /// Sets what the body names. A PATCH sets all tags ("Virtual Machines - Update"), so those of others go along; where the
+    /// resource has an etag, it is taken only while they are still the same.
+    async fn patch(
+        &self,
+        id: &Id,
+        body: &Value,
+        bastion: &str,
+        progress: &Progress<'_>,
+    ) -> Result<Option<String>, CloudError> {
+        let mut turns = Turns::new(self.arm.pace());
+        loop {
+            let found = settled(self.arm, id, progress).await?.unwrap_or_default();
+            let mut request = Request::patch(id.as_str(), version(id), body.clone());
+            if !found.is_null() && is_foreign(id, None, &found, bastion) {
+                return Err(in_the_way(&request, &found, bastion));
+            }
+            let tags = request.body.as_mut().and_then(|body| body.get_mut("tags")).and_then(Value::as_object_mut);
+            if let (Some(tags), Some(there)) = (tags, found.get("tags").and_then(Value::as_object)) {
+                for (key, value) in there {
+                    tags.entry(key).or_insert_with(|| value.clone());
+                }
+            }
+            let etag = text(&found, "/etag");
+            if !etag.is_empty() {
+                request = request.only_if(Condition::Unchanged(etag.to_owned()));
+            }
+            match self.write(&request, Repeat::SAFE, progress).await {
+                Err(error) => turns.again(error, progress).await?,
+                done => return done,
+            }
+        }
     }
 
     /// The body with what Azure has chosen for other resources.
@@ -227,8 +284,9 @@ impl<'a> Performer<'a> {
         progress: &Progress<'_>,
     ) -> Result<Option<String>, CloudError> {
         let named = Request::new(Method::Put, firewall.as_str(), version(firewall));
-        let mut pause = self.arm.pace();
-        for turn in 1.. {
+        understood(&named, collection.map(typed::unknown_in_collection).unwrap_or_default())?;
+        let mut turns = Turns::new(self.arm.pace());
+        loop {
             let found = match (settled(self.arm, firewall, progress).await?, collection) {
                 (Some(found), _) => found,
                 (None, None) => return Ok(None),
@@ -258,16 +316,35 @@ impl<'a> Performer<'a> {
             let request = Request::put(firewall.as_str(), version(firewall), changed)
                 .only_if(Condition::Unchanged(etag.to_owned()));
             match self.write(&request, Repeat::SAFE, progress).await {
-                Err(error) if turn < TURNS && is_changed_meanwhile(&error) => {
-                    let code = error.code.as_deref().unwrap_or_default();
-                    progress.retrying(&error.operation, error.kind, code, turn, pause);
-                    sleep(pause).await;
-                    pause = (pause * 2).min(std::time::Duration::from_secs(30));
-                }
-                other => return other,
+                Err(error) => turns.again(error, progress).await?,
+                done => return done,
             }
         }
-        Err(CloudError::mistake("the turns have no end".to_owned()))
+    }
+}
+
+/// Writes of what others write too.
+struct Turns {
+    number: u32,
+    pause: Duration,
+}
+
+impl Turns {
+    fn new(pause: Duration) -> Self {
+        Self { number: 1, pause }
+    }
+
+    /// Waits a little where somebody else was faster; any other error stands, and so does this one in the end.
+    async fn again(&mut self, error: CloudError, progress: &Progress<'_>) -> Result<(), CloudError> {
+        if self.number >= TURNS || !is_changed_meanwhile(&error) {
+            return Err(error);
+        }
+        let code = error.code.as_deref().unwrap_or_default();
+        progress.retrying(&error.operation, error.kind, code, self.number, self.pause);
+        sleep(self.pause).await;
+        self.number += 1;
+        self.pause = (self.pause * 2).min(Duration::from_secs(30));
+        Ok(())
     }
 }
 
@@ -306,6 +383,26 @@ fn in_the_way(request: &Request, found: &Value, bastion: &str) -> CloudError {
         residue: Residue::Nothing,
         remedy: Some("run `gangplank plan`: it says whose it is and what can be done".to_owned()),
     }
+}
+
+/// Nothing is sent that Azure's model would read differently from what it says.
+fn understood(request: &Request, unknown: Vec<String>) -> Result<(), CloudError> {
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(CloudError {
+        operation: request.operation(),
+        kind: ErrorKind::Invalid,
+        code: None,
+        request_id: None,
+        message: format!("not sent: by Azure's model of it, {}", unknown.join("; ")),
+        residue: Residue::Nothing,
+        remedy: Some(
+            "if it came from a saved changeset, make that again with `gangplank plan --out`; otherwise it is a mistake in \
+             gangplank"
+                .to_owned(),
+        ),
+    })
 }
 
 /// The address that a resource got.

@@ -7,7 +7,7 @@ use super::{
     diff::Run,
     edge::Nat,
     id::{Id, Kind},
-    observed::{list, text},
+    observed::{Resource, State, list, text},
     rules::{self, CLASSIC_FILLS, GROUP_FILLS, line_details, nat_lines},
     steps::{Differ, Node, There},
     views::Firewall,
@@ -15,6 +15,22 @@ use super::{
 use crate::changeset::{Draft, Op};
 
 impl Run<'_> {
+    /// What lets vendors in and is somebody else's, where Azure is still at work on it and no step of ours would wait for that: the
+    /// rule that is there may not be in force yet.
+    pub fn shared(&self, plan: &mut Differ<'_>) {
+        if !plan.planned(&["rules"]).is_empty() {
+            return;
+        }
+        let policy = match &self.front.nat {
+            Nat::Group { policy, .. } => self.world.seen.get(policy),
+            Nat::None | Nat::Classic { .. } => None,
+        };
+        let theirs = |r: &&Resource| r.state == State::Busy && !r.is_owned(self.want.bastion());
+        for resource in self.front.shared.into_iter().chain(policy).filter(theirs) {
+            plan.wait(&await_shared(resource), &resource.words(), &resource.id, Vec::new());
+        }
+    }
+
     /// The one DNAT rule.
     pub fn rules(&self, plan: &mut Differ<'_>) {
         let want = self.want;
@@ -99,4 +115,9 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// The step's name.
+pub(super) fn await_shared(resource: &Resource) -> String {
+    format!("await-{}-{}", resource.kind.words().replace(' ', "-"), resource.name()).to_lowercase()
 }

@@ -150,8 +150,8 @@ fn clip(text: &str) -> String {
     text.chars().take(140).collect()
 }
 
-/// One DNAT rule for all sources: firewalls have few (298 for one address, "Azure subscription and service limits"), and each may
-/// have many sources. Only the listed sources match, so nobody else gets as far as the machine.
+/// One DNAT rule for all sources: a firewall has 250 for all its public addresses and destinations together ("Azure subscription and
+/// service limits"), and each may have many sources. Only the listed sources match, so nobody else gets as far as the machine.
 pub struct Nat<'a> {
     pub bastion: &'a str,
     pub name: &'a str,

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
+    action::{Action, Call},
     desire::Desired,
     edge::{Nat, Problems},
     id::{Id, Kind},
@@ -13,7 +14,7 @@ use super::{
     tags::{is_marked, mark},
     views::{Firewall, range},
 };
-use crate::diagnostic::Diagnostic;
+use crate::{changeset::Changeset, diagnostic::Diagnostic};
 
 pub(super) fn in_policy(want: &Desired<'_>, seen: &Observed, policy: Id, problems: &mut Problems) -> Option<Nat> {
     let own = seen.get(&policy.child(Kind::RuleGroup, &want.names.rules));
@@ -79,6 +80,30 @@ pub(super) fn group_priorities(seen: &Observed, policy: &Id, own: &str) -> Vec<u
     let groups =
         seen.of_kind(Kind::RuleGroup).filter(|g| g.id.parent() == *policy && !g.name().eq_ignore_ascii_case(own));
     groups.filter_map(|g| g.raw.pointer("/properties/priority")?.as_u64()).collect()
+}
+
+/// What a bastion of this run is going to add to firewalls and policies that it shares with those after it: its priority and its
+/// port are taken.
+pub(super) fn anticipate(seen: &mut Observed, set: &Changeset<Action>) {
+    for step in &set.steps {
+        match &step.action.call {
+            Call::Put { id, body, .. } if id.kind() == Some(Kind::RuleGroup) => {
+                let mut raw = body.clone();
+                raw["id"] = json!(id.as_str());
+                if let Some(group) = Resource::read(&raw) {
+                    seen.resources.retain(|r| r.id != group.id);
+                    seen.resources.push(group);
+                }
+            }
+            Call::NatCollection { firewall, collection: Some(collection), .. } => {
+                if let Some(firewall) = seen.resources.iter_mut().find(|r| r.id == *firewall) {
+                    firewall.raw = shared::with_our_collection(&firewall.raw, collection);
+                }
+            }
+            _ => {}
+        }
+    }
+    seen.resources.sort_by(|a, b| a.id.cmp(&b.id));
 }
 
 /// DNAT rules of others in a firewall, with what they are called.

@@ -6,29 +6,41 @@ use super::{
     action::{Action, Call},
     id::{Id, Kind},
     observed::{Observed, Resource, State, id_at, list, text},
-    rules,
+    rule_steps, rules,
     steps::Differ,
     tags,
     views::{Address, Firewall, Interface, Network, is_firewall_subnet},
 };
 use crate::{
     changeset::{Changeset, Detail, Draft, Impact, Op, StepId},
-    plan::{Azure, Plan},
+    plan::{Azure, Edge, Plan},
 };
 
 /// Removes everything that carries the bastion's tag, and its rules in the firewalls of others; nothing else.
 pub fn teardown(plan: &Plan, azure: &Azure, seen: &Observed) -> Changeset<Action> {
-    let bastion = plan.name.as_str();
-    let mut differ = Differ::new(bastion, &azure.subscription);
+    let set = towards_nothing(plan.name.as_str(), &azure.subscription, Some(&azure.edge), seen);
+    Changeset { location: format!("azure {}", azure.location), plan: plan.origin.source.path.clone(), ..set }
+}
+
+/// The same without a plan: the tags say what is the bastion's.
+pub fn by_tag(bastion: &str, subscription: &str, seen: &Observed) -> Changeset<Action> {
+    towards_nothing(bastion, subscription, None, seen)
+}
+
+fn towards_nothing(bastion: &str, subscription: &str, edge: Option<&Edge>, seen: &Observed) -> Changeset<Action> {
+    let mut differ = Differ::new(bastion, subscription);
     let why = Why { reason: "destroying what is the bastion's own", impact: Impact::Teardown };
     let under_way = await_removals(&mut differ, seen, bastion);
     let rules = remove_rules(&mut differ, seen, bastion, None, why, &under_way);
+    if let (Some(edge), true) = (edge, rules.is_empty()) {
+        await_shared(&mut differ, edge, seen, bastion);
+    }
     let after: Vec<StepId> = under_way.into_iter().chain(rules).collect();
     let notes = remove(&mut differ, seen, bastion, &seen.owned(bastion).collect::<Vec<_>>(), why, &after);
     Changeset {
         bastion: bastion.to_owned(),
-        location: format!("azure {}", azure.location),
-        plan: plan.origin.source.path.clone(),
+        location: format!("azure {subscription}"),
+        plan: String::new(),
         steps: differ.steps,
         exposure: Vec::new(),
         notes,
@@ -47,6 +59,28 @@ fn await_removals(differ: &mut Differ<'_>, seen: &Observed, bastion: &str) -> Ve
         differ.push(&what, draft, Call::Delete { id: resource.id.clone() });
     }
     steps
+}
+
+/// Somebody's firewall that an earlier run has taken our rule out of, or that somebody else has changed: while Azure is at work on it
+/// the rule may still be in force, so the end of that is waited for.
+fn await_shared(differ: &mut Differ<'_>, edge: &Edge, seen: &Observed, bastion: &str) {
+    let (firewalls, policies) = match edge {
+        Edge::ExistingFirewall(name) => {
+            let firewalls = seen.named(Kind::Firewall, name);
+            let policies = firewalls.iter().filter_map(|f| seen.get(&Firewall(f).policy()?)).collect();
+            (firewalls, policies)
+        }
+        Edge::ExistingPolicy(name) => {
+            let policies = seen.named(Kind::Policy, name);
+            let uses = |f: &&Resource| Firewall(f).policy().is_some_and(|id| policies.iter().any(|p| p.id == id));
+            (seen.of_kind(Kind::Firewall).filter(uses).collect(), policies)
+        }
+        Edge::Firewall(_) | Edge::PublicAddress => return,
+    };
+    let theirs = |r: &&Resource| r.state == State::Busy && !r.is_owned(bastion);
+    for resource in firewalls.into_iter().chain(policies).filter(theirs) {
+        differ.wait(&rule_steps::await_shared(resource), &resource.words(), &resource.id, Vec::new());
+    }
 }
 
 /// What of a bastion Azure is removing.

@@ -1,23 +1,29 @@
 //! The control plane's vantage: what Azure Resource Manager says, judged against the plan. Pure.
 //!
 //! `edge` asks who is led to the machine, `access` what its network security groups let through, `machine` about the machine,
-//! `target` whether packets find their way to the targets. `firewall` and `security` are the rules' own semantics.
+//! `target` whether packets find their way to the targets, `way` about the routes. `firewall`, `passage`, `routes` and `security` are the rules' own
+//! semantics.
 
 mod access;
 mod edge;
 mod firewall;
 mod front;
 mod machine;
+mod passage;
+mod routes;
 mod security;
 mod target;
+mod way;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use self::{
     front::{Absent, Front},
+    routes::Table,
     security::{Around, Direction, Group},
 };
 use super::{
@@ -49,7 +55,7 @@ pub fn judge(plan: &Plan, azure: &Azure, evidence: &Evidence, resolved: &BTreeMa
     checks.extend([
         edge::nothing_else(&scene),
         access::egress(&scene),
-        edge::route(&scene),
+        way::route(&scene),
         machine::metadata(&scene),
         machine::encryption(&scene),
         machine::profile(&scene),
@@ -137,21 +143,17 @@ impl<'a> Scene<'a> {
     }
 
     fn subnet(&self) -> Known<&'a Value> {
-        let id = self.subnet_id()?;
-        let all = self.network()?.list("/properties/subnets");
-        all.iter().find(|s| id_at(s, "/id") == Some(id.clone())).ok_or_else(|| format!("{} is not read", id.name()))
+        self.subnet_of(&self.subnet_id()?)
     }
 
-    /// A route table of the subnet's own. What is in it is not read.
-    fn route_table(&self) -> Known<Option<Id>> {
-        Ok(id_at(self.subnet()?, "/properties/routeTable/id"))
+    /// What is stated about the ways out of the machine's subnet.
+    fn table(&self) -> Known<Table> {
+        Table::at(self.seen, self.subnet()?)
     }
 
     /// What the network's tags mean.
     fn around(&self) -> Known<Around> {
-        let network = self.network()?;
-        let peered = connected(network).flat_map(peered_ranges);
-        Ok(Around::new(Network(network).ranges().filter_map(range).chain(peered).collect()))
+        Ok(Around::new(near(self.network()?)))
     }
 
     /// The network security groups that decide about the machine's packets: its subnet's and its interface's.
@@ -168,12 +170,18 @@ impl<'a> Scene<'a> {
     }
 }
 
+/// The ranges of a network and of those that are peered with it.
+fn near(network: &Resource) -> Vec<IpNet> {
+    let peered = connected(network).flat_map(peered_ranges);
+    Network(network).ranges().filter_map(range).chain(peered).collect()
+}
+
 fn connected(network: &Resource) -> impl Iterator<Item = &Value> {
     let peerings = network.list("/properties/virtualNetworkPeerings").iter();
     peerings.filter(|p| text(p, "/properties/peeringState").eq_ignore_ascii_case("Connected"))
 }
 
-fn peered_ranges(peering: &Value) -> impl Iterator<Item = ipnet::IpNet> {
+fn peered_ranges(peering: &Value) -> impl Iterator<Item = IpNet> {
     let all = list(peering, "/properties/remoteVirtualNetworkAddressSpace/addressPrefixes");
     let all = if all.is_empty() { list(peering, "/properties/remoteAddressSpace/addressPrefixes") } else { all };
     all.iter().filter_map(|text| range(text.as_str()?))

@@ -164,9 +164,9 @@ impl<'a> Machine<'a> {
         statuses.iter().find_map(|s| text(s, "/code").strip_prefix("PowerState/")).unwrap_or_default()
     }
 
-    /// In base64, as Azure shows it where it is asked to.
-    pub fn user_data(self) -> &'a str {
-        self.0.text("/properties/userData")
+    /// In base64, as Azure shows it where it is asked to; `None` where it was not asked.
+    pub fn user_data(self) -> Option<&'a str> {
+        self.0.raw.pointer("/properties/userData").map(|data| data.as_str().unwrap_or_default())
     }
 }
 

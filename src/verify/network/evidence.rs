@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use super::{
     ask::Account,
+    dial::NoConnection,
     inside::Inside,
-    link::{NoConnection, Unread},
+    link::Unread,
     session::{HostKey, Stop},
     wire::{Greeting, KexInit},
 };

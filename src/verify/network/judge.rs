@@ -52,8 +52,8 @@ mod tests {
         verify::{
             Verdict,
             network::{
+                dial::NoConnection,
                 evidence::{Edge, Startups, Transport},
-                link::NoConnection,
                 session::{HostKey, Stop},
             },
         },

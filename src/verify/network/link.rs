@@ -2,19 +2,18 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
-    net::{TcpSocket, TcpStream},
     time::{Instant, Sleep, sleep_until},
 };
 
 use super::{
-    clock::{Clock, Late},
+    clock::Clock,
+    dial::Stream,
     wire::{self, Greeting, KexInit, Malformed},
 };
 
@@ -23,42 +22,6 @@ pub const IDENTIFICATION: &str = concat!("SSH-2.0-gangplank_", env!("CARGO_PKG_V
 
 /// What a server may send on one connection; an honest one needs a hundredth of it.
 const MOST_BYTES: u64 = 8 << 20;
-
-/// Why no TCP connection came about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoConnection {
-    /// No answer: something on the way drops the packets, or nothing is there.
-    Silent,
-    /// A reset: the machine is there, and nothing listens; or something on the way says so.
-    Refused,
-    /// There is no way from here, or something says so.
-    Unreachable(String),
-    /// This machine could not even try.
-    Here(String),
-}
-
-/// Opens a TCP connection.
-pub async fn dial(to: SocketAddr, from: Option<IpAddr>, clock: &Clock) -> Result<TcpStream, NoConnection> {
-    let here = |error: io::Error| NoConnection::Here(error.to_string());
-    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(here)?;
-    if let Some(from) = from {
-        socket
-            .bind(SocketAddr::new(from, 0))
-            .map_err(|error| NoConnection::Here(format!("{from} is no address of this machine ({error})")))?;
-    }
-    let stream = clock.within(socket.connect(to)).await.map_err(|Late| NoConnection::Silent)?;
-    let stream = stream.map_err(|error| match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => NoConnection::Refused,
-        io::ErrorKind::TimedOut => NoConnection::Silent,
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            NoConnection::Unreachable(error.to_string())
-        }
-        _ => NoConnection::Here(error.to_string()),
-    })?;
-    // What is sent is small and waits for an answer; that the option cannot be set would only make it slower.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
-}
 
 /// Why a server's words could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,18 +41,18 @@ pub struct Greeted {
 }
 
 /// Exchanges identifications and reads the server's algorithms.
-pub async fn greet(mut stream: TcpStream, clock: &Clock) -> Greeted {
+pub async fn greet(mut stream: Box<dyn Stream>, clock: &Clock) -> Greeted {
     let ours = format!("{IDENTIFICATION}\r\n");
     // A server that does not read is found silent or closed by the reading.
     let _ = clock.within(stream.write_all(ours.as_bytes())).await;
     let mut bytes = Vec::new();
-    let greeting = clock.within(read(&mut stream, &mut bytes, wire::greeting)).await;
+    let greeting = clock.within(read(&mut *stream, &mut bytes, wire::greeting)).await;
     let (greeting, taken) = match greeting.unwrap_or(Err(Unread::Silent)) {
         Ok(read) => read,
         Err(unread) => return Greeted { greeting: Err(unread), kexinit: None, link: None },
     };
     let mut packets = bytes.split_off(taken);
-    match clock.within(read(&mut stream, &mut packets, wire::kexinit)).await.unwrap_or(Err(Unread::Silent)) {
+    match clock.within(read(&mut *stream, &mut packets, wire::kexinit)).await.unwrap_or(Err(Unread::Silent)) {
         Ok(kexinit) => {
             let mut replay = format!("{}\r\n", greeting.identification).into_bytes();
             replay.append(&mut packets);
@@ -102,7 +65,7 @@ pub async fn greet(mut stream: TcpStream, clock: &Clock) -> Greeted {
 
 /// Reads until `parse` is satisfied or never will be; `parse` bounds how much that can be.
 async fn read<T>(
-    stream: &mut TcpStream,
+    stream: &mut dyn Stream,
     bytes: &mut Vec<u8>,
     parse: impl Fn(&[u8]) -> Result<Option<T>, Malformed>,
 ) -> Result<T, Unread> {
@@ -121,7 +84,7 @@ async fn read<T>(
 /// A connection for the SSH library, which wants to say and hear everything from the beginning: what was read is read
 /// again, what was said is not said twice. It ends by itself: at its time, or when the server has sent too much.
 pub struct Link {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     replay: Vec<u8>,
     replayed: usize,
     /// How many of the first bytes written have been sent already.
@@ -131,7 +94,7 @@ pub struct Link {
 }
 
 impl Link {
-    fn new(stream: TcpStream, replay: Vec<u8>, said: usize, end: Instant) -> Self {
+    fn new(stream: Box<dyn Stream>, replay: Vec<u8>, said: usize, end: Instant) -> Self {
         Self { stream, replay, replayed: 0, said, left: MOST_BYTES, end: Box::pin(sleep_until(end)) }
     }
 

@@ -18,8 +18,9 @@ use tokio::time::{Instant, sleep};
 use super::{
     HostKeys,
     clock::{Clock, Late},
+    dial::{Dialed, Dialer, NoConnection},
     identity::Identity,
-    link::{self, IDENTIFICATION, NoConnection, Unread},
+    link::{self, IDENTIFICATION, Unread},
     wire::{Greeting, KexInit, excerpt, turned_away},
 };
 
@@ -30,6 +31,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Route {
     pub to: SocketAddr,
     pub from: Option<IpAddr>,
+    pub dialer: Arc<dyn Dialer>,
     pub host_keys: Pinned,
     pub clock: Clock,
 }
@@ -224,6 +226,11 @@ impl client::Handler for Client {
 }
 
 impl Route {
+    /// Opens a TCP connection.
+    pub async fn dial(&self) -> Result<Dialed, NoConnection> {
+        self.clock.within(self.dialer.dial(self.to, self.from)).await.unwrap_or(Err(NoConnection::Silent))
+    }
+
     /// Connects as far as it goes. A server that says that it has no room comes to have some: its count of connections
     /// without an entry follows with a delay.
     pub async fn attempt(&self) -> Attempt {
@@ -240,11 +247,10 @@ impl Route {
 
     async fn attempt_once(&self) -> Attempt {
         let stop = |session| Attempt { source: None, greeting: None, kexinit: None, host_key: None, session };
-        let stream = match link::dial(self.to, self.from, &self.clock).await {
-            Ok(stream) => stream,
+        let Dialed { stream, source } = match self.dial().await {
+            Ok(dialed) => dialed,
             Err(none) => return stop(Err(Stop::NoConnection(none))),
         };
-        let source = stream.local_addr().ok().map(|address| address.ip());
         let greeted = link::greet(stream, &self.clock).await;
         Attempt { source, ..self.handshake(greeted).await }
     }

@@ -13,6 +13,7 @@ use gangplank::{
             retry::Repeat,
         },
     },
+    sandbox::arm::Failure,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -266,7 +267,11 @@ async fn an_operation_that_fails_keeps_azures_reason_and_says_what_may_be_there(
     for request in [group(), network(), subnet("bastion", "10.0.1.0/27"), interface("bastion")] {
         desk.write(&request).await.expect("made");
     }
-    desk.world().failing.push(("virtualMachines/vm".to_owned(), "AllocationFailed", "Allocation failed. Try later."));
+    desk.world().failing.push(Failure {
+        on: "virtualMachines/vm".to_owned(),
+        code: "AllocationFailed".to_owned(),
+        message: "Allocation failed. Try later.".to_owned(),
+    });
     let error = desk.write(&machine()).await.expect_err("no room");
     insta::assert_snapshot!(error, @r"
     PUT Microsoft.Compute/virtualMachines/vm failed: Allocation failed. Try later.
@@ -345,6 +350,7 @@ async fn a_group_goes_with_everything_in_it() {
 async fn every_page_of_a_list_is_read_and_none_from_elsewhere() {
     let desk = Desk::new();
     desk.world().page = 2;
+    desk.world().pace.index = Duration::ZERO;
     desk.write(&group()).await.expect("made");
     for n in 0..5 {
         desk.write(&address(&format!("pip-{n}"))).await.expect("made");
@@ -383,7 +389,7 @@ async fn a_machine_takes_keys_in_place_and_shows_its_console() {
     let full =
         desk.arm.get(&get.with_query("$expand", "userData"), &desk.progress()).await.expect("read").expect("there");
     assert_eq!(full["properties"]["userData"], "bmV3");
-    desk.world().consoles.insert("vm".to_owned(), "gangplank-report: {}\n".to_owned());
+    desk.world().print(&path, "gangplank-report: {}\n");
     let ask = Request::post(format!("{path}/retrieveBootDiagnosticsData"), COMPUTE, None);
     let at = desk.write(&ask).await.expect("answered").expect("addresses");
     let log = at["serialConsoleLogBlobUri"].as_str().expect("an address");
@@ -477,7 +483,7 @@ async fn tags_are_merged_and_taken_away_one_by_one() {
 #[tokio::test(start_paused = true)]
 async fn a_machine_waits_for_its_interface() {
     let desk = Desk::new();
-    desk.world().slow_interfaces = true;
+    desk.world().pace.interface = Duration::from_secs(20);
     for request in [group(), network(), subnet("bastion", "10.0.1.0/27")] {
         desk.write(&request).await.expect("made");
     }
@@ -516,7 +522,7 @@ fn a_caller_is_killed_after_the_effect_and_nothing_of_it_comes_later() {
 async fn without_credentials_nothing_is_sent() {
     let desk = Desk::new();
     let tokens = Tokens::new("scope".to_owned(), Vec::new());
-    let http = std::sync::Arc::new(desk.direct.clone());
+    let http = gangplank::sandbox::arm::client::client(std::sync::Arc::new(desk.direct.clone()));
     let arm = Arm::new("https://management.azure.com".parse().expect("an address"), http, Some(tokens));
     let error = arm.write(&group(), Repeat::SAFE, &desk.progress()).await.expect_err("nobody");
     assert_eq!(error.kind, ErrorKind::Credentials);

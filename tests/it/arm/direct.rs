@@ -1,16 +1,19 @@
 //! The client over the world without a network: time stands still but for the client's own pauses, which are free.
 
 use std::{
-    collections::BTreeMap,
     fmt,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request, headers::Headers};
-use gangplank::provider::azure::arm::Arm;
+use gangplank::{
+    provider::azure::arm::Arm,
+    sandbox::{
+        arm::client::client,
+        http::{Ask, Reply, Serve, Served},
+    },
+};
 
-use super::{fault::Served, http::ask, world::World};
+use super::{fault, world::World};
 
 const ENDPOINT: &str = "https://management.azure.com";
 
@@ -28,7 +31,7 @@ impl Direct {
 
     /// As if towards the public cloud, without a token.
     pub fn arm(&self) -> Arm {
-        Arm::new(ENDPOINT.parse().expect("an address"), Arc::new(self.clone()), None)
+        Arm::new(ENDPOINT.parse().expect("an address"), client(Arc::new(self.clone())), None)
     }
 }
 
@@ -38,35 +41,12 @@ impl fmt::Debug for Direct {
     }
 }
 
-impl HttpClient for Direct {
-    fn execute_request<'a, 'b, 'async_trait>(
-        &'a self,
-        request: &'b Request,
-    ) -> Pin<Box<dyn Future<Output = azure_core::Result<AsyncRawResponse>> + Send + 'async_trait>>
-    where
-        'a: 'async_trait,
-        'b: 'async_trait,
-        Self: 'async_trait,
-    {
-        let headers: BTreeMap<String, String> =
-            request.headers().iter().map(|(n, v)| (n.as_str().to_owned(), v.as_str().to_owned())).collect();
-        let Body::Bytes(body) = request.body().clone() else { unreachable!("bodies are bytes") };
-        let url = request.url();
-        let target = format!("{}?{}", url.path(), url.query().unwrap_or_default());
-        let ask = ask(request.method().as_ref(), &target, headers, &body, ENDPOINT.to_owned());
-        let answer = match self.world().serve(&ask) {
-            Served::Reply(reply) => {
-                let mut headers = Headers::new();
-                for (name, value) in reply.headers {
-                    headers.insert(name.to_lowercase(), value);
-                }
-                Ok(AsyncRawResponse::from_bytes(reply.status.into(), headers, reply.body))
-            }
-            Served::Garbage => Ok(AsyncRawResponse::from_bytes(200.into(), Headers::new(), "<html>hello</html>")),
-            Served::Lost | Served::Kill => {
-                Err(azure_core::Error::with_message(azure_core::error::ErrorKind::Io, "connection closed"))
-            }
-        };
-        Box::pin(async move { answer })
+impl Serve for Direct {
+    fn serve(&self, ask: Ask) -> Served {
+        match self.world().serve(&ask) {
+            fault::Served::Reply(reply) => Served::Reply(reply),
+            fault::Served::Garbage => Served::Reply(Reply::text(200, "<html>hello</html>".to_owned())),
+            fault::Served::Lost | fault::Served::Kill => Served::Lost,
+        }
     }
 }

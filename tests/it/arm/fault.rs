@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use super::{
-    reply::{Ask, Reply},
-    world::{Call, World},
-};
+use gangplank::sandbox::http::{Ask, Reply};
+
+use super::world::{Call, World, refused};
 use crate::support::Moment;
 
 /// What happens to a call.
@@ -86,7 +85,8 @@ impl World {
 
     /// Answers a call, or does to it what the test wants.
     pub fn serve(&mut self, ask: &Ask) -> Served {
-        let call = Call { method: ask.method.clone(), path: ask.path.clone(), body: ask.body.clone(), status: None };
+        let body = serde_json::from_slice(&ask.body).ok();
+        let call = Call { method: ask.method.clone(), path: ask.path.clone(), body, status: None };
         let mut found = None;
         for rule in &mut self.rules {
             let meant = match rule.which {
@@ -107,20 +107,20 @@ impl World {
         self.calls.push(call);
         let at = self.calls.len() - 1;
         let answer = |world: &mut Self| {
-            let mut reply = world.answer(ask).with("x-ms-request-id", &format!("request-{at}"));
-            if world.prompt {
-                reply.headers.retain(|(name, _)| name != "Retry-After");
-            }
+            let mut reply = world.answer(ask);
+            reply.headers.retain(|(name, _)| name != "x-ms-request-id");
             world.calls[at].status = Some(reply.status);
-            reply
+            numbered(reply, at)
         };
         match found {
             None => Served::Reply(answer(self)),
             Some(Fault::Answer { status, code, message, retry_after }) => {
                 self.calls[at].status = Some(status);
-                let reply =
-                    super::reply::refused(status, code, message).with("x-ms-request-id", &format!("request-{at}"));
-                Served::Reply(reply.with_option("Retry-After", retry_after.map(str::to_owned)))
+                let reply = numbered(refused(status, code, message), at);
+                Served::Reply(match retry_after {
+                    Some(seconds) => reply.with("Retry-After", seconds),
+                    None => reply,
+                })
             }
             Some(Fault::Meanwhile(act)) => {
                 act(self);
@@ -139,4 +139,9 @@ impl World {
             }
         }
     }
+}
+
+/// With an id that a test can foresee.
+fn numbered(reply: Reply, at: usize) -> Reply {
+    reply.with("x-ms-request-id", &format!("request-{at}"))
 }

@@ -1,19 +1,15 @@
-//! A bastion's life on Azure through the program as people run it: made, changed and gone, with a company's resources beside it.
+//! What is Azure's own in a bastion's life, through the program as people run it: every edge, somebody's firewall that others write
+//! too, a resource group with something else in it. What both clouds keep is in `contract/`.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::PathBuf,
-    process::Command,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
+use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::{
+    company::{self, NET, begin, change, classic, company, group, net, put, send},
     fault::{Fault, Which},
     http::{Server, ask},
     world::{Call, SUBSCRIPTION, World},
@@ -22,8 +18,6 @@ use crate::{
     azure::plans::{CLASSIC, EDGES, HUB, PUBLIC, STANDARD, Spec},
     support::{Moment, program::Run},
 };
-
-const NET: &str = "2024-03-01";
 
 /// A subscription with a company's network and firewalls, and somebody at a command line.
 struct Desk {
@@ -103,82 +97,6 @@ fn writes(calls: &[Call]) -> usize {
     calls.iter().filter(|call| call.is_write()).count()
 }
 
-fn group(name: &str) -> String {
-    format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}")
-}
-
-fn net(group_name: &str, rest: &str) -> String {
-    format!("{}/providers/Microsoft.Network/{rest}", group(group_name))
-}
-
-/// Puts something into a world, as somebody else does.
-#[track_caller]
-fn put(world: &mut World, id: &str, version: &str, body: &Value) {
-    let ask = ask(
-        "PUT",
-        &format!("{id}?api-version={version}"),
-        BTreeMap::new(),
-        body.to_string().as_bytes(),
-        "http://127.0.0.1".to_owned(),
-    );
-    let reply = world.answer(&ask);
-    assert!(reply.status < 300, "{id}: {reply:?}");
-    world.finish();
-}
-
-/// A network for the bastion, a firewall with a policy and one with classic rules, each with somebody's rules.
-fn company() -> World {
-    let mut world = World::default();
-    world.prompt = true;
-    let world_ref = &mut world;
-    for name in ["rg-shared", "rg-hub"] {
-        put(world_ref, &group(name), "2021-04-01", &json!({"location": "westeurope", "tags": {"team": "network"}}));
-    }
-    let networks = [("rg-shared", "vnet-data", "10.9"), ("rg-hub", "vnet-hub", "10.8"), ("rg-hub", "vnet-old", "10.7")];
-    for (group, name, range) in networks {
-        let mut subnets =
-            vec![json!({"name": "AzureFirewallSubnet", "properties": {"addressPrefix": format!("{range}.3.0/26")}})];
-        if group == "rg-shared" {
-            subnets.push(json!({"name": "snet-a", "properties": {"addressPrefix": "10.9.1.0/24"}}));
-        }
-        let space = json!({"addressPrefixes": [format!("{range}.0.0/16")]});
-        let body = json!({"location": "westeurope", "properties": {"addressSpace": space, "subnets": subnets}});
-        put(world_ref, &net(group, &format!("virtualNetworks/{name}")), NET, &body);
-    }
-    let policy = net("rg-hub", "firewallPolicies/fwp-hub");
-    put(world_ref, &policy, NET, &json!({"location": "westeurope", "properties": {"sku": {"tier": "Standard"}}}));
-    let theirs = json!({"name": "web", "ruleType": "NatRule", "ipProtocols": ["TCP"], "sourceAddresses": ["*"],
-        "destinationAddresses": ["20.9.9.1"], "destinationPorts": ["443"], "translatedAddress": "10.8.9.9",
-        "translatedPort": "443"});
-    let rules = json!({"properties": {"priority": 1000, "ruleCollections": [{"name": "theirs", "priority": 100,
-        "ruleCollectionType": "FirewallPolicyNatRuleCollection", "action": {"type": "DNAT"}, "rules": [theirs]}]}});
-    put(world_ref, &format!("{policy}/ruleCollectionGroups/theirs"), NET, &rules);
-    for (name, network) in [("fw-hub", "vnet-hub"), ("fw-old", "vnet-old")] {
-        let address = net("rg-hub", &format!("publicIPAddresses/{name}"));
-        let body = json!({"location": "westeurope", "sku": {"name": "Standard"},
-            "properties": {"publicIPAllocationMethod": "Static"}});
-        put(world_ref, &address, NET, &body);
-        let subnet = net("rg-hub", &format!("virtualNetworks/{network}/subnets/AzureFirewallSubnet"));
-        let mut properties = json!({"sku": {"name": "AZFW_VNet", "tier": "Standard"}, "ipConfigurations": [{
-            "name": "front", "properties": {"subnet": {"id": subnet}, "publicIPAddress": {"id": address}}}]});
-        if name == "fw-hub" {
-            properties["firewallPolicy"] = json!({"id": policy});
-        } else {
-            properties["natRuleCollections"] = json!([classic("theirs", 1000)]);
-        }
-        let body = json!({"location": "westeurope", "properties": properties});
-        put(world_ref, &net("rg-hub", &format!("azureFirewalls/{name}")), NET, &body);
-    }
-    world
-}
-
-/// Somebody's collection of classic rules.
-fn classic(name: &str, priority: u32) -> Value {
-    json!({"name": name, "properties": {"priority": priority, "action": {"type": "Dnat"}, "rules": [{"name": "web",
-        "protocols": ["TCP"], "sourceAddresses": ["*"], "destinationAddresses": ["20.9.9.2"],
-        "destinationPorts": ["443"], "translatedAddress": "10.7.9.9", "translatedPort": "443"}]}})
-}
-
 /// Everything without what Azure counts: etags.
 fn foreign(world: &World) -> BTreeMap<String, Value> {
     let all = world.ids().into_iter().map(|id| {
@@ -228,146 +146,16 @@ fn every_edge_is_made_changed_and_gone() {
     }
 }
 
-/// A command that is interrupted, and the state in which it starts.
-struct Story {
-    verb: &'static str,
-    from: Option<Spec>,
-    to: Spec,
-}
-
-/// What exists, but for disks, whose names Azure makes up.
-fn names(world: &World) -> Vec<String> {
-    world.ids().into_iter().filter(|id| !id.contains("/disks/")).collect()
-}
-
-impl Story {
-    fn options(&self) -> &'static [&'static str] {
-        if self.verb == "apply" { &["--yes", "--no-verify"] } else { &["--yes"] }
-    }
-
-    fn start(&self) -> World {
-        let desk = Desk::new();
-        if let Some(from) = &self.from {
-            desk.apply(from);
-        }
-        desk.server.world().clone()
-    }
-
-    /// Brings trouble to the command at each of its calls from the first write on, one at a time. `again` says whether it is
-    /// then run once more.
-    fn tell(&self, faults: &[(Which, Fault)], again: bool) {
-        let start = self.start();
-        let desk = Desk::at(start.clone());
-        let (run, calls) = desk.run(self.verb, &self.to, self.options());
-        run.expect(0);
-        let expected = names(&desk.server.world());
-        let first = calls.iter().position(Call::is_write).expect("something to interrupt");
-        let any = |which: &Which| matches!(which, Which::Any);
-        let numbers = |which: &Which| if any(which) { first..calls.len() } else { 0..writes(&calls) };
-        let all: Vec<_> = faults.iter().flat_map(|fault| numbers(&fault.0).map(move |n| (fault, n))).collect();
-        let (next, hit) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    while let Some(((which, fault), n)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let at = format!("{} met {fault:?} at call {n} of {which:?}", self.verb);
-                        let desk = Desk::at(start.clone());
-                        desk.server.world().fault(which.clone(), *n..*n + 1, fault.clone());
-                        let (run, _) = desk.run(self.verb, &self.to, self.options());
-                        hit.fetch_add(usize::from(run.code() != Some(0)), Ordering::Relaxed);
-                        desk.server.world().heal();
-                        if again {
-                            assert!(run.code().is_none_or(|code| code == 0), "{at}\n{run}");
-                            let (run, _) = desk.run(self.verb, &self.to, self.options());
-                            assert_eq!(run.code(), Some(0), "{at}, then run again\n{run}");
-                        } else {
-                            assert_eq!(run.code(), Some(0), "{at}\n{run}");
-                        }
-                        assert_eq!(names(&desk.server.world()), expected, "{at}");
-                        if self.verb == "apply" {
-                            let (run, _) = desk.run("destroy", &self.to, &["--yes"]);
-                            assert_eq!(run.code(), Some(0), "{at}, then destroyed\n{run}");
-                        }
-                        desk.assert_only_foreign();
-                    }
-                });
-            }
-        });
-        // Steps run at once and a wait may ask once more or less, so the last calls may be missed, but no more.
-        let (hit, all) = (hit.into_inner(), all.len());
-        assert!(!again || hit + 4 >= all, "only {hit} of {all} runs were killed");
-    }
-
-    fn killed(&self) {
-        self.tell(&[(Which::Any, Fault::Kill(Moment::Before)), (Which::Writes, Fault::Kill(Moment::After))], true);
-    }
-
-    fn dropped(&self) {
-        self.tell(&[(Which::Writes, Fault::Drop(Moment::Before)), (Which::Writes, Fault::Drop(Moment::After))], false);
-    }
-}
-
-fn creating(edge: usize) -> Story {
-    Story { verb: "apply", from: None, to: Spec::edge(edge) }
-}
-
-fn destroying(edge: usize) -> Story {
-    Story { verb: "destroy", from: Some(Spec::edge(edge)), to: Spec::edge(edge) }
-}
-
-#[test]
-fn killed_while_creating_its_own_firewall() {
-    creating(STANDARD).killed();
-}
-
-#[test]
-fn killed_while_adding_rules_to_somebodys_firewall() {
-    creating(CLASSIC).killed();
-}
-
-#[test]
-fn killed_while_changing() {
-    let from = Spec::edge(HUB);
-    let to = Spec { size: 1, port: 2222, sources: [1].into(), keys: [0, 1].into(), ..from.clone() };
-    Story { verb: "apply", from: Some(from), to }.killed();
-}
-
-#[test]
-fn killed_while_destroying_its_own_firewall() {
-    destroying(STANDARD).killed();
-}
-
-#[test]
-fn killed_while_taking_rules_out_of_somebodys_firewall() {
-    destroying(CLASSIC).killed();
-}
-
-#[test]
-fn lost_answers_are_waited_out() {
-    creating(CLASSIC).dropped();
-    destroying(HUB).dropped();
-}
-
 fn fw_old() -> String {
     net("rg-hub", "azureFirewalls/fw-old")
 }
 
 /// Somebody adds a collection to the shared firewall between our read and our write.
 fn add_collection(world: &mut World) {
-    let mut firewall = world.resource(&fw_old()).expect("there");
-    let collections = firewall["properties"]["natRuleCollections"].as_array_mut().expect("a list");
-    collections.push(classic("late", 2000));
-    // As `unread` of a write that names its etag: without what only Azure writes.
-    let ask = ask(
-        "PUT",
-        &format!("{}?api-version={NET}", fw_old()),
-        BTreeMap::from([("if-match".to_owned(), "*".to_owned())]),
-        firewall.to_string().as_bytes(),
-        "http://127.0.0.1".to_owned(),
-    );
-    let reply = world.answer(&ask);
-    assert!(reply.status < 300, "{reply:?}");
-    world.finish_on(&fw_old());
+    change(world, &fw_old(), NET, |firewall| {
+        let collections = firewall["properties"]["natRuleCollections"].as_array_mut().expect("a list");
+        collections.push(classic("late", 2000));
+    });
 }
 
 #[test]
@@ -393,18 +181,10 @@ fn a_collection_that_is_not_ours_by_then_is_left_alone() {
         Which::To("PUT", "gangplank-warehouse"),
         0..1,
         Fault::Meanwhile(|world| {
-            let mut firewall = world.resource(&fw_old()).expect("there");
-            let collections = firewall["properties"]["natRuleCollections"].as_array_mut().expect("a list");
-            collections.push(classic("gangplank-warehouse", 2000));
-            let ask = ask(
-                "PUT",
-                &format!("{}?api-version={NET}", fw_old()),
-                BTreeMap::from([("if-match".to_owned(), "*".to_owned())]),
-                firewall.to_string().as_bytes(),
-                "http://127.0.0.1".to_owned(),
-            );
-            assert!(world.answer(&ask).status < 300);
-            world.finish_on(&fw_old());
+            change(world, &fw_old(), NET, |firewall| {
+                let collections = firewall["properties"]["natRuleCollections"].as_array_mut().expect("a list");
+                collections.push(classic("gangplank-warehouse", 2000));
+            });
         }),
     );
     let (run, _) = desk.run("apply", &Spec::edge(CLASSIC), &["--yes", "--no-verify"]);
@@ -430,8 +210,8 @@ fn a_look_takes_as_many_calls_in_a_crowd() {
     let desk = Desk::new();
     let spec = Spec::edge(HUB);
     let fresh = desk.run("plan", &spec, &[]).1;
-    // Seven kinds and the groups; the rules of the firewall's policy; the sizes of machines.
-    assert_eq!((fresh.len(), writes(&fresh)), (10, 0), "{fresh:#?}");
+    // Nine kinds, the groups, what the machines are at; the rules of the firewall's policy; the sizes of machines, and the quotas.
+    assert_eq!((fresh.len(), writes(&fresh)), (14, 0), "{fresh:#?}");
     for n in 0..30 {
         let body = json!({"location": "westeurope", "sku": {"name": "Standard"}});
         put(&mut desk.server.world(), &net("rg-shared", &format!("publicIPAddresses/crowd-{n}")), NET, &body);
@@ -439,22 +219,122 @@ fn a_look_takes_as_many_calls_in_a_crowd() {
     assert_eq!(desk.run("plan", &spec, &[]).1.len(), fresh.len());
 }
 
+/// What lists show is enough for a plan; the user data itself is a verification's to read, once for each bastion.
 #[test]
-fn a_saved_changeset_is_carried_out_or_refused() {
+fn user_data_that_was_changed_beside_its_tag_is_found_by_a_verification() {
     let desk = Desk::new();
     let spec = Spec::edge(PUBLIC);
-    let file = desk.home.path().join("changes");
-    let file_name = file.to_str().expect("a path");
-    desk.run("plan", &spec, &["--out", file_name]).0.expect(0);
-    let apply = |desk: &Desk| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gangplank"));
-        command.env_clear().env("HOME", desk.home.path()).arg("apply").arg(&file).args(["--yes", "--no-verify"]);
-        desk.server.run(&mut command)
+    desk.apply(&spec);
+    let options = ["--no-network", "--output", "json"];
+    let verdict = |desk: &Desk| {
+        let (run, calls) = desk.run("verify", &spec, &options);
+        let reads =
+            calls.iter().filter(|c| c.method == "GET" && c.path.ends_with("virtualMachines/gangplank-warehouse"));
+        assert_eq!(reads.count(), 1, "{calls:#?}");
+        (verdicts(&run).get("control.metadata").cloned(), run)
     };
-    apply(&desk).expect(0);
+    assert_eq!(verdict(&desk).0.as_deref(), Some("pass"));
+
+    let machine = format!("{}/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse", group("rg-bastion"));
+    // A whole set with the key of somebody else's, as the machine would take it.
+    let theirs = Spec { keys: [2].into(), ..spec.clone() }.read();
+    let theirs = gangplank::provider::azure::keys::user_data(&theirs.plan, None).expect("live keys");
+    let patch = |user_data: &str| {
+        let body = json!({"properties": {"userData": Base64::encode_string(user_data.as_bytes())}});
+        send(&mut desk.server.world(), "PATCH", &machine, "2024-07-01", Some(&body));
+    };
+    patch(&theirs);
+    let (found, run) = verdict(&desk);
+    assert_eq!(found.as_deref(), Some("fail"));
+    assert!(run.stdout.contains("other keys") && run.stdout.contains("gangplank:keys="), "{run}");
+    patch("nonsense");
+    let (found, run) = verdict(&desk);
+    assert_eq!(found.as_deref(), Some("fail"));
+    assert!(run.stdout.contains("not one whole set"), "{run}");
+
+    // As the verdict says: without the tag a plan sees it, and an apply repairs it.
     desk.assert_settled(&spec);
-    let again = apply(&desk).expect(3);
-    assert!(again.stderr.contains("the world has moved"), "{again}");
+    company::tag(&mut desk.server.world(), &machine, "gangplank:keys", None);
+    desk.apply(&spec);
+    assert_eq!(verdict(&desk).0.as_deref(), Some("pass"));
+}
+
+/// Somebody gives the machine a tag between our read and our write: a PATCH of Azure's sets all tags.
+#[test]
+fn tags_of_others_outlive_a_change_of_keys() {
+    let desk = Desk::new();
+    let spec = Spec::edge(PUBLIC);
+    desk.apply(&spec);
+    let machine = format!("{}/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse", group("rg-bastion"));
+    company::tag(&mut desk.server.world(), &machine, "cost-centre", Some("42"));
+    desk.apply(&Spec { keys: [1].into(), ..spec });
+    let tags = desk.server.world().resource(&machine).expect("there")["tags"].clone();
+    assert_eq!(tags["cost-centre"], "42", "{tags:#}");
+    assert_eq!(tags["team"], "data", "{tags:#}");
+}
+
+/// Somebody's firewall is still at work, on what a killed run or somebody else has told it: it is waited for, in words, before it is
+/// written to, and nothing is called in order before.
+#[test]
+fn somebodys_firewall_that_is_still_at_work_is_waited_for() {
+    let spec = Spec::edge(CLASSIC);
+    let firewall = |desk: &Desk| desk.server.world().resource(&fw_old()).expect("there");
+    let is_at_work = |desk: &Desk| firewall(desk)["properties"]["provisioningState"] == "Updating";
+    // Its time passes by looks at itself alone, from the second on.
+    let hold = |desk: &Desk| {
+        let mut world = desk.server.world();
+        world.by_hand = true;
+        begin(&mut world, &fw_old());
+        world.fault(
+            Which::To("GET", "azureFirewalls/fw-old"),
+            2..3,
+            Fault::Meanwhile(|world| {
+                world.by_hand = false;
+                world.finish_on(&fw_old());
+            }),
+        );
+    };
+    let awaited = "firewall fw-old: waiting for Microsoft.Network/azureFirewalls/fw-old to be ready";
+    let desk = Desk::new();
+    desk.apply(&spec);
+    let spec = Spec { sources: [0, 1].into(), ..spec };
+    hold(&desk);
+    assert!(is_at_work(&desk));
+    let (run, calls) = desk.run("apply", &spec, &["--yes", "--no-verify"]);
+    let run = run.expect(0);
+    assert!(run.stderr.contains("waiting for Microsoft.Network/azureFirewalls/fw-old to be ready"), "{run}");
+    let written = calls.iter().filter(|call| call.is_write()).map(|call| call.status).collect::<Vec<_>>();
+    assert_eq!(written, [Some(200)], "not refused: it was waited for");
+    desk.server.world().heal();
+    desk.assert_settled(&spec);
+
+    // Our rule stands, and may not be in force yet.
+    hold(&desk);
+    let steps = desk.steps(&spec);
+    assert_eq!(steps.len(), 1, "{steps:#?}");
+    let (run, calls) = desk.run("apply", &spec, &["--yes", "--no-verify"]);
+    let run = run.expect(0);
+    assert!(run.stderr.contains(awaited), "{run}");
+    assert_eq!(writes(&calls), 0);
+    desk.server.world().heal();
+    desk.assert_settled(&spec);
+
+    // It is killed once the firewall has taken the removal in, and may still be in force.
+    desk.server.world().by_hand = true;
+    desk.server.world().fault(Which::To("PUT", "azureFirewalls/fw-old"), 0..1, Fault::Kill(Moment::After));
+    assert_eq!(desk.run("destroy", &spec, &["--yes"]).0.code(), None);
+    desk.server.world().heal();
+    desk.server.world().by_hand = false;
+    desk.run("destroy", &spec, &["--yes"]).0.expect(0);
+    assert!(!is_at_work(&desk));
+    hold(&desk);
+    let (run, calls) = desk.run("destroy", &spec, &["--yes"]);
+    let run = run.expect(0);
+    assert!(run.stderr.contains(awaited), "{run}");
+    assert_eq!(writes(&calls), 0);
+    assert!(!is_at_work(&desk));
+    desk.server.world().heal();
+    desk.assert_only_foreign();
 }
 
 /// Each check's verdict, by its name.
@@ -490,10 +370,7 @@ fn the_machines_report_is_read_from_its_boot_diagnostics() {
         "gangplank": 1, "instance": "4f5c", "document": document, "why": "boot", "uptime": 1.0,
         "time": jiff::Timestamp::now().as_second(), "sshd": {"host_keys": [key]},
     });
-    desk.server
-        .world()
-        .consoles
-        .insert("gangplank-warehouse".to_owned(), format!("login:\n{}", sealed(&report, document)));
+    desk.server.world().print(&machine, &format!("login:\n{}", sealed(&report, document)));
     let (read, _) = desk.run("verify", &spec, &options);
     assert_eq!(verdicts(&read).get("machine.report").map(String::as_str), Some("pass"), "{read}");
     assert!(!read.stdout.contains("sig=") && !read.stderr.contains("sig="), "an address that is a secret\n{read}");
@@ -512,4 +389,77 @@ fn sealed(report: &Value, document: &str) -> String {
     let digest = Sha256::digest(format!("{document}\n{sealed}"));
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{sealed},\"sha256\":\"{digest}\"}}\n")
+}
+
+/// Sets tags on everything that carries gangplank's.
+fn retag(world: &mut World, tags: &Value) {
+    let owned = |world: &World, id: &String| {
+        world.resource(id).is_some_and(|raw| raw.pointer("/tags/gangplank:bastion").is_some())
+    };
+    let ids: Vec<String> = world.ids().into_iter().filter(|id| owned(world, id)).collect();
+    // Resource groups are not among the resources.
+    for id in ids.into_iter().chain([group("rg-bastion")]) {
+        let path = format!("{id}/providers/Microsoft.Resources/tags/default?api-version=2021-04-01");
+        let body = json!({"operation": "Merge", "properties": {"tags": tags}});
+        let ask = ask("PATCH", &path, BTreeMap::new(), body.to_string().as_bytes(), "http://127.0.0.1".to_owned());
+        let reply = world.answer(&ask);
+        assert!(reply.status < 300, "{id}: {reply:?}");
+    }
+    world.finish();
+}
+
+impl Desk {
+    /// Reaps the subscription, of whose plans it knows nothing.
+    fn reap(&self, options: &[&str]) -> (Run, Vec<Call>) {
+        self.server.world().calls.clear();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gangplank"));
+        command.current_dir(self.home.path()).env_clear().env("HOME", self.home.path()).env("TZ", "UTC");
+        command.args(["reap", "--subscription", SUBSCRIPTION, "--settle", "0m"]).args(options);
+        let run = self.server.run(&mut command);
+        let calls = std::mem::take(&mut self.server.world().calls);
+        (run, calls)
+    }
+}
+
+#[test]
+fn what_is_past_its_deadline_is_reaped_without_its_plan() {
+    for edge in [PUBLIC, STANDARD, HUB, CLASSIC] {
+        let desk = Desk::new();
+        desk.apply(&Spec::edge(edge));
+        let (run, calls) = desk.reap(&["--yes"]);
+        run.expect(0);
+        assert_eq!(writes(&calls), 0, "it has its time");
+        retag(&mut desk.server.world(), &json!({"gangplank:expires": "2020-02-29T12:00:00Z"}));
+        let (run, calls) = desk.reap(&["--output", "json"]);
+        let run = run.expect(2);
+        assert_eq!(writes(&calls), 0, "{run}");
+        assert_eq!(run.json()["bastions"][0]["why"], "expired", "{run}");
+        desk.reap(&["--yes"]).0.expect(0);
+        desk.assert_only_foreign();
+        desk.reap(&["--yes"]).0.expect(0);
+    }
+}
+
+/// Somebody has removed the machine: what is left leads nowhere, the rules in somebody's firewall among it.
+#[test]
+fn what_has_lost_its_machine_is_reaped() {
+    for edge in [HUB, CLASSIC] {
+        let desk = Desk::new();
+        desk.apply(&Spec::edge(edge));
+        let machine = desk.server.world().ids().into_iter().find(|id| id.to_lowercase().contains("/virtualmachines/"));
+        let machine = format!("{}?api-version=2024-07-01", machine.expect("a machine"));
+        let ask = ask("DELETE", &machine, BTreeMap::new(), b"", "http://127.0.0.1".to_owned());
+        assert!(desk.server.world().answer(&ask).status < 300);
+        desk.server.world().finish();
+        // It was made just now, as far as its tags say: an apply may be at it.
+        let (run, calls) = desk.reap(&["--yes"]);
+        run.expect(0);
+        assert_eq!(writes(&calls), 0);
+        retag(
+            &mut desk.server.world(),
+            &json!({"gangplank:expires": "2999-01-01T00:00:00Z", "gangplank:lifetime": "32000000000"}),
+        );
+        desk.reap(&["--yes"]).0.expect(0);
+        desk.assert_only_foreign();
+    }
 }

@@ -1,14 +1,16 @@
-//! Azure Resource Manager: a world in memory, the client that talks to it, and what holds both to recorded traffic.
+//! Azure Resource Manager: the sandbox's world, the client that talks to it, and what holds both to recorded traffic.
 
-pub mod checks;
+#[cfg(feature = "azure")]
+pub mod company;
 mod conformance;
 pub mod fault;
 pub mod http;
-pub mod kinds;
 #[cfg(feature = "azure")]
 mod life;
-pub mod reply;
+mod place;
 pub mod schema;
+mod time;
+mod way;
 pub mod world;
 
 #[cfg(feature = "azure")]
@@ -18,3 +20,5 @@ pub mod direct;
 mod polling;
 #[cfg(feature = "azure")]
 mod recorded;
+#[cfg(feature = "azure")]
+mod truth;

@@ -114,6 +114,10 @@ fn a_changed_key_is_a_live_change() {
     let Call::Patch { body, .. } = &step.action.call else { panic!("{step:?}") };
     let properties = body["properties"].as_object().expect("properties");
     assert_eq!(properties.keys().collect::<Vec<_>>(), ["userData"]);
+    // What a plan sees of it next time goes in the same call.
+    assert_eq!(body["tags"].as_object().expect("tags").keys().collect::<Vec<_>>(), ["gangplank:keys"]);
+    let details: Vec<_> = step.details.iter().map(|d| (d.before.is_some(), d.after.is_some())).collect();
+    assert_eq!(details, [(true, false), (false, true)], "the one that goes and the one that comes: {step:#?}");
 }
 
 #[test]

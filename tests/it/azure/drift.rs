@@ -142,6 +142,7 @@ pub fn disturb(world: &mut World, drift: Drift) {
         Drift::OtherKeys => {
             if let Some(machine) = ours(world, Kind::Machine) {
                 machine["properties"]["userData"] = json!("bm90aGluZw==");
+                machine["tags"][tags::KEYS] = json!("somebodys");
             }
         }
         Drift::Fail => {

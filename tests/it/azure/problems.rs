@@ -1,7 +1,9 @@
 //! Why a plan can't be fulfilled, as people read it.
 
 use gangplank::provider::azure::{
+    diff,
     id::{Id, Kind},
+    observed::Surroundings,
     tags::BASTION,
 };
 use insta::assert_snapshot;
@@ -51,7 +53,10 @@ fn an_ambiguous_network() {
 fn another_location() {
     let mut world = subscription();
     assert_snapshot!(problems(&world, &Spec::edge(HUB), "location: westeurope", "location: northeurope"));
+    // A policy serves firewalls of every location.
     world.all.get_mut(&hub(Kind::Policy, "fwp-hub")).expect("a policy")["location"] = json!("eastus");
+    assert!(changes(&world, &Spec::edge(POLICY).read().want(), start()).is_ok());
+    world.all.get_mut(&hub(Kind::Firewall, "fw-hub")).expect("a firewall")["location"] = json!("eastus");
     assert_snapshot!(refused(&world, &Spec::edge(POLICY).text()));
 }
 
@@ -59,6 +64,49 @@ fn another_location() {
 fn a_size_that_the_location_does_not_have() {
     assert_snapshot!(problems(&subscription(), &Spec::default(), "Standard_B1s", "Standard_B7"));
     assert_snapshot!(problems(&subscription(), &Spec::default(), "Standard_B1s", "Standard_B9"));
+}
+
+#[test]
+fn a_location_that_is_none() {
+    let (world, spec) = (subscription(), Spec::default());
+    let written = Written::read(&spec.text().replace("westeurope", "westerneurope"));
+    let (seen, around) = (world.look(), Surroundings::default());
+    let against = diff::World { seen: &seen, around: &around, now: start() };
+    let problems = diff::diff(&written.want(), against).expect_err("a problem");
+    assert_snapshot!(gangplank::diagnostic::render(&problems, false), @"
+    error: no such location
+     --> plans/warehouse.yaml:8:13
+      |
+    8 |   location: westerneurope
+      |             ^^^^^^^^^^^^^ westerneurope offers no machine to this subscription
+      |
+      = help: `az account list-locations --query [].name --output tsv` lists them
+    ");
+}
+
+#[test]
+fn a_quota_that_is_used_up() {
+    let refused = |world: &World, want: &Spec, full: &str| {
+        let written = want.read();
+        let (seen, mut around) = (world.look(), world.surroundings());
+        around.quotas.iter_mut().filter(|quota| quota.name == full).for_each(|quota| quota.used = quota.limit);
+        diff::diff(&written.want(), diff::World { seen: &seen, around: &around, now: start() })
+            .map_err(|problems| gangplank::diagnostic::render(&problems, false))
+    };
+    let (world, spec) = (subscription(), Spec::default());
+    assert!(refused(&world, &spec, "standardDSv3Family").is_ok(), "another family's");
+    assert_snapshot!(refused(&world, &spec, "standardBSFamily").expect_err("a problem"), @"
+    error: the subscription's quota has no room for it
+      --> plans/warehouse.yaml:15:9
+       |
+    15 |   size: Standard_B1s
+       |         ^^^^^^^^^^^^ standardBSFamily in westeurope: 10 of 10 are used, Standard_B1s needs 1
+       |
+       = help: raise the quota in the portal (Quotas), remove what is unused, or choose a size of another family or location
+    ");
+    assert!(refused(&world, &spec, "cores").is_err());
+    // A machine that is replaced gives back what it has.
+    assert!(refused(&standing(&spec), &Spec { size: 1, ..spec.clone() }, "cores").is_ok());
 }
 
 #[test]

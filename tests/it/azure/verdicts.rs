@@ -22,14 +22,14 @@ use super::{
 
 const EDGES: [usize; 6] = [PUBLIC, BASIC, STANDARD, HUB, CLASSIC, POLICY];
 /// Behind a firewall that is somebody else's.
-const SHARED: [usize; 3] = [HUB, CLASSIC, POLICY];
+pub(super) const SHARED: [usize; 3] = [HUB, CLASSIC, POLICY];
 
-fn spec(edge: usize) -> Spec {
+pub(super) fn spec(edge: usize) -> Spec {
     Spec { subnet: Some("snet-a"), shared_group: true, ..Spec::edge(edge) }
 }
 
 /// As `apply` leaves it, with the networks that know of each other.
-fn applied(spec: &Spec) -> World {
+pub(super) fn applied(spec: &Spec) -> World {
     let mut world = standing(spec);
     let vnet = group("rg-shared").resource(Kind::Network, "vnet-data");
     let hub = group("rg-hub");
@@ -47,14 +47,14 @@ fn applied(spec: &Spec) -> World {
     world
 }
 
-fn look(spec: &Spec, world: &World) -> Vec<Check> {
+pub(super) fn look(spec: &Spec, world: &World) -> Vec<Check> {
     let written = spec.read();
     let evidence = Evidence { at: hours(2), seen: Arc::new(world.look()) };
     let resolved = BTreeMap::from([("db.internal".to_owned(), vec![IpAddr::from([10, 9, 0, 5])])]);
     judge(&written.plan, written.azure(), &evidence, &resolved)
 }
 
-fn told(checks: &[Check]) -> String {
+pub(super) fn told(checks: &[Check]) -> String {
     let line = |check: &Check| match &check.verdict {
         Verdict::Pass => None,
         Verdict::Fail { cause, fix } => Some(format!("{}: {cause}\n  → {fix}\n", check.name())),
@@ -64,7 +64,7 @@ fn told(checks: &[Check]) -> String {
 }
 
 /// Breaks one thing, and tells what is no longer green.
-fn with(edge: usize, fault: impl FnOnce(&mut World)) -> String {
+pub(super) fn with(edge: usize, fault: impl FnOnce(&mut World)) -> String {
     let spec = spec(edge);
     let mut world = applied(&spec);
     fault(&mut world);
@@ -72,7 +72,7 @@ fn with(edge: usize, fault: impl FnOnce(&mut World)) -> String {
 }
 
 /// The ids of what is red, without repetition.
-fn red(edge: usize, fault: impl FnOnce(&mut World)) -> Vec<&'static str> {
+pub(super) fn red(edge: usize, fault: impl FnOnce(&mut World)) -> Vec<&'static str> {
     let spec = spec(edge);
     let mut world = applied(&spec);
     fault(&mut world);
@@ -81,7 +81,7 @@ fn red(edge: usize, fault: impl FnOnce(&mut World)) -> Vec<&'static str> {
     ids
 }
 
-fn interface(world: &mut World) -> &mut Value {
+pub(super) fn interface(world: &mut World) -> &mut Value {
     ours(world, Kind::Interface).expect("an interface")
 }
 
@@ -89,16 +89,16 @@ fn machine(world: &mut World) -> &mut Value {
     ours(world, Kind::Machine).expect("a machine")
 }
 
-fn private(world: &mut World) -> String {
+pub(super) fn private(world: &mut World) -> String {
     text(interface(world), "/properties/ipConfigurations/0/properties/privateIPAddress").to_owned()
 }
 
-fn our_rule(world: &mut World) -> &mut Value {
+pub(super) fn our_rule(world: &mut World) -> &mut Value {
     nat(world).expect("a DNAT rule")
 }
 
 /// A collection of somebody's in the same policy, or in the same firewall.
-fn foreign(world: &mut World, edge: usize, priority: u32, rule: &Value, network: bool) {
+pub(super) fn foreign(world: &mut World, edge: usize, priority: u32, rule: &Value, network: bool) {
     let mut rule = rule.clone();
     let hub = group("rg-hub");
     if edge == CLASSIC {
@@ -125,18 +125,18 @@ fn foreign(world: &mut World, edge: usize, priority: u32, rule: &Value, network:
     );
 }
 
-fn dnat(sources: &[&str], to: &str, port: &str, machine: &str, machine_port: &str) -> Value {
+pub(super) fn dnat(sources: &[&str], to: &str, port: &str, machine: &str, machine_port: &str) -> Value {
     json!({"name": "odd", "ipProtocols": ["TCP"], "protocols": ["TCP"], "sourceAddresses": sources,
         "destinationAddresses": [to], "destinationPorts": [port], "translatedAddress": machine,
         "translatedPort": machine_port})
 }
 
-fn allow(sources: &[&str], to: &str) -> Value {
+pub(super) fn allow(sources: &[&str], to: &str) -> Value {
     json!({"name": "east-west", "ipProtocols": ["Any"], "protocols": ["Any"], "sourceAddresses": sources,
         "destinationAddresses": [to], "destinationPorts": ["*"]})
 }
 
-fn address(edge: usize) -> &'static str {
+pub(super) fn address(edge: usize) -> &'static str {
     if edge == CLASSIC { "20.9.9.2" } else { "20.9.9.1" }
 }
 
@@ -590,9 +590,10 @@ fn ways_that_are_not_read_are_unknown() {
         world.all.get_mut(&vnet).expect("a network")["properties"]["virtualNetworkPeerings"] = json!([]);
     };
     insta::assert_snapshot!(with(HUB, routed), @"
-    control.route? the bastion's subnet has the route table rt-spoke, which is not read
-    control.target-route[db-5432]? the bastion's subnet has the route table rt-spoke, which is not read
-    control.target-route[far]? the bastion's subnet has the route table rt-spoke, which is not read
+    control.egress? the route table rt-spoke is not read
+    control.route? the route table rt-spoke is not read
+    control.target-route[db-5432]? the route table rt-spoke is not read
+    control.target-route[far]? the route table rt-spoke is not read
     ");
     insta::assert_snapshot!(with(HUB, apart), @"
     control.route? the firewall stands in vnet-hub, which is not peered with vnet-data; other ways (a virtual WAN, a gateway) are not read. If the machine does not answer, peer the two

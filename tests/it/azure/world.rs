@@ -8,7 +8,7 @@ use gangplank::{
     provider::azure::{
         action::{Action, Call, filled},
         id::{Id, Kind},
-        observed::{Observed, Size, Surroundings},
+        observed::{Observed, Quota, Size, Surroundings},
         shared,
     },
 };
@@ -40,11 +40,21 @@ impl World {
     }
 
     pub fn surroundings(&self) -> Surroundings {
-        let size =
-            |name: &str, arm64: bool| Size { name: name.to_owned(), arm64, second_generation: true, restricted: None };
+        let size = |name: &str, arm64: bool| Size {
+            name: name.to_owned(),
+            arm64,
+            second_generation: true,
+            restricted: None,
+            family: "standardBSFamily".to_owned(),
+            cores: 1,
+        };
         let mut gone = size("Standard_B9", false);
         gone.restricted = Some("NotAvailableForSubscription".to_owned());
-        Surroundings { sizes: vec![size("Standard_B1s", false), size("Standard_B2pts_v2", true), gone] }
+        let quota = |name: &str| Quota { name: name.to_owned(), said: name.to_owned(), used: 9, limit: 10 };
+        Surroundings {
+            sizes: vec![size("Standard_B1s", false), size("Standard_B2pts_v2", true), gone],
+            quotas: vec![quota("cores"), quota("standardBSFamily")],
+        }
     }
 
     pub fn look(&self) -> Observed {
@@ -141,7 +151,11 @@ impl World {
                     return Err("a body".to_owned());
                 };
                 properties.extend(new.clone());
-                Ok(())
+                let tags = body["tags"].as_object().cloned().unwrap_or_default();
+                if let Some(there) = raw["tags"].as_object_mut() {
+                    there.extend(tags);
+                }
+                check_tags(raw)
             }
             Call::Tag { id, set, remove } => {
                 let raw = self.all.get_mut(id).ok_or("ResourceNotFound")?;
@@ -179,6 +193,12 @@ impl World {
                         let read = |id: &Id| self.read(id);
                         let collection =
                             filled(collection.clone(), fill, read).map_err(|f| format!("nothing for {f:?}"))?;
+                        #[cfg(feature = "azure")]
+                        assert_eq!(
+                            gangplank::provider::azure::typed::unknown_in_collection(&collection),
+                            [""; 0],
+                            "{collection:#}"
+                        );
                         shared::with_our_collection(raw, &collection)
                     }
                     None => shared::without_our_collection(raw, name),
@@ -275,6 +295,7 @@ impl World {
                 body["properties"]["osProfile"].as_object_mut().map(|p| p.shift_remove("customData"));
             }
             Kind::ResourceGroup => {}
+            Kind::RouteTable | Kind::IpGroup => return Err("never made".to_owned()),
         }
         self.add(id, body);
         Ok(())
@@ -378,9 +399,12 @@ impl World {
     }
 }
 
-/// Panics with what Azure would say about the body of a PUT, by Microsoft's own schemas, where they are.
+/// Panics with what Azure would say about the body of a PUT, by Microsoft's own schemas, where they are, and by the types that the
+/// performer reads it into.
 fn check(id: &Id, body: &Value) {
     let Some(kind) = id.kind() else { return };
+    #[cfg(feature = "azure")]
+    assert_eq!(gangplank::provider::azure::typed::unknown(kind, body), [""; 0], "{id}\n{body:#}");
     if let Err(why) = schema::validate(kind.type_name(), kind.api_version(), body) {
         panic!("{id}: {why}\n{body:#}");
     }

@@ -156,7 +156,7 @@ fn rendered(plan: &Plan) -> (String, Vec<(String, String)>) {
     (file("/etc/gangplank/sshd.conf".to_owned()), keys)
 }
 
-fn sshd() -> Option<PathBuf> {
+pub fn sshd() -> Option<PathBuf> {
     ["/usr/sbin/sshd", "/usr/local/sbin/sshd"].map(Path::new).into_iter().find(|path| path.exists()).map(Path::to_owned)
 }
 

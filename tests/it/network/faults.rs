@@ -2,7 +2,13 @@
 
 use gangplank::verify::network::HostKeys;
 
-use super::{bastion::Machine, *};
+use gangplank::sandbox::machine::Speech;
+
+use super::{
+    bastion::Machine,
+    sandbox::{agrees, databases},
+    *,
+};
 
 #[test]
 fn everything_is_green_on_the_machine_that_the_product_renders() {
@@ -62,8 +68,10 @@ fn everything_is_green_on_the_machine_that_the_product_renders() {
 fn without_an_identity_what_needs_one_is_unknown() {
     let Some(machine) = Machine::new() else { return };
     let _running = machine.start();
-    let checks = run(&machine.plan, &reach(machine.plan.ssh.port, machine.pinned(), None));
+    let reach = reach(machine.plan.ssh.port, machine.pinned(), None);
+    let checks = run(&machine.plan, &reach);
     assert_eq!(red(&checks), [""; 0], "{checks:#?}");
+    agrees(&machine, &reach, databases(), &checks);
     assert_eq!(
         green(&checks),
         [
@@ -93,6 +101,7 @@ fn without_a_known_host_key_no_identity_is_used() {
     assert!(reason(named(&checks, "network.login[ana]")).contains("no identity is used"));
     assert!(green(&checks).contains(&"network.key"));
     assert!(!running.log().contains("Accepted publickey"), "{}", running.log());
+    agrees(&machine, &reach, databases(), &checks);
 }
 
 #[test]
@@ -107,6 +116,7 @@ fn a_tunnels_own_key_opens_its_own_targets_only() {
         assert!(reason(named(&checks, "network.forward[orders]")).contains("needs an operator's"));
         let orders = format!("127.0.0.1 port {}: prohibited", machine.plan.tunnels[1].targets[0].port);
         assert!(named(&checks, "network.refuses-unlisted").evidence.contains(&orders));
+        agrees(&machine, &reach, databases(), &checks);
     }
 }
 
@@ -118,6 +128,10 @@ fn fault(spoil: impl FnOnce(&mut Machine), expected: &[&str], words: &str) -> Op
     let running = machine.start();
     let checks = run(&machine.plan, &machine.reach());
     assert_eq!(red(&checks), expected, "{checks:#?} {}", running.log());
+    // No document says the modes of a key file.
+    if machine.mode == 0o600 {
+        agrees(&machine, &machine.reach(), databases(), &checks);
+    }
     let first = checks.iter().find(|check| check.verdict.is_fail()).unwrap();
     assert!(cause(first).contains(words), "{:?}", first.verdict);
     Some(checks)
@@ -276,6 +290,7 @@ fn rsa_with_sha1_beside_others_is_told() {
     let key = named(&checks, &format!("network.key[secoda {}]", machine.keys.make("vendor-rsa").fingerprint)).clone();
     assert_eq!(key.verdict, Verdict::Pass);
     assert!(key.evidence.contains(&"ssh-rsa: accepted".to_owned()), "{key:?}");
+    agrees(&machine, &machine.reach(), databases(), &checks);
 }
 
 #[test]
@@ -302,6 +317,7 @@ fn few_tries_on_a_connection_are_enough() {
     let checks = run(&machine.plan, &machine.reach());
     assert_eq!(red(&checks), [""; 0], "{checks:#?} {}", running.log());
     assert_eq!(unknown(&checks), [""; 0], "{checks:#?} {}", running.log());
+    agrees(&machine, &machine.reach(), databases(), &checks);
 }
 
 #[test]
@@ -315,7 +331,7 @@ fn a_user_who_may_not_enter_is_found() {
 
 /// Another pair of databases.
 #[track_caller]
-fn target_fault(postgres: u16, mysql: u16, expected: &str, words: &str) {
+fn target_fault(postgres: u16, mysql: u16, sandbox: [Option<Speech>; 2], expected: &str, words: &str) {
     let Some(machine) = Machine::with_targets(postgres, mysql) else { return };
     let running = machine.start();
     let checks = run(&machine.plan, &machine.reach());
@@ -323,6 +339,7 @@ fn target_fault(postgres: u16, mysql: u16, expected: &str, words: &str) {
     assert_eq!(failed, [expected], "{checks:#?} {}", running.log());
     let check = named(&checks, expected);
     assert!(cause(check).contains(words), "{:?}", check.verdict);
+    agrees(&machine, &machine.reach(), sandbox, &checks);
 }
 
 #[test]
@@ -330,6 +347,7 @@ fn a_database_that_is_down_is_named() {
     target_fault(
         targets::closed(),
         targets::says(targets::MYSQL),
+        [None, Some(Speech::Mysql)],
         "network.forward[warehouse]",
         "the database is down",
     );
@@ -337,16 +355,28 @@ fn a_database_that_is_down_is_named() {
 
 #[test]
 fn a_target_that_speaks_something_else_is_named() {
-    let ssh = targets::says(b"SSH-2.0-OpenSSH_9.2p1\r\n");
-    target_fault(ssh, targets::says(targets::MYSQL), "network.forward[warehouse]", "something else than postgres");
-    let http = targets::says(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-    target_fault(targets::postgres(b"S"), http, "network.forward[orders]", "something else than mysql");
+    let says = |words: &str| Some(Speech::Says(words.to_owned()));
+    target_fault(
+        targets::says(b"SSH-2.0-OpenSSH_9.2p1\r\n"),
+        targets::says(targets::MYSQL),
+        [says("SSH-2.0-OpenSSH_9.2p1\r\n"), Some(Speech::Mysql)],
+        "network.forward[warehouse]",
+        "something else than postgres",
+    );
+    target_fault(
+        targets::postgres(b"S"),
+        targets::says(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        [Some(Speech::Postgres { tls: true }), says("HTTP/1.1 400 Bad Request\r\n\r\n")],
+        "network.forward[orders]",
+        "something else than mysql",
+    );
 }
 
 #[test]
 fn a_database_that_blocks_the_bastion_is_named() {
     let blocked = targets::says(targets::MYSQL_BLOCKED);
-    target_fault(targets::postgres(b"S"), blocked, "network.forward[orders]", "1129");
+    let sandbox = [Some(Speech::Postgres { tls: true }), Some(Speech::MysqlBlocked)];
+    target_fault(targets::postgres(b"S"), blocked, sandbox, "network.forward[orders]", "1129");
 }
 
 #[test]
@@ -384,6 +414,7 @@ fn one_session_at_a_time_is_enough() {
     let running = machine.start();
     let checks = run(&machine.plan, &machine.reach());
     assert_eq!((red(&checks), unknown(&checks)), (vec![], vec![]), "{checks:#?} {}", running.log());
+    agrees(&machine, &machine.reach(), databases(), &checks);
 }
 
 /// A port that drops what comes: a queue of connections that is full and never emptied.

@@ -121,12 +121,4 @@ impl<'a> Lab<'a> {
         plan.expect(0);
         assert_eq!(calls.writes(), 0, "{calls}");
     }
-
-    /// The plan sees a difference, and asks only.
-    #[track_caller]
-    pub fn assert_differs(&self, bastion: &Bastion) -> Run {
-        let (plan, calls) = self.run("plan", bastion, &["--detailed-exitcode"]);
-        assert_eq!(calls.writes(), 0, "{calls}");
-        plan.expect(2)
-    }
 }

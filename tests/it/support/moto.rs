@@ -142,26 +142,6 @@ impl World {
         self.ours.get(kind).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    /// Shows the things that differ, not two worlds.
-    #[track_caller]
-    pub fn assert_ours(&self, expected: &Value, when: &str) {
-        let things = |world: &Value| -> Vec<String> {
-            let kinds = world.as_object().into_iter().flatten();
-            kinds
-                .flat_map(|(kind, all)| all.as_array().into_iter().flatten().map(move |one| format!("{kind}: {one:#}")))
-                .collect()
-        };
-        let (have, want) = (things(&self.ours), things(expected));
-        let only = |these: &[String], those: &[String]| {
-            these.iter().filter(|thing| !those.contains(thing)).cloned().collect::<Vec<_>>().join("\n")
-        };
-        let (surplus, missing) = (only(&have, &want), only(&want, &have));
-        assert!(
-            &self.ours == expected,
-            "{when}\n--- there and not expected\n{surplus}\n--- expected and not there\n{missing}"
-        );
-    }
-
     #[track_caller]
     pub fn assert_nothing_of_ours(&self) {
         assert_eq!(self.ours, json!({}), "something of ours is left");

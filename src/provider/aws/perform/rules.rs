@@ -33,7 +33,10 @@ impl Performer<'_> {
             String::new()
         };
         let add: Vec<IpPermission> = add.iter().map(|a| permission(a, &own)).collect();
-        let remove: Vec<IpPermission> = remove.iter().map(|r| permission(r, &own)).collect();
+        // EC2 knows a rule by what it opens. A description that is given must be the rule's own, and ours may be a note for the
+        // reader of the changeset.
+        let bare = |r: &DescribedRule| DescribedRule { rule: r.rule.clone(), description: String::new() };
+        let remove: Vec<IpPermission> = remove.iter().map(|r| permission(&bare(r), &own)).collect();
         // Closing does not wait for opening.
         let (closed, opened) = tokio::join!(
             self.revoke(&group, direction, &remove, progress),

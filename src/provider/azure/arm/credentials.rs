@@ -174,7 +174,7 @@ fn none(tried: &[String]) -> CloudError {
 
 /// An error and its causes, on one line, without links. The libraries keep secrets and tokens out of their errors.
 fn told(error: &azure_core::Error) -> String {
-    let full = super::chain(error);
+    let full = super::exchange::chain(error);
     let line: String = full
         .split("To troubleshoot")
         .next()

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::{
     Scene,
     security::{Decision, Direction, EVERYWHERE, Group, Protocol, everything, opens, stops},
+    way,
 };
 use crate::{
     plan::AzureNetwork,
@@ -125,7 +126,8 @@ pub fn egress(scene: &Scene<'_>) -> Check {
             }
             other => other,
         };
-        Ok(all([fetches, beyond(scene, Direction::Out, [&spans(false), &spans(true)])?]))
+        let led = way::updates_out(scene, check).unwrap_or_else(|reason| Verdict::Unknown { reason });
+        Ok(all([fetches, led, beyond(scene, Direction::Out, [&spans(false), &spans(true)])?]))
     })
 }
 

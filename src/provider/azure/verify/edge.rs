@@ -8,19 +8,17 @@ use serde_json::Value;
 use super::{
     Scene,
     access::{beyond, passes, told},
-    connected,
     firewall::Rule,
     front::Front,
-    peered_ranges,
     security::Direction,
 };
 use crate::{
     plan::{UserName, grouped, size},
     provider::{
         azure::{
-            id::{Id, Kind},
+            id::Kind,
             observed::{Resource, State, id_at, list, text},
-            views::{Address, Firewall, Machine, Network, network_of, range},
+            views::{Address, Firewall, Machine, range},
         },
         judging::{Known, all, check, fail, judged, listed},
         space::{Span, without},
@@ -29,7 +27,7 @@ use crate::{
 };
 
 /// RFC 1918 and RFC 6598: what a firewall translates no source towards ("Azure Firewall SNAT private IP address ranges").
-const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"];
+pub const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"];
 
 pub fn address(scene: &Scene<'_>) -> Check {
     judged(check("control.address", Part::Edge, "the fixed public address leads to this machine"), |check| match &scene
@@ -258,7 +256,7 @@ pub fn nothing_else(scene: &Scene<'_>) -> Check {
     })
 }
 
-fn plan_sources(scene: &Scene<'_>) -> Vec<Span> {
+pub fn plan_sources(scene: &Scene<'_>) -> Vec<Span> {
     let port = scene.plan.ssh.port;
     let tunnels = scene.plan.tunnels.iter().flat_map(|t| t.sources().map(|(net, _)| net));
     let operators = scene.plan.operators.iter().flat_map(|o| o.allow_from.iter().copied());
@@ -270,7 +268,21 @@ fn led(scene: &Scene<'_>, check: &mut Check, front: &Front<'_>, planned: &[Span]
     let machine = scene.private_address()?;
     let mut verdicts: Vec<Verdict> =
         front.rules.unread.iter().map(|what| Verdict::Unknown { reason: what.clone() }).collect();
+    let address = front.address();
+    for rule in &front.rules.inherited_nat {
+        let takes = address.is_some_and(|address| rule.takes(address, scene.plan.ssh.port));
+        if takes || rule.leads_to() == Some(machine) || rule.leads_to_a_name() {
+            let reason =
+                format!("{} is inherited, and Microsoft's pages do not agree whether such a one applies", rule.what);
+            verdicts.push(Verdict::Unknown { reason });
+        }
+    }
     for rule in &front.rules.nat {
+        if rule.leads_to_a_name() {
+            let reason =
+                format!("{} leads to {}, and whether that is the machine is not read", rule.what, rule.translation());
+            verdicts.push(Verdict::Unknown { reason });
+        }
         if rule.leads_to() != Some(machine) {
             continue;
         }
@@ -321,6 +333,12 @@ fn forwarded(scene: &Scene<'_>, check: &mut Check, front: &Front<'_>, machine: I
     for rule in &front.rules.network {
         let to = rule.allows_to(machine);
         if to.is_empty() {
+            // A packet keeps its source unless the firewall replaces it, and is then stopped.
+            if rule.allow && replaced && rule.hides_destination() && rule.takes_port(port) {
+                let reason =
+                    format!("whom {} leads to is not read, and the firewall puts its own address there", rule.what);
+                verdicts.push(Verdict::Unknown { reason });
+            }
             continue;
         }
         let meant = to.iter().any(|net| subnet.is_some_and(|subnet| subnet.contains(net)));
@@ -380,7 +398,23 @@ fn other_ways(scene: &Scene<'_>) -> Known<Verdict> {
                 format!("detach it, or {}", scene.apply("makes the machine anew with its own only")),
             ));
         }
-        for configuration in interface.list("/properties/ipConfigurations") {
+        for (at, configuration) in interface.list("/properties/ipConfigurations").iter().enumerate() {
+            if at > 0 {
+                let address = match text(configuration, "/properties/privateIPAddress") {
+                    "" => "with no address yet".to_owned(),
+                    address => address.to_owned(),
+                };
+                let v6 = text(configuration, "/properties/privateIPAddressVersion").eq_ignore_ascii_case("ipv6");
+                let (kind, why) = if v6 {
+                    ("an IPv6 address", "what IPv6 rules let in is not judged")
+                } else {
+                    ("a second address", "no rule of the plan is about it")
+                };
+                verdicts.push(fail(
+                    format!("the machine has {kind}, {address} ({}): {why}", text(configuration, "/name")),
+                    scene.apply("leaves the interface its one address"),
+                ));
+            }
             let public = id_at(configuration, "/properties/publicIPAddress/id");
             if let Some(address) = public.filter(|id| Some(id) != planned) {
                 let ip = scene.seen.get(&address).and_then(|a| Address(a).ip()).unwrap_or_else(|| address.name());
@@ -405,58 +439,6 @@ fn other_ways(scene: &Scene<'_>) -> Known<Verdict> {
         }
     }
     Ok(all(verdicts))
-}
-
-/// Whether the firewall's packets find the machine, and the answers find back.
-pub fn route(scene: &Scene<'_>) -> Check {
-    let proves = match scene.front {
-        Ok(None) => "the machine's subnet has the way to the internet that every network of Azure's has",
-        _ => "the firewall's network and the machine's have a way to each other",
-    };
-    judged(check("control.route", Part::Edge, proves), |check| {
-        let front = scene.front()?;
-        let network = scene.network()?;
-        if let Some(table) = scene.route_table()? {
-            return Err(format!("the bastion's subnet has the route table {}, which is not read", table.name()));
-        }
-        let Some(front) = front else {
-            check.evidence.push(format!("no route table at {}", scene.subnet_id()?.name()));
-            return Ok(Verdict::Pass);
-        };
-        let subnet = Firewall(front.firewall).subnet();
-        let theirs: Id = subnet
-            .map(|subnet| network_of(&subnet))
-            .ok_or_else(|| format!("Azure names no subnet of the {}: see control.address", front.firewall.words()))?;
-        if theirs == network.id {
-            check.evidence.push(format!("both stand in {}", network.name()));
-            return Ok(Verdict::Pass);
-        }
-        if Network(network).is_peered_with(&theirs) {
-            check.evidence.push(format!("{} is peered with {}", network.name(), theirs.name()));
-            return Ok(Verdict::Pass);
-        }
-        Err(format!(
-            "the firewall stands in {}, which is not peered with {}; other ways (a virtual WAN, a gateway) are not read. If the \
-             machine does not answer, peer the two",
-            theirs.name(),
-            network.name()
-        ))
-    })
-}
-
-/// The network that an address of a target is in, as far as the bastion's own shows: `Some(None)` is its own.
-pub fn reached(scene: &Scene<'_>, address: IpAddr) -> Known<Option<String>> {
-    let network = scene.network()?;
-    if Network(network).ranges().filter_map(range).any(|net| net.contains(&address)) {
-        return Ok(Some(format!("{address} is in {}", network.name())));
-    }
-    let there = connected(network).find(|peering| {
-        let remote = id_at(peering, "/properties/remoteVirtualNetwork/id").and_then(|id| scene.seen.get(&id));
-        let known = remote.filter(|r| r.kind == Kind::Network);
-        let ranges = known.into_iter().flat_map(|r| Network(r).ranges().filter_map(range).collect::<Vec<_>>());
-        ranges.chain(peered_ranges(peering)).any(|net| net.contains(&address))
-    });
-    Ok(there.map(|peering| format!("{address} is behind the peering {}", text(peering, "/name"))))
 }
 
 /// Every machine whose interface has an address, ours not among them.

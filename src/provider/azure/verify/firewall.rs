@@ -1,6 +1,9 @@
 //! A firewall's rules as it asks them: DNAT rules come before all others; within a kind, rule collection groups, collections and
-//! rules by priority, the lowest number first; a base policy's before its child's ("Azure Firewall rule processing logic").
-//! NAT rules are not inherited ("Azure Firewall Manager policy overview", hierarchical policies).
+//! rules by priority, the lowest number first; a base policy's before its child's ("Configure Azure Firewall rules", rule
+//! processing using Firewall Policy).
+//!
+//! Whether NAT rules are inherited, Microsoft's pages do not agree on: "Azure Firewall Manager policy overview" says that they are
+//! not, the example of "Configure Azure Firewall rules" has inherited ones. So what an inherited one would do is unknown.
 
 use std::net::IpAddr;
 
@@ -8,21 +11,26 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::security::{Around, Peers, ports};
-use crate::provider::azure::{
-    id::{Id, Kind},
-    observed::{Observed, Resource, list, text},
-    rules::several,
-    tags::is_marked,
-    views::{Firewall, range},
+use crate::provider::{
+    azure::{
+        id::{Id, Kind},
+        observed::{Observed, Resource, list, text},
+        rules::several,
+        tags::is_marked,
+        views::{Firewall, range},
+    },
+    space::Span,
 };
 
-/// What can lead a packet to a machine.
+/// What can lead a packet to a machine, or stop it: each kind in the order in which it is asked.
 #[derive(Debug, Default)]
 pub struct Rules<'a> {
-    /// In the order in which they are asked.
+    /// Of the firewall's own policy.
     pub nat: Vec<Rule<'a>>,
-    /// Those that allow.
+    /// Of the policies that it is based on.
+    pub inherited_nat: Vec<Rule<'a>>,
     pub network: Vec<Rule<'a>>,
+    pub application: Vec<Rule<'a>>,
     /// What could not be read of them.
     pub unread: Vec<String>,
 }
@@ -33,20 +41,29 @@ pub struct Rule<'a> {
     pub what: String,
     /// The one that gangplank writes.
     pub ours: bool,
+    /// A NAT rule always does.
+    pub allow: bool,
     pub sources: Peers,
+    /// Of a network rule.
+    to: Peers,
     raw: &'a Value,
 }
 
 impl<'a> Rules<'a> {
     pub fn read(seen: &'a Observed, firewall: &'a Resource, bastion: &str, our_name: &str) -> Self {
+        let around = Around::of_groups(seen);
         let read = |collection: &'a Value, place: &str, our_place: bool| {
             let collection_name = text(collection, "/name").to_owned();
+            let action = ["/action/type", "/properties/action/type"].map(|at| text(collection, at));
+            let allow = !action.iter().any(|action| action.eq_ignore_ascii_case("deny"));
             let all = list(collection, "/rules").iter().chain(list(collection, "/properties/rules"));
-            let place = place.to_owned();
+            let (place, around) = (place.to_owned(), &around);
             all.map(move |raw| Rule {
                 what: format!("the rule {} of {} in {place}", text(raw, "/name"), collection_name),
                 ours: our_place && is_marked(text(raw, "/description"), bastion),
-                sources: Peers::read(raw, "/sourceAddress", "/sourceIpGroups", &Around::default()),
+                allow,
+                sources: Peers::read(raw, "/sourceAddress", "/sourceIpGroups", around),
+                to: Peers::read(raw, "/destinationAddress", "/destinationIpGroups", around),
                 raw,
             })
         };
@@ -56,9 +73,10 @@ impl<'a> Rules<'a> {
             rules.nat.extend(read(collection, &firewall.words(), ours));
         }
         for collection in by_priority(firewall.list("/properties/networkRuleCollections").iter()) {
-            if text(collection, "/properties/action/type").eq_ignore_ascii_case("allow") {
-                rules.network.extend(read(collection, &firewall.words(), false));
-            }
+            rules.network.extend(read(collection, &firewall.words(), false));
+        }
+        for collection in by_priority(firewall.list("/properties/applicationRuleCollections").iter()) {
+            rules.application.extend(read(collection, &firewall.words(), false));
         }
         let mut next = Firewall(firewall).policy();
         let mut inherited = false;
@@ -77,17 +95,25 @@ impl<'a> Rules<'a> {
                     rules.unread.push(format!("{} of {} is not read", listed.name(), policy.words()));
                 }
             }
+            let (mut network, mut application) = (Vec::new(), Vec::new());
             for group in by_priority(groups.iter().map(|g| &g.raw)) {
                 let ours = text(group, "/name").eq_ignore_ascii_case(our_name);
                 for collection in by_priority(list(group, "/properties/ruleCollections").iter()) {
-                    let rule = read(collection, &policy.words(), ours);
+                    let found = read(collection, &policy.words(), ours && !inherited);
                     if text(collection, "/ruleCollectionType") == "FirewallPolicyNatRuleCollection" {
-                        rules.nat.extend(rule.filter(|_| !inherited));
-                    } else if text(collection, "/action/type").eq_ignore_ascii_case("allow") {
-                        rules.network.extend(rule.filter(|r| text(r.raw, "/ruleType") == "NetworkRule"));
+                        if inherited { &mut rules.inherited_nat } else { &mut rules.nat }.extend(found);
+                    } else {
+                        let (of_network, others): (Vec<_>, Vec<_>) =
+                            found.partition(|r| text(r.raw, "/ruleType") == "NetworkRule");
+                        network.extend(of_network);
+                        application.extend(others);
                     }
                 }
             }
+            // What is inherited comes first.
+            network.append(&mut rules.network);
+            application.append(&mut rules.application);
+            (rules.network, rules.application) = (network, application);
             next = policy.id_at("/properties/basePolicy/id");
             inherited = true;
         }
@@ -130,6 +156,10 @@ impl Rule<'_> {
         text(self.raw, "/translatedAddress").parse().ok()
     }
 
+    pub fn leads_to_a_name(&self) -> bool {
+        !text(self.raw, "/translatedFqdn").is_empty()
+    }
+
     /// `10.60.1.4:22`
     pub fn translation(&self) -> String {
         let address = text(self.raw, "/translatedAddress");
@@ -141,9 +171,28 @@ impl Rule<'_> {
         text(self.raw, "/translatedPort").parse().ok()
     }
 
-    /// The ranges of a network rule's destinations that have this address in them.
+    /// The ranges of a network rule's destinations that have this address in them, where it allows.
     pub fn allows_to(&self, address: IpAddr) -> Vec<IpNet> {
-        let to = Peers::read(self.raw, "/destinationAddress", "/destinationIpGroups", &Around::default());
-        to.nets.into_iter().filter(|net| net.contains(&address)).collect()
+        self.to.nets.iter().copied().filter(|net| self.allow && net.contains(&address)).collect()
+    }
+
+    /// What a network rule is about: its destinations on its ports, as far as they are known.
+    pub fn spans(&self) -> Vec<Span> {
+        let ports = ports(self.raw, "/destinationPort");
+        self.to.nets.iter().flat_map(|net| ports.iter().map(|ports| Span::ports(*net, *ports))).collect()
+    }
+
+    /// A service tag, a group that is not read, or a name.
+    pub fn hides_destination(&self) -> bool {
+        self.to.hidden().next().is_some() || !list(self.raw, "/destinationFqdns").is_empty()
+    }
+
+    /// The texts of one of its lists.
+    pub fn words(&self, name: &str) -> impl Iterator<Item = &str> {
+        list(self.raw, &format!("/{name}")).iter().filter_map(Value::as_str)
+    }
+
+    pub fn raw(&self) -> &Value {
+        self.raw
     }
 }

@@ -1,11 +1,14 @@
 //! The machine, and what it was made with.
 
+use base64ct::{Base64, Encoding};
+
 use super::{super::tags, Scene};
 use crate::{
     provider::{
         azure::{
             check as problems,
             id::Kind,
+            keys::{self, UserData},
             observed::{Resource, list, text},
             views::Machine,
         },
@@ -64,26 +67,56 @@ pub fn diagnostics(scene: &Scene<'_>) -> Check {
 
 pub fn metadata(scene: &Scene<'_>) -> Check {
     let live = scene.plan.asks_metadata();
-    let data =
-        if live { "it hands out the user data, where the keys and the deadline are" } else { "it has no user data" };
+    let data = if live { "its user data are the plan's keys and its deadline" } else { "it has no user data" };
+    let remembered = problems::remembered(scene.name(), scene.seen);
+    let expires = deadline::deadline(scene.plan.deadline, remembered, scene.at).map(|deadline| deadline.expires);
     let proves = format!("the metadata service tells the machine what it needs and no more: {data}");
     judged(check("control.metadata", Part::Bastion, proves), |check| {
-        let has = !Machine(scene.machine()?).user_data().is_empty();
-        check.evidence.push(format!("user data: {}", if has { "present" } else { "none" }));
+        let machine = scene.machine()?;
+        let read = Machine(machine).user_data();
+        let encoded = read.ok_or_else(|| format!("Azure did not tell the user data of {}", machine.name()))?;
+        check.evidence.push(format!("user data: {}", if encoded.is_empty() { "none" } else { "present" }));
+        let said = machine.tags.get(tags::KEYS).map_or("none", String::as_str);
+        check.evidence.push(format!("tag {}: {said}", tags::KEYS));
         check.evidence.push(
             "Azure's metadata service can't be switched off; that no tunnel opens it is network.refuses-metadata"
                 .to_owned(),
         );
-        Ok(match (live, has) {
-            (true, false) => fail(
-                "there is no user data: the machine takes neither new keys nor another deadline",
-                scene.apply("writes it"),
+        // What is not base64 the machine can't take either.
+        let found = keys::judge(scene.plan, expires, &Base64::decode_vec(encoded).unwrap_or_else(|_| encoded.into()));
+        let tag_agrees = machine.tags.get(tags::KEYS).cloned() == keys::tag(scene.plan, expires);
+        // A plan goes by the tag: what was changed beside it no apply would see.
+        let repair = |then: &str| match tag_agrees {
+            false => scene.apply(then),
+            true => format!(
+                "somebody changed it and not the tag {tag}, so no plan shows it: take the tag off (`az tag update --resource-id {} \
+                 --operation Delete --tags '{tag}={said}'`), then {}",
+                machine.id,
+                scene.apply(then),
+                tag = tags::KEYS,
             ),
-            (false, true) => fail(
+        };
+        Ok(match found {
+            UserData::Planned => Verdict::Pass,
+            UserData::OtherKeys => {
+                fail("the user data has other keys than the plan: the machine takes those", repair("writes the plan's"))
+            }
+            UserData::OtherEnd => fail(
+                "the user data has another deadline than the plan: the machine goes by that",
+                repair("writes the plan's"),
+            ),
+            UserData::Broken => fail(
+                "the user data is not one whole set of keys: the machine keeps those that it has",
+                repair("writes the plan's"),
+            ),
+            UserData::Missing => fail(
+                "there is no user data: the machine takes neither new keys nor another deadline",
+                repair("writes it"),
+            ),
+            UserData::Surplus => fail(
                 "the machine has user data that the plan does not want",
                 "find out who wrote it; a machine that is made anew has none",
             ),
-            _ => Verdict::Pass,
         })
     })
 }

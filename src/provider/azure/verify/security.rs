@@ -1,15 +1,18 @@
 //! What a network security group lets through: its rules are asked in the order of their priorities, the lowest number first, and
 //! the first that matches decides ("Network security groups overview"). By arithmetic over IPv4 addresses and ports.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use ipnet::{IpNet, Ipv4Net, Ipv4Subnets};
 use serde_json::Value;
 
 use crate::provider::{
     azure::{
-        id::Id,
-        observed::{Resource, list, text},
+        id::{Id, Kind},
+        observed::{Observed, Resource, list, text},
         rules::several,
     },
     space::{Span, without},
@@ -36,13 +39,15 @@ impl Protocol {
     pub const ALL: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Other];
 }
 
-/// What the service tags mean that a network gives their meaning.
+/// What words mean beside addresses: the service tags that a network gives their meaning, and IP groups.
 #[derive(Clone, Debug, Default)]
 pub struct Around {
     /// `VirtualNetwork`: the network, and those that are peered with it. What a gateway connects is not known.
     pub network: Vec<IpNet>,
     /// `Internet`: everything else.
     internet: Vec<IpNet>,
+    /// The IP groups whose every address is known.
+    groups: BTreeMap<Id, Vec<IpNet>>,
 }
 
 impl Around {
@@ -50,7 +55,17 @@ impl Around {
         let network = IpNet::aggregate(&network);
         let inside: Vec<Span> = network.iter().map(|net| everything(*net)).collect();
         let internet = without([everything(EVERYWHERE)], &inside).into_iter().map(|span| span.net).collect();
-        Self { network, internet }
+        Self { network, internet, ..Self::default() }
+    }
+
+    /// For a firewall's rules, in which no service tag means a network.
+    pub fn of_groups(seen: &Observed) -> Self {
+        let read = |group: &Resource| {
+            let words = group.list("/properties/ipAddresses").iter();
+            let all: Option<Vec<Vec<IpNet>>> = words.map(|word| nets(word.as_str()?)).collect();
+            Some((group.id.clone(), all?.concat()))
+        };
+        Self { groups: seen.of_kind(Kind::IpGroup).filter_map(read).collect(), ..Self::default() }
     }
 }
 
@@ -64,7 +79,7 @@ pub struct Peers {
     pub nets: Vec<IpNet>,
     /// Service tags whose ranges are not known here: `the service tag Storage`.
     pub tags: Vec<String>,
-    /// IP groups and application security groups, which are not read: `the group office`.
+    /// Application security groups, and IP groups that are not read: `the group office`.
     pub groups: Vec<String>,
     /// As it is written.
     said: Vec<String>,
@@ -88,13 +103,14 @@ impl Peers {
         }
         let objects = list(rule, groups).iter().map(|group| text(group, "/id"));
         let plain = list(rule, groups).iter().filter_map(Value::as_str);
-        let names: Vec<String> = objects
-            .chain(plain)
-            .filter(|id| !id.is_empty())
-            .map(|id| format!("the group {}", Id::new(id).name()))
-            .collect();
-        peers.said.extend(names.iter().cloned());
-        peers.groups.extend(names);
+        for id in objects.chain(plain).filter(|id| !id.is_empty()).map(Id::new) {
+            let name = format!("the group {}", id.name());
+            match around.groups.get(&id) {
+                Some(nets) => peers.nets.extend(nets),
+                None => peers.groups.push(name.clone()),
+            }
+            peers.said.push(name);
+        }
         peers
     }
 

@@ -6,12 +6,17 @@ use std::{
 };
 
 use ipnet::IpNet;
+use serde_json::Value;
 
 use super::{
     Scene,
     access::{crosses, destination, passes},
-    edge::{holder, reached},
+    edge::{PRIVATE, holder},
+    near,
+    passage::{Passage, firewall_at, passage},
+    routes::{Hop, Route, Table},
     security::{Direction, Group},
+    way::reached,
 };
 use crate::{
     plan::{Host, Target},
@@ -20,7 +25,7 @@ use crate::{
             id::{Id, Kind},
             observed::{Resource, id_at, text},
             rules::{Destination, destinations},
-            views::{Interface, range},
+            views::{Firewall, Interface, network_of, range},
         },
         judging::{Known, all, check, fail, judged, listed},
         space::Span,
@@ -117,21 +122,126 @@ impl Way<'_> {
         let proves = format!("the bastion's network has a way to {}", self.target.host);
         judged(self.check("control.target-route", proves), |check| {
             self.tell_places(check);
-            if let Some(table) = self.scene.route_table()? {
-                return Err(format!("the bastion's subnet has the route table {}, which is not read", table.name()));
-            }
-            self.everywhere(|address| match reached(self.scene, *address)? {
-                Some(line) => {
-                    check.evidence.push(line);
-                    Ok(Verdict::Pass)
-                }
-                None => Ok(Verdict::Unknown {
-                    reason: format!(
-                        "{address} is neither in the bastion's network nor behind a peering of it; other ways (a gateway, a \
-                         virtual WAN) are not read"
-                    ),
-                }),
+            let table = self.scene.table()?;
+            let own = near(self.scene.network()?);
+            self.everywhere(|address| {
+                let stated = table.decide(&[(*address).into()], &own).into_iter().next();
+                let forth = match stated {
+                    Some(route) => self.by(route, &own, *address, &mut check.evidence)?,
+                    None => match reached(self.scene, *address)? {
+                        Some(line) => {
+                            check.evidence.push(line);
+                            Verdict::Pass
+                        }
+                        None => Verdict::Unknown {
+                            reason: format!(
+                                "{address} is neither in the bastion's network nor behind a peering of it; other ways (a gateway, \
+                                 a virtual WAN) are not read"
+                            ),
+                        },
+                    },
+                };
+                Ok(all([forth, self.back(stated, *address)?]))
             })
+        })
+    }
+
+    /// By a route of the subnet's own.
+    fn by(&self, route: &Route, own: &[IpNet], address: IpAddr, evidence: &mut Vec<String>) -> Known<Verdict> {
+        let (said, port) = (&route.what, self.target.port);
+        let fix = || "correct that route by hand: gangplank does not change it".to_owned();
+        // Azure drops packets to private addresses that no route names more closely than its own to these ranges; whether a default
+        // route of the table's is enough, "Virtual network traffic routing" does not say.
+        let private = PRIVATE.iter().filter_map(|net| range(net)).find(|net| net.contains(&address));
+        let named = private.is_none_or(|net| route.net.prefix_len() >= net.prefix_len());
+        Ok(match route.hop {
+            Hop::Network if own.iter().any(|net| net.contains(&address)) => {
+                evidence.push(format!("{said} keeps {address} within the network"));
+                Verdict::Pass
+            }
+            Hop::Nowhere | Hop::Network => fail(format!("{said} drops what is sent to {address}"), fix()),
+            Hop::Internet if is_private(address) => fail(format!("{said} sends {address} to the internet"), fix()),
+            Hop::Internet => {
+                evidence.push(format!("{said} leads to {address}"));
+                Verdict::Pass
+            }
+            Hop::Gateway | Hop::Appliance(None) => Verdict::Unknown {
+                reason: format!("{said} takes what is sent to {address}; what is behind it is not read"),
+            },
+            Hop::Appliance(Some(hop)) => {
+                let Some((firewall, rules)) = firewall_at(self.scene, hop) else {
+                    let reason =
+                        format!("{said} takes what is sent to {address}, and what {hop} lets through is not read");
+                    return Ok(Verdict::Unknown { reason });
+                };
+                let machine = self.scene.private_address()?;
+                match passage(&rules, machine, &[address.into()], port) {
+                    Passage::Open if named && beside(self.scene, firewall, address) => {
+                        evidence
+                            .push(format!("{said} leads to {address} through the {}, which lets it", firewall.words()));
+                        Verdict::Pass
+                    }
+                    Passage::Open => Verdict::Unknown {
+                        reason: format!(
+                            "the {} lets tcp {port} to {address}; the way behind it is not read",
+                            firewall.words()
+                        ),
+                    },
+                    Passage::Unsure(why) => Verdict::Unknown {
+                        reason: format!(
+                            "{said} leads to {address} through the {}, and whether that lets it is not known: {why}",
+                            firewall.words()
+                        ),
+                    },
+                    Passage::Stopped(by) => {
+                        let by = by.unwrap_or_else(|| "no rule there lets it".to_owned());
+                        fail(
+                            format!(
+                                "{said} leads to {address} through the {}, which stops tcp {port} from {machine}: {by}",
+                                firewall.words()
+                            ),
+                            format!(
+                                "allow tcp {port} from {machine} to {address} there; gangplank does not change the rules of others"
+                            ),
+                        )
+                    }
+                }
+            }
+        })
+    }
+
+    /// Whether the answers come by the way that the packets went: a firewall drops what it has seen one half of.
+    fn back(&self, forth: Option<&Route>, address: IpAddr) -> Known<Verdict> {
+        // What is not read over there is control.target-acl's to tell.
+        let Some((network, subnet)) = self.place(address) else { return Ok(Verdict::Pass) };
+        let table = match Table::at(self.scene.seen, subnet) {
+            Ok(table) => table,
+            Err(reason) => return Ok(Verdict::Unknown { reason: format!("at {address}, {reason}") }),
+        };
+        let machine = self.scene.private_address()?;
+        let back = table.decide(&[machine.into()], &near(network)).into_iter().next();
+        let stateful = |route: Option<&Route>| match route.map(|route| route.hop) {
+            Some(Hop::Appliance(hop)) => Some(hop),
+            _ => None,
+        };
+        let fix = || format!("correct the routes of the subnet of {address} by hand: gangplank does not change them");
+        Ok(match back {
+            Some(route) if matches!(route.hop, Hop::Nowhere | Hop::Internet) => {
+                fail(format!("{} takes the answers from {address} away from {machine}", route.what), fix())
+            }
+            Some(route) if route.hop == Hop::Gateway => Verdict::Unknown {
+                reason: format!("{} takes the answers from {address}; what becomes of them is not read", route.what),
+            },
+            _ if stateful(back) == stateful(forth) => Verdict::Pass,
+            _ => {
+                let one = back.or(forth).map(|route| route.what.clone()).unwrap_or_default();
+                Verdict::Unknown {
+                    reason: format!(
+                        "packets to {address} and their answers go different ways ({one}): a firewall that sees one half of a \
+                         connection drops it"
+                    ),
+                }
+            }
         })
     }
 
@@ -162,9 +272,10 @@ impl Way<'_> {
         })
     }
 
-    fn before(&self, address: IpAddr) -> Known<Vec<Group>> {
+    /// The subnet of an address, in the bastion's network or one that is peered with it.
+    fn place(&self, address: IpAddr) -> Option<(&Resource, &Value)> {
         let scene = self.scene;
-        let place = scene.seen.of_kind(Kind::Network).find_map(|network| {
+        scene.seen.of_kind(Kind::Network).find_map(|network| {
             let near = network.id == scene.network().ok()?.id || self.is_peered(network);
             let all = network.list("/properties/subnets").iter().filter(|_| near);
             let mut all = all.filter(|s| {
@@ -172,9 +283,13 @@ impl Way<'_> {
                 let mut ranges = several.chain([text(s, "/properties/addressPrefix")]).filter_map(range);
                 ranges.any(|net| net.contains(&address))
             });
-            all.next()
-        });
-        let Some(subnet) = place else {
+            Some((network, all.next()?))
+        })
+    }
+
+    fn before(&self, address: IpAddr) -> Known<Vec<Group>> {
+        let scene = self.scene;
+        let Some((_, subnet)) = self.place(address) else {
             return Err(format!(
                 "the subnet of {address} is not among those that are read, so its network security groups are not known"
             ));
@@ -201,4 +316,18 @@ impl Way<'_> {
     fn is_peered(&self, network: &Resource) -> bool {
         self.scene.network().is_ok_and(|own| super::Network(own).is_peered_with(&network.id))
     }
+}
+
+fn is_private(address: IpAddr) -> bool {
+    PRIVATE.iter().filter_map(|net| range(net)).any(|net| net.contains(&address))
+}
+
+/// Whether an address is in the firewall's own network, or in one that is peered with it, and no route there leads elsewhere.
+fn beside(scene: &Scene<'_>, firewall: &Resource, address: IpAddr) -> bool {
+    let Some(subnet) = Firewall(firewall).subnet() else { return false };
+    let Some(network) = scene.seen.get(&network_of(&subnet)) else { return false };
+    let own = near(network);
+    let plain = scene.subnet_of(&subnet).and_then(|subnet| Table::at(scene.seen, subnet));
+    let stated = plain.map(|table| table.decide(&[address.into()], &own).iter().any(|route| route.hop != Hop::Network));
+    stated == Ok(false) && own.iter().any(|net| net.contains(&address))
 }

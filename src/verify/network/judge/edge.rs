@@ -11,7 +11,8 @@ use crate::{
         Check, Part,
         network::{
             clock::seconds,
-            link::{NoConnection, Unread},
+            dial::NoConnection,
+            link::Unread,
             session::{Pinned, Stop},
             wire::{self, Malformed},
         },

@@ -1,0 +1,175 @@
+//! What is not as the plans say: for people, for a pull request or an issue, for programs.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::{
+    human::write_details,
+    markdown::{LONGEST, code, plain, write_detail},
+};
+use crate::{
+    cli::{
+        style::{Palette, clean},
+        words::count,
+    },
+    drift::{Difference, Drift, Who},
+};
+
+/// Raised when a field goes away or changes its meaning; new fields may come without it.
+const FORMAT_VERSION: u32 = 1;
+
+/// Each bastion's differences, by where they were found; what could not be compared; and what to do.
+pub fn human(drifts: &[Drift], palette: &Palette) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_human(&mut out, drifts, palette);
+    out
+}
+
+fn write_human(out: &mut String, drifts: &[Drift], palette: &Palette) -> std::fmt::Result {
+    let Palette { heading, faint, update, .. } = palette;
+    for drift in drifts {
+        let (bastion, location, plan) = (clean(&drift.bastion), clean(&drift.location), clean(&drift.plan));
+        write!(out, "{heading}{bastion}{heading:#}  {location}  {faint}{plan}{faint:#}")?;
+        match drift.differences.len() {
+            0 => writeln!(out, "  as the plan says")?,
+            n => writeln!(out, "  {update}{}{update:#}", count(n, "difference"))?,
+        }
+        for difference in &drift.differences {
+            write_difference(out, difference, palette)?;
+        }
+        if !drift.unseen.is_empty() {
+            writeln!(out)?;
+        }
+        for unseen in &drift.unseen {
+            let checks = count(unseen.checks.len(), "check");
+            writeln!(out, "  {update}?{update:#} {checks} not compared: {faint}{}{faint:#}", clean(&unseen.reason))?;
+        }
+        writeln!(out)?;
+    }
+    let drifted = drifts.iter().filter(|d| d.is_drifted()).count();
+    match drifted {
+        0 => writeln!(out, "{heading}No drift{heading:#} in what could be compared."),
+        _ => writeln!(out, "{heading}Drift:{heading:#} {} of {}.", drifted, count(drifts.len(), "bastion")),
+    }
+}
+
+fn write_difference(out: &mut String, of: &Difference, palette: &Palette) -> std::fmt::Result {
+    let Palette { heading, faint, update, .. } = palette;
+    writeln!(out, "\n  {update}~{update:#} {}: {}", of.kind.as_str(), clean(&of.what))?;
+    writeln!(out, "      {}", clean(&of.why))?;
+    write_details(out, &of.details, palette)?;
+    for seen in &of.seen {
+        writeln!(out, "      {faint}seen   {}{faint:#}", clean(seen))?;
+    }
+    match &of.who {
+        None => {}
+        Some(Who::Log { acts }) if acts.is_empty() => {
+            writeln!(out, "      {heading}who{heading:#}    the cloud's log has no write to it")?;
+        }
+        Some(Who::Log { acts }) => {
+            for act in acts {
+                let (at, who, what) = (clean(&act.at), clean(&act.who), clean(&act.what));
+                writeln!(out, "      {heading}who{heading:#}    {at}  {who}  {faint}{what}{faint:#}")?;
+            }
+        }
+        Some(Who::Unknown { reason, ask }) => {
+            writeln!(out, "      {heading}who{heading:#}    unknown: {}; to ask:", clean(reason))?;
+            writeln!(out, "             {faint}{}{faint:#}", clean(ask))?;
+        }
+    }
+    writeln!(out, "      {heading}repair{heading:#} {}", clean(&of.repair))
+}
+
+/// Markdown of a length that one comment can hold: of very much drift only the totals are told.
+pub fn markdown(drifts: &[Drift]) -> String {
+    let mut out = String::new();
+    for whole in [true, false] {
+        out.clear();
+        // Writing to a string cannot fail.
+        let _ = write_markdown(&mut out, drifts, whole);
+        if out.chars().count() <= LONGEST {
+            break;
+        }
+    }
+    out
+}
+
+fn write_markdown(out: &mut String, drifts: &[Drift], whole: bool) -> std::fmt::Result {
+    let drifted = drifts.iter().filter(|d| d.is_drifted()).count();
+    match drifted {
+        0 => writeln!(out, "### gangplank: no drift\n\nNo drift in what could be compared.")?,
+        _ => writeln!(out, "### gangplank: drift in {drifted} of {}", count(drifts.len(), "bastion"))?,
+    }
+    if !whole {
+        writeln!(out, "\nToo long for one comment: only totals are shown here.")?;
+    }
+    for drift in drifts {
+        if !drift.is_drifted() && drift.unseen.is_empty() {
+            continue;
+        }
+        let (bastion, location, plan) = (plain(&drift.bastion), plain(&drift.location), plain(&drift.plan));
+        let differences = count(drift.differences.len(), "difference");
+        writeln!(out, "\n#### {bastion} ({location}, {plan}): {differences}\n")?;
+        for of in drift.differences.iter().filter(|_| whole) {
+            writeln!(out, "- **{}** {}: {}", of.kind.as_str(), plain(&of.what), plain(&of.why))?;
+            for detail in &of.details {
+                write_detail(out, detail)?;
+            }
+            for seen in &of.seen {
+                writeln!(out, "  - seen: {}", plain(seen))?;
+            }
+            match &of.who {
+                None => {}
+                Some(Who::Log { acts }) if acts.is_empty() => {
+                    writeln!(out, "  - who: the cloud's log has no write to it")?;
+                }
+                Some(Who::Log { acts }) => {
+                    for act in acts {
+                        writeln!(out, "  - who: {} {} ({})", plain(&act.at), plain(&act.who), plain(&act.what))?;
+                    }
+                }
+                Some(Who::Unknown { reason, ask }) => {
+                    writeln!(out, "  - who: unknown, {}; to ask: {}", plain(reason), code(ask))?;
+                }
+            }
+            writeln!(out, "  - repair: {}", plain(&of.repair))?;
+        }
+        for unseen in &drift.unseen {
+            writeln!(out, "- {} not compared: {}", count(unseen.checks.len(), "check"), plain(&unseen.reason))?;
+        }
+    }
+    Ok(())
+}
+
+/// One JSON document, ending in a newline:
+///
+/// - `format_version`: 1
+/// - `drifted`: whether any bastion has a difference
+/// - `bastions[]`: `bastion`, `location`, `plan` (the file), `drifted`, and
+///   - `differences[]`: `kind` (`cloud`, `catalogue`, `control-plane`, `machine`), `what`, `why`, `details[]` (as in `plan`:
+///     `before` is what the cloud has, `after` what the plan says), `seen[]`, `repair`, and where the cloud was asked `who`:
+///     `known` is `log` (with `acts[]`: `at`, `who`, `what`) or `unknown` (with `reason`, and `ask`: a command)
+///   - `unseen[]`: `reason`, and the `checks` that could not be judged for it
+pub fn json(drifts: &[Drift]) -> String {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        format_version: u32,
+        drifted: bool,
+        bastions: Vec<Bastion<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Bastion<'a> {
+        drifted: bool,
+        #[serde(flatten)]
+        drift: &'a Drift,
+    }
+    let bastions = drifts.iter().map(|drift| Bastion { drifted: drift.is_drifted(), drift }).collect();
+    let drifted = drifts.iter().any(Drift::is_drifted);
+    let document = Document { format_version: FORMAT_VERSION, drifted, bastions };
+    // Cannot fail: every map key is a string and nothing refuses to be serialised.
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
+    text.push('\n');
+    text
+}

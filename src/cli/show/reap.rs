@@ -1,0 +1,228 @@
+//! What a reaper found and what is left after it: for people and for programs.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{
+        style::{Palette, clean},
+        verbs::reap::{Bastion, Judged},
+        words::count,
+    },
+    cost::{Bill, Item, bill},
+    reap::{Expires, Found, Stranger, Verdict, Why},
+};
+
+/// Raised when a field goes away or changes its meaning; new fields may come without it.
+const FORMAT_VERSION: u32 = 1;
+
+/// What something is paid for.
+fn bill_of(found: &Found, now: Timestamp) -> Bill {
+    let items: Vec<Item> = found.parts.iter().flat_map(|part| part.items.iter().cloned()).collect();
+    let left = match found.expires {
+        Expires::At(expires) => Some(expires.as_second() - now.as_second()),
+        Expires::Never | Expires::Unclear(_) => None,
+    };
+    bill(&found.priced_at, &items, left)
+}
+
+fn words(verdict: &Verdict, found: &Found) -> String {
+    match (verdict, &found.expires) {
+        (Verdict::Reap { why: Why::Expired }, Expires::At(expires)) => format!("past its deadline, {expires}"),
+        (Verdict::Reap { why: Why::Expired }, _) => "past its deadline".to_owned(),
+        (Verdict::Reap { why: Why::Orphaned }, _) => "without a machine: what is left leads nowhere".to_owned(),
+        (Verdict::Report { problem }, _) => format!("left alone, look at it: {problem}"),
+        (Verdict::Keep { reason }, _) => format!("stays: {reason}"),
+    }
+}
+
+/// What would be destroyed and why, what is left alone, and what could not be read.
+pub fn human(judged: &Judged, now: Timestamp, palette: &Palette) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_human(&mut out, judged, now, palette);
+    out
+}
+
+fn write_human(out: &mut String, judged: &Judged, now: Timestamp, palette: &Palette) -> std::fmt::Result {
+    let Palette { heading, delete, warning, .. } = palette;
+    for bastion in &judged.bastions {
+        write_bastion(out, bastion, now, palette)?;
+    }
+    write_strangers(out, &judged.sight.strangers, palette)?;
+    for (place, error) in &judged.sight.unread {
+        writeln!(out, "{warning}not read:{warning:#} {}: {}", clean(place), clean(&error.to_string()))?;
+    }
+    let going = judged.bastions.iter().filter(|b| b.verdict.why().is_some()).count();
+    let reported = judged.bastions.iter().filter(|b| b.verdict.is_reported()).count();
+    let staying = judged.bastions.len() - going - reported;
+    let read = count(judged.sight.read, "place");
+    let doubt = if reported == 0 { String::new() } else { format!(", {reported} to look at") };
+    let color = if going > 0 { delete } else { heading };
+    writeln!(out, "{color}{going} to destroy{color:#}{doubt}, {staying} staying, in {read}.")
+}
+
+fn write_bastion(out: &mut String, bastion: &Bastion, now: Timestamp, palette: &Palette) -> std::fmt::Result {
+    let Palette { heading, delete, update, faint, .. } = palette;
+    let found = &bastion.found;
+    let (sign, color) = match bastion.verdict {
+        Verdict::Reap { .. } => ("-", delete),
+        Verdict::Report { .. } => ("?", update),
+        Verdict::Keep { .. } => (" ", faint),
+    };
+    let (name, location, why) = (clean(&found.bastion), clean(&found.location), words(&bastion.verdict, found));
+    writeln!(out, "{color}{sign}{color:#} {heading}{name}{heading:#}  {location}  {}", clean(&why))?;
+    if matches!(bastion.verdict, Verdict::Keep { .. }) {
+        return writeln!(out, "    {faint}costs {}{faint:#}", bill_of(found, now).monthly_words());
+    }
+    for part in &found.parts {
+        writeln!(out, "    {}", clean(&part.what))?;
+    }
+    for note in &found.notes {
+        writeln!(out, "    note: {}", clean(note))?;
+    }
+    writeln!(out, "    {faint}{}{faint:#}", clean(&bill_of(found, now).to_string()))
+}
+
+/// Everything that carries the tag of one of these bastions, or is called as theirs are, after they have been destroyed.
+pub fn leftovers(judged: &[Judged], bastions: &[&str], now: Timestamp, palette: &Palette) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_leftovers(&mut out, judged, bastions, now, palette);
+    out
+}
+
+fn write_leftovers(
+    out: &mut String,
+    judged: &[Judged],
+    bastions: &[&str],
+    now: Timestamp,
+    palette: &Palette,
+) -> std::fmt::Result {
+    let Palette { warning, faint, .. } = palette;
+    let called = |s: &&Stranger| {
+        let name = s.called.to_ascii_lowercase();
+        bastions.iter().any(|bastion| name == format!("gangplank-{bastion}"))
+    };
+    let strangers: Vec<Stranger> = judged.iter().flat_map(|j| &j.sight.strangers).filter(called).cloned().collect();
+    let found: Vec<&Found> = judged.iter().flat_map(|j| &j.bastions).map(|b| &b.found).collect();
+    for found in found.iter().filter(|f| bastions.contains(&f.bastion.as_str())) {
+        writeln!(out, "With the tag of {} in {} there is:", clean(&found.bastion), clean(&found.location))?;
+        for part in &found.parts {
+            writeln!(out, "  {}", clean(&part.what))?;
+        }
+        writeln!(out, "  {faint}{}{faint:#}", clean(&bill_of(found, now).to_string()))?;
+    }
+    write_strangers(out, &strangers, palette)?;
+    for (place, error) in judged.iter().flat_map(|j| &j.sight.unread) {
+        writeln!(out, "{warning}No inventory{warning:#} of {}: {}", clean(place), clean(&error.to_string()))?;
+    }
+    if out.is_empty() {
+        writeln!(out, "Inventory: nothing carries their tag or their name any more.")?;
+    }
+    Ok(())
+}
+
+fn write_strangers(out: &mut String, strangers: &[Stranger], palette: &Palette) -> std::fmt::Result {
+    let Palette { update, faint, .. } = palette;
+    for stranger in strangers {
+        let (what, location, why) = (clean(&stranger.what), clean(&stranger.location), clean(&stranger.why));
+        let cost = bill(&stranger.priced_at, &stranger.items, None);
+        let cost = if stranger.items.is_empty() { String::new() } else { format!("; costs {}", cost.monthly_words()) };
+        writeln!(out, "{update}?{update:#} {what}  {location}  {faint}left alone: {why}{cost}{faint:#}")?;
+    }
+    Ok(())
+}
+
+/// What went, what of it is still there, and everything else that carries the tag or is called as ours are, with what it costs.
+pub fn inventory(gone: &[&Found], left: &[Found], after: &Judged, now: Timestamp, palette: &Palette) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_inventory(&mut out, gone, left, after, now, palette);
+    out
+}
+
+fn write_inventory(
+    out: &mut String,
+    gone: &[&Found],
+    left: &[Found],
+    after: &Judged,
+    now: Timestamp,
+    palette: &Palette,
+) -> std::fmt::Result {
+    let Palette { heading, delete, faint, .. } = palette;
+    writeln!(out, "Looked again: nothing is left of {}.", count(gone.len(), "bastion"))?;
+    for found in left {
+        writeln!(out, "{delete}still there{delete:#} of {} in {}:", clean(&found.bastion), clean(&found.location))?;
+        let parts = after.bastions.iter().filter(|b| b.found.bastion == found.bastion);
+        for part in parts.filter(|b| b.found.location == found.location).flat_map(|b| &b.found.parts) {
+            writeln!(out, "  {}", clean(&part.what))?;
+        }
+    }
+    if after.bastions.is_empty() && after.sight.strangers.is_empty() {
+        return writeln!(out, "Nothing with gangplank's tag or name is there any more.");
+    }
+    writeln!(out, "\n{heading}What there is by tag and by name:{heading:#}")?;
+    for bastion in &after.bastions {
+        let (found, cost) = (&bastion.found, bill_of(&bastion.found, now));
+        let (name, location) = (clean(&found.bastion), clean(&found.location));
+        writeln!(
+            out,
+            "  {name}  {location}  {}  {faint}costs {}{faint:#}",
+            clean(&words(&bastion.verdict, found)),
+            cost.monthly_words()
+        )?;
+    }
+    write_strangers(out, &after.sight.strangers, palette)
+}
+
+/// The fields of the event `found`:
+///
+/// - `format_version`: 1; `read`: how many regions and subscriptions answered; `unread[]`: `place`, `error`
+/// - `bastions[]`: `bastion`, `location`, `expires` (`"never"`, `{"at": ...}`, `{"unclear": ...}`), `has_machine`, `busy`, `made`,
+///   `parts[]` (`what`, `items`), `notes`, `verdict` (`reap` with `why`: `expired` or `orphaned`; `report` with `problem`;
+///   `keep` with `reason`), `cost`
+/// - `strangers[]`: `location`, `what`, `why`, `cost`
+pub fn json(judged: &Judged, now: Timestamp) -> Value {
+    let bastions: Vec<Value> = judged.bastions.iter().map(|b| bastion_json(b, now)).collect();
+    json!({
+        "format_version": FORMAT_VERSION,
+        "read": judged.sight.read,
+        "unread": unread(judged),
+        "bastions": bastions,
+        "strangers": strangers_json(&judged.sight.strangers),
+    })
+}
+
+fn bastion_json(bastion: &Bastion, now: Timestamp) -> Value {
+    let mut value = json!(bastion.found);
+    if let (Some(fields), Value::Object(verdict)) = (value.as_object_mut(), json!(bastion.verdict)) {
+        fields.extend(verdict);
+        fields.insert("cost".to_owned(), json!(bill_of(&bastion.found, now)));
+    }
+    value
+}
+
+fn strangers_json(strangers: &[Stranger]) -> Vec<Value> {
+    let one = |s: &Stranger| json!({"location": s.location, "what": s.what, "why": s.why, "cost": bill(&s.priced_at, &s.items, None)});
+    strangers.iter().map(one).collect()
+}
+
+fn unread(judged: &Judged) -> Vec<Value> {
+    judged.sight.unread.iter().map(|(place, error)| json!({"place": place, "error": error})).collect()
+}
+
+/// The fields of the event `inventory`: `gone[]` and `left[]` (`bastion`, `location`), and what there is: as in [`json`].
+pub fn inventory_json(gone: &[&Found], left: &[Found], after: &Judged, now: Timestamp) -> Value {
+    let name = |f: &Found| json!({"bastion": f.bastion, "location": f.location});
+    let mut value = json!({
+        "gone": gone.iter().map(|f| name(f)).collect::<Vec<_>>(),
+        "left": left.iter().map(name).collect::<Vec<_>>(),
+    });
+    if let (Some(fields), Value::Object(more)) = (value.as_object_mut(), json(after, now)) {
+        fields.extend(more);
+    }
+    value
+}

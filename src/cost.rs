@@ -1,0 +1,246 @@
+//! What a bastion costs at list prices, from a dated table in this repository (`cost/prices.yaml`). Pure.
+//!
+//! Traffic, taxes, discounts and free tiers are left out. What the table does not have is unknown, never zero.
+
+use std::{collections::BTreeMap, fmt, sync::LazyLock};
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Aws, AwsAddress, Azure, Cloud, Edge, FirewallSku, Plan};
+
+/// Hours of a month, as the clouds' own calculators have them.
+const HOURS: f64 = 730.0;
+
+/// Something that is paid for by time: `instance t4g.nano`, and how many of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Item {
+    pub name: String,
+    pub quantity: u32,
+}
+
+impl Item {
+    pub fn one(name: impl Into<String>) -> Self {
+        Self { name: name.into(), quantity: 1 }
+    }
+
+    /// Of a gp3 volume.
+    pub fn gp3(gib: u32) -> Self {
+        Self { name: "gp3 GiB".to_owned(), quantity: gib }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    date: String,
+    rows: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    item: String,
+    /// `aws us-east-1`; a cloud alone where the price is the same everywhere.
+    place: String,
+    /// USD an hour, or a month.
+    hour: Option<f64>,
+    month: Option<f64>,
+    source: String,
+    confirmed: bool,
+}
+
+fn table() -> &'static Table {
+    static TABLE: LazyLock<Table> = LazyLock::new(|| {
+        // The text is embedded and a test reads it: it cannot fail here.
+        let empty = || Table { date: "unknown".to_owned(), rows: Vec::new() };
+        serde_yaml::from_str(include_str!("cost/prices.yaml")).unwrap_or_else(|_| empty())
+    });
+    &TABLE
+}
+
+/// What something costs, a line for each kind of item.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Bill {
+    /// `aws us-east-1`
+    pub place: String,
+    pub currency: &'static str,
+    /// The day that the price table is of.
+    pub prices_of: &'static str,
+    pub lines: Vec<Line>,
+    /// The known lines together.
+    pub monthly: f64,
+    /// Every line is known, so that `monthly` is all of it.
+    pub complete: bool,
+    /// Until the deadline, where there is one that lies ahead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_deadline: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Line {
+    pub item: String,
+    pub quantity: u32,
+    /// `None`: the table does not have it.
+    pub monthly: Option<f64>,
+    /// The title of the page that the price is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<&'static str>,
+    /// The source was read for the table; otherwise the price is from memory of it.
+    pub confirmed: bool,
+}
+
+/// The bill of `items` in a place (`aws us-east-1`). `seconds_left`: until the deadline.
+pub fn bill(place: &str, items: &[Item], seconds_left: Option<i64>) -> Bill {
+    let mut all: BTreeMap<&str, u32> = BTreeMap::new();
+    for item in items {
+        let sum = all.entry(&item.name).or_default();
+        *sum = sum.saturating_add(item.quantity);
+    }
+    let lines: Vec<Line> = all.into_iter().map(|(item, quantity)| line(place, item, quantity)).collect();
+    let monthly: f64 = lines.iter().filter_map(|l| l.monthly).fold(0.0, |sum, price| sum + price);
+    // Seconds of at most some decades: exact as a float.
+    #[allow(clippy::cast_precision_loss)]
+    let until = |seconds: i64| monthly / (HOURS * 3600.0) * seconds as f64;
+    Bill {
+        place: place.to_owned(),
+        currency: "USD",
+        prices_of: &table().date,
+        complete: lines.iter().all(|l| l.monthly.is_some()),
+        until_deadline: seconds_left.filter(|s| *s > 0).map(until),
+        lines,
+        monthly,
+    }
+}
+
+fn line(place: &str, item: &str, quantity: u32) -> Line {
+    let cloud = place.split(' ').next().unwrap_or_default();
+    let rows = || table().rows.iter().filter(|row| row.item.eq_ignore_ascii_case(item));
+    let row = rows().find(|row| row.place == place).or_else(|| rows().find(|row| row.place == cloud));
+    let price = row.and_then(|row| row.month.or(row.hour.map(|hour| hour * HOURS)));
+    Line {
+        item: item.to_owned(),
+        quantity,
+        monthly: price.map(|price| price * f64::from(quantity)),
+        source: row.map(|row| row.source.as_str()),
+        confirmed: row.is_some_and(|row| row.confirmed),
+    }
+}
+
+/// What a plan asks for. A root volume is counted with 8 GiB, which all supported images have.
+pub fn items(plan: &Plan) -> Vec<Item> {
+    match &plan.cloud {
+        Cloud::Aws(aws) => of_aws(aws),
+        Cloud::Azure(azure) => of_azure(azure),
+    }
+}
+
+fn of_aws(aws: &Aws) -> Vec<Item> {
+    let mut items = vec![Item::one(format!("instance {}", aws.instance_type)), Item::gp3(8)];
+    if aws.address == AwsAddress::Elastic {
+        items.push(Item::one("public IPv4"));
+    }
+    items
+}
+
+fn of_azure(azure: &Azure) -> Vec<Item> {
+    let mut items = machine(&azure.size);
+    match azure.edge {
+        Edge::PublicAddress => items.push(Item::one("public address")),
+        Edge::Firewall(sku) => {
+            let (tier, addresses) = match sku {
+                // Its management has an address of its own.
+                FirewallSku::Basic => ("Basic", 2),
+                FirewallSku::Standard => ("Standard", 1),
+                FirewallSku::Premium => ("Premium", 1),
+            };
+            items.push(Item { name: "public address".to_owned(), quantity: addresses });
+            items.extend([Item::one(format!("firewall {tier}")), Item::one("firewall policy")]);
+        }
+        Edge::ExistingFirewall(_) | Edge::ExistingPolicy(_) => {}
+    }
+    items
+}
+
+/// A virtual machine of Azure with its disk: 30 GiB, which are billed as 32.
+pub fn machine(size: &str) -> Vec<Item> {
+    vec![Item::one(format!("machine {size}")), Item::one("disk StandardSSD_LRS 32 GiB")]
+}
+
+/// Where a location's prices are: a profile before the region (`aws prod@us-east-1`) does not matter.
+pub fn place(location: &str) -> String {
+    match location.split_once(' ') {
+        Some((cloud, region)) => format!("{cloud} {}", region.rsplit('@').next().unwrap_or_default()),
+        None => location.to_owned(),
+    }
+}
+
+impl Bill {
+    /// `7.36 USD a month`, `at least 3.07 USD a month`, `an unknown sum`.
+    pub fn monthly_words(&self) -> String {
+        match (self.complete, self.lines.iter().any(|l| l.monthly.is_some())) {
+            (true, _) => format!("{:.2} USD a month", self.monthly),
+            (false, true) => format!("at least {:.2} USD a month", self.monthly),
+            (false, false) => "an unknown sum".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Bill {
+    /// One line for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "costs {}", self.monthly_words())?;
+        if let Some(until) = self.until_deadline {
+            write!(f, ", {until:.2} USD until its deadline")?;
+        }
+        let line = |l: &Line| {
+            let quantity = if l.quantity == 1 { String::new() } else { format!("{} × ", l.quantity) };
+            let doubt = if l.confirmed || l.monthly.is_none() { "" } else { " (unconfirmed)" };
+            let price = l.monthly.map_or_else(|| "unknown".to_owned(), |price| format!("{price:.2}"));
+            format!("{quantity}{} {price}{doubt}", l.item)
+        };
+        let lines: Vec<String> = self.lines.iter().map(line).collect();
+        write!(f, ": {}; list prices of {} for {}, without traffic", lines.join(", "), self.prices_of, self.place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_the_table_can_be_used() {
+        let table: Table = serde_yaml::from_str(include_str!("cost/prices.yaml")).expect("the table");
+        assert!(table.date.parse::<jiff::civil::Date>().is_ok(), "{}", table.date);
+        let mut seen = std::collections::BTreeSet::new();
+        for row in &table.rows {
+            let price = [row.hour, row.month];
+            assert_eq!(price.iter().flatten().count(), 1, "{} has one price", row.item);
+            assert!(price.iter().flatten().all(|p| (0.0..10_000.0).contains(p)), "{}", row.item);
+            assert!(row.place == "aws" || row.place == "azure" || row.place.contains(' '), "{}", row.place);
+            assert!(!row.source.is_empty());
+            assert!(seen.insert((&row.item, &row.place)), "{} in {} twice", row.item, row.place);
+        }
+    }
+
+    #[test]
+    fn a_bill_adds_up_and_says_what_it_does_not_know() {
+        let items = [Item::one("instance t4g.nano"), Item::gp3(8), Item::one("public IPv4")];
+        let known = bill("aws us-east-1", &items, Some(730 * 3600 * 3));
+        assert!(known.complete);
+        assert!((known.monthly - (0.0042 * 730.0 + 8.0 * 0.08 + 0.005 * 730.0)).abs() < 1e-9, "{known}");
+        assert!((known.until_deadline.unwrap_or_default() - 3.0 * known.monthly).abs() < 1e-9);
+
+        let partly = bill("aws mars-north-1", &items, None);
+        assert!(!partly.complete);
+        assert!(partly.to_string().starts_with("costs at least 3.65 USD a month: gp3 GiB"), "{partly}");
+        assert!(partly.to_string().contains("unknown"), "{partly}");
+        assert_eq!(bill("gcp x", &items, Some(-5)).monthly_words(), "an unknown sum");
+        assert_eq!(bill("gcp x", &items, Some(-5)).until_deadline, None);
+    }
+
+    #[test]
+    fn a_place_is_the_locations_region() {
+        assert_eq!(place("aws prod@us-east-1"), "aws us-east-1");
+        assert_eq!(place("azure westeurope"), "azure westeurope");
+    }
+}

@@ -1,0 +1,303 @@
+//! What of a bastion is not as its plan says: what `plan` would change, what the vendor's catalogue has come to say otherwise,
+//! and what the control plane and the machine's own report show. Pure, and plain data.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::{
+    changeset::{Changeset, Detail, Op},
+    plan::{Plan, catalogue},
+    verify::{Check, Vantage, Verdict},
+};
+
+/// CloudTrail's event history and Azure's activity log both go back 90 days ("Viewing events with CloudTrail event history";
+/// "Activity log in Azure Monitor").
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// One bastion compared.
+#[derive(Clone, Debug, Serialize)]
+pub struct Drift {
+    pub bastion: String,
+    pub location: String,
+    /// The plan's file.
+    pub plan: String,
+    pub differences: Vec<Difference>,
+    /// What could not be compared: no difference, and no proof that there is none.
+    pub unseen: Vec<Unseen>,
+}
+
+/// One thing that is not as the plan says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub kind: Kind,
+    /// `ingress rules of gangplank-warehouse`, or a check's name: `machine.keys secoda`.
+    pub what: String,
+    pub why: String,
+    /// What the cloud has (`before`) and what the plan says (`after`); of a check, what was seen.
+    pub details: Vec<Detail>,
+    pub seen: Vec<String>,
+    /// What to do about it.
+    pub repair: String,
+    /// Who changed it, where the cloud was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub who: Option<Who>,
+}
+
+/// Where a difference was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A resource in the cloud: `apply` has a step for it.
+    Cloud,
+    /// The catalogue's addresses of a vendor are not those that the live rules admit.
+    Catalogue,
+    /// A check of what the cloud's API says.
+    ControlPlane,
+    /// A check of what the machine reports.
+    Machine,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Cloud => "cloud",
+            Kind::Catalogue => "catalogue",
+            Kind::ControlPlane => "control plane",
+            Kind::Machine => "machine",
+        }
+    }
+}
+
+/// Who has written to a resource lately, as the cloud's own log says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "known", rename_all = "kebab-case")]
+pub enum Who {
+    /// Newest first; empty where the log has nothing.
+    Log { acts: Vec<Act> },
+    /// Not known from here: why, and the command that asks.
+    Unknown { reason: String, ask: String },
+}
+
+/// One entry of a cloud's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Act {
+    pub at: String,
+    pub who: String,
+    /// The cloud's own name of the operation.
+    pub what: String,
+}
+
+/// Checks that share the reason why they could not be judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unseen {
+    pub reason: String,
+    pub checks: Vec<String>,
+}
+
+impl Drift {
+    /// Compares one bastion. `checks` are those of the control plane and the machine. `who` tells about the step of that index.
+    pub fn of<A>(plan: &Plan, set: &Changeset<A>, checks: &[Check], mut who: impl FnMut(usize) -> Option<Who>) -> Self {
+        let mut differences = Vec::new();
+        for (i, step) in set.steps.iter().enumerate() {
+            let (theirs, others): (Vec<Detail>, Vec<Detail>) =
+                step.details.iter().cloned().partition(|detail| by_catalogue(plan, detail));
+            let who = who(i);
+            let apply = format!("`gangplank apply {}` repairs it", set.plan);
+            // A group that is yet to be made has no rules that could be older than the catalogue.
+            if !theirs.is_empty() && step.op != Op::Create {
+                differences.push(Difference {
+                    kind: Kind::Catalogue,
+                    what: step.resource.clone(),
+                    why: "the vendor's addresses in the catalogue are not those that the rules admit: the catalogue has changed \
+                          since the rules were made, or somebody has changed the rules"
+                        .to_owned(),
+                    details: theirs,
+                    seen: Vec::new(),
+                    repair: apply.clone(),
+                    who: who.clone(),
+                });
+                if others.is_empty() {
+                    continue;
+                }
+            }
+            let details = if step.op == Op::Create { step.details.clone() } else { others };
+            let why = match step.op {
+                Op::Create => format!("it is not there: {}", step.reason),
+                _ => step.reason.clone(),
+            };
+            let (what, kind, seen) = (step.resource.clone(), Kind::Cloud, Vec::new());
+            differences.push(Difference { kind, what, why, details, seen, repair: apply, who });
+        }
+        differences.extend(checks.iter().filter_map(failed));
+        differences.sort_by_key(|d| d.kind);
+        let (bastion, location, plan) = (set.bastion.clone(), set.location.clone(), set.plan.clone());
+        Self { bastion, location, plan, differences, unseen: unseen(checks) }
+    }
+
+    pub fn is_drifted(&self) -> bool {
+        !self.differences.is_empty()
+    }
+}
+
+fn failed(check: &Check) -> Option<Difference> {
+    let Verdict::Fail { cause, fix } = &check.verdict else { return None };
+    let kind = match check.vantage {
+        Vantage::Machine => Kind::Machine,
+        Vantage::ControlPlane | Vantage::Network => Kind::ControlPlane,
+    };
+    let (what, why, repair) = (check.name(), cause.clone(), fix.clone());
+    Some(Difference { kind, what, why, details: Vec::new(), seen: check.evidence.clone(), repair, who: None })
+}
+
+fn unseen(checks: &[Check]) -> Vec<Unseen> {
+    let mut all: Vec<Unseen> = Vec::new();
+    for check in checks {
+        let Verdict::Unknown { reason } = &check.verdict else { continue };
+        match all.iter_mut().find(|u| u.reason == *reason) {
+            Some(known) => known.checks.push(check.name()),
+            None => all.push(Unseen { reason: reason.clone(), checks: vec![check.name()] }),
+        }
+    }
+    all
+}
+
+/// Whether a rule is, or was, there for one of the plan's vendors of the catalogue: its words name the vendor (`tunnel secoda
+/// (secoda/eu)`), which gangplank writes beside each rule. A rule that is to come is of an address that the catalogue has; one that
+/// is to go is not.
+fn by_catalogue(plan: &Plan, detail: &Detail) -> bool {
+    let Some(note) = &detail.note else { return false };
+    let vendors = plan.tunnels.iter().filter_map(|tunnel| tunnel.vendor.as_ref());
+    let mut known = vendors.filter(|vendor| catalogue().iter().any(|known| known.id == vendor.id));
+    let source = detail.after.as_deref().or(detail.before.as_deref()).and_then(source);
+    known.any(|vendor| {
+        let listed = source.is_some_and(|source| vendor.sources.contains(&source));
+        note.contains(&format!("({})", vendor.id)) && source.is_some() && listed == detail.after.is_some()
+    })
+}
+
+/// `from 35.175.75.15/32` as a range.
+fn source(words: &str) -> Option<IpNet> {
+    let text = words.strip_prefix("from ")?;
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// Since when a log is asked: since the machine was made, and no longer than logs remember.
+pub fn since(launched: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let oldest = now.checked_sub(REMEMBERED).unwrap_or(Timestamp::UNIX_EPOCH);
+    let from = launched.map_or(oldest, |launched| launched.clamp(oldest, now.max(oldest)));
+    second(from)
+}
+
+/// To the second, as commands are read.
+pub fn second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        changeset::{Impact, Step, StepId},
+        diagnostic::Source,
+        plan,
+        verify::Part,
+    };
+
+    const PLAN: &str = include_str!("../plans/aws-warehouse.yaml");
+
+    fn step(op: Op, details: Vec<Detail>) -> Step<()> {
+        Step {
+            id: StepId("a/b".to_owned()),
+            op,
+            resource: "ingress rules of gangplank-warehouse".to_owned(),
+            details,
+            reason: "the open rules are not the plan's".to_owned(),
+            impact: Impact::Live,
+            after: Vec::new(),
+            action: (),
+        }
+    }
+
+    fn drift(steps: Vec<Step<()>>, checks: &[Check]) -> Drift {
+        let source = Source { path: "warehouse.yaml".to_owned(), text: PLAN.to_owned() };
+        let plan = plan::read(Arc::new(source)).expect("an example");
+        let set = Changeset {
+            bastion: "warehouse".to_owned(),
+            location: "aws us-east-1".to_owned(),
+            plan: "warehouse.yaml".to_owned(),
+            steps,
+            exposure: Vec::new(),
+            notes: Vec::new(),
+        };
+        Drift::of(&plan, &set, checks, |_| None)
+    }
+
+    #[test]
+    fn what_the_catalogue_changed_is_told_apart_from_what_somebody_did() {
+        let note = "tunnel secoda (secoda/north-america)";
+        let found = drift(
+            vec![step(
+                Op::Update,
+                vec![
+                    Detail::removed("ingress tcp 22", "from 34.230.160.245/32").note(note),
+                    Detail::added("ingress tcp 22", "from 35.175.75.15/32").note(note),
+                    Detail::removed("ingress tcp 22", "from 0.0.0.0/0"),
+                ],
+            )],
+            &[],
+        );
+        let kinds: Vec<(Kind, usize)> = found.differences.iter().map(|d| (d.kind, d.details.len())).collect();
+        assert_eq!(kinds, [(Kind::Cloud, 1), (Kind::Catalogue, 2)]);
+    }
+
+    #[test]
+    fn a_rule_of_an_address_that_the_catalogue_still_has_is_not_the_catalogues_doing() {
+        // Somebody opened another port with our words beside it.
+        let note = "tunnel secoda (secoda/north-america)";
+        let details = vec![Detail::removed("ingress tcp 2222", "from 35.175.75.15/32").note(note)];
+        let found = drift(vec![step(Op::Update, details)], &[]);
+        assert_eq!(found.differences.iter().map(|d| d.kind).collect::<Vec<_>>(), [Kind::Cloud]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_one_difference() {
+        let note = "tunnel secoda (secoda/north-america)";
+        let details = vec![Detail::added("ingress tcp 22", "from 35.175.75.15/32").note(note)];
+        let found = drift(vec![step(Op::Create, details)], &[]);
+        assert_eq!(found.differences.len(), 1);
+        assert!(found.differences[0].why.starts_with("it is not there"), "{found:?}");
+    }
+
+    #[test]
+    fn a_failed_check_is_a_difference_and_an_unknown_one_is_told() {
+        let check = |id| Check::new(Vantage::Machine, id, Part::Bastion, "something");
+        let checks = [
+            check("machine.keys").seen("no key").fail("no key is there", "apply it"),
+            check("machine.clock").unknown("it is silent"),
+            check("machine.users").unknown("it is silent"),
+            check("machine.sshd").pass(),
+        ];
+        let found = drift(Vec::new(), &checks);
+        assert!(found.is_drifted());
+        assert_eq!(found.differences.len(), 1);
+        assert_eq!((found.differences[0].kind, found.differences[0].repair.as_str()), (Kind::Machine, "apply it"));
+        assert_eq!(found.unseen.len(), 1);
+        assert_eq!(found.unseen[0].checks.len(), 2);
+        assert!(!drift(Vec::new(), &checks[1..]).is_drifted());
+    }
+
+    #[test]
+    fn a_log_is_asked_no_further_back_than_it_remembers() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let now = at("2026-11-20T12:00:00.5Z");
+        assert_eq!(since(None, now), at("2026-08-22T12:00:00Z"));
+        assert_eq!(since(Some(at("2026-11-01T00:00:00Z")), now), at("2026-11-01T00:00:00Z"));
+        assert_eq!(since(Some(at("2020-11-01T00:00:00Z")), now), at("2026-08-22T12:00:00Z"));
+        assert_eq!(since(Some(at("2030-11-01T00:00:00Z")), now), at("2026-11-20T12:00:00Z"));
+    }
+}

@@ -1,0 +1,151 @@
+//! One request, one answer: bytes on the wire and back.
+
+use std::{error::Error, time::Duration};
+
+use azure_core::{
+    error::ErrorKind as Cause,
+    http::{self, Url, headers::HeaderName},
+};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::{
+    super::request::{Answer, Condition, Headers, Method, Request},
+    Arm, ENDPOINT, origin, unreadable,
+};
+use crate::provider::{CloudError, ErrorKind, Residue};
+
+/// One request's answer, to its last byte.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Arm {
+    /// One request, one answer, whatever its status.
+    pub(super) async fn exchange(&self, request: &Request, url: &Url) -> Result<Answer, CloudError> {
+        let mut headers = Vec::new();
+        if let Some(tokens) = &self.tokens {
+            headers.push(("authorization", format!("Bearer {}", tokens.get().await?.secret())));
+        }
+        match &request.condition {
+            Some(Condition::Unchanged(etag)) => headers.push(("if-match", etag.clone())),
+            Some(Condition::Absent) => headers.push(("if-none-match", "*".to_owned())),
+            None => {}
+        }
+        let sent = self.send(request.method, url, &headers, request.body.as_ref()).await;
+        let (status, mut headers, bytes) = sent.map_err(|cause| self.no_answer(request, &cause))?;
+        // A token follows these addresses: only back to where it came from.
+        for address in [&mut headers.operation, &mut headers.location] {
+            *address = address.take().filter(|url| self.own(url).is_some());
+        }
+        let body = match serde_json::from_slice(&bytes) {
+            Ok(body) => body,
+            Err(_) if bytes.is_empty() || status >= 300 => Value::Null,
+            Err(_) => return Err(unreadable(request, "the answer is not JSON: is there a proxy in between?")),
+        };
+        Ok(Answer { status, headers, body })
+    }
+
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: &[(&'static str, String)],
+        body: Option<&Value>,
+    ) -> Result<(u16, Headers, Vec<u8>), Lost> {
+        let mut request = http::Request::new(url.clone(), verb(method));
+        request.insert_header("user-agent", concat!("gangplank/", env!("CARGO_PKG_VERSION")));
+        request.insert_header("accept", "application/json");
+        for (name, value) in headers {
+            request.insert_header(*name, value.clone());
+        }
+        match body {
+            Some(body) => {
+                request.insert_header("content-type", "application/json");
+                request.set_body(body.to_string());
+            }
+            // Azure's front end refuses a POST or PUT that does not tell its length.
+            None if method != Method::Get => request.insert_header("content-length", "0"),
+            None => {}
+        }
+        let exchanged = timeout(TIMEOUT, async {
+            let answer = self.http.execute_request(&request).await?;
+            answer.try_into_raw_response().await
+        });
+        let answer = exchanged.await.map_err(|_| Lost::Late)?.map_err(Lost::Broken)?;
+        let (status, from, body) = answer.deconstruct();
+        let header = |name: &'static str| from.get_optional_str(&HeaderName::from_static(name)).map(str::to_owned);
+        let headers = Headers {
+            etag: header("etag"),
+            operation: header("azure-asyncoperation"),
+            location: header("location"),
+            retry_after: header("retry-after"),
+            request_id: header("x-ms-request-id").or_else(|| header("x-ms-correlation-request-id")),
+        };
+        Ok((status.into(), headers, body.to_vec()))
+    }
+
+    pub(super) fn no_answer(&self, request: &Request, lost: &Lost) -> CloudError {
+        let (message, unsent) = match lost {
+            Lost::Late => (format!("no answer within {} s", TIMEOUT.as_secs()), false),
+            Lost::Broken(error) => (chain(error), matches!(error.kind(), Cause::Connection)),
+        };
+        let harmless = unsent || request.method == Method::Get;
+        CloudError {
+            operation: request.operation(),
+            kind: ErrorKind::Unreachable,
+            code: None,
+            request_id: None,
+            message: format!("no readable answer from {}: {message}", origin(&self.endpoint)),
+            residue: if harmless { Residue::Nothing } else { Residue::Unknown },
+            remedy: Some(format!("check the network, the proxy, and {ENDPOINT} where it is set")),
+        }
+    }
+}
+
+/// Why there is no answer.
+pub(super) enum Lost {
+    Late,
+    Broken(azure_core::Error),
+}
+
+fn verb(method: Method) -> http::Method {
+    match method {
+        Method::Get => http::Method::Get,
+        Method::Put => http::Method::Put,
+        Method::Patch => http::Method::Patch,
+        Method::Delete => http::Method::Delete,
+        Method::Post => http::Method::Post,
+    }
+}
+
+/// An error and its causes, each in its own words, without the addresses: a signature in one of them is a secret.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut words = vec![unaddressed(&error.to_string())];
+    let mut current = error.source();
+    while let Some(cause) = current {
+        let text = unaddressed(&cause.to_string());
+        if !words.iter().any(|w| w.contains(&text)) {
+            words.push(text);
+        }
+        current = cause.source();
+    }
+    words.join(": ")
+}
+
+/// The HTTP client appends `for url (https://...)` to what it says.
+fn unaddressed(text: &str) -> String {
+    match text.split_once(" for url (") {
+        Some((before, rest)) => format!("{before}{}", rest.split_once(')').map_or("", |(_, after)| after)),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_cut_out_of_an_error() {
+        let text = "error sending request for url (https://a.example/log?sig=secret): connection refused";
+        assert_eq!(unaddressed(text), "error sending request: connection refused");
+    }
+}

@@ -1,0 +1,178 @@
+//! All that gangplank has in subscriptions, by its tags and without a plan. Nine calls a subscription, however many bastions there are,
+//! and one for each policy of others with rules of ours (pages aside).
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use jiff::Timestamp;
+
+use super::{
+    action::Action,
+    arm::Arm,
+    id::Kind,
+    observe,
+    observed::{Observed, Resource, State, list, text},
+    perform::Performer,
+    rules,
+    tags::{self, Tags},
+    teardown,
+    views::{Firewall, Machine},
+};
+use crate::{
+    changeset::{Changeset, StepId},
+    cost::{self, Item},
+    event::Watcher,
+    provider::{CloudError, Progress},
+    reap::{Expires, Found, Part, Stranger, began, is_name},
+};
+
+/// Subscriptions of one tenant, as one identity.
+pub struct Estate {
+    arm: Arm,
+    subscriptions: BTreeSet<String>,
+}
+
+/// What a subscription has of gangplank's, or of what looks like it.
+#[derive(Debug, Default)]
+pub struct Sight {
+    /// Each with what removes it.
+    pub found: Vec<(Found, Changeset<Action>)>,
+    pub strangers: Vec<Stranger>,
+}
+
+impl Estate {
+    pub fn new(arm: Arm, subscriptions: &[String]) -> Self {
+        Self { arm, subscriptions: subscriptions.iter().cloned().collect() }
+    }
+
+    /// Looks at every subscription at once. Writes nothing. One that can't be read is told by itself.
+    pub async fn look(&self, watcher: &dyn Watcher) -> Vec<(String, Result<Sight, CloudError>)> {
+        let each = self.subscriptions.iter().map(async |subscription| {
+            let step = StepId(format!("{subscription}/observe"));
+            let seen = observe::estate(&self.arm, subscription, &Progress { step: &step, watcher }).await;
+            (format!("azure {subscription}"), seen.map(|seen| sight(subscription, &seen)))
+        });
+        join_all(each).await
+    }
+
+    pub fn performer(&self) -> Performer<'_> {
+        Performer::new(&self.arm)
+    }
+}
+
+fn sight(subscription: &str, seen: &Observed) -> Sight {
+    let location = format!("azure {subscription}");
+    let tagged = seen.resources.iter().filter_map(|r| r.tags.get(tags::BASTION).cloned());
+    let names: BTreeSet<String> = tagged.chain(by_rules(seen)).collect();
+    let mut sight = Sight { found: Vec::new(), strangers: strangers(&location, seen) };
+    for name in &names {
+        if !is_name(name) {
+            sight.strangers.push(Stranger {
+                location: location.clone(),
+                priced_at: location.clone(),
+                what: format!("what carries the tag {} with {name:?}", tags::BASTION),
+                called: name.clone(),
+                why: "no plan can have that name".to_owned(),
+                items: Vec::new(),
+            });
+            continue;
+        }
+        let set = teardown::by_tag(name, subscription, seen);
+        let found = found(name, &location, seen, &set);
+        if !found.parts.is_empty() {
+            sight.found.push((found, set));
+        }
+    }
+    sight
+}
+
+/// The bastions whose rules stand in firewalls and policies of others: by the collection's name and by what the rules say.
+fn by_rules(seen: &Observed) -> Vec<String> {
+    let name = |name: &str| name.to_ascii_lowercase().strip_prefix("gangplank-").map(str::to_owned);
+    let groups = seen.of_kind(Kind::RuleGroup).filter_map(|g| name(g.name()));
+    let firewalls = seen.of_kind(Kind::Firewall).flat_map(|f| Firewall(f).nat_collections());
+    let classic = firewalls.filter_map(|collection| name(text(collection, "/name")));
+    groups.chain(classic).filter(|name| is_name(name) && !teardown::rules_elsewhere(seen, name).is_empty()).collect()
+}
+
+fn found(name: &str, location: &str, seen: &Observed, set: &Changeset<Action>) -> Found {
+    let owned: Vec<&Resource> = seen.owned(name).collect();
+    let machines = || owned.iter().filter(|r| r.kind == Kind::Machine);
+    let mut parts: Vec<Part> = owned.iter().map(|r| part(r)).collect();
+    let elsewhere = teardown::rules_elsewhere(seen, name).into_iter();
+    parts.extend(elsewhere.map(|r| Part { what: format!("DNAT rules in {}", r.holder.words()), items: Vec::new() }));
+    let going = seen.resources.iter().filter(|r| r.is_owned(name) && r.state == State::Deleting);
+    parts.extend(going.map(|r| Part { what: format!("{}, which Azure is removing", r.words()), items: Vec::new() }));
+    let dated: Vec<&Tags> = owned.iter().map(|r| &r.tags).collect();
+    let created = machines().filter_map(|m| m.text("/properties/timeCreated").parse::<Timestamp>().ok());
+    Found {
+        bastion: name.to_owned(),
+        location: location.to_owned(),
+        priced_at: owned
+            .iter()
+            .find(|r| !r.location.is_empty())
+            .map_or_else(|| location.to_owned(), |r| format!("azure {}", r.location)),
+        expires: Expires::of(dated.iter().copied()),
+        has_machine: machines().next().is_some(),
+        busy: owned.iter().any(|r| r.state == State::Busy),
+        made: dated.iter().filter_map(|tags| began(tags)).chain(created).min(),
+        parts,
+        notes: set.notes.clone(),
+    }
+}
+
+fn part(resource: &Resource) -> Part {
+    let items = match resource.kind {
+        Kind::Machine => cost::machine(Machine(resource).size()),
+        Kind::Address => vec![Item::one("public address")],
+        Kind::Firewall => vec![Item::one(format!("firewall {}", Firewall(resource).tier()))],
+        Kind::Policy => vec![Item::one("firewall policy")],
+        _ => Vec::new(),
+    };
+    Part { what: resource.words(), items }
+}
+
+/// What is called as ours are and does not carry the tag.
+fn strangers(location: &str, seen: &Observed) -> Vec<Stranger> {
+    let alike = |r: &&Resource| {
+        r.name().to_ascii_lowercase().starts_with("gangplank-")
+            && !r.tags.contains_key(tags::BASTION)
+            && !matches!(r.kind, Kind::RuleGroup | Kind::Subnet)
+            && r.state != State::Deleting
+    };
+    let stranger = |r: &Resource, what: String| Stranger {
+        location: location.to_owned(),
+        priced_at: format!("azure {}", r.location),
+        what,
+        called: r.name().to_owned(),
+        why: format!("it is called as gangplank's own are and has no tag {}", tags::BASTION),
+        items: part(r).items,
+    };
+    let resources = seen.resources.iter().filter(alike).map(|r| stranger(r, r.words()));
+    // A disk is no kind of ours, and outlives a machine whose removal somebody has changed.
+    let disks = seen.contents.iter().filter(|c| {
+        c.managed_by.is_none()
+            && c.id.as_str().to_ascii_lowercase().contains("/microsoft.compute/disks/")
+            && (c.tags.contains_key(tags::BASTION) || c.id.name().to_ascii_lowercase().starts_with("gangplank-"))
+    });
+    let disks = disks.map(|c| Stranger {
+        location: location.to_owned(),
+        priced_at: location.to_owned(),
+        what: format!("disk {}, attached to nothing", c.id.name()),
+        called: c.id.name().to_owned(),
+        why: "gangplank's disks go with their machine; nothing here removes this one".to_owned(),
+        items: vec![Item::one("disk")],
+    });
+    let rules = seen.of_kind(Kind::RuleGroup).filter(|g| {
+        let name = g.name().to_ascii_lowercase();
+        let marked =
+            |bastion: &str| rules::nat_rules(&g.raw).any(|rule| tags::is_marked(text(rule, "/description"), bastion));
+        name.strip_prefix("gangplank-").is_some_and(|bastion| !marked(bastion))
+            && !list(&g.raw, "/properties/ruleCollections").is_empty()
+    });
+    let rules = rules.map(|g| Stranger {
+        why: "it is called as gangplank's own are, and no rule in it says that it is".to_owned(),
+        ..stranger(g, g.words())
+    });
+    resources.chain(disks).chain(rules).collect()
+}

@@ -1,0 +1,323 @@
+//! Which bastions have had their time, or lost their machine, and why. Pure: what was found × a policy → a verdict for each.
+//!
+//! What was found carries the ownership tag; no plan is asked. A doubt is never a reason to destroy: it is told.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::{
+    cost::Item,
+    provider::tags::{EXPIRES, LIFETIME, Tags},
+};
+
+/// A bastion that was made so short a time ago may still be in the making: on Azure a firewall takes a quarter of an hour.
+const SETTLING: SignedDuration = SignedDuration::from_mins(30);
+
+/// Everything that carries one bastion's tag in one region or subscription.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Found {
+    pub bastion: String,
+    /// `aws us-east-1`, `azure SUBSCRIPTION`
+    pub location: String,
+    /// Where its prices are from: `aws us-east-1`, `azure westeurope`.
+    pub priced_at: String,
+    pub expires: Expires,
+    /// There is a machine, running or not, that is not on its way out.
+    pub has_machine: bool,
+    /// The cloud is at work on something of it.
+    pub busy: bool,
+    /// When it was made, as far as its machine or its lifetime tells.
+    pub made: Option<Timestamp>,
+    pub parts: Vec<Part>,
+    /// What stays when it is destroyed, and why.
+    pub notes: Vec<String>,
+}
+
+/// One resource, as people call it, and what is paid for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Part {
+    pub what: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<Item>,
+}
+
+/// What the tags of a bastion's resources together say about its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expires {
+    Never,
+    At(Timestamp),
+    /// The tags say nothing that can be relied on: why.
+    Unclear(String),
+}
+
+impl Expires {
+    /// The latest of what the resources say: an extension that was cut short postpones the end.
+    pub fn of<'a>(all: impl IntoIterator<Item = &'a Tags>) -> Self {
+        let (mut latest, mut without) = (None::<Timestamp>, 0_usize);
+        for tags in all {
+            let Some(text) = tags.get(EXPIRES) else {
+                without += 1;
+                continue;
+            };
+            match text.parse::<Timestamp>() {
+                Ok(time) => latest = Some(latest.map_or(time, |known| known.max(time))),
+                Err(_) => return Self::Unclear(format!("its tag {EXPIRES} can't be read: {text:?}")),
+            }
+        }
+        match (latest, without) {
+            (None, _) => Self::Never,
+            (Some(time), 0) => Self::At(time),
+            (Some(time), _) => {
+                Self::Unclear(format!("a part of it has the deadline {time}, and another has no tag {EXPIRES}"))
+            }
+        }
+    }
+}
+
+/// When the lifetime of what carries `tags` began.
+pub fn began(tags: &Tags) -> Option<Timestamp> {
+    let expires: Timestamp = tags.get(EXPIRES)?.parse().ok()?;
+    let lifetime: i64 = tags.get(LIFETIME)?.parse().ok()?;
+    Timestamp::from_second(expires.as_second().checked_sub(lifetime)?).ok()
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub now: Timestamp,
+    /// So long after its deadline a bastion is left alone.
+    pub grace: SignedDuration,
+    /// Only bastions of these names; all where there is none.
+    pub only: Vec<String>,
+    /// Only bastions that are known to be at least so old.
+    pub older_than: Option<SignedDuration>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", rename_all = "kebab-case")]
+pub enum Verdict {
+    Reap {
+        why: Why,
+    },
+    /// Somebody must look at it; it is not touched.
+    Report {
+        problem: String,
+    },
+    Keep {
+        reason: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// Its deadline has passed, and the grace.
+    Expired,
+    /// It has no machine: what is left leads nowhere.
+    Orphaned,
+}
+
+impl Verdict {
+    pub fn why(&self) -> Option<Why> {
+        match self {
+            Verdict::Reap { why } => Some(*why),
+            Verdict::Report { .. } | Verdict::Keep { .. } => None,
+        }
+    }
+
+    pub fn is_reported(&self) -> bool {
+        matches!(self, Verdict::Report { .. })
+    }
+}
+
+/// What is to be done with a bastion. One without a deadline is reaped only where its machine is gone.
+pub fn judge(found: &Found, policy: &Policy) -> Verdict {
+    let keep = |reason: String| Verdict::Keep { reason };
+    if !policy.only.is_empty() && !policy.only.contains(&found.bastion) {
+        return keep("it was not asked for".to_owned());
+    }
+    if let Expires::Unclear(problem) = &found.expires {
+        return Verdict::Report { problem: problem.clone() };
+    }
+    if let Some(least) = policy.older_than {
+        match found.made {
+            None => return keep("its age is not known".to_owned()),
+            Some(made) if policy.now.duration_since(made) < least => return keep(format!("it was made at {made}")),
+            Some(_) => {}
+        }
+    }
+    if let Expires::At(expires) = found.expires {
+        let passed = policy.now.duration_since(expires);
+        if passed >= SignedDuration::ZERO && passed >= policy.grace {
+            return Verdict::Reap { why: Why::Expired };
+        }
+    }
+    if !found.has_machine {
+        let young = found.made.is_some_and(|made| policy.now.duration_since(made) < SETTLING);
+        return match (found.busy, young) {
+            (true, _) => keep("it has no machine, and the cloud is at work on it".to_owned()),
+            (_, true) => keep("it has no machine yet".to_owned()),
+            (false, false) => Verdict::Reap { why: Why::Orphaned },
+        };
+    }
+    keep(match found.expires {
+        Expires::At(expires) if policy.now >= expires => format!("it ended at {expires}, and has its grace"),
+        Expires::At(expires) => format!("it ends at {expires}"),
+        _ => "it has no deadline".to_owned(),
+    })
+}
+
+/// Whether what was seen twice is the same: what changes meanwhile is in somebody's hands.
+pub fn unchanged(before: &Found, after: &Found) -> bool {
+    (&before.bastion, &before.location, &before.expires, before.has_machine, &before.parts)
+        == (&after.bastion, &after.location, &after.expires, after.has_machine, &after.parts)
+}
+
+/// Something that looks like gangplank's and is not: it is told and left alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stranger {
+    pub location: String,
+    pub priced_at: String,
+    pub what: String,
+    /// Its name: `gangplank-warehouse`.
+    pub called: String,
+    pub why: String,
+    pub items: Vec<Item>,
+}
+
+/// Whether a tag's value can be a bastion's name: what no plan can have made is not ours.
+pub fn is_name(text: &str) -> bool {
+    (3..=32).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    fn tags(expires: Option<&str>) -> Tags {
+        expires.map(|e| (EXPIRES.to_owned(), e.to_owned())).into_iter().collect()
+    }
+
+    fn found(expires: Expires) -> Found {
+        Found {
+            bastion: "warehouse".to_owned(),
+            location: "aws us-east-1".to_owned(),
+            priced_at: "aws us-east-1".to_owned(),
+            expires,
+            has_machine: true,
+            busy: false,
+            made: None,
+            parts: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    fn policy(now: &str) -> Policy {
+        Policy { now: at(now), grace: SignedDuration::ZERO, only: Vec::new(), older_than: None }
+    }
+
+    fn why(found: &Found, policy: &Policy) -> Option<Why> {
+        judge(found, policy).why()
+    }
+
+    #[test]
+    fn the_end_is_a_moment_whatever_the_offset_or_the_calendar_says() {
+        for (expires, before, after) in [
+            ("2028-02-29T23:59:59Z", "2028-02-29T23:59:58Z", "2028-02-29T23:59:59Z"),
+            // The hour that is skipped, and the one that comes twice, where clocks change.
+            ("2027-03-28T02:30:00+01:00", "2027-03-28T01:29:59Z", "2027-03-28T01:30:00Z"),
+            ("2026-10-25T02:30:00+02:00", "2026-10-25T02:29:59+02:00", "2026-10-25T02:30:00+02:00"),
+            ("2027-01-01T00:00:00+14:00", "2026-12-31T09:59:59Z", "2026-12-31T10:00:00Z"),
+        ] {
+            let bastion = found(Expires::of([&tags(Some(expires))]));
+            assert_eq!(why(&bastion, &policy(before)), None, "{expires}");
+            assert_eq!(why(&bastion, &policy(after)), Some(Why::Expired), "{expires}");
+        }
+    }
+
+    #[test]
+    fn grace_age_and_names_only_narrow() {
+        let mut bastion = found(Expires::At(at("2027-01-01T00:00:00Z")));
+        let mut asked = policy("2027-01-02T00:00:00Z");
+        asked.grace = SignedDuration::from_hours(24);
+        assert_eq!(why(&bastion, &asked), Some(Why::Expired));
+        asked.grace = SignedDuration::from_hours(25);
+        assert_eq!(why(&bastion, &asked), None);
+        asked.grace = SignedDuration::ZERO;
+        asked.older_than = Some(SignedDuration::from_hours(48));
+        assert_eq!(why(&bastion, &asked), None, "an unknown age is not old");
+        bastion.made = Some(at("2026-12-31T00:00:00Z"));
+        assert_eq!(why(&bastion, &asked), Some(Why::Expired));
+        asked.only = vec!["reports".to_owned()];
+        assert_eq!(why(&bastion, &asked), None);
+    }
+
+    #[test]
+    fn without_a_deadline_only_an_orphan_goes() {
+        let mut bastion = found(Expires::Never);
+        let now = policy("2030-01-01T00:00:00Z");
+        assert_eq!(why(&bastion, &now), None);
+        bastion.has_machine = false;
+        assert_eq!(why(&bastion, &now), Some(Why::Orphaned));
+        bastion.busy = true;
+        assert_eq!(why(&bastion, &now), None);
+        bastion.busy = false;
+        bastion.made = Some(at("2029-12-31T23:45:00Z"));
+        assert_eq!(why(&bastion, &now), None, "it is being made");
+    }
+
+    #[test]
+    fn a_doubt_is_told_and_never_acted_upon() {
+        for all in [vec![tags(Some("tomorrow"))], vec![tags(Some("2020-01-01T00:00:00Z")), tags(None)]] {
+            let mut bastion = found(Expires::of(&all));
+            bastion.has_machine = false;
+            assert!(judge(&bastion, &policy("2030-01-01T00:00:00Z")).is_reported(), "{all:?}");
+        }
+    }
+
+    #[test]
+    fn an_extension_that_was_cut_short_counts() {
+        let all = [tags(Some("2027-01-01T00:00:00Z")), tags(Some("2028-01-01T00:00:00Z"))];
+        assert_eq!(Expires::of(&all), Expires::At(at("2028-01-01T00:00:00Z")));
+    }
+
+    #[test]
+    fn what_no_plan_can_be_called_is_nobodys() {
+        assert!(is_name("warehouse") && is_name("a-1") && is_name("007"));
+        for odd in ["", "ab", "Warehouse", "a b c", "-abc", "abc-", "ünicode", &"a".repeat(33)] {
+            assert!(!is_name(odd), "{odd}");
+        }
+    }
+
+    proptest! {
+        /// Whatever the tags and the clock say, what has a machine and no deadline that has passed stays.
+        #[test]
+        fn nothing_goes_before_its_time(
+            expires in proptest::option::of(0_i64..4_000_000_000),
+            now in 0_i64..4_000_000_000,
+            grace in 0_i64..10_000_000,
+        ) {
+            let time = |s| Timestamp::from_second(s).expect("in range");
+            let bastion = found(expires.map_or(Expires::Never, |s| Expires::At(time(s))));
+            let asked = Policy { now: time(now), grace: SignedDuration::from_secs(grace), only: Vec::new(), older_than: None };
+            let goes = why(&bastion, &asked).is_some();
+            prop_assert_eq!(goes, expires.is_some_and(|e| now >= e + grace));
+        }
+
+        #[test]
+        fn any_tags_are_read(expires in ".{0,40}", lifetime in ".{0,24}") {
+            let all = Tags::from([(EXPIRES.to_owned(), expires), (LIFETIME.to_owned(), lifetime)]);
+            let _ = (Expires::of([&all]), began(&all));
+        }
+    }
+}

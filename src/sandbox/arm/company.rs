@@ -1,0 +1,121 @@
+//! A subscription with a company in it: what the plans of the documentation refer to.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{SUBSCRIPTION, World};
+use crate::sandbox::http::Ask;
+
+const NETWORK_VERSION: &str = "2024-03-01";
+const LOCATION: &str = "westeurope";
+
+impl World {
+    /// In westeurope: `vnet-data` with `snet-a` in rg-shared, for bastions in an existing network; `fw-hub` with the policy `fwp-hub`
+    /// and `fw-old` with classic rules in rg-hub, each with somebody's own rules. The networks are peered.
+    pub fn company() -> Self {
+        let mut world = Self::default();
+        for name in ["rg-shared", "rg-hub"] {
+            world.put_as_somebody(
+                &group(name),
+                "2021-04-01",
+                json!({"location": LOCATION, "tags": {"team": "network"}}),
+            );
+        }
+        world.networks();
+        world.policy();
+        for (name, network) in [("fw-hub", "vnet-hub"), ("fw-old", "vnet-old")] {
+            world.firewall(name, network);
+        }
+        world
+    }
+
+    fn networks(&mut self) {
+        let all = [("rg-shared", "vnet-data", "10.9"), ("rg-hub", "vnet-hub", "10.8"), ("rg-hub", "vnet-old", "10.7")];
+        // Twice: a peering can only name what is there.
+        for peered in [false, true] {
+            for (group, name, range) in all {
+                let mut subnets = vec![
+                    json!({"name": "AzureFirewallSubnet", "properties": {"addressPrefix": format!("{range}.3.0/26")}}),
+                ];
+                if name == "vnet-data" {
+                    subnets.push(json!({"name": "snet-a", "properties": {"addressPrefix": "10.9.1.0/24"}}));
+                }
+                let others =
+                    all.iter().filter(|(_, other, _)| peered && (name == "vnet-data") != (*other == "vnet-data"));
+                let peerings: Vec<Value> = others
+                    .map(|(group, other, _)| {
+                        let id = net(group, &format!("virtualNetworks/{other}"));
+                        json!({"name": format!("{name}-{other}"), "properties": {
+                            "remoteVirtualNetwork": {"id": id}, "allowVirtualNetworkAccess": true,
+                            "allowForwardedTraffic": true, "peeringState": "Connected"}})
+                    })
+                    .collect();
+                let body = json!({"location": LOCATION, "properties": {
+                    "addressSpace": {"addressPrefixes": [format!("{range}.0.0/16")]}, "subnets": subnets,
+                    "virtualNetworkPeerings": peerings}});
+                self.put_as_somebody(&net(group, &format!("virtualNetworks/{name}")), NETWORK_VERSION, body);
+            }
+        }
+    }
+
+    fn policy(&mut self) {
+        let policy = net("rg-hub", "firewallPolicies/fwp-hub");
+        let body = json!({"location": LOCATION, "properties": {"sku": {"tier": "Standard"}}});
+        self.put_as_somebody(&policy, NETWORK_VERSION, body);
+        let theirs = json!({"name": "web", "ruleType": "NatRule", "ipProtocols": ["TCP"], "sourceAddresses": ["*"],
+            "destinationAddresses": ["20.9.9.1"], "destinationPorts": ["443"], "translatedAddress": "10.8.9.9",
+            "translatedPort": "443"});
+        let rules = json!({"properties": {"priority": 1000, "ruleCollections": [{"name": "theirs", "priority": 100,
+            "ruleCollectionType": "FirewallPolicyNatRuleCollection", "action": {"type": "DNAT"}, "rules": [theirs]}]}});
+        self.put_as_somebody(&format!("{policy}/ruleCollectionGroups/theirs"), NETWORK_VERSION, rules);
+    }
+
+    fn firewall(&mut self, name: &str, network: &str) {
+        let address = net("rg-hub", &format!("publicIPAddresses/{name}"));
+        let body = json!({"location": LOCATION, "sku": {"name": "Standard"},
+            "properties": {"publicIPAllocationMethod": "Static"}});
+        self.put_as_somebody(&address, NETWORK_VERSION, body);
+        let subnet = net("rg-hub", &format!("virtualNetworks/{network}/subnets/AzureFirewallSubnet"));
+        let mut properties = json!({"sku": {"name": "AZFW_VNet", "tier": "Standard"}, "ipConfigurations": [{
+            "name": "front", "properties": {"subnet": {"id": subnet}, "publicIPAddress": {"id": address}}}]});
+        if name == "fw-hub" {
+            properties["firewallPolicy"] = json!({"id": net("rg-hub", "firewallPolicies/fwp-hub")});
+        } else {
+            properties["natRuleCollections"] = json!([classic("theirs", 1000)]);
+        }
+        let body = json!({"location": LOCATION, "properties": properties});
+        self.put_as_somebody(&net("rg-hub", &format!("azureFirewalls/{name}")), NETWORK_VERSION, body);
+    }
+
+    /// Long ago, and done.
+    fn put_as_somebody(&mut self, id: &str, version: &str, body: Value) {
+        let ask = Ask {
+            method: "PUT".to_owned(),
+            path: id.to_owned(),
+            query: vec![("api-version".to_owned(), version.to_owned())],
+            headers: BTreeMap::new(),
+            body: body.to_string().into_bytes(),
+            origin: String::new(),
+        };
+        let reply = self.answer(Timestamp::UNIX_EPOCH, &ask);
+        debug_assert!(reply.status < 300, "{id}: {reply:?}");
+        self.finish(Timestamp::UNIX_EPOCH);
+    }
+}
+
+fn group(name: &str) -> String {
+    format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}")
+}
+
+fn net(group_name: &str, rest: &str) -> String {
+    format!("{}/providers/Microsoft.Network/{rest}", group(group_name))
+}
+
+/// Somebody's collection of classic rules.
+fn classic(name: &str, priority: u32) -> Value {
+    json!({"name": name, "properties": {"priority": priority, "action": {"type": "Dnat"}, "rules": [{"name": "web",
+        "protocols": ["TCP"], "sourceAddresses": ["*"], "destinationAddresses": ["20.9.9.2"],
+        "destinationPorts": ["443"], "translatedAddress": "10.7.9.9", "translatedPort": "443"}]}})
+}

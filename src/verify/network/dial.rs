@@ -1,0 +1,90 @@
+//! How a TCP connection is opened: over this machine's network, unless somebody brings another.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+};
+
+use futures_util::future::{BoxFuture, FutureExt};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpSocket, UdpSocket},
+};
+
+/// Why no TCP connection came about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoConnection {
+    /// No answer: something on the way drops the packets, or nothing is there.
+    Silent,
+    /// A reset: the machine is there, and nothing listens; or something on the way says so.
+    Refused,
+    /// There is no way from here, or something says so.
+    Unreachable(String),
+    /// This machine could not even try.
+    Here(String),
+}
+
+/// Both directions of a connection.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A connection that came about.
+pub struct Dialed {
+    pub stream: Box<dyn Stream>,
+    /// Its source, as this side sees it.
+    pub source: Option<IpAddr>,
+}
+
+/// A way to open connections. Whoever dials sets the time; a future that never ends is a peer that never answers.
+pub trait Dialer: fmt::Debug + Send + Sync {
+    /// `from`: the source to connect from; the dialer's choice otherwise.
+    fn dial(&self, to: SocketAddr, from: Option<IpAddr>) -> BoxFuture<'_, Result<Dialed, NoConnection>>;
+
+    /// The source that a connection to `to` would have.
+    fn source(&self, to: SocketAddr) -> BoxFuture<'_, Option<IpAddr>>;
+}
+
+/// This machine's own network.
+#[derive(Clone, Copy, Debug)]
+pub struct Tcp;
+
+impl Dialer for Tcp {
+    fn dial(&self, to: SocketAddr, from: Option<IpAddr>) -> BoxFuture<'_, Result<Dialed, NoConnection>> {
+        connect(to, from).boxed()
+    }
+
+    fn source(&self, to: SocketAddr) -> BoxFuture<'_, Option<IpAddr>> {
+        source(to).boxed()
+    }
+}
+
+async fn connect(to: SocketAddr, from: Option<IpAddr>) -> Result<Dialed, NoConnection> {
+    let here = |error: io::Error| NoConnection::Here(error.to_string());
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(here)?;
+    if let Some(from) = from {
+        socket
+            .bind(SocketAddr::new(from, 0))
+            .map_err(|error| NoConnection::Here(format!("{from} is no address of this machine ({error})")))?;
+    }
+    let stream = socket.connect(to).await.map_err(|error| match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => NoConnection::Refused,
+        io::ErrorKind::TimedOut => NoConnection::Silent,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            NoConnection::Unreachable(error.to_string())
+        }
+        _ => NoConnection::Here(error.to_string()),
+    })?;
+    // What is sent is small and waits for an answer; that the option cannot be set would only make it slower.
+    let _ = stream.set_nodelay(true);
+    let source = stream.local_addr().ok().map(|address| address.ip());
+    Ok(Dialed { stream: Box::new(stream), source })
+}
+
+/// Connecting a UDP socket sends nothing.
+async fn source(to: SocketAddr) -> Option<IpAddr> {
+    let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+    let socket = UdpSocket::bind(any).await.ok()?;
+    socket.connect(to).await.ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}

@@ -1,0 +1,104 @@
+//! Thousands of disasters, each made from a number and replayable from it: plans, a company's clouds, crashes before and after any
+//! call, lost answers, throttling, faults, stale reads, slow operations, somebody who meddles, a second gangplank at the same
+//! time. After each of them the invariants hold, judged on the worlds themselves. Time is virtual: nothing waits.
+//!
+//! `GANGPLANK_TEST_SEEDS=N` runs so many; `GANGPLANK_TEST_SEED=N` replays one and tells its calls.
+
+mod bugs;
+mod judge;
+mod plans;
+mod story;
+mod weather;
+
+use std::{
+    collections::BTreeMap,
+    env,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use self::{
+    bugs::Bug,
+    story::{Tally, tell},
+};
+
+const SEEDS: u64 = 10_000;
+
+#[test]
+fn the_invariants_hold_whatever_happens() {
+    if let Some(seed) = number("GANGPLANK_TEST_SEED") {
+        let tally = tell(seed, None, true).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        println!("seed {seed}: {tally:?}");
+        return;
+    }
+    let seeds = number("GANGPLANK_TEST_SEEDS").unwrap_or(SEEDS);
+    let (broken, tally) = sweep(0..seeds, None, usize::MAX);
+    println!("{seeds} seeds: {tally:?}");
+    let told: Vec<String> = broken.iter().take(10).map(|(seed, what)| format!("seed {seed}: {what}")).collect();
+    assert!(broken.is_empty(), "{} of {seeds} seeds break an invariant:\n{}", broken.len(), told.join("\n"));
+    // A simulation in which nothing happens proves nothing.
+    if seeds >= 1000 {
+        for (what, times) in [
+            ("crashes", tally.crashes),
+            ("lost answers", tally.lost),
+            ("refusals", tally.refused),
+            ("somebody's changes", tally.meddled),
+            ("runs at the same time", tally.together),
+            ("runs that failed", tally.failed),
+        ] {
+            assert!(times >= seeds / 50, "{what}: {times}");
+        }
+    }
+}
+
+/// For each invariant a program that breaks it: the simulation finds it out, and says which.
+#[test]
+fn planted_bugs_are_caught() {
+    for bug in Bug::ALL {
+        let (broken, _) = sweep(0..400, Some(bug), 1);
+        let Some((seed, what)) = broken.first_key_value() else { panic!("400 seeds do not notice {bug:?}") };
+        println!("{bug:?}: seed {seed}: {what}");
+        assert!(what.starts_with(bug.breaks()), "{bug:?} is taken for something else: seed {seed}: {what}");
+    }
+}
+
+/// The same seed tells the same story.
+#[test]
+fn a_seed_is_a_story() {
+    for seed in [7, 8, 9, 10] {
+        let (one, two) = (tell(seed, None, false), tell(seed, None, false));
+        assert_eq!(format!("{one:?}"), format!("{two:?}"));
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// What went wrong by seed, until there are `enough`, and what happened in all.
+fn sweep(seeds: std::ops::Range<u64>, bug: Option<Bug>, enough: usize) -> (BTreeMap<u64, String>, Tally) {
+    let next = AtomicU64::new(seeds.start);
+    let result = Mutex::new((BTreeMap::new(), Tally::default()));
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if !seeds.contains(&seed) || result.lock().expect("no panic").0.len() >= enough {
+                        return;
+                    }
+                    let told = tell(seed, bug, false);
+                    let mut result = result.lock().expect("no panic");
+                    match told {
+                        Ok(tally) => result.1.add(&tally),
+                        Err(broken) => _ = result.0.insert(seed, broken),
+                    }
+                }
+            });
+        }
+    });
+    result.into_inner().expect("no panic")
+}

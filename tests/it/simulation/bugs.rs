@@ -1,0 +1,194 @@
+//! Programs that break an invariant: what gangplank would do with a mistake in it.
+
+use gangplank::{
+    changeset::{Changeset, Step},
+    execute::{self, Stop},
+    provider::{
+        aws::{
+            action::{Call, DescribedRule},
+            rule::{Direction, Peer, Protocol, Rule},
+        },
+        azure,
+        fleet::{Action, Fleet},
+        tags::BASTION,
+    },
+    sandbox::ec2,
+};
+
+use super::story::Nobody;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// What is created carries no ownership tag.
+    Untagged,
+    /// Addresses are allocated twice.
+    Doubled,
+    /// The association is forgotten.
+    Forgetful,
+    /// Rules admit somebody whom no plan lists.
+    Generous,
+    /// Rules of Azure's firewall do.
+    GenerousOnAzure,
+    /// Destroy takes somebody's address along.
+    Greedy,
+    /// Destroy leaves the address.
+    Leaving,
+    /// A dry run sets a tag.
+    Eager,
+}
+
+impl Bug {
+    pub const ALL: [Self; 8] = [
+        Self::Untagged,
+        Self::Doubled,
+        Self::Forgetful,
+        Self::Generous,
+        Self::GenerousOnAzure,
+        Self::Greedy,
+        Self::Leaving,
+        Self::Eager,
+    ];
+
+    /// The invariant that it breaks, or one of those.
+    pub fn breaks(self) -> &'static str {
+        match self {
+            Self::Untagged | Self::Forgetful | Self::Doubled => "convergence",
+            Self::Generous | Self::GenerousOnAzure => "least exposure",
+            Self::Greedy => "only its own",
+            Self::Leaving => "destroy leaves nothing",
+            Self::Eager => "a dry run writes nothing",
+        }
+    }
+
+    pub fn in_an_apply(self, set: &mut Changeset<Action>) {
+        match self {
+            Self::Untagged => {
+                for call in aws(set) {
+                    match call {
+                        Call::AllocateAddress { tags } => _ = tags.remove(BASTION),
+                        Call::RunInstance(launch) => _ = launch.tags.remove(BASTION),
+                        _ => {}
+                    }
+                }
+            }
+            Self::Doubled => {
+                let twins: Vec<Step<Action>> = set
+                    .steps
+                    .iter()
+                    .filter(|step| is_allocation(step))
+                    .map(|step| {
+                        let mut twin = step.clone();
+                        twin.id.0.push_str("-twin");
+                        twin
+                    })
+                    .collect();
+                set.steps.extend(twins);
+            }
+            Self::Forgetful => {
+                without(set, |call| matches!(call, Call::Associate { .. }));
+            }
+            Self::Generous => {
+                for call in aws(set) {
+                    if let Call::ChangeRules { direction: Direction::Ingress, add, .. } = call
+                        && let Some(rule) = add.iter().find(|add| matches!(add.rule.peer, Peer::Net(_))).cloned()
+                    {
+                        let Protocol::Tcp { .. } = rule.rule.protocol else { continue };
+                        let peer = Peer::Net("0.0.0.0/0".parse().expect("a range"));
+                        add.push(DescribedRule { rule: Rule { peer, ..rule.rule }, ..rule });
+                    }
+                }
+            }
+            Self::GenerousOnAzure => {
+                for step in &mut set.steps {
+                    let Action::Azure(action) = &mut step.action else { continue };
+                    let body = match &mut action.call {
+                        azure::action::Call::Put { body, .. } => body,
+                        azure::action::Call::NatCollection { collection: Some(collection), .. } => collection,
+                        _ => continue,
+                    };
+                    widen(body);
+                }
+            }
+            Self::Greedy | Self::Leaving | Self::Eager => {}
+        }
+    }
+
+    pub fn in_a_destroy(self, set: &mut Changeset<Action>) {
+        match self {
+            Self::Greedy => {
+                for call in aws(set) {
+                    if let Call::ReleaseAddress { allocation } = call {
+                        ec2::RESERVED_ADDRESS.clone_into(allocation);
+                    }
+                }
+            }
+            Self::Leaving => without(set, |call| matches!(call, Call::ReleaseAddress { .. })),
+            _ => {}
+        }
+    }
+
+    /// A dry run ends with the look at the clouds; this one goes on.
+    pub async fn in_a_dry_run(self, fleet: &Fleet<'_>, sets: &[Changeset<Action>]) {
+        if self != Self::Eager {
+            return;
+        }
+        let Some(set) = sets.first() else { return };
+        let step = Step {
+            id: gangplank::changeset::StepId::new(&set.bastion, "eager"),
+            op: gangplank::changeset::Op::Update,
+            resource: "the database's group".to_owned(),
+            details: Vec::new(),
+            reason: String::new(),
+            impact: gangplank::changeset::Impact::Live,
+            after: Vec::new(),
+            action: Action::Aws(gangplank::provider::aws::action::Action {
+                region: "us-east-1".to_owned(),
+                bastion: set.bastion.clone(),
+                call: Call::Tag {
+                    resources: vec![ec2::DATABASE_GROUP.to_owned()],
+                    set: [("looked-at".to_owned(), "yes".to_owned())].into(),
+                    remove: Vec::new(),
+                },
+            }),
+        };
+        let _ = execute::run(&fleet.performer(), &[&step], Stop::new(), &Nobody).await;
+    }
+}
+
+fn aws(set: &mut Changeset<Action>) -> impl Iterator<Item = &mut Call> {
+    set.steps.iter_mut().filter_map(|step| match &mut step.action {
+        Action::Aws(action) => Some(&mut action.call),
+        Action::Azure(_) => None,
+    })
+}
+
+fn is_allocation(step: &Step<Action>) -> bool {
+    matches!(&step.action, Action::Aws(action) if matches!(action.call, Call::AllocateAddress { .. }))
+}
+
+/// Leaves out steps, and what waits for them goes on without.
+fn without(set: &mut Changeset<Action>, what: impl Fn(&Call) -> bool) {
+    let is = |step: &Step<Action>| matches!(&step.action, Action::Aws(action) if what(&action.call));
+    let gone: Vec<_> = set.steps.iter().filter(|step| is(step)).map(|step| step.id.clone()).collect();
+    set.steps.retain(|step| !is(step));
+    for step in &mut set.steps {
+        step.after.retain(|id| !gone.contains(id));
+    }
+}
+
+/// One more source in every list of sources of DNAT rules.
+fn widen(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(map) => {
+            let is_nat = map.contains_key("translatedAddress");
+            if let Some(sources) = map.get_mut("sourceAddresses").and_then(serde_json::Value::as_array_mut)
+                && is_nat
+            {
+                sources.push("198.18.99.99".into());
+            }
+            map.values_mut().for_each(widen);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(widen),
+        _ => {}
+    }
+}

@@ -1,0 +1,329 @@
+//! One story: a company's clouds, plans that come and change, runs in bad weather, then peace, and the end.
+
+use std::{pin::pin, time::Duration};
+
+use super::{
+    bugs::Bug,
+    judge::Judge,
+    plans::{Bastion, Version},
+    weather::{Storm, Weather},
+};
+use futures_util::future::{Either, select};
+use gangplank::{
+    changeset::Changeset,
+    event::{Event, Watcher},
+    execute::{self, Outcome, Stop},
+    plan::Plan,
+    provider::{
+        Refused,
+        clouds::Clouds,
+        fleet::{Action, Fleet, Outlook},
+    },
+    sandbox::{
+        arm,
+        cloud::{Sandbox, State},
+        ec2,
+    },
+};
+
+/// Runs in peace after which the clouds must match the plans, whatever happened before.
+const CONVERGES: usize = 4;
+
+/// What happened, for whoever wonders whether anything did.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub calls: u64,
+    pub writes: u64,
+    pub runs: u64,
+    pub failed: u64,
+    pub together: u64,
+    pub crashes: u64,
+    pub lost: u64,
+    pub refused: u64,
+    pub meddled: u64,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: &Self) {
+        for (all, one) in [
+            (&mut self.calls, other.calls),
+            (&mut self.writes, other.writes),
+            (&mut self.runs, other.runs),
+            (&mut self.failed, other.failed),
+            (&mut self.together, other.together),
+            (&mut self.crashes, other.crashes),
+            (&mut self.lost, other.lost),
+            (&mut self.refused, other.refused),
+            (&mut self.meddled, other.meddled),
+        ] {
+            *all += one;
+        }
+    }
+}
+
+pub struct Nobody;
+
+impl Watcher for Nobody {
+    fn event(&self, _: Event) {}
+}
+
+/// Tells the story of a seed; `Err` is the first invariant that was broken, and how.
+pub fn tell(seed: u64, bug: Option<Bug>, aloud: bool) -> Result<Tally, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(Story::new(seed, bug, aloud).tell())
+}
+
+struct Story {
+    rng: fastrand::Rng,
+    bug: Option<Bug>,
+    aloud: bool,
+    weather: Weather,
+    sandbox: Sandbox,
+    bastions: Vec<Bastion>,
+}
+
+impl Story {
+    fn new(seed: u64, bug: Option<Bug>, aloud: bool) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let worlds = worlds(&mut rng, seed);
+        let weather = Weather::new(rng.fork(), Judge::new(&worlds), aloud);
+        let from = "2026-11-22T12:00:00Z".parse().expect("a time");
+        let sandbox = Sandbox::at_the_mercy_of(Box::new(weather.clone()), worlds, from);
+        let mut bastions = vec![Bastion::some(&mut rng, "warehouse")];
+        if rng.u8(..3) == 0 {
+            bastions.push(Bastion::some(&mut rng, "warehouse-2"));
+        }
+        Self { rng, bug, aloud, weather, sandbox, bastions }
+    }
+
+    async fn tell(mut self) -> Result<Tally, String> {
+        let mut last = self.versions();
+        for _ in 0..self.rng.usize(1..4) {
+            if self.rng.u8(..3) > 0 {
+                last = self.versions();
+            }
+            let storm = self.storm();
+            self.say(&format!("{storm:?}"));
+            self.weather.set(Some(storm));
+            match self.rng.u8(..10) {
+                0 | 1 => self.remove(&last).await,
+                2 | 3 => {
+                    // Somebody else has the same plan, or an older one.
+                    let other = if self.rng.bool() { self.versions() } else { self.again(&last) };
+                    self.weather.count(|tally| tally.together += 1);
+                    self.at_once(&last, &other).await;
+                }
+                _ => self.bring(&last).await,
+            }
+            self.weather.set(None);
+            self.verdict()?;
+        }
+        self.peace(&last).await?;
+        self.end(&last).await?;
+        Ok(self.weather.tally())
+    }
+
+    fn versions(&mut self) -> Vec<Version> {
+        let Self { bastions, rng, .. } = self;
+        bastions.iter().map(|bastion| bastion.version(rng)).collect()
+    }
+
+    /// The same plans once more.
+    fn again(&self, versions: &[Version]) -> Vec<Version> {
+        versions.iter().map(|v| Version { plan: v.plan.clone(), sources: v.sources.clone() }).collect()
+    }
+
+    fn storm(&mut self) -> Storm {
+        let rng = &mut self.rng;
+        let dies_at = (rng.u8(..2) == 0).then(|| rng.u32(..45));
+        let [lost, refused, meddled] = [60, 60, 40].map(|most| if rng.bool() { rng.u32(..most) } else { 0 });
+        Storm { dies_at, lost, refused, meddled }
+    }
+
+    /// An apply, as far as it gets.
+    async fn bring(&mut self, versions: &[Version]) {
+        let plans = self.admitted(versions);
+        let clouds = Clouds::Sandbox(self.sandbox.clone());
+        let death = self.weather.death();
+        let bug = self.bug;
+        let run = apply(&plans, &clouds, bug);
+        let ended = matches!(select(pin!(run), pin!(death.notified())).await, Either::Left((Ok(true), _)));
+        self.weather.count(|tally| {
+            tally.runs += 1;
+            tally.failed += u64::from(!ended);
+        });
+    }
+
+    async fn at_once(&mut self, one: &[Version], other: &[Version]) {
+        let (one, other) = (self.admitted(one), self.admitted(other));
+        let clouds = Clouds::Sandbox(self.sandbox.clone());
+        let death = self.weather.death();
+        let bug = self.bug;
+        let both = futures_util::future::join(apply(&one, &clouds, bug), apply(&other, &clouds, bug));
+        let _ = select(pin!(both), pin!(death.notified())).await;
+        self.weather.count(|tally| tally.runs += 2);
+    }
+
+    async fn remove(&mut self, versions: &[Version]) {
+        let plans: Vec<Plan> = versions.iter().map(|v| v.plan.clone()).collect();
+        let clouds = Clouds::Sandbox(self.sandbox.clone());
+        let death = self.weather.death();
+        let bug = self.bug;
+        let run = destroy(&plans, &clouds, bug);
+        let _ = select(pin!(run), pin!(death.notified())).await;
+        self.weather.count(|tally| tally.runs += 1);
+    }
+
+    fn admitted(&self, versions: &[Version]) -> Vec<Plan> {
+        self.weather.judge(|judge| versions.iter().for_each(|version| judge.admit(&version.sources)));
+        versions.iter().map(|version| version.plan.clone()).collect()
+    }
+
+    /// Nobody disturbs any more: a bounded number of runs makes the clouds match the plans.
+    async fn peace(&mut self, last: &[Version]) -> Result<(), String> {
+        self.say("peace");
+        self.calm().await;
+        let plans = self.admitted(last);
+        let clouds = Clouds::Sandbox(self.sandbox.clone());
+        let mut trouble = String::new();
+        for _ in 0..CONVERGES {
+            match apply(&plans, &clouds, self.bug).await {
+                Ok(true) => trouble.clear(),
+                Ok(false) => "a step failed".clone_into(&mut trouble),
+                Err(why) => trouble = why,
+            }
+            self.verdict()?;
+            let writes = self.weather.tally().writes;
+            let differs = match outlook(&plans, &clouds, self.bug).await {
+                Ok(sets) => sets.iter().flat_map(|set| &set.steps).map(|step| step.id.to_string()).collect(),
+                Err(why) => vec![why],
+            };
+            if self.weather.tally().writes != writes {
+                return Err("a dry run writes nothing: it wrote".to_owned());
+            }
+            if differs.is_empty() && trouble.is_empty() {
+                return self.as_planned();
+            }
+            trouble = format!("{trouble} {}", differs.join(", "));
+        }
+        Err(format!("convergence: after {CONVERGES} runs in peace: {trouble}"))
+    }
+
+    fn as_planned(&mut self) -> Result<(), String> {
+        let names: Vec<&str> = self.bastions.iter().filter(|b| b.is_on_aws()).map(|b| b.name).collect();
+        let weather = &self.weather;
+        self.sandbox.change(|worlds, _| {
+            weather.judge(|judge| {
+                names.iter().for_each(|name| judge.nothing_twice(worlds, name));
+                judge.nothing_foreign_is_touched(worlds);
+            });
+        });
+        self.verdict()
+    }
+
+    async fn end(&mut self, last: &[Version]) -> Result<(), String> {
+        self.say("end");
+        let plans: Vec<Plan> = last.iter().map(|v| v.plan.clone()).collect();
+        let clouds = Clouds::Sandbox(self.sandbox.clone());
+        destroy(&plans, &clouds, self.bug).await.map_err(|why| format!("destroy leaves nothing: {why}"))?;
+        self.calm().await;
+        let weather = &self.weather;
+        self.sandbox.change(|worlds, _| {
+            weather.judge(|judge| {
+                judge.nothing_is_left(worlds);
+                judge.nothing_foreign_is_touched(worlds);
+            });
+        });
+        self.verdict()
+    }
+
+    /// What is under way ends, and every read shows what is.
+    async fn calm(&self) {
+        self.sandbox.change(|worlds, _| worlds.ec2.lag = None);
+        tokio::time::sleep(Duration::from_secs(1800)).await;
+    }
+
+    fn verdict(&self) -> Result<(), String> {
+        self.weather.judge(|judge| judge.broken.clone()).map_or(Ok(()), Err)
+    }
+
+    fn say(&self, what: &str) {
+        if self.aloud {
+            println!("-- {what}");
+        }
+    }
+}
+
+/// A company's clouds, slow or quick, in which reads may lag.
+fn worlds(rng: &mut fastrand::Rng, seed: u64) -> State {
+    let mut worlds = State::company();
+    worlds.ec2.seed = seed;
+    if rng.bool() {
+        worlds.ec2.pace = ec2::Pace::instant();
+    }
+    if rng.u8(..3) == 0 {
+        worlds.ec2.lag = Some(Duration::from_secs(rng.u64(1..20)));
+    }
+    worlds.arm.pace = match rng.u8(..3) {
+        0 => arm::Pace::none(),
+        1 => arm::Pace::default(),
+        _ => arm::Pace { interface: Duration::from_secs(5), ..arm::Pace::default() },
+    };
+    worlds
+}
+
+async fn outlook(plans: &[Plan], clouds: &Clouds, bug: Option<Bug>) -> Result<Vec<Changeset<Action>>, String> {
+    let fleet = Fleet::connect(plans, clouds).await.map_err(|refused| told(&refused))?;
+    let outlook = whole(fleet.changes(clouds.now(), &Nobody).await)?;
+    if let Some(bug) = bug {
+        bug.in_a_dry_run(&fleet, &outlook.changesets).await;
+    }
+    Ok(outlook.changesets)
+}
+
+/// What `gangplank apply` does; whether every step was done.
+async fn apply(plans: &[Plan], clouds: &Clouds, bug: Option<Bug>) -> Result<bool, String> {
+    let fleet = Fleet::connect(plans, clouds).await.map_err(|refused| told(&refused))?;
+    let outlook = whole(fleet.changes(clouds.now(), &Nobody).await)?;
+    let mut sets = outlook.changesets;
+    if let Some(bug) = bug {
+        sets.iter_mut().for_each(|set| bug.in_an_apply(set));
+    }
+    carry_out(&fleet, &sets).await
+}
+
+/// What `gangplank destroy` does, until nothing is left.
+async fn destroy(plans: &[Plan], clouds: &Clouds, bug: Option<Bug>) -> Result<(), String> {
+    let fleet = Fleet::connect(plans, clouds).await.map_err(|refused| told(&refused))?;
+    let mut sets = fleet
+        .teardowns(&Nobody)
+        .await
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    if let Some(bug) = bug {
+        sets.iter_mut().for_each(|set| bug.in_a_destroy(set));
+    }
+    if !carry_out(&fleet, &sets).await? {
+        return Err("a step failed".to_owned());
+    }
+    Ok(())
+}
+
+async fn carry_out(fleet: &Fleet<'_>, sets: &[Changeset<Action>]) -> Result<bool, String> {
+    let steps: Vec<_> = sets.iter().flat_map(|set| &set.steps).collect();
+    let outcome = execute::run(&fleet.performer(), &steps, Stop::new(), &Nobody).await;
+    match outcome.map_err(|error| error.to_string())? {
+        Outcome::Completed(_) => Ok(true),
+        Outcome::Interrupted(_) | Outcome::Failed(_) => Ok(false),
+    }
+}
+
+fn whole(outlook: Outlook) -> Result<Outlook, String> {
+    outlook.whole().map_err(|refused| refused.iter().map(told).collect::<Vec<_>>().join("\n"))
+}
+
+fn told(refused: &Refused) -> String {
+    match refused {
+        Refused::Plan(problems) => gangplank::diagnostic::render(problems, false),
+        Refused::Cloud(error) => error.to_string(),
+    }
+}

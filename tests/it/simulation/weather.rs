@@ -1,0 +1,131 @@
+//! What happens to the calls of a story.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use gangplank::sandbox::{
+    arm,
+    call::{Call, Cloud, Fate, Fates, Moment},
+    cloud::State,
+    ec2,
+    http::Reply,
+};
+use tokio::sync::Notify;
+
+use super::{judge::Judge, story::Tally};
+
+/// Shared between the story and the calls that it leads to.
+#[derive(Clone)]
+pub struct Weather(Arc<Mutex<Inner>>);
+
+struct Inner {
+    rng: fastrand::Rng,
+    storm: Option<Storm>,
+    judge: Judge,
+    tally: Tally,
+    death: Arc<Notify>,
+    tell: bool,
+}
+
+/// How bad a run is.
+#[derive(Clone, Copy, Debug)]
+pub struct Storm {
+    /// The caller dies at this call.
+    pub dies_at: Option<u32>,
+    /// In a thousand calls.
+    pub lost: u32,
+    pub refused: u32,
+    pub meddled: u32,
+}
+
+impl Weather {
+    pub fn new(rng: fastrand::Rng, judge: Judge, tell: bool) -> Self {
+        let inner = Inner { rng, storm: None, judge, tally: Tally::default(), death: Arc::default(), tell };
+        Self(Arc::new(Mutex::new(inner)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set(&self, storm: Option<Storm>) {
+        self.lock().storm = storm;
+    }
+
+    /// Resolves when the caller has died.
+    pub fn death(&self) -> Arc<Notify> {
+        Arc::clone(&self.lock().death)
+    }
+
+    pub fn judge<T>(&self, ask: impl FnOnce(&mut Judge) -> T) -> T {
+        ask(&mut self.lock().judge)
+    }
+
+    pub fn count(&self, count: impl FnOnce(&mut Tally)) {
+        count(&mut self.lock().tally);
+    }
+
+    pub fn tally(&self) -> Tally {
+        self.lock().tally.clone()
+    }
+}
+
+impl Fates for Weather {
+    fn of(&mut self, call: &Call, worlds: &mut State) -> Fate {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        inner.tally.calls += 1;
+        let Some(storm) = &mut inner.storm else { return Fate::Answered };
+        if let Some(left) = &mut storm.dies_at {
+            if *left == 0 {
+                inner.storm = None;
+                inner.tally.crashes += 1;
+                inner.death.notify_one();
+                return Fate::Dead(if inner.rng.bool() { Moment::Before } else { Moment::After });
+            }
+            *left -= 1;
+        }
+        let dice = inner.rng.u32(..1000);
+        if dice < storm.lost {
+            inner.tally.lost += 1;
+            return Fate::Lost(if inner.rng.bool() { Moment::Before } else { Moment::After });
+        }
+        if dice < storm.lost + storm.refused {
+            inner.tally.refused += 1;
+            return Fate::Refused(refusal(call.cloud, inner.rng.bool()));
+        }
+        if dice < storm.lost + storm.refused + storm.meddled && inner.judge.meddle(worlds, &mut inner.rng, call.time) {
+            inner.tally.meddled += 1;
+        }
+        Fate::Answered
+    }
+
+    fn after(&mut self, call: &Call, worlds: &State) {
+        let mut inner = self.lock();
+        if inner.tell {
+            println!(
+                "{} {} {}",
+                call.time,
+                call.operation,
+                call.status.map_or("no answer".to_owned(), |s| s.to_string())
+            );
+        }
+        if call.write {
+            inner.tally.writes += 1;
+            inner.judge.look(worlds, call);
+        }
+    }
+}
+
+fn refusal(cloud: Cloud, throttled: bool) -> Reply {
+    let says = "Said by a simulation.";
+    let mut reply = match (cloud, throttled) {
+        (Cloud::Aws, true) => ec2::refuse("RequestLimitExceeded", says),
+        (Cloud::Aws, false) => ec2::refuse("InternalError", says),
+        (Cloud::Azure, true) => arm::refuse(429, "TooManyRequests", says).with("Retry-After", "5"),
+        (Cloud::Azure, false) => arm::refuse(503, "ServiceUnavailable", says),
+    };
+    if cloud == Cloud::Aws {
+        reply.status = if throttled { 503 } else { 500 };
+    }
+    reply
+}
