@@ -8,6 +8,8 @@ mod azure;
 mod cloudinit;
 #[cfg(any(feature = "aws", feature = "azure"))]
 mod contract;
+#[cfg(all(feature = "aws", feature = "azure"))]
+mod deadline;
 mod docs;
 #[cfg(feature = "aws")]
 mod drift;
