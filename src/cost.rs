@@ -232,7 +232,7 @@ mod tests {
 
         let partly = bill("aws mars-north-1", &items, None);
         assert!(!partly.complete);
-        assert!(partly.to_string().starts_with("costs at least 3.65 USD a month: gp3 GiB"), "{partly}");
+        assert!(partly.to_string().starts_with("costs at least 3.65 USD a month: 8 × gp3 GiB unknown"), "{partly}");
         assert!(partly.to_string().contains("unknown"), "{partly}");
         assert_eq!(bill("gcp x", &items, Some(-5)).monthly_words(), "an unknown sum");
         assert_eq!(bill("gcp x", &items, Some(-5)).until_deadline, None);

@@ -81,6 +81,9 @@ pub struct Demo {
     /// Show the steps, and what they print only where one goes wrong; also where CI is set
     #[arg(long, short)]
     pub quiet: bool,
+    /// Show all that each step prints, not only where it begins and ends
+    #[arg(long, conflicts_with = "quiet")]
+    pub full: bool,
 }
 
 #[derive(Debug, Subcommand)]

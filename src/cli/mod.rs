@@ -37,6 +37,9 @@ fn dispatch(args: &Cli) -> Result<Exit, Error> {
         Verb::Schema => offline::schema(),
         Verb::Init(init) => offline::init(init.cloud),
         Verb::Render(render) => offline::render(&render.path),
+        Verb::Demo(_) if args.sandbox.is_some() => {
+            Err(Error::Usage("the demonstration makes a sandbox of its own: --keep FOLDER keeps it".to_owned()))
+        }
         Verb::Demo(demo) => run_demo(demo, args.color),
         online => ask_cloud(online, args),
     }
@@ -75,8 +78,9 @@ fn ask_cloud(verb: &Verb, args: &Cli) -> Result<Exit, Error> {
                 Ok(Exit::Done)
             }
         };
-        context.leave()?;
-        exit
+        // Why a verb failed says more than that its sandbox could not be kept, which may be the same reason.
+        let left = context.leave();
+        exit.and_then(|exit| left.map(|()| exit))
     })
 }
 

@@ -177,16 +177,15 @@ impl Sandbox {
     /// The machines that answer SSH now: what their cloud calls them, and the public address and port that lead to each.
     pub fn listeners(&self) -> Vec<(String, SocketAddr)> {
         let mut inner = self.lock();
-        inner.live();
+        let up = inner.live();
         let now = inner.clock.now();
         let state = &inner.state;
         let mut found = Vec::new();
         for address in state.ec2.public_addresses().into_iter().chain(state.arm.public_addresses()) {
             let ports: BTreeSet<u16> = state.machines.values().flat_map(Machine::ports).collect();
             for to in ports.into_iter().map(|port| SocketAddr::new(address, port)) {
-                if let Some((vm, _, _)) = state.way(now, HERE, to) {
-                    found.push((vm, to));
-                }
+                let way = state.way(now, HERE, to);
+                found.extend(way.filter(|(vm, _, _)| up.contains(vm)).map(|(vm, _, _)| (vm, to)));
             }
         }
         found
@@ -195,15 +194,16 @@ impl Sandbox {
     fn connect(&self, to: SocketAddr, from: Option<IpAddr>) -> Result<Option<Dialed>, NoConnection> {
         let from = from.unwrap_or(HERE);
         let mut inner = self.lock();
-        inner.live();
+        let up = inner.live();
         let now = inner.clock.now();
         let Some((vm, port, source)) = inner.state.way(now, from, to) else { return Ok(None) };
-        let Some(machine) = inner.state.machines.get(&vm).filter(|machine| machine.listens(port)) else {
-            return Err(NoConnection::Refused);
-        };
+        let machine = inner.state.machines.get(&vm).filter(|machine| up.contains(&vm) && machine.listens(port));
+        let Some(machine) = machine else { return Err(NoConnection::Refused) };
         let machine = Arc::new(machine.clone());
         drop(inner);
         let mut daemons = self.0.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        // What a daemon has counted ends with it.
+        daemons.retain(|id, _| up.contains(id));
         let daemon = Arc::clone(daemons.entry(vm.clone()).or_default());
         drop(daemons);
         let around = Arc::new(FromInside { sandbox: self.clone(), vm });
@@ -291,10 +291,11 @@ impl Inner {
         reply
     }
 
-    /// Lets every machine live until now: boot, take keys, report, end.
-    fn live(&mut self) {
+    /// Lets every machine live until now: boot, take keys, report, end. Those that are up now.
+    fn live(&mut self) -> BTreeSet<String> {
+        let mut up = BTreeSet::new();
         if !self.machines {
-            return;
+            return up;
         }
         let now = self.clock.now();
         let vms: Vec<Vm> = self.state.ec2.machines(now).into_iter().chain(self.state.arm.machines(now)).collect();
@@ -311,8 +312,11 @@ impl Inner {
             }
             if over {
                 self.state.shut_down(&vm.id, now);
+            } else {
+                up.insert(vm.id.clone());
             }
         }
+        up
     }
 
     fn save(&mut self) -> std::io::Result<()> {

@@ -34,8 +34,9 @@ impl State {
     }
 
     /// Everything that is there, by id and sorted, as the worlds themselves know it.
-    pub fn inventory(&self) -> Vec<String> {
+    pub fn inventory(&self, now: Timestamp) -> Vec<String> {
         let mut ids = self.ec2.ids();
+        ids.extend(self.ec2.machines(now).into_iter().map(|machine| machine.id));
         ids.extend(self.arm.ids());
         ids.sort();
         ids

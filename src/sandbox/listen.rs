@@ -1,5 +1,7 @@
 //! A sandbox on loopback, for programs that are not this one: one port for the clouds' calls, and one for each machine's SSH.
 
+mod foreign;
+
 use std::{
     collections::{BTreeMap, HashMap},
     io,
@@ -18,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
@@ -32,6 +34,10 @@ use crate::verify::network::dial::{Dialed, Dialer};
 const LARGEST: usize = 4 << 20;
 /// How often machines are looked for, and live.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a connection waits for a machine that nothing leads to any more.
+const DIAL: Duration = Duration::from_secs(30);
+/// After a connection that could not be taken: too many are open, most likely.
+const BREATH: Duration = Duration::from_millis(100);
 
 /// Binds a port of this machine that nobody else can reach; 0 takes a free one.
 ///
@@ -42,23 +48,20 @@ pub async fn bind(port: u16) -> io::Result<TcpListener> {
 }
 
 /// Answers calls and SSH until it is dropped. `opened` hears of each machine: its id, the public address and port that lead to
-/// it, and where that answers on this machine.
-///
-/// # Errors
-/// What the operating system says of the listener.
+/// it, and where that answers on this machine. Writes are kept as they come; what time alone has done is kept with the next of
+/// them, or follows from what was kept.
 pub async fn serve(
     sandbox: Sandbox,
     listener: TcpListener,
+    here: SocketAddr,
     opened: impl Fn(&str, SocketAddr, SocketAddr),
-) -> io::Result<()> {
-    let here = listener.local_addr()?;
+) {
     let mut machines: BTreeMap<(String, SocketAddr), tokio::task::JoinHandle<()>> = BTreeMap::new();
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            accepted = listener.accept() => {
-                let (stream, _) = accepted?;
+            stream = accept(&listener) => {
                 tokio::spawn(calls(sandbox.clone(), stream, here));
             }
             _ = looks.tick() => {
@@ -74,22 +77,34 @@ pub async fn serve(
                     if machines.contains_key(&(vm.clone(), to)) {
                         continue;
                     }
-                    let listener = bind(0).await?;
-                    opened(&vm, to, listener.local_addr()?);
+                    // Without a free port it is tried again at the next look.
+                    let Ok(listener) = bind(0).await else { continue };
+                    let Ok(here) = listener.local_addr() else { continue };
+                    opened(&vm, to, here);
                     machines.insert((vm, to), tokio::spawn(ssh(sandbox.clone(), listener, to)));
                 }
-                sandbox.keep()?;
             }
+        }
+    }
+}
+
+/// The next connection. One that is gone before it is taken is not the listener's end, nor are too many at once.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(_) => sleep(BREATH).await,
         }
     }
 }
 
 /// Leads every connection to a machine of the sandbox.
 async fn ssh(sandbox: Sandbox, listener: TcpListener, to: SocketAddr) {
-    while let Ok((mut near, _)) = listener.accept().await {
+    loop {
+        let mut near = accept(&listener).await;
         let sandbox = sandbox.clone();
         tokio::spawn(async move {
-            if let Ok(Dialed { mut stream, .. }) = sandbox.dial(to, None).await {
+            if let Ok(Ok(Dialed { mut stream, .. })) = timeout(DIAL, sandbox.dial(to, None)).await {
                 // Either side may end it as it likes.
                 let _ = copy_bidirectional(&mut near, &mut stream).await;
             }
@@ -132,9 +147,10 @@ async fn answer(
         .iter()
         .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect();
-    // A page in a browser must not reach it under a name of its own.
+    // A page in a browser must not reach it, neither under a name of its own nor from its own place.
     let host = headers.get("host").map(String::as_str).unwrap_or_default();
-    if !["127.0.0.1", "localhost"].contains(&host.rsplit_once(':').map_or(host, |(name, _)| name)) {
+    let named = ["127.0.0.1", "localhost"].contains(&host.rsplit_once(':').map_or(host, |(name, _)| name));
+    if !named || headers.contains_key("origin") {
         return plain(StatusCode::FORBIDDEN, "ask 127.0.0.1");
     }
     let Ok(body) = Limited::new(body, LARGEST).collect().await else {
@@ -151,9 +167,14 @@ async fn answer(
         origin: format!("http://{here}"),
         path,
     };
-    // EC2 has one path; everything else is Azure's.
-    let cloud = if ask.path == "/" { Cloud::Aws } else { Cloud::Azure };
-    match sandbox.door(cloud).serve(ask) {
+    // Whoever signs is AWS's, where EC2 has one path; everything else is Azure's.
+    let served = match foreign::service(&ask) {
+        Some(service) if service != "ec2" => Served::Reply(foreign::refuse(service, &ask)),
+        Some(_) => sandbox.door(Cloud::Aws).serve(ask),
+        None if ask.path == "/" => sandbox.door(Cloud::Aws).serve(ask),
+        None => sandbox.door(Cloud::Azure).serve(ask),
+    };
+    match served {
         Served::Reply(reply) => {
             let mut response = Response::builder().status(reply.status);
             for (name, value) in &reply.headers {

@@ -48,7 +48,12 @@ impl Folder {
     /// # Errors
     /// A folder that cannot be written, that another process uses, or whose file is no sandbox's. Nothing is changed then.
     pub fn open<T: DeserializeOwned>(path: &Path) -> Result<(Self, Option<T>), Trouble> {
+        let new = !path.exists();
         fs::create_dir_all(path).map_err(|error| unusable(path, "making the folder", &error))?;
+        if new {
+            // It may lie beside plans that are kept in git. That it cannot be written is told by what must be.
+            let _ = fs::write(path.join(".gitignore"), "*\n");
+        }
         let lock = lock(path)?;
         let state = match fs::read(path.join(STATE)) {
             Ok(bytes) => Some(serde_json::from_slice(&bytes).map_err(|error| corrupt(path, &error))?),
@@ -57,6 +62,20 @@ impl Folder {
         };
         let calls = append(path, CALLS).map_err(|error| unusable(path, "opening its log", &error))?;
         Ok((Self { path: path.to_owned(), calls, _lock: lock }, state))
+    }
+
+    /// Whether there is a sandbox in a folder.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn exists(path: &Path) -> Result<(), Trouble> {
+        if path.join(LOCK).exists() {
+            return Ok(());
+        }
+        Err(Trouble::new(
+            format!("there is no sandbox in {}", path.display()),
+            "name the folder that the other commands were given: --sandbox=FOLDER",
+        ))
     }
 
     /// Replaces what is kept, whole or not at all.
@@ -89,12 +108,7 @@ impl Folder {
     /// # Errors
     /// A folder that another process uses or that cannot be changed.
     pub fn reset(path: &Path) -> Result<(), Trouble> {
-        if !path.join(LOCK).exists() {
-            return Err(Trouble::new(
-                format!("there is no sandbox in {}", path.display()),
-                "name the folder that the other commands were given: --sandbox=FOLDER",
-            ));
-        }
+        Self::exists(path)?;
         // The lock's file stays: whoever waits for it must not be left with another one.
         let _lock = lock(path)?;
         for name in [STATE, CALLS] {

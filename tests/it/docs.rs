@@ -13,7 +13,7 @@ use gangplank::{
 };
 use serde_json::Value;
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/plan.md",
@@ -21,6 +21,7 @@ const PAGES: [&str; 8] = [
     "docs/azure.md",
     "docs/deadline.md",
     "docs/iam.md",
+    "docs/sandbox.md",
     "docs/verify.md",
 ];
 

@@ -807,7 +807,7 @@ fn a_machine_on_azure_learns_its_deadline_from_user_data() {
         &azure_keys::user_data(&plan, in_seconds(60).parse().ok()).unwrap(),
         in_seconds(7200).parse().unwrap(),
     );
-    machine.metadata.show_user_data(&longer.expect("a whole set"));
+    machine.metadata.show_user_data(&longer.expect("a whole set").0);
     assert!(machine.round().ok);
     assert!(!show(-1).ok);
     assert_eq!((machine.accepted("secoda").len(), machine.shutdowns()), (0, 1));

@@ -5,6 +5,7 @@
 mod arm;
 mod aws;
 mod azure;
+mod beside_moto;
 mod cloudinit;
 #[cfg(any(feature = "aws", feature = "azure"))]
 mod contract;
@@ -27,6 +28,8 @@ mod plan;
 #[cfg(feature = "aws")]
 mod reap;
 mod report;
+#[cfg(all(feature = "aws", feature = "azure"))]
+mod sandbox;
 mod show;
 #[cfg(unix)]
 mod signals;

@@ -1,4 +1,4 @@
-# Sourced by tests/run and tests/demo, from the project's root. `tools` is the folder in which everything is installed.
+# Sourced by tests/run, from the project's root. `tools` is the folder in which everything is installed.
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
@@ -15,7 +15,7 @@ install() {
     return "$code"
 }
 
-# moto, which is the cloud of the tests, and boto3; made again when the requirements change.
+# moto, which is the cloud of the tests, boto3 and the AWS CLI; made again when the requirements change.
 python_environment() {
     local venv=$tools/python
     cmp -s tests/requirements.txt "$venv/requirements.txt" && return

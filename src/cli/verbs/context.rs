@@ -34,7 +34,7 @@ impl Context {
         Ok(Fleet::connect(plans, &self.clouds).await?)
     }
 
-    /// Keeps what happened in a sandbox.
+    /// Keeps what happened in a sandbox. It goes on from the last call otherwise, without the time that has passed since.
     ///
     /// # Errors
     /// Its folder cannot be written.

@@ -2,10 +2,12 @@
 //! plans, the keys and the sandbox are in a folder of its own.
 
 use std::{
+    collections::VecDeque,
     env, fs,
-    io::{self, IsTerminal, Write},
+    io::{self, BufRead, BufReader, IsTerminal, Write},
     path::{Path, PathBuf},
     process::{self, Command, Stdio},
+    thread,
     time::Instant,
 };
 
@@ -14,9 +16,10 @@ use russh::keys::{Algorithm, PrivateKey, key::safe_rng, ssh_key::LineEnding};
 use crate::{
     cli::{
         args::Demo,
-        exit::{Error, Exit, print},
+        exit::{Error, Exit, print, say},
         style::{Color, Palette},
     },
+    execute::{Stop, on_signals},
     sandbox::{
         cloud::{Sandbox, State},
         company,
@@ -28,11 +31,24 @@ const SANDBOX: &str = "sandbox";
 const IDENTITY: &str = "ana";
 const PAGE: &str = "handoff.html";
 
+/// Lines that a step shows of where its output begins and ends; what lies between is counted.
+const BEGINNING: usize = 12;
+const END: usize = 14;
+
+/// How much of its steps the demonstration shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Show {
+    Names,
+    Ends,
+    Everything,
+}
+
 /// A demonstration under way.
 struct Stage {
     home: PathBuf,
     program: PathBuf,
-    quiet: bool,
+    show: Show,
+    stop: Stop,
     color: Color,
     palette: Palette,
     step: usize,
@@ -47,32 +63,52 @@ pub fn run(args: &Demo, color: Color) -> Result<Exit, Error> {
         None => env::temp_dir().join(format!("gangplank-demo-{}", process::id())),
     };
     fs::create_dir(&home).map_err(|error| Error::Io(format!("making the new folder {}", home.display()), error))?;
-    let result = play(args, color, &home);
+    let stop = heed();
+    let result = play(args, color, &home, &stop);
     if args.keep.is_none() {
         // What stays behind would be a temporary folder of invented keys.
         let _ = fs::remove_dir_all(&home);
+    }
+    if stop.is_requested() {
+        say("Interrupted. Nobody's cloud was asked.\n");
+        return Ok(Exit::Interrupted);
     }
     let exit = result?;
     if exit == Exit::Done {
         let kept = match &args.keep {
             Some(folder) => format!(
-                "Look around in {}: the page is {PAGE}, and any command works there with --sandbox={SANDBOX}.\n",
+                "In {}: the page is {PAGE}, and any command works there with --sandbox={SANDBOX}.\n",
                 folder.display()
             ),
-            None => "With `--keep FOLDER` the plans, the page and the sandbox stay.\n".to_owned(),
+            None => {
+                "`--keep FOLDER` keeps plans, page and sandbox; `--full` shows all that the steps print.\n".to_owned()
+            }
         };
         print(&format!(
-            "\nEvery step ended as it should, in {:.1} s: two bastions came, were proven, changed, repaired and removed.\n\
-             Nobody's cloud was asked. For yours: gangplank init aws > warehouse.yaml\n{kept}",
+            "\nEvery step ended as it should, in {:.1} s. Nobody's cloud was asked.\n\
+             For yours: gangplank init aws > warehouse.yaml\n{kept}",
             began.elapsed().as_secs_f64()
         ))?;
     }
     Ok(exit)
 }
 
-fn play(args: &Demo, color: Color, home: &Path) -> Result<Exit, Error> {
+/// Hears signals, so that no folder is left: the first one ends the demonstration after its step, which hears it too on a
+/// terminal; the second one at once.
+fn heed() -> Stop {
+    let stop = Stop::new();
+    let heard = stop.clone();
+    thread::spawn(move || {
+        // Without it a signal ends this program as any other.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map(|runtime| runtime.block_on(on_signals(&heard, std::future::pending::<()>())))
+    });
+    stop
+}
+
+fn play(args: &Demo, color: Color, home: &Path, stop: &Stop) -> Result<Exit, Error> {
     let [first, second, ana] = [key("secoda")?, key("secoda, rotated")?, key("ana")?];
-    let mut stage = Stage::new(args, color, home, &ana)?;
+    let mut stage = Stage::new(args, color, home, stop, &ana)?;
     let folder = PLANS;
 
     stage.write_plans(&ana, &[])?;
@@ -115,13 +151,20 @@ fn play(args: &Demo, color: Color, home: &Path) -> Result<Exit, Error> {
 }
 
 impl Stage {
-    fn new(args: &Demo, color: Color, home: &Path, ana: &PrivateKey) -> Result<Self, Error> {
+    fn new(args: &Demo, color: Color, home: &Path, stop: &Stop, ana: &PrivateKey) -> Result<Self, Error> {
         let program = env::current_exe().map_err(|error| Error::Io("finding this program".to_owned(), error))?;
         let palette = color.palette(&io::stdout());
-        let quiet = args.quiet || (env::var_os("CI").is_some() && !io::stdout().is_terminal());
-        let mut stage = Self { home: home.to_owned(), program, quiet, color, palette, step: 0, before: Vec::new() };
-        stage.before = stage.open()?.change(|state, _| state.inventory());
-        fs::create_dir(home.join(PLANS)).map_err(|error| Error::Io("making a folder of plans".to_owned(), error))?;
+        let in_ci = env::var_os("CI").is_some() && !io::stdout().is_terminal();
+        let show = match (args.full, args.quiet || in_ci) {
+            (true, _) => Show::Everything,
+            (false, true) => Show::Names,
+            (false, false) => Show::Ends,
+        };
+        let (home, stop) = (home.to_owned(), stop.clone());
+        let mut stage = Self { home, program, show, stop, color, palette, step: 0, before: Vec::new() };
+        stage.before = stage.open()?.change(|state, now| state.inventory(now));
+        fs::create_dir(stage.home.join(PLANS))
+            .map_err(|error| Error::Io("making a folder of plans".to_owned(), error))?;
         let text = ana.to_openssh(LineEnding::LF).map_err(|error| unmade(&error))?;
         stage.write(IDENTITY, &text)?;
         Ok(stage)
@@ -156,14 +199,17 @@ impl Stage {
     }
 
     fn say(&self, text: &str) -> Result<(), Error> {
-        if self.quiet { Ok(()) } else { print(&format!("{text}\n")) }
+        if self.show == Show::Names { Ok(()) } else { print(&format!("{text}\n")) }
     }
 
     fn title(&mut self, why: &str, command: &str) -> Result<(), Error> {
+        if self.stop.is_requested() {
+            return Err(Error::Io("going on".to_owned(), io::ErrorKind::Interrupted.into()));
+        }
         self.step += 1;
         let Palette { heading, faint, .. } = self.palette;
         let step = self.step;
-        if self.quiet {
+        if self.show == Show::Names {
             print(&format!("{step:>2}. {command}\n"))
         } else {
             print(&format!("\n{heading}{step}. {why}{heading:#}\n{faint}${faint:#} {command}\n"))
@@ -174,19 +220,52 @@ impl Stage {
     fn run(&mut self, why: &str, args: &[&str], expected: Exit) -> Result<(), Error> {
         self.title(why, &format!("gangplank {}", args.join(" ")))?;
         let mut command = self.command(args);
-        let (code, output) = if self.quiet {
-            let output = command.stdin(Stdio::null()).output().map_err(started)?;
-            (output.status.code(), [output.stdout, output.stderr].concat())
-        } else {
-            (command.status().map_err(started)?.code(), Vec::new())
+        let (code, output) = match self.show {
+            Show::Names => {
+                let output = command.stdin(Stdio::null()).output().map_err(started)?;
+                (output.status.code(), [output.stdout, output.stderr].concat())
+            }
+            Show::Ends => (self.ends(&mut command)?, Vec::new()),
+            Show::Everything => (command.status().map_err(started)?.code(), Vec::new()),
         };
         self.mind(code, expected, &output)
+    }
+
+    /// Runs a command and shows where its output begins and ends.
+    fn ends(&self, command: &mut Command) -> Result<Option<i32>, Error> {
+        // It sees a pipe where there is a terminal.
+        if self.palette == Palette::COLORED && io::stderr().is_terminal() {
+            command.arg("--color=always");
+        } else {
+            command.arg(format!("--color={}", self.color.name()));
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn().map_err(started)?;
+        let Some(stdout) = child.stdout.take() else { return Ok(None) };
+        let Palette { faint, .. } = self.palette;
+        let mut fold = Fold::default();
+        let mut reader = BufReader::new(stdout);
+        loop {
+            let mut line = Vec::new();
+            let read = |error| Error::Io("reading what a step prints".to_owned(), error);
+            if reader.read_until(b'\n', &mut line).map_err(read)? == 0 {
+                break;
+            }
+            if let Some(line) = fold.take(String::from_utf8_lossy(&line).into_owned()) {
+                print(&line)?;
+            }
+        }
+        let code = child.wait().map_err(started)?.code();
+        if fold.left_out > 0 {
+            print(&format!("  {faint}... {} lines left out: --full shows them{faint:#}\n", fold.left_out))?;
+        }
+        print(&fold.end.into_iter().collect::<String>())?;
+        Ok(code)
     }
 
     /// Runs a verb and keeps what it prints as a page.
     fn page(&mut self, why: &str, args: &[&str]) -> Result<(), Error> {
         self.title(why, &format!("gangplank {} > {PAGE}", args.join(" ")))?;
-        let output = self.command(args).stderr(Stdio::inherit()).output().map_err(started)?;
+        let output = self.command(args).stdin(Stdio::null()).stderr(Stdio::inherit()).output().map_err(started)?;
         self.mind(output.status.code(), Exit::Done, &output.stdout)?;
         self.write(PAGE, &String::from_utf8_lossy(&output.stdout))
     }
@@ -194,7 +273,9 @@ impl Stage {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.current_dir(&self.home).args(args).arg(format!("--sandbox={SANDBOX}"));
-        command.arg(format!("--color={}", self.color.name()));
+        if self.show != Show::Ends {
+            command.arg(format!("--color={}", self.color.name()));
+        }
         command
     }
 
@@ -229,13 +310,37 @@ impl Stage {
 
     /// The worlds are as they were, by their own account and not by gangplank's.
     fn nothing_is_left(&mut self) -> Result<(), Error> {
-        let after = self.open()?.change(|state, _| state.inventory());
+        let after = self.open()?.change(|state, now| state.inventory(now));
         if after == self.before {
             return self
                 .say(&format!("The sandbox itself says the same: its {} resources are those of before.", after.len()));
         }
         let new: Vec<&str> = after.iter().filter(|id| !self.before.contains(id)).map(String::as_str).collect();
         Err(Error::Io("the demonstration left something behind".to_owned(), io::Error::other(new.join(", "))))
+    }
+}
+
+/// The lines of a text as they come, without its middle.
+#[derive(Default)]
+struct Fold {
+    begun: usize,
+    end: VecDeque<String>,
+    left_out: usize,
+}
+
+impl Fold {
+    /// The line itself, where it belongs to the beginning.
+    fn take(&mut self, line: String) -> Option<String> {
+        if self.begun < BEGINNING {
+            self.begun += 1;
+            return Some(line);
+        }
+        self.end.push_back(line);
+        if self.end.len() > END {
+            self.end.pop_front();
+            self.left_out += 1;
+        }
+        None
     }
 }
 
@@ -251,4 +356,21 @@ fn unmade(error: &russh::keys::ssh_key::Error) -> Error {
 
 fn started(error: io::Error) -> Error {
     Error::Io("starting this program once more".to_owned(), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fold_leaves_out_the_middle_only() {
+        for (lines, left_out) in [(0, 0), (1, 0), (BEGINNING, 0), (BEGINNING + END, 0), (BEGINNING + END + 5, 5)] {
+            let mut fold = Fold::default();
+            let text: Vec<String> = (0..lines).map(|n| format!("{n}\n")).collect();
+            let begun: Vec<String> = text.iter().filter_map(|line| fold.take(line.clone())).collect();
+            assert_eq!(fold.left_out, left_out);
+            assert_eq!(begun, text[..begun.len()]);
+            assert_eq!(Vec::from(fold.end), text[begun.len() + left_out..]);
+        }
+    }
 }

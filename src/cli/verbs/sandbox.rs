@@ -9,6 +9,7 @@ use crate::{
         args::{SANDBOX, SandboxVerb},
         exit::{Error, Exit, print},
     },
+    execute::{Stop, on_signals},
     sandbox::{
         cloud::{Sandbox, State},
         listen,
@@ -24,14 +25,20 @@ pub fn open(folder: &Path) -> Result<Sandbox, Error> {
 pub async fn run(verb: &SandboxVerb, folder: Option<&Path>) -> Result<Exit, Error> {
     let folder = folder.unwrap_or(Path::new(SANDBOX));
     match verb {
-        SandboxVerb::Reset => Folder::reset(folder).map_err(Error::Sandbox)?,
+        SandboxVerb::Reset => reset(folder)?,
         SandboxVerb::Advance { by } => advance(folder, *by)?,
         SandboxVerb::Listen { port } => listen(open(folder)?, *port).await?,
     }
     Ok(Exit::Done)
 }
 
+fn reset(folder: &Path) -> Result<(), Error> {
+    Folder::reset(folder).map_err(Error::Sandbox)?;
+    print(&format!("The sandbox in {} is forgotten; the next command begins a new one.\n", folder.display()))
+}
+
 fn advance(folder: &Path, by: SignedDuration) -> Result<(), Error> {
+    Folder::exists(folder).map_err(Error::Sandbox)?;
     let sandbox = open(folder)?;
     sandbox.advance(by).map_err(|error| unwritten(folder, error))?;
     print(&format!("It is {} in the sandbox.\n", sandbox.now()))
@@ -48,13 +55,15 @@ async fn listen(sandbox: Sandbox, port: u16) -> Result<(), Error> {
     ))?;
     // Somebody may have closed the pipe; the sandbox goes on.
     let opened = |vm: &str, to, here| _ = print(&format!("ssh {vm}: {to} answers on {here}\n"));
-    let serving = listen::serve(sandbox.clone(), listener, opened);
-    tokio::select! {
-        ended = serving => ended.map_err(|error| Error::Io("serving the sandbox".to_owned(), error))?,
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted.map_err(|error| Error::Io("listening for signals".to_owned(), error))?;
+    let serving = listen::serve(sandbox.clone(), listener, here, opened);
+    let stop = Stop::new();
+    let until_stopped = async {
+        tokio::select! {
+            () = serving => {}
+            () = stop.requested() => {}
         }
-    }
+    };
+    on_signals(&stop, until_stopped).await.map_err(|error| Error::Io("listening for signals".to_owned(), error))?;
     sandbox.keep().map_err(|error| Error::Io("keeping the sandbox".to_owned(), error))
 }
 

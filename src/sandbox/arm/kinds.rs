@@ -85,6 +85,8 @@ const KINDS: &[Kind] = &[
         named: "Microsoft.Network/networkSecurityGroups",
         ..NETWORK
     },
+    Kind { path: "Microsoft.Network/routeTables", named: "Microsoft.Network/routeTables", ..NETWORK },
+    Kind { path: "Microsoft.Network/ipGroups", named: "Microsoft.Network/ipGroups", ..NETWORK },
     Kind {
         path: "Microsoft.Network/networkSecurityGroups/securityRules",
         named: "Microsoft.Network/networkSecurityGroups/securityRules",

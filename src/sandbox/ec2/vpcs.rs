@@ -194,7 +194,7 @@ impl Region {
         Ok(done())
     }
 
-    pub(super) fn describe_subnets(&self, context: &Context<'_>, form: Form) -> Outcome<Xml> {
+    pub(super) fn describe_subnets(&self, _: &Context<'_>, form: Form) -> Outcome<Xml> {
         let filters =
             ["availability-zone", "cidr-block", "default-for-az", "owner-id", "state", "subnet-id", "vpc-id", "tag"];
         let listing = Listing::take(form, "SubnetId", &filters, Some(USUAL))?;
@@ -210,7 +210,6 @@ impl Region {
             }]
         };
         let (shown, next) = listing.of(Kind::Subnet, &self.subnets, |s| &s.tags, field)?;
-        let _ = context;
         let mut xml = Xml::default();
         xml.items("subnetSet", shown, |xml, (id, _)| self.write_subnet(xml, id));
         xml.maybe("nextToken", next);
@@ -280,7 +279,7 @@ impl Region {
         }
     }
 
-    /// The subnet of an interface that has this address.
+    /// The interface of a network that has this address.
     pub fn interface_at(&self, vpc: &str, ip: IpAddr) -> Option<(&String, &super::model::Interface)> {
         let here = |i: &super::model::Interface| {
             Self::is_at(i, ip) && self.subnets.get(&i.subnet).is_some_and(|s| s.vpc == vpc)

@@ -21,7 +21,7 @@ const VERSION: &str = "2016-11-15";
 const USUAL_REGION: &str = "us-east-1";
 
 /// An account at EC2.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct World {
     /// Two worlds with the same seed that are asked the same give the same ids and the same stale answers.
     pub seed: u64,
@@ -65,22 +65,6 @@ pub struct Quotas {
     pub rules_per_group: usize,
     pub groups_per_interface: usize,
     pub instances: usize,
-}
-
-impl Default for World {
-    fn default() -> Self {
-        Self {
-            seed: 0,
-            pace: Pace::default(),
-            quotas: Quotas::default(),
-            lag: None,
-            regions: BTreeMap::new(),
-            ids: 0,
-            addresses: 0,
-            calls: 0,
-            past: BTreeMap::new(),
-        }
-    }
 }
 
 impl Default for Pace {
@@ -236,13 +220,12 @@ impl World {
         now: Timestamp,
         act: impl FnOnce(&mut Region, &mut Context<'_>) -> Outcome<T>,
     ) -> Outcome<T> {
-        let before = self.regions.get(name).cloned().unwrap_or_default();
-        let mut after = before.clone();
+        let mut after = self.regions.get(name).cloned().unwrap_or_default();
         let mint = Mint { seed: self.seed, ids: &mut self.ids, addresses: &mut self.addresses };
         let mut context = Context { now, region: name, pace: &self.pace, quotas: &self.quotas, mint };
         let done = act(&mut after, &mut context)?;
-        self.keep(name, now, before);
-        self.regions.insert(name.to_owned(), after);
+        let before = self.regions.insert(name.to_owned(), after);
+        self.keep(name, now, before.unwrap_or_default());
         Ok(done)
     }
 

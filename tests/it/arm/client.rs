@@ -172,6 +172,14 @@ async fn a_firewall_is_awaited_and_what_is_awaited_is_said() {
     waiting for Microsoft.Network/publicIPAddresses/pip to be ready (Azure says Updating)
     waiting for Microsoft.Network/firewallPolicies/fwp to be ready (Azure says Updating, usually 1 to 5 minutes)
     waiting for Microsoft.Network/azureFirewalls/fw to be ready (Azure says Updating, usually about 10 minutes)
+    waiting for Microsoft.Network/azureFirewalls/fw to be ready (Azure says InProgress, 1 min so far, usually about 10 minutes)
+    waiting for Microsoft.Network/azureFirewalls/fw to be ready (Azure says InProgress, 2 min so far, usually about 10 minutes)
+    waiting for Microsoft.Network/azureFirewalls/fw to be ready (Azure says InProgress, 3 min so far, usually about 10 minutes)
+    waiting for Microsoft.Network/azureFirewalls/fw to be ready (Azure says InProgress, 4 min so far, usually about 10 minutes)
+    waiting for Microsoft.Network/azureFirewalls/fw to be ready (Azure says InProgress, 5 min so far, usually about 10 minutes)
+    waiting for Microsoft.Network/azureFirewalls/fw to be ready (Azure says InProgress, 6 min so far, usually about 10 minutes)
+    waiting for Microsoft.Network/azureFirewalls/fw to be ready (Azure says InProgress, 7 min so far, usually about 10 minutes)
+    waiting for Microsoft.Network/azureFirewalls/fw to be ready (Azure says InProgress, 8 min so far, usually about 10 minutes)
     ");
     assert_eq!(desk.world().mistakes, Vec::<String>::new());
 }

@@ -210,6 +210,7 @@ fn a_document_that_is_another_makes_another_machine() {
                 launched: None,
                 document: &machine.document,
                 tagged_document: None,
+                deadline: None,
                 pinned_host_key: None,
             },
         );

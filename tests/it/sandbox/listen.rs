@@ -1,0 +1,367 @@
+//! `gangplank sandbox listen`: other programs in the sandbox, over loopback.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Lines, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::{Desk, FOLDER};
+use crate::support::{
+    self,
+    program::{Run, Victim, run},
+};
+
+/// Elastic addresses that the company has from the beginning.
+const THEIRS: usize = 1;
+
+/// A listening sandbox, which ends with this.
+struct Listening {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    address: SocketAddr,
+}
+
+impl Listening {
+    fn start(desk: &Desk) -> Self {
+        let mut child = desk
+            .command(&["sandbox", "listen", "--sandbox"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut named = |name: &str| {
+            let line = lines.next().expect("a line").unwrap();
+            line.strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix("=http://"))
+                .unwrap_or_else(|| panic!("{line}"))
+                .to_owned()
+        };
+        let address = named("AWS_ENDPOINT_URL");
+        assert_eq!(named("AZURE_RESOURCE_MANAGER_ENDPOINT"), address);
+        Self { address: address.parse().unwrap(), child, lines }
+    }
+
+    fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where the machine answers that the cloud calls so.
+    fn ssh(&mut self, machine: &str) -> SocketAddr {
+        let line = self.lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with(&format!("ssh {machine}"))));
+        let line = line.expect("a machine that is up").unwrap();
+        line.rsplit(' ').next().and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("{line}"))
+    }
+
+    /// Ends it as Ctrl-C does.
+    #[cfg(unix)]
+    fn interrupt(mut self) -> Option<i32> {
+        assert!(Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+
+    /// A request with these headers; the answer's head and body.
+    fn ask(&self, head: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        // Who sends too much may be answered and left before the end.
+        let _ = write!(stream, "{head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    }
+
+    fn ec2(&self, call: &str) -> String {
+        let head =
+            format!("POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: application/x-www-form-urlencoded", self.address);
+        self.ask(&head, &format!("Version=2016-11-15&{call}"))
+    }
+
+    fn addresses(&self) -> usize {
+        self.ec2("Action=DescribeAddresses").matches("<publicIp>").count()
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn only_this_machine_and_no_browser_is_answered() {
+    let desk = Desk::new();
+    let listening = Listening::start(&desk);
+    let call = "Action=DescribeVpcs&Version=2016-11-15";
+    let of = |headers: &str| listening.ask(&format!("POST / HTTP/1.1\r\n{headers}"), call);
+    let port = listening.address.port();
+    for good in [format!("host: 127.0.0.1:{port}"), format!("host: localhost:{port}"), "host: localhost".to_owned()] {
+        let answer = of(&good);
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("<vpcId>"), "{good}: {answer}");
+    }
+    for bad in [
+        format!("host: evil.example:{port}"),
+        format!("host: 127.0.0.1.evil.example:{port}"),
+        "host: evil.example".to_owned(),
+        "host:".to_owned(),
+        format!("host: 127.0.0.1:{port}\r\norigin: http://evil.example"),
+        format!("host: 127.0.0.1:{port}\r\norigin: null"),
+    ] {
+        let answer = of(&bad);
+        assert!(answer.starts_with("HTTP/1.1 403") && !answer.contains("vpcId"), "{bad}: {answer}");
+    }
+    let large = "a".repeat((4 << 20) + 1);
+    assert!(listening.ec2(&large).starts_with("HTTP/1.1 413"));
+    assert!(listening.ec2("Action=Nonsense").contains("<Code>InvalidAction</Code>"));
+    assert!(listening.address.ip().is_loopback());
+}
+
+/// Every listener of the process, the machines' too, as the kernel has them.
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_listens_beyond_loopback() {
+    let desk = Desk::new();
+    desk.play(&["apply", "--yes", "--no-verify", "plans"]).expect(0);
+    desk.play(&["sandbox", "advance", "1h"]).expect(0);
+    let mut listening = Listening::start(&desk);
+    listening.ssh("");
+    listening.ssh("");
+    let pid = listening.child.id();
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let links: Vec<PathBuf> = fds.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok()).collect();
+    let mut found = 0;
+    for (table, loopback) in [("tcp", "0100007F"), ("tcp6", "00000000000000000000000001000000")] {
+        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/net/{table}")) else { continue };
+        for line in text.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (local, state, inode) = (fields[1], fields[3], fields[9]);
+            if state == "0A" && links.contains(&PathBuf::from(format!("socket:[{inode}]"))) {
+                assert!(local.starts_with(loopback), "{line}");
+                found += 1;
+            }
+        }
+    }
+    assert_eq!(found, 3, "the calls' and two machines'");
+}
+
+#[test]
+fn one_folder_is_one_process_s() {
+    let desk = Desk::new();
+    desk.play(&["apply", "--yes", "--no-verify", "plans"]).expect(0);
+    let listening = Listening::start(&desk);
+    for verb in
+        [&["plan", "plans"][..], &["destroy", "--yes", "plans"], &["sandbox", "reset"], &["sandbox", "advance", "1d"]]
+    {
+        let refused = desk.play(verb).expect(1);
+        assert!(refused.stderr.contains("another gangplank is using the sandbox in"), "{refused}");
+        assert!(refused.stderr.contains("--sandbox=FOLDER"), "{refused}");
+    }
+    // It answers all the same, and what it has is what was there.
+    assert!(listening.ec2("Action=DescribeInstances").contains("<instanceId>i-"));
+    drop(listening);
+    desk.play(&["plan", "--detailed-exitcode", "plans"]).expect(0);
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let desk = Desk::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let refused = desk.play(&["sandbox", "listen", "--port", &port.to_string()]).expect(1);
+    assert!(refused.stderr.contains(&format!("port {port} of 127.0.0.1")), "{refused}");
+    assert!(refused.stderr.contains("--port 0"), "{refused}");
+}
+
+/// What was answered with yes is there, whether it is interrupted or killed.
+#[cfg(unix)]
+#[test]
+fn its_end_loses_nothing() {
+    let desk = Desk::new();
+    for (name, gently) in [("one", true), ("two", false)] {
+        let listening = Listening::start(&desk);
+        assert!(listening.ec2("Action=AllocateAddress&Domain=vpc").starts_with("HTTP/1.1 200"), "{name}");
+        if gently {
+            assert_eq!(listening.interrupt(), Some(0));
+        }
+    }
+    assert_eq!(Listening::start(&desk).addresses(), THEIRS + 2);
+}
+
+/// /dev/full stands for a full disk: every write to it fails.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_call_that_cannot_be_kept_is_not_done() {
+    let desk = Desk::new();
+    let listening = Listening::start(&desk);
+    let allocate = "Action=AllocateAddress&Domain=vpc";
+    assert!(listening.ec2(allocate).starts_with("HTTP/1.1 200"));
+    let kept = fs::read(desk.state()).unwrap();
+    std::os::unix::fs::symlink("/dev/full", desk.path(FOLDER).join("sandbox.json.next")).unwrap();
+    let refused = listening.ec2(allocate);
+    assert!(refused.contains("<Code>SandboxNotWritable</Code>") && refused.contains("No space left"), "{refused}");
+    assert_eq!(listening.addresses(), THEIRS + 1);
+    assert_eq!(fs::read(desk.state()).unwrap(), kept);
+    // There is room again.
+    assert!(listening.ec2(allocate).starts_with("HTTP/1.1 200"));
+    assert_eq!(listening.addresses(), THEIRS + 2);
+}
+
+/// An environment with invented credentials and the listening sandbox in it.
+fn aws(program: PathBuf, desk: &Desk, listening: &Listening) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env("HOME", desk.path(""))
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("AWS_ENDPOINT_URL", listening.endpoint())
+        .env("AWS_ACCESS_KEY_ID", "AKIA0000100000000001")
+        .env("AWS_SECRET_ACCESS_KEY", "invented")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_MAX_ATTEMPTS", "1")
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+}
+
+const BOTO: &str = r#"
+import boto3, botocore.exceptions
+ec2 = boto3.client("ec2")
+vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+group = ec2.create_security_group(GroupName="mine", Description="by boto3", VpcId=vpc)["GroupId"]
+ec2.authorize_security_group_ingress(GroupId=group, IpProtocol="tcp", FromPort=443, ToPort=443, CidrIp="192.0.2.0/24")
+[mine] = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+assert mine["IpPermissions"][0]["IpRanges"] == [{"CidrIp": "192.0.2.0/24"}], mine
+names = {i["InstanceId"] for page in ec2.get_paginator("describe_instances").paginate() for r in page["Reservations"] for i in r["Instances"]}
+assert len(names) == 1, names
+assert "gangplank" in ec2.get_console_output(InstanceId=names.pop())["Output"]
+ec2.delete_security_group(GroupId=group)
+def refused(call):
+    try:
+        call()
+    except botocore.exceptions.ClientError as error:
+        return error.response["Error"]
+    raise SystemExit("that was answered")
+assert refused(ec2.describe_spot_price_history)["Code"] == "InvalidAction"
+assert refused(lambda: ec2.describe_security_groups(GroupIds=[group]))["Code"] == "InvalidGroup.NotFound"
+for service, method in [("s3", "list_buckets"), ("sts", "get_caller_identity"), ("dynamodb", "list_tables"), ("lambda", "list_functions")]:
+    error = refused(getattr(boto3.client(service), method))
+    assert error["Code"] == "NotInTheSandbox" and service in error["Message"], error
+print("all")
+"#;
+
+#[test]
+fn boto3_works_and_hears_what_is_not_there() {
+    let Some(python) = support::python() else { return support::skip("no boto3 here (tests/run installs it)") };
+    let desk = Desk::new();
+    desk.play(&["apply", "--yes", "plans/warehouse.yaml"]).expect(0);
+    let listening = Listening::start(&desk);
+    let said = run(aws(python, &desk, &listening).args(["-c", BOTO]), &Victim::default()).expect(0);
+    assert_eq!(said.stdout.trim(), "all", "{said}");
+}
+
+#[test]
+fn the_aws_cli_works_and_hears_what_is_not_there() {
+    let cli = support::python().and_then(|python| Some(python.parent()?.join("aws"))).filter(|cli| cli.exists());
+    let Some(cli) = cli else { return support::skip("no AWS CLI here (tests/run installs it)") };
+    let desk = Desk::new();
+    desk.play(&["apply", "--yes", "--no-verify", "plans/warehouse.yaml"]).expect(0);
+    let listening = Listening::start(&desk);
+    let call =
+        |text: &str| -> Run { run(aws(cli.clone(), &desk, &listening).args(text.split(' ')), &Victim::default()) };
+    let groups =
+        call("ec2 describe-security-groups --filters Name=tag:gangplank:bastion,Values=warehouse").expect(0).json();
+    let group = groups["SecurityGroups"][0]["GroupId"].as_str().expect("the bastion's group").to_owned();
+    // The demonstration's mistake.
+    let open = "--protocol tcp --port 22 --cidr 0.0.0.0/0";
+    call(&format!("ec2 authorize-security-group-ingress --group-id {group} {open}")).expect(0);
+    let refused = call(&format!("ec2 authorize-security-group-ingress --group-id {group} {open}"));
+    assert!(refused.code() != Some(0) && refused.stderr.contains("InvalidPermission.Duplicate"), "{refused}");
+    let refused = call("ec2 describe-spot-price-history");
+    assert!(refused.code() != Some(0) && refused.stderr.contains("InvalidAction"), "{refused}");
+    let refused = call("s3api list-buckets");
+    assert!(refused.code() != Some(0) && refused.stderr.contains("NotInTheSandbox"), "{refused}");
+    drop(listening);
+    let drift = desk.play(&["drift", "plans/warehouse.yaml"]).expect(2);
+    assert!(drift.stdout.contains("0.0.0.0/0"), "{drift}");
+}
+
+/// The words with which a PostgreSQL that speaks TLS answers, through OpenSSH's own client; and no shell.
+#[test]
+fn openssh_opens_the_tunnel_and_gets_no_shell() {
+    if Command::new("ssh").arg("-V").output().is_err() {
+        return support::skip("no ssh here (tests/run installs it)");
+    }
+    let desk = Desk::new();
+    desk.play(&["apply", "--yes", "plans/warehouse.yaml"]).expect(0);
+    let mut listening = Listening::start(&desk);
+    let machine = listening.ssh("i-");
+    let ssh = |user: &str, more: &[&str]| {
+        let mut command = Command::new("ssh");
+        let port = machine.port().to_string();
+        command.args([
+            "-F",
+            "none",
+            "-T",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "ConnectTimeout=30",
+        ]);
+        command.args([
+            "-o",
+            "StrictHostKeyChecking=accept-new",
+            "-o",
+            "UserKnownHostsFile=known",
+            "-o",
+            "ExitOnForwardFailure=yes",
+        ]);
+        command.args(["-i", "ana", "-p", &port, "-l", user]).args(more).current_dir(desk.path(""));
+        command
+    };
+    let refused = run(&mut ssh("ana", &["127.0.0.1", "id"]), &Victim::default());
+    assert!(refused.code() != Some(0) && !refused.stdout.contains("uid="), "{refused}");
+    let stranger = run(&mut ssh("root", &["127.0.0.1", "id"]), &Victim::default()).expect(255);
+    assert!(!stranger.stdout.contains("uid="), "{stranger}");
+
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let forward = format!("{free}:warehouse.internal:5432");
+    let tunnel =
+        ssh("ana", &["-N", "-L", &forward, "127.0.0.1"]).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut tunnel = Ending(tunnel);
+    let mut near = connect(free, &mut tunnel.0);
+    // SSLRequest ("SSL Session Encryption" in PostgreSQL's message flow): S says yes.
+    near.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).unwrap();
+    let mut answer = [0];
+    near.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"S");
+}
+
+struct Ending(Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Connects as soon as somebody listens there.
+fn connect(to: SocketAddr, server: &mut Child) -> TcpStream {
+    let begin = Instant::now();
+    loop {
+        if let Ok(stream) = TcpStream::connect(to) {
+            return stream;
+        }
+        assert!(
+            server.try_wait().unwrap().is_none() && begin.elapsed() < Duration::from_secs(60),
+            "nobody listens on {to}"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
