@@ -35,7 +35,7 @@ pub async fn run(args: &Extend, which: Which, cx: &Context) -> Result<Exit, Erro
     let fleet = cx.connect(&plans).await?;
     let sets = fleet.extensions(Wish { which, end }, now, &cx.reading()).await?;
     if args.run.output == RunOutput::Human {
-        print(&show::human(&sets, &cx.palette()))?;
+        print(&show::human_of_tags(&sets, &cx.palette()))?;
     }
     if !sets.iter().all(Changeset::is_empty) {
         if !confirmed("\nMove the end?", args.run.yes, args.run.output)? {

@@ -134,7 +134,11 @@ pub fn change(plan: &Plan, expires: Option<Timestamp>, have: &Tags) -> Option<Ke
                 (None, Some(after)) => Some(Detail::added("deadline", after)),
                 (before, None) => before.map(|before| Detail::removed("deadline", before)),
             };
-            (differences(plan, &told, &digest(&lines)), ends, "the machine takes it within a minute")
+            let reason = match ends {
+                None => "the machine takes them within a minute",
+                Some(_) => "the machine takes this within a minute",
+            };
+            (differences(plan, &told, &digest(&lines)), ends, reason)
         }
         None => {
             let reason = "its tags do not say which user data the machine has; it takes this within a minute";
