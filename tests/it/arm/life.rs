@@ -328,7 +328,11 @@ fn somebodys_firewall_that_is_still_at_work_is_waited_for() {
     assert_eq!(desk.run("destroy", &spec, &["--yes"]).0.code(), None);
     desk.server.world().heal();
     desk.server.world().by_hand = false;
+    // What has begun by then ends while it is waited for.
+    let ends = Fault::Meanwhile(World::finish);
+    desk.server.world().fault(Which::To("GET", "azureFirewalls/fw-old"), 2..3, ends);
     desk.run("destroy", &spec, &["--yes"]).0.expect(0);
+    desk.server.world().heal();
     assert!(!is_at_work(&desk));
     hold(&desk);
     let (run, calls) = desk.run("destroy", &spec, &["--yes"]);
