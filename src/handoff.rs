@@ -17,6 +17,7 @@ pub use self::{
 };
 use crate::{
     plan::{self, Cloud, Deadline, Edge, FormValue, Plan},
+    provider::deadline::{span, time_left},
     verify::{Check, Part, Verdict, Verification},
 };
 
@@ -269,21 +270,6 @@ fn edge(cloud: &Cloud) -> &'static str {
             Edge::PublicAddress => "network security group",
             Edge::Firewall(_) | Edge::ExistingFirewall(_) | Edge::ExistingPolicy(_) => "firewall",
         },
-    }
-}
-
-/// `in 90 days`, `3 hours ago`.
-fn time_left(seconds: i64) -> String {
-    if seconds >= 0 { format!("in {}", span(seconds)) } else { format!("{} ago", span(seconds.saturating_neg())) }
-}
-
-/// `90 days`, `36 hours`, `12 minutes`: the largest unit of which there are two or more.
-fn span(seconds: i64) -> String {
-    let count = |n: i64, unit: &str| if n == 1 { format!("1 {unit}") } else { format!("{n} {unit}s") };
-    match seconds {
-        s if s >= 2 * 86400 => count(s / 86400, "day"),
-        s if s >= 2 * 3600 => count(s / 3600, "hour"),
-        s => count(s / 60, "minute"),
     }
 }
 

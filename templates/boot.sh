@@ -59,13 +59,13 @@ for user in $users; do
     group=$(id -g "$user")
     chmod 0700 "$home"
     install -d -m 0700 -o "$user" -g "$group" "$home/.ssh"
-    if [ -e "/etc/gangplank/keys/$user" ]; then
+    if [ -e "/etc/gangplank/keys/$user" ] && [ ! -x /usr/local/sbin/gangplank-keys ]; then
         install -m 0600 -o "$user" -g "$group" "/etc/gangplank/keys/$user" "$home/.ssh/authorized_keys.new"
         mv -f "$home/.ssh/authorized_keys.new" "$home/.ssh/authorized_keys"
     fi
     if command -v restorecon >/dev/null; then restorecon -R "$home/.ssh"; fi
 done
-# Where tags bring the keys, nobody is let in before a first set was read; the service goes on asking.
+# Where the metadata brings the keys or a deadline, nobody is let in before it was read; the service goes on asking.
 if [ -x /usr/local/sbin/gangplank-keys ]; then
     /usr/local/sbin/gangplank-keys || :
     if [ -d /run/systemd/system ]; then
@@ -94,8 +94,12 @@ else
     [ -x /etc/init.d/ssh ] || service=sshd
     # The init script reads this file as shell before it starts the daemon.
     touch /etc/default/$service
-    sed -i '/^ulimit -n /d' /etc/default/$service
+    sed -i '/^ulimit -n /d; /gangplank-keys/d' /etc/default/$service
     echo "ulimit -n $open_files" >>/etc/default/$service
+    # What has ended while the machine was off lets nobody in.
+    if [ -x /usr/local/sbin/gangplank-keys ]; then
+        echo 'case $1 in start) /usr/local/sbin/gangplank-keys || : ;; esac' >>/etc/default/$service
+    fi
     service $service restart || fail "$service does not start"
     setsid /usr/local/sbin/gangplank-updates >/var/log/gangplank-updates.log 2>&1 </dev/null &
 fi

@@ -120,6 +120,14 @@ def key_channel():
         return {"age": round(time.time() - os.stat(state).st_mtime), "problem": file.read(500).strip() or None}
 
 
+def deadline():
+    """What the machine knows of it: `closed` where it lets nobody in because of it."""
+    if not os.path.exists(ROOT + "/usr/local/sbin/gangplank-keys"):
+        return None
+    known = json.loads(read(ROOT + "/var/lib/gangplank/deadline"))
+    return {name: known[name] for name in ("expires", "closed")}
+
+
 def entry(path):
     try:
         found = os.lstat(path)
@@ -441,6 +449,7 @@ def report(why):
         "cloud_init": cloud_init,
         "boot": lambda: read(ROOT + "/var/lib/gangplank/boot", 500).strip(),
         "key_channel": key_channel,
+        "deadline": deadline,
         "sshd": lambda: sshd(names if isinstance(names, list) else []),
         "disk": disk,
         "accounts": accounts,

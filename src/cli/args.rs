@@ -3,10 +3,10 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::style::Color;
-use crate::plan;
+use crate::plan::{self, time};
 
 /// SSH bastions for SaaS vendors, from one YAML plan: shown as a diff, applied, proven, and gone again.
 #[derive(Debug, Parser)]
@@ -52,6 +52,10 @@ pub enum Verb {
     Apply(Apply),
     /// Remove the plans' bastions, and prove that nothing of them is left
     Destroy(Run),
+    /// Let bastions that stand end later than their plans say
+    Extend(Extend),
+    /// Let bastions that stand end earlier than their plans say
+    Shorten(Extend),
     /// Find what is past its deadline or has lost its machine in whole accounts, without plans, and destroy it
     Reap(Reap),
     /// Show what exists now
@@ -168,6 +172,27 @@ pub struct Run {
     /// How to report: json is one event a line
     #[arg(long, value_enum, default_value_t)]
     pub output: RunOutput,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Extend {
+    #[command(flatten)]
+    pub run: Run,
+    /// From the end that counts now: 12h, 7d, 1w2d
+    #[arg(long, value_name = "TIME", value_parser = span, required_unless_present = "until", conflicts_with = "until")]
+    pub by: Option<SignedDuration>,
+    /// The new end, as a time with an offset: 2030-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub until: Option<Timestamp>,
+}
+
+fn span(text: &str) -> Result<SignedDuration, String> {
+    let span = time::duration(text).filter(|span| span.is_positive() && *span <= time::LONGEST);
+    span.ok_or_else(|| "write weeks, days, hours and minutes, ten years at most: 1w, 7d, 12h, 30m or 1d12h".to_owned())
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    time::moment(text).ok_or_else(|| "write it like 2030-01-31T00:00:00Z, with an offset".to_owned())
 }
 
 #[derive(Debug, ClapArgs)]

@@ -19,6 +19,8 @@ use self::{
     exit::{Error, Exit, say},
     verbs::offline,
 };
+#[cfg(any(feature = "aws", feature = "azure"))]
+use crate::provider::extend::Which;
 
 /// Does what the command line says and reports its errors.
 pub fn main(args: &Cli) -> Exit {
@@ -65,6 +67,8 @@ fn ask_cloud(verb: &Verb, args: &Cli) -> Result<Exit, Error> {
             Verb::Plan(plan) => verbs::plan::run(plan, &context).await,
             Verb::Apply(apply) => verbs::apply::run(apply, &context).await,
             Verb::Destroy(destroy) => verbs::destroy::run(destroy, &context).await,
+            Verb::Extend(extend) => verbs::extend::run(extend, Which::Extend, &context).await,
+            Verb::Shorten(shorten) => verbs::extend::run(shorten, Which::Shorten, &context).await,
             Verb::Reap(reap) => verbs::reap::run(reap, &context).await,
             Verb::Status(status) => verbs::status::run(status, &context).await,
             Verb::Drift(drift) => verbs::drift::run(drift, &context).await,

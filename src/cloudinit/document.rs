@@ -24,6 +24,18 @@ const REPORT_SERVICE: &str = include_str!("../../templates/report.service");
 const KEYS: &str = include_str!("../../templates/keys.py");
 const KEYS_SERVICE: &str = include_str!("../../templates/keys.service");
 
+/// A script of Python's as the machine gets it: without the comments and docstrings that have a line of their own, since EC2 counts
+/// bytes. Neither stands inside of a text there.
+pub fn bare(script: &str) -> String {
+    let told = |line: &str| {
+        let text = line.trim_start();
+        let quotes = "\"\"\"";
+        let docstring = text.len() < line.len() && text.len() > 6 && text.starts_with(quotes) && text.ends_with(quotes);
+        docstring || text.starts_with('#') && !text.starts_with("#!")
+    };
+    script.split_inclusive('\n').filter(|line| !told(line.trim_end())).collect()
+}
+
 /// Everything that the document says, and nothing else: equal documents have equal texts and the other way round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
@@ -32,6 +44,8 @@ pub struct Document {
     ssh: Ssh,
     /// The machine takes its keys from its metadata: the accounts have none here.
     live_keys: bool,
+    /// It asks its metadata: for its keys, or for a deadline.
+    asks_metadata: bool,
 }
 
 /// A tunnel's or an operator's way in; the machine knows no difference.
@@ -62,7 +76,7 @@ impl Document {
         if live_keys {
             accounts.iter_mut().for_each(|account| account.keys.clear());
         }
-        Self { accounts, ssh: plan.ssh.clone(), live_keys }
+        Self { accounts, ssh: plan.ssh.clone(), live_keys, asks_metadata: plan.asks_metadata() }
     }
 
     pub fn text(&self) -> Result<String, RenderError> {
@@ -91,7 +105,7 @@ impl Document {
             })
             .collect::<Result<Vec<_>, RenderError>>()?;
         let key_channel = [
-            json!({"path": "/usr/local/sbin/gangplank-keys", "permissions": "0755", "content": KEYS}),
+            json!({"path": "/usr/local/sbin/gangplank-keys", "permissions": "0755", "content": bare(KEYS)}),
             json!({
                 "path": "/etc/systemd/system/gangplank-keys.service", "permissions": "0644", "content": KEYS_SERVICE,
             }),
@@ -102,9 +116,9 @@ impl Document {
                 "accounts": accounts,
                 "settings": settings,
                 "sshd": sshd,
-                "key_channel": if self.live_keys { &key_channel[..] } else { &[] },
+                "key_channel": if self.asks_metadata { &key_channel[..] } else { &[] },
                 "boot": BOOT,
-                "report": REPORT,
+                "report": bare(REPORT),
                 "report_service": REPORT_SERVICE,
                 "updates": UPDATES,
             }),
@@ -126,7 +140,13 @@ impl Document {
             format!("live-{}", short_digest(&format!("{KEYS}{KEYS_SERVICE}")))
         } else {
             let keys: Vec<_> = self.accounts.iter().flat_map(|a| a.keys.iter().map(|k| (&a.name, k))).collect();
-            short_digest(&json!(keys).to_string())
+            let keys = short_digest(&json!(keys).to_string());
+            let ends = if self.asks_metadata {
+                format!("-ends-{}", short_digest(&format!("{KEYS}{KEYS_SERVICE}")))
+            } else {
+                String::new()
+            };
+            keys + &ends
         };
         let tunnels: Vec<_> = self.accounts.iter().map(|a| (&a.name, &a.opens)).collect();
         let Ssh { port, max_sessions, max_startups, open_files } = &self.ssh;
@@ -179,6 +199,7 @@ impl Document {
                 open_files: 1,
             },
             live_keys: false,
+            asks_metadata: false,
         }
     }
 }

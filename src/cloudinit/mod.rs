@@ -1,7 +1,8 @@
 //! The machine's whole configuration: [`Plan`] → one cloud-init document, from `templates/`.
 //!
 //! Pure. The document holds nothing but what the machine needs: who may enter with which key, what they may open, how
-//! sshd runs, and two scripts. It does not depend on the plan's name, cloud, deadline or order of lists.
+//! sshd runs, and two scripts. It does not depend on the plan's name, cloud, deadline or order of
+//! lists, but for whether there is a deadline where the keys are a part of it.
 
 mod document;
 mod quote;
@@ -12,7 +13,7 @@ use flate2::{Compression, GzBuilder};
 use sha2::{Digest, Sha256};
 
 use self::document::Document;
-pub use self::document::open;
+pub use self::document::{bare, open};
 use crate::{
     diagnostic::Diagnostic,
     plan::{Cloud, Plan},

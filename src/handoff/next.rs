@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Ends, HandOff, Tunnel, ssh::shell_word, time_left};
+use super::{Ends, HandOff, Tunnel, ssh::shell_word};
+use crate::provider::deadline::time_left;
 use crate::{plan::Plan, verify::Verdict};
 
 /// A deadline that is nearer than this, in seconds, is worth a step.
@@ -86,7 +87,7 @@ pub(super) fn steps(handoff: &HandOff, plan: &Plan) -> Vec<Next> {
         && (0..SOON).contains(&seconds_left)
     {
         let text = format!(
-            "It ends {}, at {time}. If it is needed longer, give the plan a later deadline and apply that.",
+            "It ends {}, at {time}. If it is needed longer, `gangplank extend` moves that; or give the plan a later deadline and apply it.",
             time_left(seconds_left)
         );
         steps.push(Next::new(Kind::Renew, text).run("apply", file));

@@ -16,7 +16,7 @@ mod report;
 mod schema;
 mod source;
 mod tags;
-mod time;
+pub mod time;
 mod tree;
 mod tunnel;
 mod vendor;

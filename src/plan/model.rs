@@ -29,6 +29,11 @@ impl Plan {
         self.key_updates == KeyUpdates::Live
     }
 
+    /// Whether the running machine asks its metadata: for its keys, or for its deadline.
+    pub fn asks_metadata(&self) -> bool {
+        self.keys_are_live() || self.deadline.is_some()
+    }
+
     /// Who may enter with which keys: tunnels, then operators, in the order of the plan.
     pub fn accounts(&self) -> impl Iterator<Item = (&UserName, &[PublicKey])> {
         let tunnels = self.tunnels.iter().map(|tunnel| (&tunnel.user, tunnel.keys.as_slice()));

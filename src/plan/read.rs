@@ -68,7 +68,9 @@ fn plan(root: &Field<'_>, report: &mut Report) -> Read<Plan> {
     let key_updates = block.optional("key_updates", report, key_updates);
     let bearer = match (block.get("aws"), block.get("azure")) {
         (None, Some(_)) => Bearer::Azure,
-        _ if matches!(key_updates, Ok(Some(KeyUpdates::Replace)) | Err(_)) => Bearer::Ec2,
+        _ if matches!(key_updates, Ok(Some(KeyUpdates::Replace)) | Err(_)) && matches!(deadline, Ok(None) | Err(_)) => {
+            Bearer::Ec2
+        }
         _ => Bearer::Ec2Metadata,
     };
     let tags = block.optional("tags", report, |field, report| tags(field, bearer, report));

@@ -140,8 +140,10 @@ fn check_path(key: &str, span: &Range<usize>, report: &mut Report) -> Read<()> {
     };
     let problem = report
         .at(span, "a tag that the machine cannot read", label)
-        .because("The running machine reads its keys from its tags, and EC2 shows it all of them or none.")
-        .fix("rename it with a-z, A-Z, 0-9 and + - = . _ : @, or write `key_updates: replace`");
+        .because(
+            "The running machine reads its keys and its deadline from its tags, and EC2 shows it all of them or none.",
+        )
+        .fix("rename it with a-z, A-Z, 0-9 and + - = . _ : @; or write `key_updates: replace` and no deadline");
     Err(report.push(problem))
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 
 const SHORTEST: SignedDuration = SignedDuration::from_mins(10);
-const LONGEST: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
+pub const LONGEST: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 
 pub(super) fn lifetime(field: &Field<'_>, report: &mut Report) -> Read<SignedDuration> {
     let text = &field.scalar("a duration", report)?.text;
@@ -26,6 +26,11 @@ pub(super) fn lifetime(field: &Field<'_>, report: &mut Report) -> Read<SignedDur
     };
     let problem = field.problem(report, "a lifetime out of range", bound);
     Err(report.push(problem))
+}
+
+/// A time with an offset, as plans write it.
+pub fn moment(text: &str) -> Option<Timestamp> {
+    if is_rfc3339(text) { text.parse().ok() } else { None }
 }
 
 /// `1d12h`: numbers with units, from large to small, each at most once.

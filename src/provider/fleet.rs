@@ -15,6 +15,7 @@ use crate::{
     event::Watcher,
     plan::{Cloud, Plan},
     provider::{
+        extend::Wish,
         status::Status,
         tags::{HOST_KEY, Tags},
     },
@@ -179,6 +180,66 @@ impl<'a> Fleet<'a> {
             refused.truncate(1);
         }
         Outlook { changesets, statuses, refused }
+    }
+
+    /// What moves the ends of the bastions. Writes nothing.
+    ///
+    /// # Errors
+    /// Every reason why an end can't be moved, or the failure of each cloud that failed.
+    pub async fn extensions(
+        &self,
+        wish: Wish,
+        now: Timestamp,
+        watcher: &dyn Watcher,
+    ) -> Result<Vec<Changeset<Action>>, Vec<Refused>> {
+        type Sets = Vec<Result<Changeset<Action>, Diagnostic>>;
+        let aws = async {
+            #[cfg(feature = "aws")]
+            if let Some(fleet) = &self.aws {
+                let sets = fleet.extensions(wish, now, watcher).await?;
+                return Ok(sets.into_iter().map(|set| set.map(|set| set.map(Action::Aws))).collect());
+            }
+            Ok::<Sets, CloudError>(Vec::new())
+        };
+        let azure = async {
+            #[cfg(feature = "azure")]
+            if let Some(fleet) = &self.azure {
+                let sets = fleet.extensions(wish, now, watcher).await?;
+                return Ok(sets.into_iter().map(|set| set.map(|set| set.map(Action::Azure))).collect());
+            }
+            Ok::<Sets, CloudError>(Vec::new())
+        };
+        let (aws, azure) = join(aws, azure).await;
+        let told = self.told(aws, azure);
+        let (mut sets, mut problems) = (Vec::new(), Vec::new());
+        for (_, set) in told.of {
+            match set {
+                Ok(set) => sets.push(set),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let mut refused: Vec<Refused> = told.failed.into_iter().map(Refused::Cloud).collect();
+        if !problems.is_empty() {
+            refused.push(Refused::Plan(Diagnostics(problems)));
+        }
+        if refused.is_empty() { Ok(sets) } else { Err(refused) }
+    }
+
+    /// Whether all that each bastion has tells the same end.
+    ///
+    /// # Errors
+    /// A cloud's failure.
+    pub async fn ends_agree(&self, watcher: &dyn Watcher) -> Result<bool, CloudError> {
+        let mut agree = true;
+        #[cfg(feature = "aws")]
+        if let Some(fleet) = &self.aws {
+            agree &= fleet.ends_agree(watcher).await?;
+        }
+        #[cfg(feature = "azure")]
+        if let Some(fleet) = &self.azure {
+            agree &= fleet.ends_agree(watcher).await?;
+        }
+        Ok(agree)
     }
 
     /// What removes the bastions. Writes nothing.

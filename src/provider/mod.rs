@@ -8,6 +8,7 @@ pub mod clouds;
 pub mod deadline;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod estate;
+pub mod extend;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod fleet;
 mod judging;

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::deadline::Moved;
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
     pub bastion: String,
@@ -18,6 +20,8 @@ pub struct Status {
     pub expires: Option<String>,
     /// Until the deadline; below zero when it has passed.
     pub seconds_left: Option<i64>,
+    /// The decision that made another end of the plan's.
+    pub moved: Option<Moved>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -14,6 +14,8 @@ pub const BASTION: &str = "gangplank:bastion";
 pub const EXPIRES: &str = "gangplank:expires";
 /// The plan's lifetime in seconds that [`EXPIRES`] was reckoned with, so that a changed lifetime counts from the same start.
 pub const LIFETIME: &str = "gangplank:lifetime";
+/// Where somebody decided about another end than the plan's: see [`super::deadline::Moved`]. [`EXPIRES`] is that end then.
+pub const EXTENDED: &str = "gangplank:extended";
 /// On the instance: what the plan called its image and its subnet, so that both stay pinned while the plan says the same.
 pub const IMAGE: &str = "gangplank:image";
 pub const SUBNET: &str = "gangplank:subnet";
@@ -56,6 +58,9 @@ pub fn common(bastion: &Name, user: &Tags, deadline: Option<&ResolvedDeadline>) 
         tags.insert(EXPIRES.to_owned(), deadline.expires.to_string());
         if let Some(seconds) = deadline.lifetime {
             tags.insert(LIFETIME.to_owned(), seconds.to_string());
+        }
+        if let Some(moved) = deadline.moved {
+            tags.insert(EXTENDED.to_owned(), moved.to_string());
         }
     }
     tags

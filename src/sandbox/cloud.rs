@@ -305,11 +305,16 @@ impl Inner {
             let taken = self.state.machines.remove(&vm.id);
             let mut machine = taken.unwrap_or_else(|| Machine::boot(vm, 0, booted));
             let printed = machine.tick(vm, &Inside { state: &self.state, vm: &vm.id }, now);
+            let over = machine.time_is_up(now);
             self.state.machines.insert(vm.id.clone(), machine);
             for line in printed {
                 self.state.print(&vm.id, &format!("{line}\r\n"), now);
             }
-            up.insert(vm.id.clone());
+            if over {
+                self.state.shut_down(&vm.id, now);
+            } else {
+                up.insert(vm.id.clone());
+            }
         }
         up
     }
@@ -336,6 +341,10 @@ impl State {
 
     fn print(&mut self, vm: &str, text: &str, now: Timestamp) {
         if is_ec2(vm) { self.ec2.print(vm, text, now) } else { self.arm.print(vm, text, now) }
+    }
+
+    fn shut_down(&mut self, vm: &str, now: Timestamp) {
+        if is_ec2(vm) { self.ec2.shut_down(vm, now) } else { self.arm.shut_down(vm, now) }
     }
 
     fn answer_at(&self, vm: &str, to: SocketAddr) -> Answer {

@@ -14,7 +14,7 @@ use super::{
     Check, Part, Vantage, Verdict,
     report::{Daemon, NoReport, Reading, Report, Seen},
 };
-use crate::plan::Plan;
+use crate::{plan::Plan, provider::deadline::ResolvedDeadline};
 
 /// What is known about the machine, and what it should be.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct MachineEvidence<'a> {
     pub document: &'a str,
     /// The one that the instance's own tag tells.
     pub tagged_document: Option<&'a str>,
+    /// The deadline that the instance's own tags tell.
+    pub deadline: Option<ResolvedDeadline>,
     /// `ssh-ed25519 AAAA...`: the host key that the vendor and operators were told, where one was.
     pub pinned_host_key: Option<&'a str>,
 }
@@ -66,11 +68,13 @@ fn consequences(checks: &mut [Check]) {
             && c.evidence.iter().any(|e| e.starts_with(system::UNFINISHED))
     });
     let document = failed(checks, "machine.document");
+    let ended = failed(checks, "machine.deadline");
     for check in checks {
         let why = match check.id {
             "machine.report" | "machine.cloud-init" | "machine.document" | "machine.clock" | "machine.disk"
             | "machine.listening" => continue,
             "machine.target" | "machine.target-dns" => continue,
+            "machine.keys" if ended => "a machine whose time is up takes all keys away: see machine.deadline",
             _ if boot => "the machine was not set up to its end: see machine.cloud-init",
             "machine.daemon"
             | "machine.daemon-current"

@@ -13,12 +13,13 @@ use gangplank::{
 };
 use serde_json::Value;
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/plan.md",
     "docs/automation.md",
     "docs/azure.md",
+    "docs/deadline.md",
     "docs/iam.md",
     "docs/sandbox.md",
     "docs/verify.md",

@@ -13,6 +13,7 @@ use crate::support;
 mod boots;
 mod claims;
 mod database;
+mod deadline;
 mod dns;
 mod faults;
 mod lab;

@@ -9,6 +9,8 @@ mod beside_moto;
 mod cloudinit;
 #[cfg(any(feature = "aws", feature = "azure"))]
 mod contract;
+#[cfg(all(feature = "aws", feature = "azure"))]
+mod deadline;
 mod docs;
 #[cfg(feature = "aws")]
 mod drift;

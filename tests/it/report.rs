@@ -79,6 +79,7 @@ fn good(plan: &Plan) -> Value {
         "clock": {"skew": 0.4, "synchronised": true},
         "cloud_init": {"status": "done", "errors": [], "warnings": [], "version": "25.1.4"},
         "boot": "ok",
+        "deadline": if plan.asks_metadata() { json!({"expires": null, "closed": false}) } else { Value::Null },
         "key_channel": if plan.keys_are_live() { json!({"age": 7, "problem": null}) } else { Value::Null },
         "sshd": good_sshd(time),
         "disk": {"free": 5_000_000_000u64, "free_inodes": 400_000, "read_only": false},

@@ -18,11 +18,18 @@ const WIDEST: usize = 64;
 pub fn human<A>(sets: &[Changeset<A>], palette: &Palette) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let _ = write_all(&mut out, sets, palette);
+    let _ = write_all(&mut out, sets, true, palette);
     out
 }
 
-fn write_all<A>(out: &mut String, sets: &[Changeset<A>], palette: &Palette) -> std::fmt::Result {
+/// The same of changes that open and close nothing: not a word about who can reach what.
+pub fn human_of_tags<A>(sets: &[Changeset<A>], palette: &Palette) -> String {
+    let mut out = String::new();
+    let _ = write_all(&mut out, sets, false, palette);
+    out
+}
+
+fn write_all<A>(out: &mut String, sets: &[Changeset<A>], reach: bool, palette: &Palette) -> std::fmt::Result {
     let Palette { heading, .. } = palette;
     let (unchanged, changed): (Vec<_>, Vec<_>) = sets.iter().partition(|set| set.is_empty());
     for set in &changed {
@@ -37,7 +44,7 @@ fn write_all<A>(out: &mut String, sets: &[Changeset<A>], palette: &Palette) -> s
         write_unchanged(out, &unchanged, palette)?;
         writeln!(out)?;
     }
-    if !changed.is_empty() {
+    if reach && !changed.is_empty() {
         writeln!(out, "{heading}After this, who can reach what:{heading:#}\n")?;
         for set in &changed {
             if sets.len() > 1 {

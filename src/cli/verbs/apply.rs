@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     check_current,
     context::Context,
-    load_current,
+    load_together,
     run::{LOOKS, carry_out, closing_event, confirmed},
     vantages::{Looks, Vantages},
     verify::exit,
@@ -38,7 +38,7 @@ pub async fn run(args: &Apply, cx: &Context) -> Result<Exit, Error> {
         return saved(path, args, cx).await;
     }
     let now = cx.now();
-    let plans = load_current(&args.run.paths.paths, now)?;
+    let plans = load_together(&args.run.paths.paths)?;
     let fleet = cx.connect(&plans).await?;
     let outlook = fleet.changes(now, &cx.reading()).await.whole()?;
     carry_on(&plans, &fleet, outlook, args, cx, now, Resume::SameCommand).await

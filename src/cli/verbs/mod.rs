@@ -13,6 +13,8 @@ pub mod destroy;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod drift;
 #[cfg(any(feature = "aws", feature = "azure"))]
+pub mod extend;
+#[cfg(any(feature = "aws", feature = "azure"))]
 pub mod handoff;
 pub mod offline;
 #[cfg(any(feature = "aws", feature = "azure"))]
@@ -41,6 +43,14 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     plan::{Plan, check_deadline, check_together, load},
 };
+
+/// Plans that shall come into being in a cloud. Whether their deadlines lie ahead is asked there: one that has passed may have been
+/// extended.
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub fn load_together(paths: &[PathBuf]) -> Result<Vec<Plan>, Error> {
+    let plans = load(paths)?;
+    check_together(&plans).map_or(Ok(plans), |twins| Err(twins.into()))
+}
 
 /// Plans that shall come into being, so their deadlines must lie ahead.
 pub fn load_current(paths: &[PathBuf], now: Timestamp) -> Result<Vec<Plan>, Error> {

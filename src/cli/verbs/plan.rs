@@ -1,6 +1,6 @@
 //! `gangplank plan`: the difference, and nothing changed.
 
-use super::{context::Context, costs::bills, load_current};
+use super::{context::Context, costs::bills, load_together};
 use crate::{
     changeset::Changeset,
     cli::{
@@ -25,7 +25,7 @@ fn with_costs(sets: &[Changeset<Action>], bills: &[Bill]) -> Vec<Changeset<Actio
 
 pub async fn run(args: &PlanArgs, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
-    let plans = load_current(&args.paths.paths, now)?;
+    let plans = load_together(&args.paths.paths)?;
     let fleet = cx.connect(&plans).await?;
     let outlook = fleet.changes(now, &cx.reading()).await;
     if !outlook.refused.is_empty() && args.output == Output::Human {

@@ -11,7 +11,10 @@ use crate::{
     },
     cost::Bill,
     plan,
-    provider::status::{State, Status},
+    provider::{
+        deadline::time_left,
+        status::{State, Status},
+    },
 };
 
 pub async fn run(args: &args::Status, cx: &Context) -> Result<Exit, Error> {
@@ -73,7 +76,12 @@ fn human(status: &Status, bill: &Bill, palette: &Palette) -> String {
         line("admits", rule.clone());
     }
     if let Some(expires) = &status.expires {
-        line("ends", format!("{expires}, {}", time_left(status.seconds_left.unwrap_or_default())));
+        let left = status.seconds_left.unwrap_or_default();
+        let advice = if left < 0 { ": destroy it" } else { "" };
+        line("ends", format!("{expires}, {}{advice}", time_left(left)));
+        if let Some(moved) = &status.moved {
+            line("", format!("{} on {}; the plan's own end is {}", moved.word(), moved.on, moved.from));
+        }
     } else if status.state != State::Absent {
         line("ends", "never: it has no deadline".to_owned());
     }
@@ -83,13 +91,4 @@ fn human(status: &Status, bill: &Bill, palette: &Palette) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
-}
-
-fn time_left(seconds: i64) -> String {
-    let words = |seconds: i64| match seconds {
-        s if s >= 2 * 86400 => format!("{} days", s / 86400),
-        s if s >= 2 * 3600 => format!("{} hours", s / 3600),
-        s => format!("{} minutes", s / 60),
-    };
-    if seconds >= 0 { format!("in {}", words(seconds)) } else { format!("{} ago: destroy it", words(-seconds)) }
 }

@@ -221,10 +221,11 @@ impl<'a> Look<'a> {
             }
             Err(_) => None,
             Ok(_) => {
-                let keys = self.machine(now).into_iter().any(|c| c.id == "machine.keys" && c.verdict.is_fail());
+                let taken = ["machine.keys", "machine.deadline"];
+                let keys = self.machine(now).into_iter().any(|c| taken.contains(&c.id) && c.verdict.is_fail());
                 let soon = applied.is_some_and(|applied| now.as_second() - applied.as_second() < KEYS_TAKEN);
-                (keys && soon && self.plan.keys_are_live())
-                    .then(|| format!("{}'s machine to take the keys", self.plan.name))
+                (keys && soon && self.plan.asks_metadata())
+                    .then(|| format!("{}'s machine to take what has changed", self.plan.name))
             }
         }
     }
@@ -261,6 +262,7 @@ impl<'a> Look<'a> {
                 launched: instance.and_then(|i| i.launched),
                 document: &self.document,
                 tagged_document: instance.and_then(|i| tags::document(&i.tags)),
+                deadline: instance.and_then(|i| ResolvedDeadline::from_tags(&i.tags)),
                 pinned_host_key: self.seen.host_key(),
             },
         )

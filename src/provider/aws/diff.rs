@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{
     action::{Action, Ref},
     check,
-    deadline::ResolvedDeadline,
+    deadline::{self, ResolvedDeadline},
     desire::Desired,
     keys, machine,
     network::Subnet,
@@ -159,10 +159,7 @@ fn notes(
     for tunnel in want.plan.tunnels.iter().filter(|t| t.keys.is_empty()) {
         notes.push(format!("tunnel {} has no key yet: it admits nobody until the plan has one", tunnel.user));
     }
-    match deadline {
-        Some(deadline) => notes.push(format!("the bastion ends at {}", deadline.expires)),
-        None => notes.push("the bastion has no deadline: it stays until it is destroyed".to_owned()),
-    }
+    notes.extend(deadline::notes(deadline, world.seen.deadline_of(want.bastion()), world.now));
     notes.extend(teardown::foreign_references(want.bastion(), world.seen).into_iter().map(|r| r.note()));
     notes
 }

@@ -11,6 +11,7 @@ use super::{
     desire::Desired,
     diff::{self, World},
     evidence::Evidence,
+    extend,
     inspect::Question,
     machine::{self, Needs},
     observe,
@@ -25,7 +26,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     event::Watcher,
     plan::{Aws, Cloud, Plan},
-    provider::{CloudError, Progress, Refused, clouds::Clouds, status::Status},
+    provider::{CloudError, Progress, Refused, clouds::Clouds, extend::Wish, status::Status},
 };
 
 /// The AWS plans of one run, each in its region.
@@ -125,6 +126,22 @@ impl<'a> Fleet<'a> {
             outlook.statuses.push(Status::of(bastion.plan, bastion.aws, region, seen, now));
         }
         if problems.is_empty() { Ok(outlook) } else { Err(Refused::Plan(Diagnostics(problems))) }
+    }
+
+    /// What moves the end of each bastion, or why that can't be. Writes nothing.
+    pub async fn extensions(
+        &self,
+        wish: Wish,
+        now: Timestamp,
+        watcher: &dyn Watcher,
+    ) -> Result<Vec<Result<Changeset<Action>, Diagnostic>>, CloudError> {
+        self.each(watcher, |bastion, region, seen| extend::extend(bastion.plan, region, seen, wish, now)).await
+    }
+
+    /// Whether all that each bastion has tells the same end.
+    pub async fn ends_agree(&self, watcher: &dyn Watcher) -> Result<bool, CloudError> {
+        let agree = self.each(watcher, |bastion, _, seen| seen.ends_agree(bastion.plan.name.as_str())).await?;
+        Ok(agree.into_iter().all(|agrees| agrees))
     }
 
     /// What removes the bastions. Writes nothing.

@@ -45,7 +45,7 @@ impl Differ<'_> {
                 ..Draft::new(Op::Replace, format!("instance {}", old.id), replacement_reason(&current.reasons))
             },
         };
-        let metadata = MetadataOptions::wanted(want.plan.keys_are_live());
+        let metadata = MetadataOptions::wanted(want.plan.asks_metadata());
         let machine = [
             Detail::added("instance type", &aws.instance_type),
             Detail::added("image", format!("{} ({})", image.id, image.name)),
@@ -96,13 +96,13 @@ impl Differ<'_> {
         }
         // EC2 changes neither an instance that is just stopping nor one that is just starting.
         let started = self.if_planned("instance-start");
-        let metadata = MetadataOptions::wanted(want.plan.keys_are_live());
+        let metadata = MetadataOptions::wanted(want.plan.asks_metadata());
         if kept.metadata != metadata {
             let detail = Detail::changed("metadata service", metadata_text(kept.metadata), metadata_text(metadata));
             let reason = if kept.metadata.tags == metadata.tags {
                 "nothing behind the machine may read its metadata"
             } else if metadata.tags {
-                "the machine takes its keys from its tags"
+                "the machine takes its keys and its deadline from its tags"
             } else {
                 "the machine does not need its tags"
             };

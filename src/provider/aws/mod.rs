@@ -16,6 +16,7 @@ pub mod error;
 #[cfg(feature = "aws")]
 pub mod estate;
 pub mod evidence;
+pub mod extend;
 #[cfg(feature = "aws")]
 pub mod fleet;
 pub mod history;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::{
-    deadline::ResolvedDeadline,
+    deadline::{Remembered, ResolvedDeadline},
     network::{Interface, RouteTable, Subnet},
     rule::Rules,
     tags::{Tags, owns},
@@ -40,14 +40,21 @@ impl Observed {
         self.groups.iter().filter(move |g| owns(&g.tags, bastion))
     }
 
-    /// The deadline that a bastion's lifetime has given it. The earliest start counts: an interrupted run, or a changed tag,
-    /// then postpones nothing.
-    pub fn deadline_of(&self, bastion: &str) -> Option<ResolvedDeadline> {
+    /// What a bastion's resources remember of its deadline.
+    pub fn deadline_of(&self, bastion: &str) -> Remembered {
         let instances = self.instances_of(bastion).map(|i| &i.tags);
         let addresses = self.addresses_of(bastion).map(|a| &a.tags);
         let groups = self.groups_of(bastion).map(|g| &g.tags);
-        let all = instances.chain(addresses).chain(groups).filter_map(ResolvedDeadline::from_tags);
-        all.filter(|deadline| deadline.lifetime.is_some()).min_by_key(ResolvedDeadline::start)
+        Remembered::of(instances.chain(addresses).chain(groups))
+    }
+
+    /// Whether all that a bastion has tells the same end.
+    pub fn ends_agree(&self, bastion: &str) -> bool {
+        let instances = self.instances_of(bastion).map(|i| &i.tags);
+        let addresses = self.addresses_of(bastion).map(|a| &a.tags);
+        let groups = self.groups_of(bastion).map(|g| &g.tags);
+        let ends: Vec<_> = instances.chain(addresses).chain(groups).map(ResolvedDeadline::from_tags).collect();
+        ends.windows(2).all(|pair| pair[0] == pair[1])
     }
 
     pub fn group(&self, id: &str) -> Option<&Group> {

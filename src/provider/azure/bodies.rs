@@ -2,6 +2,7 @@
 //! Microsoft.Compute 2024-07-01, Microsoft.Resources 2021-04-01).
 
 use base64ct::{Base64, Encoding};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -146,7 +147,7 @@ impl Desired<'_> {
     }
 
     /// No extension may run on the machine: one would be another way in. Boot diagnostics go to storage that Azure manages.
-    pub(super) fn machine_body(&self, tags: &Tags, image: &Image) -> Value {
+    pub(super) fn machine_body(&self, tags: &Tags, image: &Image, expires: Option<Timestamp>) -> Value {
         let plan: &Plan = self.plan;
         let name = self.names.machine.name();
         let mut properties = json!({
@@ -177,7 +178,7 @@ impl Desired<'_> {
             }]},
             "diagnosticsProfile": {"bootDiagnostics": {"enabled": true}},
         });
-        if let Some(keys) = keys::user_data(plan) {
+        if let Some(keys) = keys::user_data(plan, expires) {
             properties["userData"] = json!(Base64::encode_string(keys.as_bytes()));
         }
         with_tags(&self.azure.location, tags, json!({"properties": properties}))

@@ -16,7 +16,7 @@ use crate::{
     plan::{Azure, AzureNetwork, Plan, ResourceGroup},
     provider::{
         CloudError,
-        deadline::{self, ResolvedDeadline},
+        deadline::{self, Remembered, ResolvedDeadline},
     },
 };
 
@@ -52,11 +52,9 @@ pub(super) fn deadline(want: &Desired<'_>, world: World<'_>, problems: &mut Prob
     Some(deadline)
 }
 
-/// The deadline that the resources of a bastion remember. The earliest start counts: an interrupted run, or a changed tag, then
-/// postpones nothing.
-pub(super) fn remembered(bastion: &str, seen: &Observed) -> Option<ResolvedDeadline> {
-    let deadlines = seen.owned(bastion).filter_map(|r| ResolvedDeadline::from_tags(&r.tags));
-    deadlines.filter(|deadline| deadline.lifetime.is_some()).min_by_key(ResolvedDeadline::start)
+/// What a bastion's resources remember of its deadline.
+pub(super) fn remembered(bastion: &str, seen: &Observed) -> Remembered {
+    Remembered::of(seen.owned(bastion).map(|r| &r.tags))
 }
 
 /// Azure Firewall's DNAT and the bastion's own address are IPv4.

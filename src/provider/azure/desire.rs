@@ -39,11 +39,11 @@ impl<'a> Desired<'a> {
         tags::common(&self.plan.name, &self.plan.tags, deadline)
     }
 
-    /// The machine's tags: the common ones, and what keeps its document and its keys recognisable, which Azure does not show.
+    /// The machine's tags: the common ones, and what keeps its document and its user data recognisable, which Azure does not show.
     pub fn machine_tags(&self, deadline: Option<&ResolvedDeadline>) -> Tags {
         let mut tags = self.tags(deadline);
         tags.insert(tags::BOOT.to_owned(), boot_text(self.user_data));
-        tags.extend(keys::tag(self.plan).map(|keys| (tags::KEYS.to_owned(), keys)));
+        tags.extend(keys::tag(self.plan, deadline.map(|d| d.expires)).map(|keys| (tags::KEYS.to_owned(), keys)));
         tags
     }
 

@@ -24,7 +24,7 @@ use crate::{
     changeset::{Changeset, Detail, Impact},
     diagnostic::{Diagnostic, Diagnostics},
     plan::{AzureNetwork, Edge, FirewallSku, ResourceGroup},
-    provider::deadline::ResolvedDeadline,
+    provider::deadline::{self, ResolvedDeadline},
 };
 
 /// What a diff is made against.
@@ -244,10 +244,8 @@ impl Run<'_> {
         for tunnel in self.want.plan.tunnels.iter().filter(|t| t.keys.is_empty()) {
             notes.push(format!("tunnel {} has no key yet: it admits nobody until the plan has one", tunnel.user));
         }
-        match &self.deadline {
-            Some(deadline) => notes.push(format!("the bastion ends at {}", deadline.expires)),
-            None => notes.push("the bastion has no deadline: it stays until it is destroyed".to_owned()),
-        }
+        let remembered = check::remembered(self.want.bastion(), self.world.seen);
+        notes.extend(deadline::notes(self.deadline.as_ref(), remembered, self.world.now));
         let creates_network = matches!(self.want.azure.network, AzureNetwork::Created { .. })
             && self.world.seen.get(&self.want.names.network).is_none();
         notes.extend(check::notes(&self.place, &self.front, creates_network));

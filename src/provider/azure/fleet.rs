@@ -15,7 +15,7 @@ use super::{
     check,
     desire::Desired,
     diff::{self, World},
-    history,
+    extend, history,
     id::{Id, Kind},
     observe,
     observed::{Observed, Surroundings},
@@ -35,6 +35,8 @@ use crate::{
     plan::{Azure, Cloud, Plan},
     provider::{
         CloudError, Progress, Refused,
+        deadline::ResolvedDeadline,
+        extend::Wish,
         fleet::{Control, Machine, Seen},
         status::Status,
     },
@@ -114,6 +116,37 @@ impl<'a> Fleet<'a> {
             }
         }
         if problems.is_empty() { Ok(outlook) } else { Err(Refused::Plan(Diagnostics(problems))) }
+    }
+
+    /// What moves the end of each bastion, or why that can't be. Writes nothing.
+    ///
+    /// # Errors
+    /// The cloud's failure.
+    pub async fn extensions(
+        &self,
+        wish: Wish,
+        now: Timestamp,
+        watcher: &dyn Watcher,
+    ) -> Result<Vec<Result<Changeset<Action>, Diagnostic>>, CloudError> {
+        let mut looks = self.look(watcher).await?;
+        self.add_user_data(&mut looks, watcher).await?;
+        let of = |b: &Bastion<'_>| {
+            let seen = looks.get(b.azure.subscription.as_str())?;
+            Some(extend::extend(b.plan, b.azure, seen, wish, now))
+        };
+        Ok(self.bastions.iter().filter_map(of).collect())
+    }
+
+    /// Whether all that each bastion has tells the same end.
+    ///
+    /// # Errors
+    /// The cloud's failure.
+    pub async fn ends_agree(&self, watcher: &dyn Watcher) -> Result<bool, CloudError> {
+        let agree = self.each(watcher, |b, seen| {
+            let ends: Vec<_> = seen.owned(b.plan.name.as_str()).map(|r| ResolvedDeadline::from_tags(&r.tags)).collect();
+            ends.windows(2).all(|pair| pair[0] == pair[1])
+        });
+        Ok(agree.await?.into_iter().all(|agrees| agrees))
     }
 
     /// What removes the bastions. Writes nothing.

@@ -1,15 +1,17 @@
 //! The accepted keys as the machine's user data, which the running machine reads in its metadata (`templates/keys.py`): "User
 //! data can be updated from outside the VM, without stopping or rebooting" ("User Data for Azure Virtual Machine").
 //!
-//! A digest, and below it a line `user algorithm base64` for each key, sorted. It is set in one call, so it is whole or the one
-//! before; the digest is what the machine also asks of EC2's tags. Whoever may write the machine decides who gets in.
+//! A digest, and below it a line `user algorithm base64` for each key, sorted, and the deadline as the line of a user whom no plan
+//! can have. It is set in one call, so it is whole or the one before; the digest is what the machine also asks of EC2's tags.
+//! Whoever may write the machine decides who gets in, and until when.
 //!
-//! No list shows user data, so the same call sets the tag [`tags::KEYS`], by which a plan sees what is there: the digest, and
-//! behind it how each key's fingerprint begins, where there is room. Who writes one without the other is found by a
+//! No list shows user data, so the same call sets the tag [`tags::KEYS`], by which a plan sees what is there: the digest, the
+//! deadline, and behind it how each key's fingerprint begins, where there is room. Who writes one without the other is found by a
 //! verification, which reads the user data itself.
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -18,7 +20,7 @@ use crate::{
     plan::{LONGEST_TAG_VALUE, Plan},
     provider::{
         keys::details,
-        tags::{self, Tags},
+        tags::{self, EXPIRES, Tags},
     },
 };
 
@@ -26,16 +28,30 @@ use crate::{
 const MOST_BYTES: usize = 48 * 1024;
 /// Characters of a fingerprint in the tag: enough to tell a company's keys apart, for people.
 const PREFIX: usize = 8;
+/// How the deadline begins in the tag.
+const END: &str = "ends=";
 
 type Keys = BTreeSet<(String, String)>;
 
-/// The user data of a plan's machine, before base64; `None` where the keys are a part of the machine's document.
-pub fn user_data(plan: &Plan) -> Option<String> {
-    plan.keys_are_live().then(|| write(&keys(plan)))
+/// The user data of a plan's machine that ends at `expires`, before base64; `None` where the machine needs none.
+pub fn user_data(plan: &Plan, expires: Option<Timestamp>) -> Option<String> {
+    lines(plan, expires).as_ref().map(write)
 }
 
-fn keys(plan: &Plan) -> Keys {
-    plan.accounts().flat_map(|(user, keys)| keys.iter().map(|key| (user.to_string(), key.text()))).collect()
+fn lines(plan: &Plan, expires: Option<Timestamp>) -> Option<Keys> {
+    (plan.keys_are_live() || expires.is_some()).then(|| {
+        let live = plan.accounts().filter(|_| plan.keys_are_live());
+        let keys = live.flat_map(|(user, keys)| keys.iter().map(|key| (user.to_string(), key.text())));
+        keys.chain(expires.map(|end| (EXPIRES.to_owned(), end.to_string()))).collect()
+    })
+}
+
+/// The same user data with another deadline, and what the tag says of it; `None` where the machine would not take what there is.
+pub fn with_deadline(have: &str, expires: Timestamp) -> Option<(String, String)> {
+    let mut lines = read(have)?;
+    lines.retain(|(user, _)| user != EXPIRES);
+    lines.insert((EXPIRES.to_owned(), expires.to_string()));
+    Some((write(&lines), tag_of(&lines)))
 }
 
 fn write(keys: &Keys) -> String {
@@ -44,14 +60,26 @@ fn write(keys: &Keys) -> String {
     format!("{digest}\n{lines}")
 }
 
-/// What the machine's tag [`tags::KEYS`] says of a plan's keys; `None` where they are a part of the machine's document.
-pub fn tag(plan: &Plan) -> Option<String> {
-    let user_data = user_data(plan)?;
-    let digest = user_data.lines().next().unwrap_or_default();
-    let prefixes = plan.accounts().flat_map(|(_, keys)| keys.iter().map(|key| prefix(&key.fingerprint)));
-    let prefixes: BTreeSet<&str> = prefixes.collect();
-    let full = prefixes.into_iter().fold(digest.to_owned(), |tag, prefix| format!("{tag} {prefix}"));
-    Some(if full.len() <= LONGEST_TAG_VALUE { full } else { digest.to_owned() })
+fn digest(lines: &Keys) -> String {
+    write(lines).lines().next().unwrap_or_default().to_owned()
+}
+
+/// What the machine's tag [`tags::KEYS`] says of its user data; `None` where it has none.
+pub fn tag(plan: &Plan, expires: Option<Timestamp>) -> Option<String> {
+    lines(plan, expires).as_ref().map(tag_of)
+}
+
+fn tag_of(lines: &Keys) -> String {
+    let (ends, keys): (Vec<_>, Vec<_>) = lines.iter().partition(|(user, _)| user == EXPIRES);
+    let told = ends.iter().fold(digest(lines), |tag, (_, end)| format!("{tag} {END}{end}"));
+    let prefixes: BTreeSet<String> = keys.iter().filter_map(|(_, text)| fingerprint(text)).collect();
+    let full = prefixes.iter().fold(told.clone(), |tag, fingerprint| format!("{tag} {}", prefix(fingerprint)));
+    if full.len() <= LONGEST_TAG_VALUE { full } else { told }
+}
+
+fn fingerprint(text: &str) -> Option<String> {
+    let key = ssh_key::PublicKey::from_openssh(text).ok()?;
+    Some(key.fingerprint(ssh_key::HashAlg::Sha256).to_string())
 }
 
 /// `SHA256:AbCdEfGh...` without what is the same in all.
@@ -60,52 +88,97 @@ fn prefix(fingerprint: &str) -> &str {
     hash.get(..PREFIX).unwrap_or(hash)
 }
 
+/// What a tag says, as [`tag_of`] wrote it.
+struct Told<'t> {
+    digest: &'t str,
+    end: Option<&'t str>,
+    prefixes: BTreeSet<&'t str>,
+}
+
+impl<'t> Told<'t> {
+    fn read(tag: &'t str) -> Self {
+        let mut words = tag.split(' ');
+        let digest = words.next().unwrap_or_default();
+        let (ends, prefixes): (Vec<_>, Vec<_>) = words.partition(|word| word.starts_with(END));
+        let end = ends.first().and_then(|end| end.strip_prefix(END));
+        Self { digest, end, prefixes: prefixes.into_iter().collect() }
+    }
+}
+
 /// What must change on a machine that stays.
 pub struct KeyChange {
     pub user_data: String,
     /// Beside the machine's other tags.
     pub tags: Tags,
     pub details: Vec<Detail>,
+    /// Keys, the deadline, or both.
+    pub what: &'static str,
     pub reason: &'static str,
 }
 
-/// The way from what the machine's tags say of its keys to the plan's; `None` where it has them.
-pub fn change(plan: &Plan, have: &Tags) -> Option<KeyChange> {
-    // Without live keys there is nothing of ours in the user data.
-    let (user_data, wanted) = (user_data(plan)?, tag(plan)?);
+/// The way from what the machine's tags say of its user data to the plan's keys and the deadline; `None` where it has them.
+pub fn change(plan: &Plan, expires: Option<Timestamp>, have: &Tags) -> Option<KeyChange> {
+    // Without either there is nothing of ours in the user data.
+    let lines = lines(plan, expires)?;
+    let wanted = tag_of(&lines);
     let have = have.get(tags::KEYS);
     if have == Some(&wanted) {
         return None;
     }
-    let (mut details, reason) = match have {
-        Some(have) => (differences(plan, have), "the machine takes them within a minute"),
+    let end = expires.map(|end| end.to_string());
+    let (keys, ends, reason) = match have.map(|tag| Told::read(tag)) {
+        Some(told) => {
+            let ends = match (told.end, end) {
+                (Some(before), Some(after)) if before == after => None,
+                (Some(before), Some(after)) => Some(Detail::changed("deadline", before, after)),
+                (None, Some(after)) => Some(Detail::added("deadline", after)),
+                (before, None) => before.map(|before| Detail::removed("deadline", before)),
+            };
+            let reason = match ends {
+                None => "the machine takes them within a minute",
+                Some(_) => "the machine takes this within a minute",
+            };
+            (differences(plan, &told, &digest(&lines)), ends, reason)
+        }
         None => {
-            let reason = "its tags do not say which keys the machine has; it takes these within a minute";
-            (self::details(plan), reason)
+            let reason = "its tags do not say which user data the machine has; it takes this within a minute";
+            (details(plan), end.map(|after| Detail::added("deadline", after)), reason)
         }
     };
-    if details.is_empty() {
-        // Too many to be told one by one, or the same ones for other users.
-        let digest = |tag: &str| tag.split(' ').next().unwrap_or_default().to_owned();
-        let before = have.map_or_else(|| "unknown".to_owned(), |tag| digest(tag));
-        details.push(Detail::changed("keys", before, digest(&wanted)));
-    }
-    Some(KeyChange { user_data, tags: Tags::from([(tags::KEYS.to_owned(), wanted)]), details, reason })
+    let what = match (keys.is_empty(), ends.is_none()) {
+        (true, false) => "deadline",
+        (false, false) => "keys and deadline",
+        _ => "keys",
+    };
+    let details = keys.into_iter().chain(ends).collect();
+    let tags = Tags::from([(tags::KEYS.to_owned(), wanted)]);
+    Some(KeyChange { user_data: write(&lines), tags, details, what, reason })
 }
 
 /// Which keys go and which come, where the machine's tag tells them.
-fn differences(plan: &Plan, have: &str) -> Vec<Detail> {
-    let none = write(&Keys::new());
-    let mut known: BTreeSet<&str> = have.split(' ').skip(1).collect();
-    if known.is_empty() && none.lines().next() != Some(have) {
+fn differences(plan: &Plan, have: &Told<'_>, wanted: &str) -> Vec<Detail> {
+    let before = |lines: Option<Keys>| {
+        let mut lines = lines.unwrap_or_default();
+        lines.extend(have.end.map(|end| (EXPIRES.to_owned(), end.to_owned())));
+        digest(&lines)
+    };
+    if have.digest == before(lines(plan, None)) {
         return Vec::new();
     }
-    let planned = plan.accounts().flat_map(|(_, keys)| keys.iter().map(|key| prefix(&key.fingerprint)));
-    let planned: Vec<&str> = planned.collect();
+    // Too many to be told one by one, or the same ones for other users.
+    let untold = || vec![Detail::changed("keys", have.digest, wanted)];
+    let mut known = have.prefixes.clone();
+    if known.is_empty() && have.digest != before(None) {
+        return untold();
+    }
+    let live = plan.accounts().filter(|_| plan.keys_are_live());
+    let planned: Vec<&str> = live.flat_map(|(_, keys)| keys.iter().map(|key| prefix(&key.fingerprint))).collect();
     let come = details(plan).into_iter().zip(&planned).filter(|(_, prefix)| !known.contains(*prefix));
     let come: Vec<Detail> = come.map(|(detail, _)| detail).collect();
     known.retain(|prefix| !planned.contains(prefix));
-    known.into_iter().map(|gone| Detail::removed("key", format!("SHA256:{gone}..."))).chain(come).collect()
+    let all: Vec<Detail> =
+        known.into_iter().map(|gone| Detail::removed("key", format!("SHA256:{gone}..."))).chain(come).collect();
+    if all.is_empty() { untold() } else { all }
 }
 
 /// What a machine's user data, decoded, is to a plan's.
@@ -115,6 +188,8 @@ pub enum UserData {
     Planned,
     /// A whole set of keys, and not the plan's.
     OtherKeys,
+    /// The plan's keys, and another deadline.
+    OtherEnd,
     /// Nothing that the machine would take.
     Broken,
     /// None, and the plan says some.
@@ -123,20 +198,22 @@ pub enum UserData {
     Surplus,
 }
 
-pub fn judge(plan: &Plan, have: &[u8]) -> UserData {
-    match user_data(plan) {
-        None if have.is_empty() => UserData::Planned,
-        None => UserData::Surplus,
-        Some(want) if want.as_bytes() == have => UserData::Planned,
-        Some(_) if have.is_empty() => UserData::Missing,
-        Some(_) if std::str::from_utf8(have).is_ok_and(is_whole) => UserData::OtherKeys,
-        Some(_) => UserData::Broken,
+pub fn judge(plan: &Plan, expires: Option<Timestamp>, have: &[u8]) -> UserData {
+    let Some(want) = lines(plan, expires) else {
+        return if have.is_empty() { UserData::Planned } else { UserData::Surplus };
+    };
+    if write(&want).as_bytes() == have {
+        return UserData::Planned;
     }
-}
-
-/// Whether the machine would take it.
-fn is_whole(user_data: &str) -> bool {
-    read(user_data).is_some()
+    if have.is_empty() {
+        return UserData::Missing;
+    }
+    let keys = |lines: &Keys| lines.iter().filter(|(user, _)| user != EXPIRES).cloned().collect::<Keys>();
+    match std::str::from_utf8(have).ok().and_then(read) {
+        Some(found) if keys(&found) == keys(&want) => UserData::OtherEnd,
+        Some(_) => UserData::OtherKeys,
+        None => UserData::Broken,
+    }
 }
 
 /// What the machine would find in user data; `None` where it would not take it.
@@ -150,7 +227,7 @@ fn read(user_data: &str) -> Option<Keys> {
 }
 
 pub fn check_room(plan: &Plan) -> Option<Diagnostic> {
-    let bytes = user_data(plan)?.len();
+    let bytes = user_data(plan, plan.deadline.map(|_| Timestamp::MAX))?.len();
     (bytes > MOST_BYTES).then(|| {
         plan.origin
             .problem("tunnels", "more keys than the machine's user data can hold", format!("they are {bytes} bytes"))

@@ -97,7 +97,7 @@ impl Run<'_> {
         draft.details.extend(machine.into_iter().filter(|detail| !reasons.iter().any(|r| r.name == detail.name)));
         draft.details.extend(details(want.plan));
         draft.after = plan.planned(&["group", "interface", "delete-machine"]);
-        let body = want.machine_body(&tags, image);
+        let body = want.machine_body(&tags, image, self.deadline.map(|d| d.expires));
         plan.push("machine", draft, Call::Put { id: id.clone(), body, fill: Vec::new() });
     }
 
@@ -117,11 +117,11 @@ impl Run<'_> {
             plan.push("machine-start", draft, Call::Start { id: kept.id.clone() });
         }
         let mut have = kept.tags.clone();
-        if let Some(change) = keys::change(self.want.plan, &kept.tags) {
+        if let Some(change) = keys::change(self.want.plan, self.deadline.map(|d| d.expires), &kept.tags) {
             let draft = Draft {
                 details: change.details,
                 after: ready.clone(),
-                ..Draft::new(Op::Update, format!("keys of {resource}"), change.reason)
+                ..Draft::new(Op::Update, format!("{} of {resource}", change.what), change.reason)
             };
             let user_data = Base64::encode_string(change.user_data.as_bytes());
             let body = json!({"properties": {"userData": user_data}, "tags": change.tags});

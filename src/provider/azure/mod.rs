@@ -16,6 +16,7 @@ mod edge;
 pub mod error;
 #[cfg(feature = "azure")]
 pub mod estate;
+pub mod extend;
 #[cfg(feature = "azure")]
 pub mod fleet;
 pub mod history;

@@ -56,6 +56,7 @@ pub fn of(plan: &Plan, azure: &Azure, seen: &Observed, now: Timestamp) -> Status
         ingress,
         expires: deadline.map(|d| d.expires.to_string()),
         seconds_left: deadline.map(|d| d.expires.as_second() - now.as_second()),
+        moved: deadline.and_then(|d| d.moved),
     }
 }
 

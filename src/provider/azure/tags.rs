@@ -4,7 +4,8 @@
 //! ("Use tags to organize your Azure resources and management hierarchy").
 
 pub use crate::provider::tags::{
-    BASTION, BOOT, EXPIRES, HOST_KEY, KEYS, LIFETIME, NAME, TagChange, Tags, common, is_ours, owns, resource_name,
+    BASTION, BOOT, EXPIRES, EXTENDED, HOST_KEY, KEYS, LIFETIME, NAME, TagChange, Tags, common, is_ours, owns,
+    resource_name,
 };
 
 /// How the description of a rule begins that is this bastion's: rules carry no tags.

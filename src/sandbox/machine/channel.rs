@@ -1,34 +1,78 @@
-//! The accepted keys as the metadata service shows them, and whether the machine takes them: what `templates/keys.py` does.
+//! The accepted keys and the deadline as the metadata service shows them, and whether the machine takes them: what
+//! `templates/keys.py` does.
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use russh::keys::{HashAlg, PublicKey};
 use sha2::{Digest, Sha256};
 
-use crate::sandbox::vm::Channel;
+use crate::{
+    provider::tags::{BASTION, EXPIRES, KEYS},
+    sandbox::vm::Channel,
+};
+
+/// How the names of a key's parts begin.
+const KEY: &str = "gangplank:key.";
 
 /// User and text of each key, sorted.
 pub type Keys = Vec<(String, String)>;
 
-/// Reads one whole set.
-///
+/// What there is to see.
+pub struct Look {
+    /// The deadline's text, or that there is none; `None` where that cannot be known.
+    pub end: Option<Option<String>>,
+    /// One whole set, or why it is none.
+    pub keys: Result<Keys, String>,
+}
+
 /// # Errors
-/// Why it is none, in the script's words where they are its own.
-pub fn read(channel: &Channel) -> Result<Keys, String> {
-    let (what, digest, keys) = match channel {
-        Channel::Tags(None) => return Err("meta-data/tags/instance/: HTTP Error 404: Not Found".to_owned()),
-        Channel::Tags(Some(tags)) => ("tags are", tags.get("gangplank:keys").cloned(), assemble(tags)?),
-        Channel::UserData(data) => {
-            let (digest, keys) = lines(data.as_deref().unwrap_or_default())?;
-            ("user data is", digest, keys)
+/// Why nothing can be seen, in the script's words where they are its own.
+pub fn look(channel: &Channel) -> Result<Look, String> {
+    match channel {
+        Channel::Tags(None) => Err("meta-data/tags/instance/: HTTP Error 404: Not Found".to_owned()),
+        Channel::Tags(Some(tags)) => {
+            let ours = |name: &str| name == EXPIRES || name == KEYS || name == BASTION || name.starts_with(KEY);
+            // Tags of which none is ours say nothing: somebody has swept them away.
+            let end = tags.keys().any(|name| ours(name)).then(|| tags.get(EXPIRES).cloned());
+            let keys = assemble(tags).and_then(|keys| whole("tags are", tags.get(KEYS).map(String::as_str), keys));
+            Ok(Look { end, keys })
         }
-    };
+        Channel::UserData(data) => {
+            let (digest, lines) = lines(data.as_deref().unwrap_or_default())?;
+            let keys = whole("user data is", digest.as_deref(), lines)?;
+            let end = keys.iter().find(|(user, _)| user == EXPIRES).map(|(_, text)| text.clone());
+            Ok(Look { end: Some(end), keys: Ok(keys) })
+        }
+    }
+}
+
+fn whole(what: &str, digest: Option<&str>, keys: Keys) -> Result<Keys, String> {
     let whole: String = keys.iter().map(|(user, key)| format!("{user} {key}\n")).collect();
     let own: String = Sha256::digest(whole).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    if digest.as_deref() != Some(own.as_str()) {
-        return Err(format!("the {what} not one whole set; they may be changing"));
+    if digest == Some(own.as_str()) {
+        Ok(keys)
+    } else {
+        Err(format!("the {what} not one whole set; they may be changing"))
     }
-    Ok(keys)
+}
+
+/// A deadline's second.
+///
+/// # Errors
+/// The script's words about what is no time.
+pub fn moment(text: &str) -> Result<Timestamp, String> {
+    let shape = |(at, c): (usize, char)| match at {
+        4 | 7 => c == '-',
+        10 => c == 'T',
+        13 | 16 => c == ':',
+        0..=18 => c.is_ascii_digit(),
+        _ => c.is_ascii_digit() || c == '.' || c == 'Z',
+    };
+    let time = Some(text).filter(|text| text.ends_with('Z') && text.chars().enumerate().all(shape));
+    let second = time.and_then(|text| text.parse::<Timestamp>().ok()).map(|time| time.as_second());
+    let found = second.and_then(|second| Timestamp::from_second(second).ok());
+    found.ok_or_else(|| format!("'{}' is no time", text.chars().take(80).collect::<String>()))
 }
 
 fn lines(data: &[u8]) -> Result<(Option<String>, Keys), String> {
@@ -45,7 +89,7 @@ fn lines(data: &[u8]) -> Result<(Option<String>, Keys), String> {
 
 fn assemble(tags: &BTreeMap<String, String>) -> Result<Keys, String> {
     let mut parts: BTreeMap<(&str, &str), BTreeMap<i64, &str>> = BTreeMap::new();
-    for (name, value) in tags.iter().filter(|(name, _)| name.starts_with("gangplank:key.")) {
+    for (name, value) in tags.iter().filter(|(name, _)| name.starts_with(KEY)) {
         let words: Vec<&str> = name.split('.').collect();
         let [_, user, number, part] = words.as_slice() else {
             return Err(format!("{name} names no part of a key (expected 4 words, got {})", words.len()));

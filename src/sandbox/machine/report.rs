@@ -81,6 +81,7 @@ fn report(machine: &mut Machine, around: &dyn Around, why: &str, now: Timestamp)
         ("cloud_init", cloud_init(machine)),
         ("boot", json!(boot)),
         ("key_channel", key_channel(machine, now)),
+        ("deadline", deadline(machine)),
         ("sshd", known(sshd(machine, &names))),
         ("disk", json!({"free": 6_012_954_214_u64, "free_inodes": 481_207, "read_only": false})),
         ("accounts", known(accounts(machine))),
@@ -111,6 +112,11 @@ fn cloud_init(machine: &Machine) -> Value {
 fn key_channel(machine: &Machine, now: Timestamp) -> Value {
     let Some(service) = &machine.keys else { return Value::Null };
     json!({"age": now.duration_since(service.asked).as_secs(), "problem": service.problem})
+}
+
+fn deadline(machine: &Machine) -> Value {
+    let Some(service) = &machine.keys else { return Value::Null };
+    json!({"expires": service.expires.map(Timestamp::as_second), "closed": service.closed})
 }
 
 fn users(machine: &Machine) -> &[String] {

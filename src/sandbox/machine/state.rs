@@ -12,19 +12,29 @@ use super::{
     document::{self, Document, User},
     hostkey, report,
 };
-use crate::sandbox::vm::{Channel, Vm};
+use crate::{
+    cloudinit::bare,
+    sandbox::vm::{Channel, Vm},
+};
 
 const BOOT: &str = include_str!("../../../templates/boot.sh");
 const REPORT: &str = include_str!("../../../templates/report.py");
 const KEYS: &str = include_str!("../../../templates/keys.py");
 const UPDATES: &str = include_str!("../../../templates/updates.sh");
-const SCRIPTS: [(&str, &str); 4] = [
-    ("/usr/local/sbin/gangplank-boot", BOOT),
-    ("/usr/local/sbin/gangplank-report", REPORT),
-    ("/usr/local/sbin/gangplank-keys", KEYS),
-    ("/usr/local/sbin/gangplank-updates", UPDATES),
-];
+const PROGRAM: &str = "/usr/local/sbin/gangplank-boot";
+const KEYS_PROGRAM: &str = "/usr/local/sbin/gangplank-keys";
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/00-gangplank.conf";
+
+/// This version's programs, as its documents have them.
+fn scripts() -> [(&'static str, String); 4] {
+    [
+        (PROGRAM, BOOT.to_owned()),
+        ("/usr/local/sbin/gangplank-report", bare(REPORT)),
+        (KEYS_PROGRAM, bare(KEYS)),
+        ("/usr/local/sbin/gangplank-updates", UPDATES.to_owned()),
+    ]
+}
+
 /// Between a kernel's start and the end of its first boot.
 const BOOT_TIME: SignedDuration = SignedDuration::from_secs(20);
 /// Between reports, as in `templates/report.service`.
@@ -102,14 +112,29 @@ pub struct Sshd {
     pub read: Timestamp,
 }
 
-/// The service that takes changed keys.
+/// The service that takes changed keys, and ends the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyService {
-    /// What stands before each key of a user.
-    pub options: BTreeMap<String, String>,
-    /// Why the keys stay as they are.
+    /// By user.
+    pub accepts: BTreeMap<String, Accepts>,
+    /// Why the keys or the deadline stay as they are, or that its time is up.
     pub problem: Option<String>,
     pub asked: Timestamp,
+    /// It has learned whether it has a deadline.
+    pub known: bool,
+    pub expires: Option<Timestamp>,
+    /// It lets nobody in.
+    pub closed: bool,
+}
+
+/// Where a user's keys come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accepts {
+    /// From the metadata, with these options before each.
+    Live(String),
+    /// From the document: the whole text.
+    Document(String),
 }
 
 impl Machine {
@@ -162,20 +187,21 @@ impl Machine {
             self.sshd.files.insert(0, format!("PasswordAuthentication {word}\n"));
             self.sshd.running = self.sshd.files.clone();
         }
-        let Some((program, _)) = SCRIPTS.first() else { return };
+        let scripts = scripts();
         for command in &document.runs {
-            if command.first().map(String::as_str) != Some(program) {
+            if command.first().map(String::as_str) != Some(PROGRAM) {
                 self.unsaid.push(format!("sandbox: this command is not carried out: {}", command.join(" ")));
                 continue;
             }
-            let other =
-                |(path, text): &&(&str, &str)| document.files.contains_key(*path) && !document.has_program(path, text);
-            let all = document.files.contains_key(*program);
-            match SCRIPTS.iter().find(other).filter(|_| all) {
+            let other = |(path, text): &&(&str, String)| {
+                document.files.contains_key(*path) && !document.has_program(path, text)
+            };
+            let all = document.files.contains_key(PROGRAM);
+            match scripts.iter().find(other).filter(|_| all) {
                 Some((path, _)) => {
                     self.unsaid.push(format!("sandbox: {path} is not this version's and is not carried out"))
                 }
-                None if !all => self.unsaid.push(format!("cloud-init: {program}: No such file or directory")),
+                None if !all => self.unsaid.push(format!("cloud-init: {PROGRAM}: No such file or directory")),
                 None => {
                     self.gangplank = gangplank(document);
                     self.boot = match self.set_up(document, channel, now) {
@@ -205,23 +231,34 @@ impl Machine {
         self.sshd.files = files;
         self.sshd.newest = DROP_IN.to_owned();
         self.sshd.changed = now;
+        let asks = document.files.contains_key(KEYS_PROGRAM);
         for user in &gangplank.users {
             let Some(account) = self.accounts.get_mut(user) else {
                 return Err(format!("user {user} has no home: cloud-init did not create the account"));
             };
             account.ready = true;
-            if let Some(keys) = document.text(&format!("/etc/gangplank/keys/{user}")) {
+            let keys = document.text(&format!("/etc/gangplank/keys/{user}"));
+            if let (Some(keys), false) = (keys, asks) {
                 account.authorized_keys = Some(keys.to_owned());
             }
         }
-        if document.files.contains_key("/usr/local/sbin/gangplank-keys") {
-            let folder = "/etc/gangplank/options/";
-            let options = document.files.keys().filter_map(|path| path.strip_prefix(folder));
-            let options = options.filter_map(|user| {
-                Some((user.to_owned(), document.text(&format!("{folder}{user}"))?.trim().to_owned()))
+        if asks {
+            let accepts = gangplank.users.iter().filter_map(|user| {
+                let live = document.text(&format!("/etc/gangplank/options/{user}"));
+                let live = live.map(|options| Accepts::Live(options.trim().to_owned()));
+                let own =
+                    || document.text(&format!("/etc/gangplank/keys/{user}")).map(|t| Accepts::Document(t.to_owned()));
+                Some((user.clone(), live.or_else(own)?))
             });
-            self.keys = Some(KeyService { options: options.collect(), problem: None, asked: now });
-            self.ask_for_keys(channel, now);
+            self.keys = Some(KeyService {
+                accepts: accepts.collect(),
+                problem: None,
+                asked: now,
+                known: false,
+                expires: None,
+                closed: true,
+            });
+            self.ask_metadata(channel, now);
         }
         self.sshd.running = self.sshd.files.clone();
         self.sshd.read = now;
@@ -230,13 +267,12 @@ impl Machine {
     }
 
     /// Goes on to `now`, and gives the lines that the machine prints on its console meanwhile: what it has not said of its boot,
-    /// changed keys, and its report where there is an occasion for one.
+    /// changed keys, its end, and its report where there is an occasion for one.
     pub fn tick(&mut self, vm: &Vm, around: &dyn Around, now: Timestamp) -> Vec<String> {
         if !vm.running {
             return Vec::new();
         }
-        // What a machine does at the end of its time belongs here, before it takes keys or reports.
-        let changed = self.ask_for_keys(&vm.channel, now);
+        let changed = self.ask_metadata(&vm.channel, now);
         let mut said = mem::take(&mut self.unsaid);
         let why = match self.reported {
             None => Some("boot"),
@@ -252,32 +288,68 @@ impl Machine {
     }
 
     /// What `templates/keys.py` does in a round; whether there is an occasion for a report.
-    fn ask_for_keys(&mut self, channel: &Channel, now: Timestamp) -> bool {
+    fn ask_metadata(&mut self, channel: &Channel, now: Timestamp) -> bool {
         let Some(service) = &mut self.keys else { return false };
         service.asked = now;
-        let before = service.problem.take();
-        let wanted = channel::read(channel).and_then(|keys| wanted(&service.options, &keys));
+        let before = (service.known, service.expires, service.closed);
+        let mut problems = Vec::new();
+        let mut keys = None;
+        match channel::look(channel) {
+            Ok(look) => {
+                keys = Some(look.keys);
+                match look.end.map(|end| end.as_deref().map(channel::moment).transpose()) {
+                    Some(Ok(end)) => (service.expires, service.known) = (end, true),
+                    Some(Err(why)) => problems.push(format!("the deadline stays as it is: {why}")),
+                    None => {}
+                }
+            }
+            Err(why) => problems.push(format!("the keys stay as they are: {why}")),
+        }
+        // A machine of the sandbox has one clock, and the cloud has the same.
+        let passed = service.expires.filter(|end| *end <= now);
+        service.closed = passed.is_some() || !service.known;
+        let mut wanted = Ok(Vec::new());
+        if service.closed {
+            if let Some(end) = passed {
+                problems =
+                    vec![format!("the bastion's time is up since {end}: nobody is let in, the machine shuts down")];
+            }
+            let none = |user: &String| (user.clone(), String::new(), None);
+            wanted = Ok(service.accepts.keys().map(none).collect());
+        } else if keys.is_some() || service.accepts.values().all(|from| matches!(from, Accepts::Document(_))) {
+            wanted = self::wanted(&service.accepts, keys.unwrap_or_else(|| Ok(Vec::new())));
+        }
         let mut changed = false;
         match wanted {
             Ok(wanted) => {
                 for (user, text, names) in wanted {
                     let Some(account) = self.accounts.get_mut(&user) else { continue };
-                    if account.authorized_keys.as_ref() != Some(&text) {
-                        account.authorized_keys = Some(text);
-                        self.unsaid.push(format!("gangplank: {user} may enter with {names}"));
-                        changed = true;
+                    // Where nobody is let in, a file that never was stays so.
+                    let same = account.authorized_keys.as_ref() == Some(&text);
+                    if same || names.is_none() && account.authorized_keys.is_none() {
+                        continue;
                     }
+                    account.authorized_keys = Some(text);
+                    self.unsaid.extend(names.map(|names| format!("gangplank: {user} may enter with {names}")));
+                    changed = true;
                 }
             }
-            Err(why) => {
-                let problem = format!("gangplank: the keys stay as they are: {why}");
-                if before.as_ref() != Some(&problem) {
-                    self.unsaid.push(problem.clone());
-                }
-                service.problem = Some(problem);
-            }
+            Err(why) => problems.push(format!("the keys stay as they are: {why}")),
         }
-        changed || service.problem.is_none() != before.is_none()
+        let problem: Vec<String> = problems.iter().map(|problem| format!("gangplank: {problem}")).collect();
+        let problem = (!problem.is_empty()).then(|| problem.join("\n"));
+        let told = mem::replace(&mut service.problem, problem);
+        if service.problem != told {
+            self.unsaid.extend(service.problem.clone());
+        }
+        changed
+            || before != (service.known, service.expires, service.closed)
+            || service.problem.is_none() != told.is_none()
+    }
+
+    /// Whether it has closed for its deadline, and shuts itself down.
+    pub fn time_is_up(&self, now: Timestamp) -> bool {
+        self.keys.as_ref().and_then(|service| service.expires).is_some_and(|end| end <= now)
     }
 
     /// Whether its daemon answers on this port.
@@ -339,14 +411,23 @@ fn read(texts: &[String]) -> Config {
 }
 
 /// Each user's authorized_keys, and what its keys are called. Nothing of it where one of the keys is none.
-fn wanted(options: &BTreeMap<String, String>, keys: &channel::Keys) -> Result<Vec<(String, String, String)>, String> {
-    options
+type Wanted = Vec<(String, String, Option<String>)>;
+
+fn wanted(accepts: &BTreeMap<String, Accepts>, keys: Result<channel::Keys, String>) -> Result<Wanted, String> {
+    accepts
         .iter()
-        .map(|(user, options)| {
+        .map(|(user, from)| {
+            let options = match from {
+                Accepts::Live(options) => options,
+                Accepts::Document(text) => {
+                    return Ok((user.clone(), text.clone(), Some("the keys of the document".to_owned())));
+                }
+            };
+            let keys = keys.as_ref().map_err(Clone::clone)?;
             let own: Vec<&str> = keys.iter().filter(|(owner, _)| owner == user).map(|(_, key)| key.as_str()).collect();
             let names = if own.is_empty() { "no key".to_owned() } else { channel::fingerprints(&own)? };
             let text = own.iter().map(|key| format!("{options} {key}\n")).collect();
-            Ok((user.clone(), text, names))
+            Ok((user.clone(), text, Some(names)))
         })
         .collect()
 }

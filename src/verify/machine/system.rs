@@ -155,6 +155,9 @@ pub fn checks(bench: &mut Bench<'_>) {
         }
         Ok(())
     });
+    let asks = bench.plan.asks_metadata();
+    let proves = "the machine knows the deadline that its tags tell, and has not ended";
+    bench.check("machine.deadline", None, Part::Bastion, proves, |report, said| deadline(report, seen, asks, said));
     let port = bench.plan.ssh.port;
     bench.check("machine.listening", None, Part::Bastion, "nothing but sshd listens to the outside on TCP", |report, said| {
         let all = found("what listens", &report.listening)?;
@@ -205,6 +208,44 @@ fn cloud_init(report: &Report, said: &mut Vec<String>) -> Judged {
             format!("if the image is one of your own, try a plain one; {REPLACE}"),
         ),
     }
+}
+
+/// What a running machine takes to notice another deadline and to report it, with room to spare.
+const NOTICED: SignedDuration = SignedDuration::from_mins(2);
+
+fn deadline(report: &Report, seen: &MachineEvidence<'_>, asks: bool, said: &mut Vec<String>) -> Judged {
+    let tagged = seen.deadline.map(|deadline| deadline.expires);
+    let Some(known) = found("its deadline", &report.deadline)? else {
+        said.push("it asks for none".to_owned());
+        return match (asks, tagged) {
+            (false, None) => Ok(()),
+            _ => fail("the machine has no service that ends it", format!("it was made without one; {REPLACE}")),
+        };
+    };
+    let text = |end: Option<Timestamp>| end.map_or_else(|| "none".to_owned(), |end| end.to_string());
+    let end = known.expires.and_then(|second| Timestamp::from_second(second).ok());
+    said.push(format!("it knows {}, the tags say {}", text(end), text(tagged)));
+    if end.map(Timestamp::as_second) != tagged.map(Timestamp::as_second) {
+        let moved = seen.deadline.and_then(|deadline| deadline.moved).map(|moved| moved.on);
+        let just = moved.zip(made_at(report, seen)).is_some_and(|(on, made)| made.duration_since(on) < NOTICED);
+        if just {
+            return Err(Problem::Unknown("the end was moved after this report, or just before".to_owned()));
+        }
+        return fail(
+            format!("it takes {} for its end, and its tags say {}", text(end), text(tagged)),
+            "it asks its metadata again within a minute: see machine.key-channel and control.metadata",
+        );
+    }
+    if known.closed {
+        return fail(
+            match end {
+                Some(end) => format!("it lets nobody in any more: one of its clocks says that {end} has passed"),
+                None => "it lets nobody in: it could not learn yet whether it has a deadline".to_owned(),
+            },
+            "see machine.clock and control.deadline; a bastion whose time is up is destroyed and applied anew",
+        );
+    }
+    Ok(())
 }
 
 fn clock(report: &Report, seen: &MachineEvidence<'_>, said: &mut Vec<String>) -> Judged {

@@ -68,6 +68,9 @@ pub struct Report {
     /// The service that takes changed keys; `None` where keys come with the document.
     #[serde(default)]
     pub key_channel: Seen<Option<KeyChannel>>,
+    /// What the machine knows of its deadline; `None` where it does not ask for one.
+    #[serde(default)]
+    pub deadline: Seen<Option<KnownDeadline>>,
     /// Every account that the document creates, by name.
     #[serde(default)]
     pub accounts: Seen<BTreeMap<String, Seen<Account>>>,
@@ -131,6 +134,15 @@ pub struct KeyChannel {
     /// Why the keys stay as they are; `None` after a good answer.
     #[serde(default)]
     pub problem: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct KnownDeadline {
+    /// In Unix seconds; `None` where it knows that it has none, or knows nothing.
+    #[serde(default)]
+    pub expires: Option<i64>,
+    /// It lets nobody in: the deadline has passed by one of its clocks, or it could not learn of one.
+    pub closed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

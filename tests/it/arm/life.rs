@@ -241,7 +241,7 @@ fn user_data_that_was_changed_beside_its_tag_is_found_by_a_verification() {
     let machine = format!("{}/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse", group("rg-bastion"));
     // A whole set with the key of somebody else's, as the machine would take it.
     let theirs = Spec { keys: [2].into(), ..spec.clone() }.read();
-    let theirs = gangplank::provider::azure::keys::user_data(&theirs.plan).expect("live keys");
+    let theirs = gangplank::provider::azure::keys::user_data(&theirs.plan, None).expect("live keys");
     let patch = |user_data: &str| {
         let body = json!({"properties": {"userData": Base64::encode_string(user_data.as_bytes())}});
         send(&mut desk.server.world(), "PATCH", &machine, "2024-07-01", Some(&body));

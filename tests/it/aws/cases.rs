@@ -4,10 +4,14 @@ use gangplank::{
     changeset::{Changeset, StepId},
     provider::aws::{
         action::{Action, Call},
+        extend::extend,
         observed::InstanceState,
         rule::{Peer, Rule},
     },
-    provider::tags::{BASTION, EXPIRES, LIFETIME, SUBNET, Tags},
+    provider::{
+        extend::{End, Which, Wish},
+        tags::{BASTION, EXPIRES, EXTENDED, LIFETIME, SUBNET, Tags},
+    },
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -98,6 +102,52 @@ fn a_start_in_the_future_is_none() {
     world.all.groups.iter_mut().for_each(|g| later(&mut g.tags));
     apply(&mut world, &spec, days(3), usize::MAX);
     assert_eq!(ends(&world), [days(33).to_string()]);
+}
+
+fn moved(world: &World, spec: &Spec, which: Which, end: End, now: Timestamp) -> Result<Changeset<Action>, String> {
+    let written = spec.read();
+    extend(written.want().plan, "us-east-1", &world.all, Wish { which, end }, now).map_err(|problem| problem.summary)
+}
+
+/// However often it is interrupted, and whatever else of the plan is not applied.
+#[test]
+fn an_end_that_was_moved_stays_until_the_plan_gives_another() {
+    let spec = Spec { deadline: "lifetime: 30d", ..Spec::default() };
+    let mut world = standing(&spec);
+    let week = End::By(SignedDuration::from_hours(7 * 24));
+    let set = moved(&world, &spec, Which::Extend, week, days(10)).expect("a changeset");
+    assert_eq!(set.notes.len(), 1, "{:?}", set.notes);
+    assert!(set.notes[0].contains("in 27 days: it was extended on") && set.notes[0].contains("the plan's own end is"));
+    assert!(
+        set.steps.iter().all(|step| matches!(step.action.call, Call::Tag { .. })),
+        "nothing but tags: {:?}",
+        set.steps
+    );
+    // Cut short, then completed by apply.
+    world.execute(&set, Chance(5), 1, |_, _| {});
+    apply(&mut world, &spec, days(11), usize::MAX);
+    assert_eq!(ends(&world), [days(37).to_string()]);
+    let again = changes(&world, &spec.read().want(), days(36)).expect("a changeset");
+    assert_eq!((again.steps.len(), ends(&world)), (0, vec![days(37).to_string()]));
+    // Asked for again as a time, nothing is left to do.
+    let same = moved(&world, &spec, Which::Extend, End::Until(days(37)), days(12)).expect("a changeset");
+    assert_eq!(same.steps, []);
+    let shorter = moved(&world, &spec, Which::Shorten, End::Until(days(20)), days(12)).expect("a changeset");
+    world.execute(&shorter, Chance(5), usize::MAX, |_, _| {});
+    assert_eq!(ends(&world), [days(20).to_string()]);
+    assert_eq!(moved(&world, &spec, Which::Shorten, week, days(15)).unwrap_err(), "an end in the past");
+    // The plan is decided about later.
+    let longer = Spec { deadline: "lifetime: 60d", ..Spec::default() };
+    assert_eq!(
+        moved(&world, &longer, Which::Extend, week, days(15)).unwrap_err(),
+        "the plan's deadline is not applied yet"
+    );
+    let set = changes(&world, &longer.read().want(), days(15)).expect("a changeset");
+    assert!(set.notes.iter().any(|note| note.contains("the plan's counts")), "{:?}", set.notes);
+    apply(&mut world, &longer, days(15), usize::MAX);
+    assert_eq!(ends(&world), [days(60).to_string()]);
+    assert!(world.all.instances_of(BASTION_NAME).all(|i| !i.tags.contains_key(EXTENDED)));
+    assert_eq!(moved(&world, &longer, Which::Extend, week, days(61)).unwrap_err(), "the bastion's time is up");
 }
 
 /// An address that was the bastion's own and is now named as existing must outlive the bastion.

@@ -4,9 +4,11 @@ use gangplank::{
     changeset::{Changeset, Impact, Op},
     provider::azure::{
         action::{Action, Call},
+        extend::extend,
         id::Kind,
         tags::{BASTION, EXPIRES},
     },
+    provider::extend::{End, Which, Wish},
 };
 use serde_json::{Value, json};
 
@@ -50,6 +52,33 @@ fn steps_wait_only_for_what_they_need() {
     waits(&set, "firewall", &["rules", "network", "interface"]);
     let machine = step(&set, "machine").expect("a machine");
     assert!(!machine.after.iter().any(|id| id.0.ends_with("/firewall")), "ten minutes in which it can boot");
+}
+
+#[test]
+fn an_end_is_moved_in_the_tags_and_in_the_user_data_and_stays() {
+    let spec = Spec::default();
+    let mut world = standing(&spec);
+    let written = spec.read();
+    let before = ours(&mut world, Kind::Machine).expect("one").clone();
+    let wish = Wish { which: Which::Extend, end: End::By(jiff::SignedDuration::from_hours(1)) };
+    let set = extend(&written.plan, written.azure(), &world.look(), wish, hours(1)).expect("a changeset");
+    let first = &set.steps[0];
+    assert!(
+        matches!(&first.action.call, Call::Patch { body, .. } if body["properties"]["userData"].is_string()),
+        "{first:?}"
+    );
+    assert!(set.steps[1..].iter().all(|step| matches!(step.action.call, Call::Tag { .. })), "{:?}", names(&set));
+    // Cut short, and completed by apply, which then has nothing more to do.
+    world.execute(&set, Chance(3), 2, |_, _| {});
+    world.execute(&set, Chance(3), usize::MAX, |_, _| {});
+    apply(&mut world, &spec);
+    assert_eq!(changes(&world, &spec.read().want(), hours(2)).expect("a changeset").steps, []);
+    let after = ours(&mut world, Kind::Machine).expect("one").clone();
+    let end = |machine: &Value| {
+        machine["tags"][EXPIRES].as_str().and_then(|end| end.parse::<jiff::Timestamp>().ok()).expect("an end")
+    };
+    assert_eq!(end(&after).as_second() - end(&before).as_second(), 3600);
+    assert_ne!(after["properties"]["userData"], before["properties"]["userData"]);
 }
 
 #[test]

@@ -148,7 +148,8 @@ fn fulfilled(world: &World, written: &Written, now: Timestamp) {
     assert_eq!(text(machine, "/properties/instanceView/statuses/1/code"), "PowerState/running");
     assert_eq!(text(machine, "/properties/networkProfile/networkInterfaces/0/id"), text(interface, "/id"));
     assert_eq!(text(interface, "/properties/networkSecurityGroup/id"), text(security, "/id"));
-    if let Some(keys) = keys::user_data(&written.plan) {
+    let expires = text(machine, "/tags/gangplank:expires").parse().ok();
+    if let Some(keys) = keys::user_data(&written.plan, expires) {
         assert_eq!(machine["properties"]["userData"], Base64::encode_string(keys.as_bytes()));
     }
     let at = |what: &str| text(interface, &format!("/properties/ipConfigurations/0/properties/{what}"));

@@ -171,7 +171,7 @@ fn what_apply_leaves_is_green_at_every_edge() {
         gangplank-warehouse: tcp 443 to Internet
     control.route - the firewall's network and the machine's have a way to each other
         vnet-data is peered with vnet-hub
-    control.metadata - the metadata service tells the machine what it needs and no more: its user data are the plan's keys
+    control.metadata - the metadata service tells the machine what it needs and no more: its user data are the plan's keys and its deadline
         user data: present
         tag gangplank:keys: b3f7f6749ebd4d6c6ad42c3e31c5eaa0 ESy03LOE HMR3IRfu
         Azure's metadata service can't be switched off; that no tunnel opens it is network.refuses-metadata
@@ -511,7 +511,7 @@ fn what_is_wrong_with_the_machine_is_told() {
       → run `gangplank apply plans/warehouse.yaml`: it sets the tags
     control.deadline: the plan's deadline is 2026-12-24T00:00:00Z; the virtual machine gangplank-warehouse says 2027-02-18T12:00:00Z, the network interface gangplank-warehouse says 2027-02-18T12:00:00Z
       → run `gangplank apply plans/warehouse.yaml`: it sets the tags
-    control.metadata: there is no user data: the machine takes no new keys
+    control.metadata: there is no user data: the machine takes neither new keys nor another deadline
       → somebody changed it and not the tag gangplank:keys, so no plan shows it: take the tag off (`az tag update --resource-id /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-shared/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse --operation Delete --tags 'gangplank:keys=b3f7f6749ebd4d6c6ad42c3e31c5eaa0 ESy03LOE HMR3IRfu'`), then run `gangplank apply plans/warehouse.yaml`: it writes it
     control.diagnostics: boot diagnostics are off for gangplank-warehouse: nothing of what it reports can be read
       → turn them on: `az vm boot-diagnostics enable --ids /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-shared/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse`

@@ -177,7 +177,7 @@ fn another_port_two_vendors_and_two_operators() {
       2. At secoda/eu, choose tunnel secoda in the data source's integration, with its target's host and port exactly as written here, and click Test Connection.
            https://eu.secoda.co/tunnels/
       3. At Example Reporting, choose tunnel reporting in the data source's integration, with its target's host and port exactly as written here, and click Test Connection.
-      4. It ends in 3 days, at 2026-11-25T12:00:00Z. If it is needed longer, give the plan a later deadline and apply that.
+      4. It ends in 3 days, at 2026-11-25T12:00:00Z. If it is needed longer, `gangplank extend` moves that; or give the plan a later deadline and apply it.
            gangplank apply plans/aws-two-vendors.yaml
 
     Tunnel secoda  secoda/eu

@@ -139,7 +139,7 @@ impl Lab {
         let tags = keys::tags(plan);
         match &plan.cloud {
             Cloud::Aws(_) => metadata.show(&tags),
-            Cloud::Azure(_) => metadata.show_user_data(&azure::keys::user_data(plan).expect("live keys")),
+            Cloud::Azure(_) => metadata.show_user_data(&azure::keys::user_data(plan, None).expect("live keys")),
         }
 
         let user_data = cloudinit::compressed(&cloudinit::render(plan).expect("a plan that has a document").text);

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc, time::Duration};
 use gangplank::{
     cloudinit,
     plan::{Host, Plan},
+    provider::deadline::ResolvedDeadline,
     verify::{
         Check,
         machine::{self, MachineEvidence, Silence},
@@ -25,6 +26,8 @@ pub struct Watch<'a> {
     /// The host keys that were told when the bastion was new.
     pub host_keys: Vec<String>,
     pub launched: Timestamp,
+    /// What the instance's tags say.
+    pub deadline: Option<ResolvedDeadline>,
 }
 
 impl<'a> Watch<'a> {
@@ -40,7 +43,7 @@ impl<'a> Watch<'a> {
     /// Knows no host keys, and enters with no key.
     pub fn blind(lab: &Lab, plan: &'a Plan, from: Ipv4Addr) -> Self {
         let launched = Timestamp::now() - SignedDuration::try_from(lab.machine.age()).expect("not that long");
-        Self { plan, from, identity: None, host_keys: Vec::new(), launched }
+        Self { plan, from, identity: None, host_keys: Vec::new(), launched, deadline: None }
     }
 
     /// The last report on the console.
@@ -71,6 +74,7 @@ impl<'a> Watch<'a> {
             launched: Some(self.launched - ahead),
             document: &document,
             tagged_document: Some(&document),
+            deadline: self.deadline,
             pinned_host_key: self.host_keys.first().map(String::as_str),
         };
         machine::judge(self.plan, &evidence)

@@ -136,6 +136,11 @@ impl Machine {
         self.until("cloud-init ends", |machine| machine.read("/run/cloud-init/result.json").map(drop));
     }
 
+    /// Whether its power is off.
+    pub fn has_ended(&mut self) -> bool {
+        self.nspawn.try_wait().expect("a child").is_some()
+    }
+
     /// Looks until there is something to see.
     #[track_caller]
     pub fn until<T>(&mut self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {

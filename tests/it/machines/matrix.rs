@@ -61,7 +61,7 @@ fn behind_a_firewall_that_hides_its_clients_all_is_green_and_keys_come_with_user
     let seen = [watch.machine(&lab, SignedDuration::ZERO), watch.network(&lab)].concat();
     green("behind DNAT and SNAT", &seen, &mut claims);
 
-    let user_data = |vendor| azure::keys::user_data(&azure_plan(&keys, vendor)).expect("live keys");
+    let user_data = |vendor| azure::keys::user_data(&azure_plan(&keys, vendor), None).expect("live keys");
     let comes_in = |key| lab.admits(VENDOR, key, "secoda");
     let (both, first, second, none) = ([&keys.vendor, &keys.next], [&keys.vendor], [&keys.next], []);
     for (what, accepted, refused) in [

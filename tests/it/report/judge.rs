@@ -38,6 +38,7 @@ fn judged_with(
         launched: Some(made() - SignedDuration::from_secs(125)),
         document: &document,
         tagged_document: Some(&document),
+        deadline: None,
         pinned_host_key: Some(HOST_KEY),
     };
     change(&mut seen);

@@ -44,7 +44,7 @@ fn tags(plan: &Plan) -> Channel {
 }
 
 fn user_data(plan: &Plan) -> Channel {
-    Channel::UserData(azure::keys::user_data(plan).map(String::into_bytes))
+    Channel::UserData(azure::keys::user_data(plan, None).map(String::into_bytes))
 }
 
 fn hosts() -> Hosts {
@@ -74,6 +74,7 @@ fn judged(plan: &Plan, lines: &[String], machine: &Machine) -> Vec<Check> {
             launched: Some(now() - SignedDuration::from_mins(3)),
             document: &document,
             tagged_document: Some(&machine.document),
+            deadline: None,
             pinned_host_key: pin.as_deref(),
         },
     )
@@ -107,6 +108,43 @@ fn a_machine_of_a_plan_is_green() {
         let again = Machine::boot(&vm, 1, now() + SignedDuration::from_hours(2));
         assert_eq!(again.host_keys(), machine.host_keys());
         assert_ne!(Machine::boot(&vm, 2, now()).host_keys(), machine.host_keys());
+    }
+}
+
+#[test]
+fn a_machine_closes_at_its_deadline_and_opens_for_a_later_one() {
+    let end = now() + SignedDuration::from_mins(30);
+    let plan = read_plan(&plan_text("live").replace("version: 1\n", "version: 1\nlifetime: 30m\n"));
+    let tagged = |end: Timestamp| {
+        let mut tags = aws::keys::tags(&plan);
+        tags.insert("gangplank:expires".to_owned(), end.to_string());
+        Channel::Tags(Some(tags))
+    };
+    let told = |end: Timestamp| Channel::UserData(azure::keys::user_data(&plan, Some(end)).map(String::into_bytes));
+    for channel in [&tagged as &dyn Fn(Timestamp) -> Channel, &told] {
+        let mut vm = vm(&plan, channel(end));
+        let mut machine = Machine::boot(&vm, 1, now());
+        machine.tick(&vm, &hosts(), now());
+        let keys =
+            |machine: &Machine| machine.accounts.values().filter_map(|a| a.authorized_keys.clone()).collect::<Vec<_>>();
+        let open = keys(&machine);
+        assert!(open.iter().any(|text| !text.is_empty()) && !machine.time_is_up(now()));
+
+        let said = machine.tick(&vm, &hosts(), end).join("\n");
+        assert!(said.contains(&format!("the bastion's time is up since {end}: nobody is let in")), "{said}");
+        assert!(machine.time_is_up(end) && keys(&machine).iter().all(String::is_empty));
+        let known = last(&[said], &plan).deadline.as_result().unwrap().clone().unwrap();
+        assert_eq!((known.expires, known.closed), (Some(end.as_second()), true));
+
+        // What it can't read changes nothing; a later end opens it again.
+        vm.channel = Channel::Tags(None);
+        machine.tick(&vm, &hosts(), end);
+        assert!(machine.time_is_up(end));
+        let later = end + SignedDuration::from_hours(1);
+        vm.channel = channel(later);
+        machine.tick(&vm, &hosts(), end);
+        assert!(!machine.time_is_up(end) && machine.time_is_up(later));
+        assert_eq!(keys(&machine), open);
     }
 }
 
@@ -172,6 +210,7 @@ fn a_document_that_is_another_makes_another_machine() {
                 launched: None,
                 document: &machine.document,
                 tagged_document: None,
+                deadline: None,
                 pinned_host_key: None,
             },
         );

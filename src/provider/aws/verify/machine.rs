@@ -96,9 +96,12 @@ pub fn address(scene: &Scene<'_>) -> Check {
 }
 
 pub fn metadata(scene: &Scene<'_>) -> Check {
-    let want = MetadataOptions::wanted(scene.plan.keys_are_live());
-    let tags =
-        if want.tags { "the machine may read its tags, where its keys are" } else { "it does not show the tags" };
+    let want = MetadataOptions::wanted(scene.plan.asks_metadata());
+    let tags = if want.tags {
+        "the machine may read its tags, where its keys and its deadline are"
+    } else {
+        "it does not show the tags"
+    };
     let proves = format!("the metadata service asks for session tokens and answers over one hop only, and {tags}");
     judged(check("control.metadata", Part::Bastion, proves), |check| {
         let have = scene.machine()?.metadata;
@@ -121,8 +124,12 @@ pub fn metadata(scene: &Scene<'_>) -> Check {
         }
         if have.tags != want.tags {
             causes.push(
-                word(want.tags, "it hides the tags: the machine takes no new keys", "it shows the tags for no purpose")
-                    .to_owned(),
+                word(
+                    want.tags,
+                    "it hides the tags: the machine takes neither new keys nor another deadline",
+                    "it shows the tags for no purpose",
+                )
+                .to_owned(),
             );
         }
         if causes.is_empty() { Ok(Verdict::Pass) } else { Ok(fail(causes.join("; "), scene.apply("sets it right"))) }

@@ -17,7 +17,7 @@ use crate::{
         rule::{ANY_V4, Direction, Peer, Protocol, Rule, Rules},
     },
     provider::{
-        deadline::{self, ResolvedDeadline},
+        deadline::{self, Remembered, ResolvedDeadline},
         tags::{self, Tags},
     },
     verify::Verdict,
@@ -223,7 +223,7 @@ impl Region {
 }
 
 fn desire(plan: &Plan, now: Timestamp) -> Option<ResolvedDeadline> {
-    deadline::deadline(plan.deadline, None, now)
+    deadline::deadline(plan.deadline, Remembered::default(), now)
 }
 
 fn told(checks: &[Check]) -> String {
@@ -258,7 +258,7 @@ fn what_apply_leaves_is_green() {
     control.egress - the machine may open connections to the plan's targets and for its updates (tcp 80 and 443), no others
     control.route - the bastion's subnet sends what goes back to each source to an internet gateway
     control.acl - the network ACL of the bastion's subnet lets tcp 22 in from each source, and the answers out to its ports 1024-65535
-    control.metadata - the metadata service asks for session tokens and answers over one hop only, and the machine may read its tags, where its keys are
+    control.metadata - the metadata service asks for session tokens and answers over one hop only, and the machine may read its tags, where its keys and its deadline are
     control.encryption - every volume of the machine is encrypted
     control.profile - the machine holds no permissions in the account: it has no instance profile
     control.deadline - the machine, its group and its address carry the plan's deadline, and it has not passed
@@ -396,7 +396,7 @@ fn the_machine() {
       → run `gangplank apply warehouse.yaml`: it sets it right
     ");
     insta::assert_snapshot!(with(|r| r.instance().metadata.tags = false), @"
-    control.metadata: it hides the tags: the machine takes no new keys
+    control.metadata: it hides the tags: the machine takes neither new keys nor another deadline
       → run `gangplank apply warehouse.yaml`: it sets it right
     ");
     insta::assert_snapshot!(with(|r| r.network.volumes.as_mut().unwrap()[0].encrypted = false), @"

@@ -66,8 +66,10 @@ pub fn diagnostics(scene: &Scene<'_>) -> Check {
 }
 
 pub fn metadata(scene: &Scene<'_>) -> Check {
-    let live = scene.plan.keys_are_live();
-    let data = if live { "its user data are the plan's keys" } else { "it has no user data" };
+    let live = scene.plan.asks_metadata();
+    let data = if live { "its user data are the plan's keys and its deadline" } else { "it has no user data" };
+    let remembered = problems::remembered(scene.name(), scene.seen);
+    let expires = deadline::deadline(scene.plan.deadline, remembered, scene.at).map(|deadline| deadline.expires);
     let proves = format!("the metadata service tells the machine what it needs and no more: {data}");
     judged(check("control.metadata", Part::Bastion, proves), |check| {
         let machine = scene.machine()?;
@@ -81,8 +83,8 @@ pub fn metadata(scene: &Scene<'_>) -> Check {
                 .to_owned(),
         );
         // What is not base64 the machine can't take either.
-        let found = keys::judge(scene.plan, &Base64::decode_vec(encoded).unwrap_or_else(|_| encoded.into()));
-        let tag_agrees = machine.tags.get(tags::KEYS).cloned() == keys::tag(scene.plan);
+        let found = keys::judge(scene.plan, expires, &Base64::decode_vec(encoded).unwrap_or_else(|_| encoded.into()));
+        let tag_agrees = machine.tags.get(tags::KEYS).cloned() == keys::tag(scene.plan, expires);
         // A plan goes by the tag: what was changed beside it no apply would see.
         let repair = |then: &str| match tag_agrees {
             false => scene.apply(then),
@@ -99,11 +101,18 @@ pub fn metadata(scene: &Scene<'_>) -> Check {
             UserData::OtherKeys => {
                 fail("the user data has other keys than the plan: the machine takes those", repair("writes the plan's"))
             }
+            UserData::OtherEnd => fail(
+                "the user data has another deadline than the plan: the machine goes by that",
+                repair("writes the plan's"),
+            ),
             UserData::Broken => fail(
                 "the user data is not one whole set of keys: the machine keeps those that it has",
                 repair("writes the plan's"),
             ),
-            UserData::Missing => fail("there is no user data: the machine takes no new keys", repair("writes it")),
+            UserData::Missing => fail(
+                "there is no user data: the machine takes neither new keys nor another deadline",
+                repair("writes it"),
+            ),
             UserData::Surplus => fail(
                 "the machine has user data that the plan does not want",
                 "find out who wrote it; a machine that is made anew has none",

@@ -1,0 +1,83 @@
+//! Another end for a bastion that stands: the tags of everything that it has, the machine's user data, and nothing else of it.
+
+use base64ct::{Base64, Encoding};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{
+    action::{Action, Call},
+    check::remembered,
+    id::Kind,
+    keys,
+    observed::{Observed, Resource},
+    steps::Differ,
+    tags::{self, TagChange},
+    views::Machine,
+};
+use crate::{
+    changeset::{Changeset, Detail, Draft, Op},
+    diagnostic::Diagnostic,
+    plan::{Azure, Plan},
+    provider::{
+        deadline::{self, Remembered, ResolvedDeadline},
+        extend::{Wish, about_the_end, decide},
+    },
+};
+
+/// # Errors
+/// Why the bastion can't end then.
+pub fn extend(
+    plan: &Plan,
+    azure: &Azure,
+    seen: &Observed,
+    wish: Wish,
+    now: Timestamp,
+) -> Result<Changeset<Action>, Diagnostic> {
+    let name = plan.name.as_str();
+    let owned: Vec<&Resource> = seen.owned(name).collect();
+    let machine = owned.iter().find(|r| r.kind == Kind::Machine);
+    let told = machine.into_iter().chain(&owned).find_map(|r| ResolvedDeadline::from_tags(&r.tags));
+    let end = decide(plan, (!owned.is_empty()).then(|| remembered(name, seen)), told, wish, now)?;
+
+    let mut differ = Differ::new(name, &azure.subscription);
+    let wanted = about_the_end(&tags::common(&plan.name, &plan.tags, Some(&end)));
+    if let Some(machine) = machine {
+        let read = Machine(machine).user_data().unwrap_or_default();
+        let have = Base64::decode_vec(read).ok().and_then(|data| String::from_utf8(data).ok());
+        let have = have.unwrap_or_default();
+        let Some((data, tag)) = keys::with_deadline(&have, end.expires) else {
+            return Err(plan
+                .origin
+                .problem("name", "the machine's user data can't be changed", "it is not what gangplank writes")
+                .because("it holds the accepted keys beside the end, and no digest tells that they are whole")
+                .fix("run `gangplank apply` first: it writes them again"));
+        };
+        if data != have || machine.tags.get(tags::KEYS) != Some(&tag) {
+            let details = vec![Detail::added("deadline", end.expires.to_string())];
+            let resource = format!("user data of {}", machine.words());
+            let draft = Draft { details, ..Draft::new(Op::Update, resource, "the machine takes it within a minute") };
+            let body = json!({
+                "properties": {"userData": Base64::encode_string(data.as_bytes())}, "tags": {tags::KEYS: tag},
+            });
+            differ.push("end-machine", draft, Call::Patch { id: machine.id.clone(), body });
+        }
+    }
+    for resource in &owned {
+        let have = about_the_end(&resource.tags);
+        // Azure changes a machine once at a time.
+        let after = if resource.kind == Kind::Machine { differ.planned(&["end-machine"]) } else { Vec::new() };
+        let what = format!("end-{}-{}", resource.kind.words().replace(' ', "-"), resource.name()).to_lowercase();
+        let before = differ.steps.len();
+        differ.tags(&what, &resource.words(), &resource.id, &TagChange::between(&wanted, &have), &have, after);
+        differ.steps.iter_mut().skip(before).for_each(|step| step.reason = "the bastion's end moves".to_owned());
+    }
+    let kept = Remembered { start: end.start(), moved: end.moved };
+    Ok(Changeset {
+        bastion: name.to_owned(),
+        location: format!("azure {}", azure.location),
+        plan: plan.origin.source.path.clone(),
+        steps: differ.steps,
+        exposure: Vec::new(),
+        notes: deadline::notes(Some(&end), kept, now),
+    })
+}
