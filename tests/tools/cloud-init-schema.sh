@@ -16,7 +16,10 @@ dir=$(cd "$1" && pwd)
 # Not resolved further: a virtual environment's python is a link.
 python=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")
 checker=$dir/cloud-init-schema
-[ ! -x "$checker" ] || exit 0
+# The environment may have been made anew since.
+if [ -x "$checker" ] && "$python" -c 'import configobj, jinja2, jsonpatch, jsonschema, oauthlib, requests, yaml' 2>/dev/null; then
+    exit 0
+fi
 command -v apt-get >/dev/null || fail "needs apt (Debian or Ubuntu)"
 
 . /etc/os-release

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{
     context::Context,
-    load_current,
+    load_together,
     vantages::{self, Looks},
 };
 use crate::{
@@ -25,7 +25,7 @@ const ASKED: usize = 50;
 
 pub async fn run(args: &args::Drift, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
-    let plans = load_current(&args.paths.paths, now)?;
+    let plans = load_together(&args.paths.paths)?;
     let fleet = cx.connect(&plans).await?;
     let reading = cx.reading();
     let sets = fleet.changes(now, &reading).await.whole()?.changesets;

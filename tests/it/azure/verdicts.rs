@@ -173,7 +173,7 @@ fn what_apply_leaves_is_green_at_every_edge() {
         vnet-data is peered with vnet-hub
     control.metadata - the metadata service tells the machine what it needs and no more: its user data are the plan's keys and its deadline
         user data: present
-        tag gangplank:keys: b3f7f6749ebd4d6c6ad42c3e31c5eaa0 ESy03LOE HMR3IRfu
+        tag gangplank:keys: ed99b2f2cca98efb101a6e7d2bd8e4bc ends=2027-02-18T12:00:00Z ESy03LOE HMR3IRfu
         Azure's metadata service can't be switched off; that no tunnel opens it is network.refuses-metadata
     control.encryption - every disk of the machine is a managed one, which Azure always encrypts at rest
         the system's disk: managed, encrypted at rest with a key of the platform's
