@@ -147,7 +147,8 @@ impl Region {
 
     /// EC2 folds rules of the same ports into one permission.
     fn write_permissions(&self, xml: &mut Xml, name: &str, group: &Group, egress: bool) {
-        let mut folded: BTreeMap<(&str, Option<(i32, i32)>), Vec<&GroupRule>> = BTreeMap::new();
+        type Traffic<'a> = (&'a str, Option<(i32, i32)>);
+        let mut folded: BTreeMap<Traffic<'_>, Vec<&GroupRule>> = BTreeMap::new();
         for rule in group.rules.values().filter(|r| r.opens.egress == egress) {
             folded.entry((&rule.opens.protocol, rule.opens.range)).or_default().push(rule);
         }

@@ -121,7 +121,7 @@ impl Page {
     }
 
     /// `items` come in the order of their ids.
-    pub fn cut<'a, T>(&self, mut items: Vec<(&'a str, T)>) -> (Vec<(&'a str, T)>, Option<String>) {
+    pub fn cut<'a, T>(&self, mut items: Vec<(&'a str, T)>) -> Found<'a, T> {
         if let Some(after) = &self.after {
             items.retain(|(id, _)| *id > after.as_str());
         }
@@ -134,6 +134,9 @@ impl Page {
         (items, next)
     }
 }
+
+/// Things by their ids, and where the next page begins.
+type Found<'a, T> = (Vec<(&'a str, T)>, Option<String>);
 
 /// A describe call's usual parameters.
 #[derive(Clone, Debug, Default)]
@@ -170,7 +173,7 @@ impl Listing {
         all: &'a BTreeMap<String, T>,
         tags: impl Fn(&T) -> &Tags,
         field: impl Fn(&str, &T, &str) -> Vec<String>,
-    ) -> Outcome<(Vec<(&'a str, &'a T)>, Option<String>)> {
+    ) -> Outcome<Found<'a, &'a T>> {
         for id in &self.ids {
             kind.check(id)?;
             if !all.contains_key(id) {

@@ -486,7 +486,8 @@ fn what_is_wrong_with_the_machine_is_told() {
         (&["control.instance"], &|world| disturb(world, Drift::Stop)),
         (&["control.profile"], &|world| machine(world)["identity"] = json!({"type": "SystemAssigned"})),
         (&["control.deadline"], &|world| disturb(world, Drift::PostponeTheEnd)),
-        (&["control.deadline"], &|world| {
+        // The earliest of the tags counts, and the machine itself goes by its user data.
+        (&["control.metadata", "control.deadline"], &|world| {
             ours(world, Kind::SecurityGroup).expect("a group")["tags"][tags::EXPIRES] = json!("2026-12-24T00:00:00Z");
         }),
         (&["control.metadata"], &|world| machine(world)["properties"]["userData"] = Value::Null),
@@ -509,10 +510,12 @@ fn what_is_wrong_with_the_machine_is_told() {
       → take it away: `az vm identity remove --ids /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-shared/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse --identities [system]`
     control.deadline: the plan's deadline is 2027-02-18T12:00:00Z; the virtual machine gangplank-warehouse says 2099-01-01T00:00:00Z
       → run `gangplank apply plans/warehouse.yaml`: it sets the tags
+    control.metadata: the user data has another deadline than the plan: the machine goes by that
+      → run `gangplank apply plans/warehouse.yaml`: it writes the plan's
     control.deadline: the plan's deadline is 2026-12-24T00:00:00Z; the virtual machine gangplank-warehouse says 2027-02-18T12:00:00Z, the network interface gangplank-warehouse says 2027-02-18T12:00:00Z
       → run `gangplank apply plans/warehouse.yaml`: it sets the tags
     control.metadata: there is no user data: the machine takes neither new keys nor another deadline
-      → somebody changed it and not the tag gangplank:keys, so no plan shows it: take the tag off (`az tag update --resource-id /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-shared/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse --operation Delete --tags 'gangplank:keys=b3f7f6749ebd4d6c6ad42c3e31c5eaa0 ESy03LOE HMR3IRfu'`), then run `gangplank apply plans/warehouse.yaml`: it writes it
+      → somebody changed it and not the tag gangplank:keys, so no plan shows it: take the tag off (`az tag update --resource-id /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-shared/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse --operation Delete --tags 'gangplank:keys=ed99b2f2cca98efb101a6e7d2bd8e4bc ends=2027-02-18T12:00:00Z ESy03LOE HMR3IRfu'`), then run `gangplank apply plans/warehouse.yaml`: it writes it
     control.diagnostics: boot diagnostics are off for gangplank-warehouse: nothing of what it reports can be read
       → turn them on: `az vm boot-diagnostics enable --ids /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-shared/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse`
     control.encryption? the system's disk is not a managed disk: how its storage is encrypted is not read

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::Command};
 
 use serde_json::{Value, json};
 
-use super::{Call, Calls, Cloud, Kind, Look, To, Trouble, Wish};
+use super::{Act, Call, Calls, Cloud, Kind, Look, To, Trouble, Wish};
 use crate::support::{self, Bastion, Fault, Lab, Proxy, Scope, program::Run};
 
 pub struct Aws(Lab<'static>);
@@ -101,7 +101,7 @@ impl Cloud for Aws {
         self.boto("result = machine")
     }
 
-    fn drifts() -> Vec<(&'static str, fn(&Self))> {
+    fn drifts() -> Vec<Act<Self>> {
         vec![
             ("opened to everybody", |aws| {
                 aws.boto(
@@ -152,7 +152,7 @@ ec2.disassociate_address(AssociationId=address['AssociationId'])",
         ]
     }
 
-    fn lookalikes() -> Vec<(&'static str, fn(&Self))> {
+    fn lookalikes() -> Vec<Act<Self>> {
         vec![("a security group", |aws| {
             aws.boto(
                 "ec2.create_security_group(GroupName='gangplank-warehouse', Description='somebody else', VpcId=input['vpc'])",

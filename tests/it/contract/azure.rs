@@ -6,7 +6,7 @@ use gangplank::provider::azure::{request::short, tags::BASTION};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use super::{Call, Calls, Cloud, Kind, Look, To, Trouble, Wish};
+use super::{Act, Call, Calls, Cloud, Kind, Look, To, Trouble, Wish};
 pub use crate::azure::plans::{CLASSIC, HUB, PUBLIC, STANDARD};
 use crate::{
     arm::{
@@ -186,8 +186,8 @@ impl<const EDGE: usize> Cloud for Azure<EDGE> {
         self.world().resource(&Self::machine_id()).map_or(Value::Null, |raw| raw["properties"]["vmId"].clone())
     }
 
-    fn drifts() -> Vec<(&'static str, fn(&Self))> {
-        let mut all: Vec<(&'static str, fn(&Self))> = vec![
+    fn drifts() -> Vec<Act<Self>> {
+        let mut all: Vec<Act<Self>> = vec![
             ("opened to everybody", |azure| {
                 azure.change(&Self::own("networkSecurityGroups"), |group| {
                     let open = json!({"name": "open", "properties": {"priority": 200, "direction": "Inbound", "access": "Allow",
@@ -253,8 +253,8 @@ impl<const EDGE: usize> Cloud for Azure<EDGE> {
         all
     }
 
-    fn lookalikes() -> Vec<(&'static str, fn(&Self))> {
-        let mut all: Vec<(&'static str, fn(&Self))> = vec![("a security group", |azure| {
+    fn lookalikes() -> Vec<Act<Self>> {
+        let mut all: Vec<Act<Self>> = vec![("a security group", |azure| {
             let mut world = azure.world();
             if !Self::SHARED {
                 put(&mut world, &group(&Self::group("warehouse")), "2021-04-01", &json!({"location": "westeurope"}));

@@ -23,6 +23,11 @@ use crate::support::{
     unverified,
 };
 
+/// What somebody does by hand, and what it is called.
+pub type Act<C> = (&'static str, fn(&C));
+/// What a plan may come to say.
+type Change = (&'static str, fn(&mut Wish));
+
 /// A cloud's world with a company's network in it, and somebody at a command line.
 pub trait Cloud: Sized {
     /// The code of a refusal for want of a permission.
@@ -47,10 +52,10 @@ pub trait Cloud: Sized {
     fn machine(&self) -> Value;
 
     /// What somebody changes by hand of the standing bastion `warehouse`, each of which a plan must see.
-    fn drifts() -> Vec<(&'static str, fn(&Self))>;
+    fn drifts() -> Vec<Act<Self>>;
 
     /// What somebody made under the bastion's name in a world without it.
-    fn lookalikes() -> Vec<(&'static str, fn(&Self))>;
+    fn lookalikes() -> Vec<Act<Self>>;
 
     /// Calls that each standing bastion adds to a look.
     fn reads_of_its_own() -> usize {
@@ -89,7 +94,7 @@ impl Wish {
     }
 
     /// Each of what a plan may come to say.
-    pub fn changes() -> [(&'static str, fn(&mut Self)); 6] {
+    pub fn changes() -> [Change; 6] {
         [
             ("a source more", |w| w.sources.push("198.51.100.8/32")),
             ("another source", |w| w.sources = vec!["203.0.113.0/28"]),
