@@ -37,7 +37,22 @@ pub fn change(world: &mut World, id: &str, version: &str, with: impl FnOnce(&mut
             properties.remove(told);
         }
     }
+    if id.contains("/ruleCollectionGroups/") {
+        raw = rules(&raw);
+    }
     send(world, "PUT", id, version, Some(&raw));
+}
+
+/// A rule collection group as it is written, from how it is read: Azure adds to it, and spells the action otherwise.
+pub fn rules(read: &Value) -> Value {
+    let mut properties = read["properties"].clone();
+    for told in ["size", "provisioningState"] {
+        properties.as_object_mut().expect("properties").remove(told);
+    }
+    for collection in properties["ruleCollections"].as_array_mut().into_iter().flatten() {
+        collection["action"] = json!({"type": "DNAT"});
+    }
+    json!({"properties": properties})
 }
 
 #[track_caller]

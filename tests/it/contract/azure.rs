@@ -271,9 +271,8 @@ impl<const EDGE: usize> Cloud for Azure<EDGE> {
             HUB => all.push(("a rule collection group in the policy", |azure| {
                 let theirs =
                     azure.world().resource(&net("rg-hub", "firewallPolicies/fwp-hub/ruleCollectionGroups/theirs"));
-                let mut body = json!({"properties": theirs.expect("there")["properties"]});
+                let mut body = company::rules(&theirs.expect("there"));
                 body["properties"]["priority"] = json!(2000);
-                body["properties"].as_object_mut().expect("properties").remove("provisioningState");
                 put(&mut azure.world(), &Self::rules(), NET, &body);
             })),
             _ => {}
