@@ -28,7 +28,10 @@ pub fn reading_costs_the_same_for_any_number_of_bastions<C: Cloud>() {
         let many = costs(count).expect("there was one before");
         for ((one, many), when) in one.iter().zip(&many).zip(["nothing exists", "all exist", "status"]) {
             let own = if when == "nothing exists" { 0 } else { C::reads_of_its_own() };
-            assert_eq!(many.0.len(), one.0.len() + own * (count - 1), "{count} plans, {when}\n{many}");
+            let reads = one.0.len() + own * (count - 1);
+            // A page has a hundred resources; a bastion with a firewall of its own has up to eight.
+            let pages = if own > 0 { count * 8 / 100 } else { 0 };
+            assert!((reads..=reads + pages).contains(&many.0.len()), "{count} plans, {when}: not {reads}\n{many}");
             assert!(own > 0 || many.sorted() == one.sorted(), "{count} plans, {when}\n{one}\n{many}");
         }
     }
