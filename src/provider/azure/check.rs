@@ -13,28 +13,11 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostic,
-    plan::{Azure, AzureNetwork, Plan, ResourceGroup},
-    provider::{
-        CloudError,
-        deadline::{self, Remembered, ResolvedDeadline},
-    },
+    plan::{AzureNetwork, Plan, ResourceGroup},
+    provider::deadline::{self, Remembered, ResolvedDeadline},
 };
 
 type Problems = Vec<Diagnostic>;
-
-/// A failure to look that the plan is the cause of: it names a subscription that is not there.
-pub fn subscription(plan: &Plan, azure: &Azure, error: &CloudError) -> Option<Diagnostic> {
-    let gone = matches!(error.code.as_deref(), Some("SubscriptionNotFound" | "InvalidSubscriptionId"));
-    if !gone || !error.message.contains(&azure.subscription) {
-        return None;
-    }
-    let problem = plan.origin.problem("azure.subscription", "no such subscription", error.message.clone());
-    Some(
-        problem
-            .because("It does not exist, was deleted, or is not these credentials' to see.")
-            .fix("`az account list --output table` shows those that can be seen"),
-    )
-}
 
 /// When the bastion ends. It must not have ended.
 pub(super) fn deadline(want: &Desired<'_>, world: World<'_>, problems: &mut Problems) -> Option<ResolvedDeadline> {

@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use super::{
     action::Action,
     arm::Arm,
-    check,
     desire::Desired,
     diff::{self, World},
     extend, history,
@@ -264,7 +263,7 @@ impl<'a> Fleet<'a> {
 
     fn refused(&self, error: CloudError) -> Refused {
         let all = self.bastions.iter();
-        let blamed: Vec<Diagnostic> = all.filter_map(|b| check::subscription(b.plan, b.azure, &error)).collect();
+        let blamed: Vec<Diagnostic> = all.filter_map(|b| blamed(b.plan, b.azure, &error)).collect();
         if blamed.is_empty() { Refused::Cloud(error) } else { Refused::Plan(Diagnostics(blamed)) }
     }
 
@@ -345,4 +344,18 @@ fn same_bastion(plan: &Plan, twin: &Bastion<'_>) -> Diagnostic {
             twin.azure.subscription
         ))
         .fix("give one of them another name")
+}
+
+/// A failure to look that the plan is the cause of: it names a subscription that is not there.
+fn blamed(plan: &Plan, azure: &Azure, error: &CloudError) -> Option<Diagnostic> {
+    let gone = matches!(error.code.as_deref(), Some("SubscriptionNotFound" | "InvalidSubscriptionId"));
+    if !gone || !error.message.contains(&azure.subscription) {
+        return None;
+    }
+    let problem = plan.origin.problem("azure.subscription", "no such subscription", error.message.clone());
+    Some(
+        problem
+            .because("It does not exist, was deleted, or is not these credentials' to see.")
+            .fix("`az account list --output table` shows those that can be seen"),
+    )
 }
