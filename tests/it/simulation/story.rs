@@ -237,8 +237,8 @@ impl Story {
         let weather = &self.weather;
         self.sandbox.change(|worlds, now| {
             weather.judge(|judge| {
-                judge.nothing_is_left(worlds, now);
                 judge.nothing_foreign_is_touched(worlds);
+                judge.nothing_is_left(worlds, now);
             });
         });
         self.verdict()
