@@ -6,7 +6,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 
 use super::style::Color;
-use crate::plan::{self, time};
+use crate::plan::time;
 
 /// SSH bastions for SaaS vendors, from one YAML plan: shown as a diff, applied, proven, and gone again.
 #[derive(Debug, Parser)]
@@ -96,15 +96,11 @@ pub enum SandboxVerb {
     },
     /// Let time pass in it, such as 90d: what happens meanwhile happens
     Advance {
-        #[arg(value_parser = lifetime)]
+        #[arg(value_parser = duration)]
         by: SignedDuration,
     },
     /// Forget everything in it
     Reset,
-}
-
-fn lifetime(text: &str) -> Result<SignedDuration, String> {
-    crate::plan::duration(text).ok_or_else(|| "write days, hours or minutes, such as 90d, 12h, 1d12h or 30m".to_owned())
 }
 
 #[derive(Debug, ClapArgs)]
@@ -236,7 +232,7 @@ pub struct Reap {
 }
 
 fn duration(text: &str) -> Result<SignedDuration, String> {
-    plan::duration(text).ok_or_else(|| "write weeks, days, hours and minutes: 2w, 90d, 12h, 30m or 1d12h".to_owned())
+    time::duration(text).ok_or_else(|| "write weeks, days, hours and minutes: 2w, 90d, 12h, 30m or 1d12h".to_owned())
 }
 
 #[derive(Debug, ClapArgs)]

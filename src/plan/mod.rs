@@ -28,5 +28,4 @@ pub use read::read;
 pub use schema::{CloudKind, schema, starter};
 pub use source::load;
 pub use tags::LONGEST_TAG_VALUE;
-pub use time::duration;
 pub use vendor::catalogue;

@@ -1,6 +1,6 @@
 //! All integration tests, as one binary: linking is what costs.
 
-// It grows into the sandbox: more of it than the tests use yet.
+// Without the clouds not all of it is used.
 #[allow(dead_code)]
 mod arm;
 mod aws;
