@@ -28,7 +28,7 @@ pub async fn run(args: &PlanArgs, cx: &Context) -> Result<Exit, Error> {
     let plans = load_together(&args.paths.paths)?;
     let fleet = cx.connect(&plans).await?;
     let outlook = fleet.changes(now, &cx.reading()).await;
-    if !outlook.refused.is_empty() && args.output == Output::Human {
+    if !outlook.refused.is_empty() && !outlook.changesets.is_empty() && args.output == Output::Human {
         // What the other cloud says is worth reading all the same; a program gets all or nothing.
         print(&show::human(&outlook.changesets, &cx.palette()))?;
     }

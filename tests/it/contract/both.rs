@@ -102,6 +102,7 @@ fn both_clouds_refusals_are_told_before_anything_is_written() {
     desk.aws_fails();
     for (verb, options) in [("plan", &[][..]), ("apply", &["--yes"]), ("destroy", &["--yes"]), ("status", &[])] {
         let run = desk.run(verb, options).expect(1);
+        assert!(!run.stdout.contains("No changes"), "nobody has said so\n{run}");
         for code in ["AuthorizationFailed", "UnauthorizedOperation"] {
             assert!(run.stderr.contains(code), "{code} of {verb}\n{run}");
         }
