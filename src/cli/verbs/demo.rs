@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     env, fs,
     io::{self, BufRead, BufReader, IsTerminal, Write},
+    mem,
     path::{Path, PathBuf},
     process::{self, Command, Stdio},
     thread,
@@ -233,17 +234,24 @@ impl Stage {
 
     /// Runs a command and shows where its output begins and ends.
     fn ends(&self, command: &mut Command) -> Result<Option<i32>, Error> {
+        let terminal = io::stderr().is_terminal();
         // It sees a pipe where there is a terminal.
-        if self.palette == Palette::COLORED && io::stderr().is_terminal() {
+        if self.palette == Palette::COLORED && terminal {
             command.arg("--color=always");
         } else {
             command.arg(format!("--color={}", self.color.name()));
         }
-        let mut child = command.stdout(Stdio::piped()).spawn().map_err(started)?;
-        let Some(stdout) = child.stdout.take() else { return Ok(None) };
+        let (reader, writer) = io::pipe().map_err(started)?;
+        if !terminal {
+            // Progress is lines then: they come where they belong.
+            command.stderr(writer.try_clone().map_err(started)?);
+        }
+        let mut child = command.stdout(writer).spawn().map_err(started)?;
+        // The command's own ends of the pipe would keep it open.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         let Palette { faint, .. } = self.palette;
         let mut fold = Fold::default();
-        let mut reader = BufReader::new(stdout);
+        let mut reader = BufReader::new(reader);
         loop {
             let mut line = Vec::new();
             let read = |error| Error::Io("reading what a step prints".to_owned(), error);
@@ -320,7 +328,7 @@ impl Stage {
     }
 }
 
-/// The lines of a text as they come, without its middle.
+/// The lines of a text as they come, without its middle; what a step has done stays.
 #[derive(Default)]
 struct Fold {
     begun: usize,
@@ -329,10 +337,14 @@ struct Fold {
 }
 
 impl Fold {
-    /// The line itself, where it belongs to the beginning.
+    /// The line itself, where it is shown at once.
     fn take(&mut self, line: String) -> Option<String> {
         if self.begun < BEGINNING {
             self.begun += 1;
+            return Some(line);
+        }
+        if line.starts_with("✓ ") {
+            self.left_out += mem::take(&mut self.end).len();
             return Some(line);
         }
         self.end.push_back(line);
@@ -372,5 +384,15 @@ mod tests {
             assert_eq!(begun, text[..begun.len()]);
             assert_eq!(Vec::from(fold.end), text[begun.len() + left_out..]);
         }
+    }
+
+    #[test]
+    fn what_was_done_is_never_left_out() {
+        let mut fold = Fold::default();
+        for n in 0..BEGINNING + 30 {
+            fold.take(format!("{n}\n"));
+        }
+        assert_eq!(fold.take("✓ created\n".to_owned()), Some("✓ created\n".to_owned()));
+        assert_eq!((fold.left_out, fold.end.len()), (30, 0));
     }
 }
