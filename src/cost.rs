@@ -126,26 +126,42 @@ fn line(place: &str, item: &str, quantity: u32) -> Line {
     }
 }
 
-/// What a plan asks for. A root volume is counted with 8 GiB, which all supported images have.
-pub fn items(plan: &Plan) -> Vec<Item> {
+/// What a plan's bastion pays for by time, in the parts that come and go by themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// While it runs.
+    pub machine: Vec<Item>,
+    /// While it exists, running or not.
+    pub disk: Vec<Item>,
+    /// The way in: an address, a firewall.
+    pub edge: Vec<Item>,
+}
+
+impl Parts {
+    pub fn all(self) -> Vec<Item> {
+        [self.machine, self.disk, self.edge].concat()
+    }
+}
+
+/// What a plan asks for. A root volume is counted with 8 GiB on AWS, which all supported images have, and on Azure with 30,
+/// which are billed as 32.
+pub fn parts(plan: &Plan) -> Parts {
     match &plan.cloud {
         Cloud::Aws(aws) => of_aws(aws),
         Cloud::Azure(azure) => of_azure(azure),
     }
 }
 
-fn of_aws(aws: &Aws) -> Vec<Item> {
-    let mut items = vec![Item::one(format!("instance {}", aws.instance_type)), Item::gp3(8)];
-    if aws.address == AwsAddress::Elastic {
-        items.push(Item::one("public IPv4"));
-    }
-    items
+fn of_aws(aws: &Aws) -> Parts {
+    let machine = vec![Item::one(format!("instance {}", aws.instance_type))];
+    let own = aws.address == AwsAddress::Elastic;
+    let edge = if own { vec![Item::one("public IPv4")] } else { Vec::new() };
+    Parts { machine, disk: vec![Item::gp3(8)], edge }
 }
 
-fn of_azure(azure: &Azure) -> Vec<Item> {
-    let mut items = machine(&azure.size);
-    match azure.edge {
-        Edge::PublicAddress => items.push(Item::one("public address")),
+fn of_azure(azure: &Azure) -> Parts {
+    let edge = match azure.edge {
+        Edge::PublicAddress => vec![Item::one("public address")],
         Edge::Firewall(sku) => {
             let (tier, addresses) = match sku {
                 // Its management has an address of its own.
@@ -153,17 +169,25 @@ fn of_azure(azure: &Azure) -> Vec<Item> {
                 FirewallSku::Standard => ("Standard", 1),
                 FirewallSku::Premium => ("Premium", 1),
             };
-            items.push(Item { name: "public address".to_owned(), quantity: addresses });
-            items.extend([Item::one(format!("firewall {tier}")), Item::one("firewall policy")]);
+            vec![
+                Item { name: "public address".to_owned(), quantity: addresses },
+                Item::one(format!("firewall {tier}")),
+                Item::one("firewall policy"),
+            ]
         }
-        Edge::ExistingFirewall(_) | Edge::ExistingPolicy(_) => {}
-    }
-    items
+        Edge::ExistingFirewall(_) | Edge::ExistingPolicy(_) => Vec::new(),
+    };
+    Parts { machine: vec![machine(&azure.size)], disk: vec![disk()], edge }
 }
 
-/// A virtual machine of Azure with its disk: 30 GiB, which are billed as 32.
-pub fn machine(size: &str) -> Vec<Item> {
-    vec![Item::one(format!("machine {size}")), Item::one("disk StandardSSD_LRS 32 GiB")]
+/// A virtual machine of Azure, without its disk.
+pub fn machine(size: &str) -> Item {
+    Item::one(format!("machine {size}"))
+}
+
+/// The disk of such a machine.
+pub fn disk() -> Item {
+    Item::one("disk StandardSSD_LRS 32 GiB")
 }
 
 /// Where a location's prices are: a profile before the region (`aws prod@us-east-1`) does not matter.
@@ -188,6 +212,9 @@ impl Bill {
 impl fmt::Display for Bill {
     /// One line for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.lines.is_empty() {
+            return f.write_str("costs nothing: no part of it is paid for by time");
+        }
         write!(f, "costs {}", self.monthly_words())?;
         if let Some(until) = self.until_deadline {
             write!(f, ", {until:.2} USD until its deadline")?;
@@ -234,6 +261,7 @@ mod tests {
         assert!(!partly.complete);
         assert!(partly.to_string().starts_with("costs at least 3.65 USD a month: 8 × gp3 GiB unknown"), "{partly}");
         assert!(partly.to_string().contains("unknown"), "{partly}");
+        assert!(bill("aws us-east-1", &[], None).to_string().starts_with("costs nothing"));
         assert_eq!(bill("gcp x", &items, Some(-5)).monthly_words(), "an unknown sum");
         assert_eq!(bill("gcp x", &items, Some(-5)).until_deadline, None);
     }

@@ -24,6 +24,13 @@ pub struct Status {
     pub moved: Option<Moved>,
 }
 
+impl Status {
+    /// Its deadline has passed.
+    pub fn has_ended(&self) -> bool {
+        self.seconds_left.is_some_and(|left| left < 0)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {

@@ -4,6 +4,7 @@
 mod demo;
 mod front;
 mod listen;
+mod reads;
 
 use std::{
     fs,

@@ -18,18 +18,31 @@ const WIDEST: usize = 64;
 pub fn human<A>(sets: &[Changeset<A>], palette: &Palette) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let _ = write_all(&mut out, sets, true, palette);
+    let _ = write_all(&mut out, sets, true, no_changes(sets.len()), palette);
     out
 }
 
 /// The same of changes that open and close nothing: not a word about who can reach what.
 pub fn human_of_tags<A>(sets: &[Changeset<A>], palette: &Palette) -> String {
     let mut out = String::new();
-    let _ = write_all(&mut out, sets, false, palette);
+    let _ = write_all(&mut out, sets, false, no_changes(sets.len()), palette);
     out
 }
 
-fn write_all<A>(out: &mut String, sets: &[Changeset<A>], reach: bool, palette: &Palette) -> std::fmt::Result {
+/// The same of some of the plans, where the others could not be compared: what is said of the cloud is said of these only.
+pub fn human_of_some<A>(sets: &[Changeset<A>], palette: &Palette) -> String {
+    let mut out = String::new();
+    let _ = write_all(&mut out, sets, true, "No changes there. The other plans could not be compared:", palette);
+    out
+}
+
+fn write_all<A>(
+    out: &mut String,
+    sets: &[Changeset<A>],
+    reach: bool,
+    no_changes: &str,
+    palette: &Palette,
+) -> std::fmt::Result {
     let Palette { heading, .. } = palette;
     let (unchanged, changed): (Vec<_>, Vec<_>) = sets.iter().partition(|set| set.is_empty());
     for set in &changed {
@@ -58,7 +71,7 @@ fn write_all<A>(out: &mut String, sets: &[Changeset<A>], reach: bool, palette: &
     }
     match totals_of_all(sets).to_do() {
         Some(totals) => writeln!(out, "{heading}{totals}{heading:#}"),
-        None => writeln!(out, "{}", no_changes(sets.len())),
+        None => writeln!(out, "{no_changes}"),
     }
 }
 

@@ -9,7 +9,7 @@ pub mod reap;
 pub mod verification;
 
 pub use self::{
-    human::{human, human_of_tags},
+    human::{human, human_of_some, human_of_tags},
     json::{json, json_with},
     markdown::markdown,
 };

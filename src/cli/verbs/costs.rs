@@ -3,15 +3,37 @@
 use jiff::Timestamp;
 
 use crate::{
-    cost::{Bill, bill, items, place},
-    plan::{Deadline, Plan},
+    cost::{Bill, Item, Parts, bill, parts, place},
+    plan::{Cloud, Deadline, Plan},
     provider::status::Status,
 };
 
-/// In the order of the plans, as are the statuses.
-pub fn bills<'p>(plans: impl IntoIterator<Item = &'p Plan>, statuses: &[Status], now: Timestamp) -> Vec<Bill> {
-    let each = plans.into_iter().zip(statuses);
-    each.map(|(plan, status)| bill(&place(&status.location), &items(plan), seconds_left(plan, status, now))).collect()
+/// Of everything that the plans ask for, in their order, as are the statuses.
+pub fn bills_of_plans(plans: &[Plan], statuses: &[Status], now: Timestamp) -> Vec<Bill> {
+    let each = plans.iter().zip(statuses);
+    each.map(|(plan, status)| of(plan, status, &parts(plan).all(), now)).collect()
+}
+
+/// Of what exists, at what the plan asks for.
+pub fn bill_of_status(plan: &Plan, status: &Status, now: Timestamp) -> Bill {
+    of(plan, status, &existing(plan, status), now)
+}
+
+fn of(plan: &Plan, status: &Status, items: &[Item], now: Timestamp) -> Bill {
+    bill(&place(&status.location), items, seconds_left(plan, status, now))
+}
+
+fn existing(plan: &Plan, status: &Status) -> Vec<Item> {
+    let Parts { machine, disk, edge } = parts(plan);
+    // A machine that has stopped itself is still paid for on Azure, until it is deallocated.
+    let free = match plan.cloud {
+        Cloud::Aws(_) => "stopped",
+        Cloud::Azure(_) => "deallocated",
+    };
+    let exists = !status.instances.is_empty();
+    let runs = status.instances.iter().any(|machine| machine.state != free);
+    let there = [(runs, machine), (exists, disk), (status.address.is_some(), edge)];
+    there.into_iter().filter(|(is_there, _)| *is_there).flat_map(|(_, items)| items).collect()
 }
 
 /// Until the end that the plan asks for. A lifetime counts from where the bastion began, where there is one.

@@ -1,6 +1,6 @@
 //! `gangplank plan`: the difference, and nothing changed.
 
-use super::{context::Context, costs::bills, load_together};
+use super::{context::Context, costs::bills_of_plans, load_together};
 use crate::{
     changeset::Changeset,
     cli::{
@@ -30,10 +30,10 @@ pub async fn run(args: &PlanArgs, cx: &Context) -> Result<Exit, Error> {
     let outlook = fleet.changes(now, &cx.reading()).await;
     if !outlook.refused.is_empty() && !outlook.changesets.is_empty() && args.output == Output::Human {
         // What the other cloud says is worth reading all the same; a program gets all or nothing.
-        print(&show::human(&outlook.changesets, &cx.palette()))?;
+        print(&show::human_of_some(&outlook.changesets, &cx.palette()))?;
     }
     let Outlook { changesets: sets, statuses, .. } = outlook.whole()?;
-    let bills = bills(&plans, &statuses, now);
+    let bills = bills_of_plans(&plans, &statuses, now);
     print(&match args.output {
         Output::Human => show::human(&with_costs(&sets, &bills), &cx.palette()),
         Output::Json => show::json_with(&sets, &bills),

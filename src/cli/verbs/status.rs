@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{context::Context, costs::bills};
+use super::{context::Context, costs::bill_of_status};
 use crate::{
     cli::{
         args::{self, RunOutput},
@@ -21,19 +21,17 @@ pub async fn run(args: &args::Status, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
     let plans = plan::load(&args.paths.paths)?;
     let told = cx.connect(&plans).await?.status(now, &cx.reading()).await;
-    let (plans, statuses): (Vec<&plan::Plan>, Vec<Status>) = told.of.into_iter().unzip();
-    let bills = bills(plans, &statuses, now);
-    let each = statuses.iter().zip(&bills);
+    let each = told.of.iter().map(|(plan, status)| (status, bill_of_status(plan, status, now)));
     match args.output {
         // A program gets all or nothing.
         RunOutput::Json if !told.failed.is_empty() => {}
         RunOutput::Json => {
-            let bastions: Vec<_> = each.map(|(status, bill)| with_cost(status, bill)).collect();
+            let bastions: Vec<_> = each.map(|(status, bill)| with_cost(status, &bill)).collect();
             print(&format!("{:#}\n", json!({"format_version": 1, "bastions": bastions})))?;
         }
         RunOutput::Human => {
             let palette = cx.palette();
-            print(&each.map(|(status, bill)| human(status, bill, &palette)).collect::<Vec<_>>().join("\n"))?;
+            print(&each.map(|(status, bill)| human(status, &bill, &palette)).collect::<Vec<_>>().join("\n"))?;
         }
     }
     if told.failed.is_empty() { Ok(Exit::Done) } else { Err(told.failed.into()) }
@@ -52,6 +50,7 @@ fn human(status: &Status, bill: &Bill, palette: &Palette) -> String {
     let Palette { heading, create, warning, faint, .. } = palette;
     let (style, state) = match status.state {
         State::Absent => (faint, "not there"),
+        State::Partial if status.has_ended() => (warning, "ended: `gangplank destroy` removes what is left"),
         State::Partial => (warning, "incomplete: `gangplank apply` completes it"),
         State::Up => (create, "up"),
     };
@@ -77,7 +76,7 @@ fn human(status: &Status, bill: &Bill, palette: &Palette) -> String {
     }
     if let Some(expires) = &status.expires {
         let left = status.seconds_left.unwrap_or_default();
-        let advice = if left < 0 { ": destroy it" } else { "" };
+        let advice = if status.has_ended() { ": destroy it" } else { "" };
         line("ends", format!("{expires}, {}{advice}", time_left(left)));
         if let Some(moved) = &status.moved {
             line("", format!("{} on {}; the plan's own end is {}", moved.word(), moved.on, moved.from));

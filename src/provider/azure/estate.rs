@@ -123,7 +123,8 @@ fn found(name: &str, location: &str, seen: &Observed, set: &Changeset<Action>) -
 
 fn part(resource: &Resource) -> Part {
     let items = match resource.kind {
-        Kind::Machine => cost::machine(Machine(resource).size()),
+        Kind::Machine if Machine(resource).power() == "deallocated" => vec![cost::disk()],
+        Kind::Machine => vec![cost::machine(Machine(resource).size()), cost::disk()],
         Kind::Address => vec![Item::one("public address")],
         Kind::Firewall => vec![Item::one(format!("firewall {}", Firewall(resource).tier()))],
         Kind::Policy => vec![Item::one("firewall policy")],

@@ -125,6 +125,7 @@ fn one_clouds_silence_hides_nothing_of_the_other() {
     for (verb, options) in looks {
         let run = desk.run(verb, options).expect(1);
         assert!(heads(&run, "warehouse") && !heads(&run, "ledger"), "{run}");
+        assert!(!run.stdout.contains("the cloud matches"), "one of two clouds has said so\n{run}");
         assert!(run.stderr.contains("AuthorizationFailed"), "{run}");
         // A program gets all or nothing.
         let run = desk.run(verb, &[options, &["--output", "json"]].concat()).expect(1);
