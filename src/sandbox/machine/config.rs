@@ -4,9 +4,16 @@
 //! sshd reads its files twice: once for what stands outside of `Match` or below `Match all`, and for each connection once more
 //! for what stands in matching blocks, which then prevails. In each reading the first value counts.
 
+mod known;
+mod text;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
-use ipnet::IpNet;
+pub use self::text::from;
+use self::{
+    known::{ADDING, ALGORITHMS, ALIASES, COMMANDS, DEFAULTS, GLOBAL, check},
+    text::{like, list, seconds, words},
+};
 
 /// The line that this sshd greets with.
 pub const IDENTIFICATION: &str = "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u10";
@@ -14,154 +21,6 @@ pub const IDENTIFICATION: &str = "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u10";
 /// What stands in the image's own `/etc/ssh/sshd_config`, after the line that includes the folder of drop-ins.
 pub const IMAGE: &str = "KbdInteractiveAuthentication no\nUsePAM yes\nX11Forwarding yes\nPrintMotd no\n\
                          AcceptEnv LANG LC_*\nSubsystem sftp /usr/lib/openssh/sftp-server\n";
-
-/// Settings with their defaults, as `sshd -T` spells them. Empty: it prints none.
-const DEFAULTS: [(&str, &str); 59] = [
-    ("addressfamily", "any"),
-    ("allowagentforwarding", "yes"),
-    ("allowgroups", ""),
-    ("allowstreamlocalforwarding", "yes"),
-    ("allowtcpforwarding", "yes"),
-    ("allowusers", ""),
-    ("authenticationmethods", "any"),
-    ("authorizedkeyscommand", "none"),
-    ("authorizedkeysfile", ".ssh/authorized_keys .ssh/authorized_keys2"),
-    ("authorizedprincipalscommand", "none"),
-    ("authorizedprincipalsfile", "none"),
-    ("chrootdirectory", "none"),
-    (
-        "ciphers",
-        "chacha20-poly1305@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr,aes128-gcm@openssh.com,aes256-gcm@openssh.com",
-    ),
-    ("clientalivecountmax", "3"),
-    ("clientaliveinterval", "0"),
-    ("denygroups", ""),
-    ("denyusers", ""),
-    ("disableforwarding", "no"),
-    ("forcecommand", "none"),
-    ("gatewayports", "no"),
-    ("gssapiauthentication", "no"),
-    ("hostbasedauthentication", "no"),
-    (
-        "hostkeyalgorithms",
-        "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,sk-ssh-ed25519@openssh.com,\
-         sk-ecdsa-sha2-nistp256@openssh.com,rsa-sha2-512,rsa-sha2-256",
-    ),
-    ("kbdinteractiveauthentication", "yes"),
-    ("kerberosauthentication", "no"),
-    (
-        "kexalgorithms",
-        "sntrup761x25519-sha512,sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,\
-         ecdh-sha2-nistp256,ecdh-sha2-nistp384,ecdh-sha2-nistp521,diffie-hellman-group-exchange-sha256,\
-         diffie-hellman-group16-sha512,diffie-hellman-group18-sha512,diffie-hellman-group14-sha256",
-    ),
-    ("logingracetime", "120"),
-    ("loglevel", "INFO"),
-    (
-        "macs",
-        "umac-64-etm@openssh.com,umac-128-etm@openssh.com,hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,\
-         hmac-sha1-etm@openssh.com,umac-64@openssh.com,umac-128@openssh.com,hmac-sha2-256,hmac-sha2-512,hmac-sha1",
-    ),
-    ("maxauthtries", "6"),
-    ("maxsessions", "10"),
-    ("maxstartups", "10:30:100"),
-    ("passwordauthentication", "yes"),
-    ("permitemptypasswords", "no"),
-    ("permitlisten", "any"),
-    ("permitopen", "any"),
-    ("permitrootlogin", "without-password"),
-    ("permittty", "yes"),
-    ("permittunnel", "no"),
-    ("permituserenvironment", "no"),
-    ("permituserrc", "yes"),
-    ("persourcemaxstartups", "none"),
-    ("port", "22"),
-    (
-        "pubkeyacceptedalgorithms",
-        "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,sk-ssh-ed25519@openssh.com,\
-         sk-ecdsa-sha2-nistp256@openssh.com,rsa-sha2-512,rsa-sha2-256",
-    ),
-    ("pubkeyauthentication", "yes"),
-    ("requiredrsasize", "1024"),
-    ("strictmodes", "yes"),
-    ("trustedusercakeys", "none"),
-    ("usepam", "no"),
-    ("x11forwarding", "no"),
-    ("x11uselocalhost", "yes"),
-    ("printmotd", "yes"),
-    ("acceptenv", ""),
-    ("subsystem", ""),
-    ("hostkey", ""),
-    ("listenaddress", ""),
-    ("pidfile", "/run/sshd.pid"),
-    ("banner", "none"),
-    ("usedns", "no"),
-];
-
-/// Names of old settings for new ones.
-const ALIASES: [(&str, &str); 3] = [
-    ("challengeresponseauthentication", "kbdinteractiveauthentication"),
-    ("pubkeyacceptedkeytypes", "pubkeyacceptedalgorithms"),
-    ("skeyauthentication", "kbdinteractiveauthentication"),
-];
-
-/// What no `Match` block may hold, but for `Match all`.
-const GLOBAL: [&str; 15] = [
-    "addressfamily",
-    "ciphers",
-    "hostkey",
-    "hostkeyalgorithms",
-    "kexalgorithms",
-    "listenaddress",
-    "logingracetime",
-    "macs",
-    "maxstartups",
-    "permituserenvironment",
-    "persourcemaxstartups",
-    "pidfile",
-    "port",
-    "strictmodes",
-    "usepam",
-];
-
-/// Settings of which each line counts: it adds values, or (MaxStartups, and nothing else) prevails.
-const ADDING: [&str; 10] = [
-    "acceptenv",
-    "allowgroups",
-    "allowusers",
-    "denygroups",
-    "denyusers",
-    "hostkey",
-    "listenaddress",
-    "maxstartups",
-    "port",
-    "subsystem",
-];
-/// Settings that are yes or no and nothing else.
-const FLAGS: [&str; 16] = [
-    "allowagentforwarding",
-    "disableforwarding",
-    "gssapiauthentication",
-    "hostbasedauthentication",
-    "kbdinteractiveauthentication",
-    "kerberosauthentication",
-    "passwordauthentication",
-    "permitemptypasswords",
-    "permittty",
-    "permituserrc",
-    "printmotd",
-    "pubkeyauthentication",
-    "strictmodes",
-    "usepam",
-    "x11forwarding",
-    "x11uselocalhost",
-];
-const NUMBERS: [&str; 6] =
-    ["clientalivecountmax", "clientaliveinterval", "maxauthtries", "maxsessions", "port", "requiredrsasize"];
-/// Settings whose value is the rest of their line.
-const COMMANDS: [&str; 3] = ["authorizedkeyscommand", "authorizedprincipalscommand", "forcecommand"];
-/// Lists of algorithms, which `+`, `-` and `^` change.
-const ALGORITHMS: [&str; 5] = ["ciphers", "hostkeyalgorithms", "kexalgorithms", "macs", "pubkeyacceptedalgorithms"];
 
 /// Everything that was read, in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -366,101 +225,6 @@ fn algorithms(text: &str, default: &str) -> String {
     all.join(",")
 }
 
-/// sshd_config(5), "TIME FORMATS".
-fn seconds(text: &str) -> Option<u64> {
-    let mut total = 0_u64;
-    let mut number = String::new();
-    for c in text.chars() {
-        let unit = match c.to_ascii_lowercase() {
-            '0'..='9' => {
-                number.push(c);
-                continue;
-            }
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86400,
-            'w' => 604_800,
-            _ => return None,
-        };
-        total = total.checked_add(number.parse::<u64>().ok()?.checked_mul(unit)?)?;
-        number.clear();
-    }
-    let rest = if number.is_empty() { 0 } else { number.parse().ok()? };
-    (!text.is_empty()).then(|| total.checked_add(rest)).flatten()
-}
-
-/// Words of a line; a comment begins at a word's start, quotes hold blanks.
-fn words(line: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quoted = false;
-    for c in line.trim().chars() {
-        match c {
-            '#' if word.is_none() && !quoted => break,
-            '"' => {
-                quoted = !quoted;
-                word.get_or_insert_default();
-            }
-            // `Keyword=value` is as good.
-            '=' if !quoted && words.is_empty() => words.extend(word.take()),
-            c if c.is_ascii_whitespace() && !quoted => words.extend(word.take()),
-            c => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    words
-}
-
-fn check(shown: &str, name: &str, values: &[String]) -> Result<(), String> {
-    let one = values.first().map_or("", String::as_str);
-    let unsupported = || Err(format!("{shown}: unsupported option \"{one}\"."));
-    let allowed: &[&str] = match name {
-        _ if FLAGS.contains(&name) => &["yes", "no"],
-        "allowtcpforwarding" | "allowstreamlocalforwarding" => &["yes", "no", "all", "local", "remote"],
-        "gatewayports" => &["yes", "no", "clientspecified"],
-        "permitrootlogin" => &["yes", "no", "prohibit-password", "without-password", "forced-commands-only"],
-        "permittunnel" => &["yes", "no", "point-to-point", "ethernet"],
-        _ => &[],
-    };
-    if !allowed.is_empty() && !allowed.contains(&one) {
-        return unsupported();
-    }
-    if NUMBERS.contains(&name) && name != "clientaliveinterval" && one.parse::<u32>().is_err() {
-        return Err(format!("{shown}: integer value expected."));
-    }
-    if name == "port" && one.parse::<u16>().ok().is_none_or(|port| port == 0) {
-        return Err("Badly formatted port number.".to_owned());
-    }
-    if matches!(name, "logingracetime" | "clientaliveinterval") && seconds(one).is_none() {
-        return Err(format!("{shown}: invalid time value."));
-    }
-    if name == "maxstartups" {
-        let numbers: Vec<Option<u32>> = one.split(':').map(|number| number.parse().ok()).collect();
-        let fine = match numbers.as_slice() {
-            [Some(all)] => *all > 0,
-            [Some(start), Some(rate), Some(full)] => start <= full && (1..=100).contains(rate),
-            _ => false,
-        };
-        if !fine {
-            return Err(format!("{shown}: invalid argument."));
-        }
-    }
-    if matches!(name, "permitopen" | "permitlisten") {
-        let fine = |value: &String| {
-            matches!(value.as_str(), "any" | "none")
-                || name == "permitlisten"
-                || value.rsplit_once(':').is_some_and(|(host, port)| {
-                    !host.is_empty() && (port == "*" || port.parse::<u16>().is_ok_and(|port| port > 0))
-                })
-        };
-        if !values.iter().all(fine) {
-            return Err(format!("{shown}: bad port number in {shown}"));
-        }
-    }
-    Ok(())
-}
-
 fn criteria(words: &[String]) -> Result<Vec<(String, String)>, String> {
     if let [all] = words
         && all.eq_ignore_ascii_case("all")
@@ -486,51 +250,6 @@ fn matches(criteria: &[(String, String)], user: &str, source: Option<IpAddr>) ->
         "address" => source.is_some_and(|source| from(patterns, source)),
         _ => false,
     })
-}
-
-/// PATTERNS of ssh_config(5): one of them and no `!` of them.
-fn list(patterns: &str, matches: impl Fn(&str) -> bool) -> bool {
-    let mut found = false;
-    for pattern in patterns.split(',') {
-        match pattern.strip_prefix('!') {
-            Some(pattern) if matches(pattern) => return false,
-            Some(_) => {}
-            None => found |= matches(pattern),
-        }
-    }
-    found
-}
-
-/// Whether an address is in a list of patterns and networks, as `from=` and `Match Address` have it.
-pub fn from(patterns: &str, source: IpAddr) -> bool {
-    let text = source.to_string();
-    list(patterns, |pattern| match pattern.parse::<IpNet>() {
-        Ok(net) => net.contains(&source),
-        Err(_) => pattern.parse::<IpAddr>().map_or_else(|_| like(pattern, &text), |one| one == source),
-    })
-}
-
-/// `*` and `?`.
-pub fn like(pattern: &str, text: &str) -> bool {
-    let (mut rest, mut at) = (text.chars().collect::<Vec<_>>(), Vec::new());
-    rest.push('\0');
-    at.push(0_usize);
-    // The positions in the text that the pattern's beginning may end at.
-    for c in pattern.chars() {
-        let mut next = Vec::new();
-        for position in at {
-            match c {
-                '*' => next.extend(position..rest.len()),
-                '?' if position + 1 < rest.len() => next.push(position + 1),
-                c if rest.get(position) == Some(&c) => next.push(position + 1),
-                _ => {}
-            }
-        }
-        next.sort_unstable();
-        next.dedup();
-        at = next;
-    }
-    at.contains(&(rest.len() - 1))
 }
 
 #[cfg(test)]
@@ -578,29 +297,6 @@ mod tests {
             "MaxStartups 5:200:10",
         ] {
             assert!(Config::read(&[text]).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn patterns_match() {
-        for (pattern, text, matches) in [
-            ("*", "", true),
-            ("a*c", "abbc", true),
-            ("a?c", "ac", false),
-            ("", "a", false),
-            ("a", "a", true),
-            ("a", "ab", false),
-        ] {
-            assert_eq!(like(pattern, text), matches, "{pattern} {text}");
-        }
-        let source = "192.0.2.7".parse().unwrap();
-        for (patterns, matches) in [
-            ("192.0.2.0/24", true),
-            ("192.0.2.*,!192.0.2.7", false),
-            ("192.0.2.8", false),
-            ("10.0.0.0/8,192.0.2.7", true),
-        ] {
-            assert_eq!(from(patterns, source), matches, "{patterns}");
         }
     }
 
