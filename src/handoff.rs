@@ -17,7 +17,7 @@ pub use self::{
 };
 use crate::{
     plan::{self, Cloud, Deadline, Edge, FormValue, Plan},
-    provider::deadline::{span, time_left},
+    provider::deadline::{ResolvedDeadline, span, time_left},
     verify::{Check, Part, Verdict, Verification},
 };
 
@@ -32,7 +32,7 @@ pub struct Known<'a> {
     /// OpenSSH public keys, from the boot report or the pin; empty while nobody knows them. What is no key is left out.
     pub host_keys: Vec<String>,
     /// The deadline that the cloud's tags tell.
-    pub expires: Option<Timestamp>,
+    pub deadline: Option<ResolvedDeadline>,
     pub now: Timestamp,
     pub verification: Option<&'a Verification>,
 }
@@ -59,7 +59,7 @@ pub struct HandOff {
     pub operators: Vec<String>,
     /// `None` while there is no address, or where the plan has no operator.
     pub by_hand: Option<ByHand>,
-    /// What was left out, and why.
+    /// What was left out and why, and a decision that moved its end.
     pub notes: Vec<String>,
     pub verification: Option<Verification>,
 }
@@ -188,7 +188,9 @@ pub fn handoff(plan: &Plan, known: &Known<'_>) -> HandOff {
     });
     let checks = || known.verification.iter().flat_map(|verification| &verification.checks);
     let tunnels = plan.tunnels.iter().map(|one| tunnel(one, address.as_deref(), known)).collect();
-    let ends = match (known.expires, plan.deadline) {
+    let moved = known.deadline.and_then(|deadline| deadline.moved);
+    notes.extend(moved.map(|m| format!("its end was {} on {}; the plan's own end is {}", m.word(), m.on, m.from)));
+    let ends = match (known.deadline.map(|deadline| deadline.expires), plan.deadline) {
         (Some(time), _) | (None, Some(Deadline::Expires(time))) => {
             Ends::At { time, seconds_left: time.as_second() - known.now.as_second() }
         }

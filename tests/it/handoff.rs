@@ -16,6 +16,7 @@ use gangplank::{
     diagnostic::Source,
     handoff::{self, HandOff, Known},
     plan::{self, Host, Plan},
+    provider::deadline::ResolvedDeadline,
     verify::{Check, Part, Vantage, Verification},
 };
 use insta::assert_snapshot;
@@ -51,13 +52,18 @@ fn now() -> Timestamp {
     "2026-11-22T12:00:00Z".parse().expect("a time")
 }
 
+/// An end that nobody has moved.
+fn ends(at: &str) -> Option<ResolvedDeadline> {
+    Some(ResolvedDeadline { expires: at.parse().expect("a time"), lifetime: None, moved: None })
+}
+
 fn known(verification: Option<&Verification>) -> Known<'_> {
     Known {
         location: "aws us-east-1".to_owned(),
         address: Some("203.0.113.10".to_owned()),
         port: 22,
         host_keys: vec![HOST_KEY.to_owned()],
-        expires: Some("2027-02-20T12:00:00Z".parse().expect("a time")),
+        deadline: ends("2027-02-20T12:00:00Z"),
         now: now(),
         verification,
     }

@@ -25,6 +25,7 @@ use crate::{
     handoff::{self, HandOff, Known, handoff},
     plan::Plan,
     provider::{
+        deadline::ResolvedDeadline,
         fleet::{Action, Fleet, Outlook},
         status::Status,
     },
@@ -170,9 +171,10 @@ async fn converged(
 fn unverified(plan: &Plan, status: &Status, now: Timestamp) -> HandOff {
     let (location, address) = (status.location.clone(), status.address.clone());
     let expires = status.expires.as_ref().and_then(|e| e.parse().ok());
+    let deadline = expires.map(|expires| ResolvedDeadline { expires, lifetime: None, moved: status.moved });
     handoff(
         plan,
-        &Known { location, address, port: status.port, host_keys: Vec::new(), expires, now, verification: None },
+        &Known { location, address, port: status.port, host_keys: Vec::new(), deadline, now, verification: None },
     )
 }
 

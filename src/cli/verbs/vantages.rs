@@ -335,7 +335,6 @@ impl<'a> Look<'a> {
             HostKeys::Known(keys) => keys,
             HostKeys::Unknown { .. } => Vec::new(),
         };
-        let deadline = self.seen.machine.as_ref().and_then(|i| ResolvedDeadline::from_tags(&i.tags));
         handoff(
             self.plan,
             &Known {
@@ -343,7 +342,7 @@ impl<'a> Look<'a> {
                 address: self.address().map(|a| a.to_string()),
                 port: self.plan.ssh.port,
                 host_keys,
-                expires: deadline.map(|d| d.expires),
+                deadline: self.seen.machine.as_ref().and_then(|i| ResolvedDeadline::from_tags(&i.tags)),
                 now,
                 verification,
             },

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn without_an_address_the_only_step_is_to_apply() {
     let plan = warehouse();
-    let none = Known { address: None, host_keys: vec![], expires: None, ..known(None) };
+    let none = Known { address: None, host_keys: vec![], deadline: None, ..known(None) };
     assert_snapshot!(plain(&[handoff::handoff(&plan, &none)]), @r#"
     warehouse  aws us-east-1  plans/aws-warehouse.yaml
 
@@ -161,9 +161,20 @@ fn what_is_red_comes_first() {
 }
 
 #[test]
+fn a_moved_end_is_told_with_the_plans_own() {
+    let moved =
+        ends("2027-02-20T12:00:00Z").map(|end| end.moved("2027-03-20T12:00:00Z".parse().expect("a time"), now()));
+    let text = plain(&[handoff::handoff(&warehouse(), &Known { deadline: moved, ..known(None) })]);
+    assert!(text.contains("ends             2027-03-20T12:00:00Z, in 118 days\n"), "{text}");
+    let note =
+        "note             its end was extended on 2026-11-22T12:00:00Z; the plan's own end is 2027-02-20T12:00:00Z\n";
+    assert!(text.contains(note), "{text}");
+}
+
+#[test]
 fn another_port_two_vendors_and_two_operators() {
     let plan = analytics();
-    let soon = Known { port: 2222, expires: Some("2026-11-25T12:00:00Z".parse().expect("a time")), ..known(None) };
+    let soon = Known { port: 2222, deadline: ends("2026-11-25T12:00:00Z"), ..known(None) };
     assert_snapshot!(plain(&[handoff::handoff(&plan, &soon)]), @r#"
     analytics  aws us-east-1  plans/aws-two-vendors.yaml
 
@@ -238,7 +249,7 @@ fn another_port_two_vendors_and_two_operators() {
 fn what_has_ended_is_to_be_destroyed() {
     let mut plan = warehouse();
     plan.origin.source = Arc::new(Source { path: "our plans/it's.yaml".to_owned(), text: String::new() });
-    let over = Known { expires: Some("2026-11-22T09:00:00Z".parse().expect("a time")), ..known(None) };
+    let over = Known { deadline: ends("2026-11-22T09:00:00Z"), ..known(None) };
     let handoff = handoff::handoff(&plan, &over);
     assert_eq!(
         json!(handoff.next[0]),
