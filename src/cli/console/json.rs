@@ -12,9 +12,9 @@ const FORMAT_VERSION: u32 = 1;
 
 /// Writes `{"time": "2026-11-02T10:50:00Z", "event": "step-started", ...}`. The fields are those of [`Event`], in its names;
 /// the first line of each run (`run-started`) carries `format_version` too.
-pub struct Json<W> {
+pub struct Json<'c, W> {
     out: RefCell<W>,
-    clock: fn() -> Timestamp,
+    clock: Box<dyn Fn() -> Timestamp + 'c>,
 }
 
 #[derive(Serialize)]
@@ -26,13 +26,13 @@ struct Line<'a> {
     event: &'a Event,
 }
 
-impl<W: Write> Json<W> {
-    pub fn new(out: W, clock: fn() -> Timestamp) -> Self {
-        Self { out: RefCell::new(out), clock }
+impl<'c, W: Write> Json<'c, W> {
+    pub fn new(out: W, clock: impl Fn() -> Timestamp + 'c) -> Self {
+        Self { out: RefCell::new(out), clock: Box::new(clock) }
     }
 }
 
-impl<W: Write> Watcher for Json<W> {
+impl<W: Write> Watcher for Json<'_, W> {
     fn event(&self, event: Event) {
         let format_version = matches!(event, Event::RunStarted { .. }).then_some(FORMAT_VERSION);
         let line = Line { time: (self.clock)(), format_version, event: &event };

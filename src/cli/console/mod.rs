@@ -25,19 +25,19 @@ use crate::event::{Event, Watcher};
 const TICK: Duration = Duration::from_millis(100);
 
 /// The watcher of the command line.
-pub enum Console {
+pub enum Console<'c> {
     Bars(Bars),
     Lines(Lines<Stderr>),
-    Json(Json<Stdout>),
+    Json(Json<'c, Stdout>),
 }
 
-impl Console {
+impl<'c> Console<'c> {
     /// JSON where it was asked for; otherwise bars, where stderr is a terminal that can move its cursor. `palette` is
-    /// stderr's.
-    pub fn new(json: bool, palette: Palette) -> Self {
+    /// stderr's; `clock` dates the lines of JSON.
+    pub fn new(json: bool, palette: Palette, clock: impl Fn() -> Timestamp + 'c) -> Self {
         let terminal = ProgressDrawTarget::stderr();
         if json {
-            Self::Json(Json::new(io::stdout(), Timestamp::now))
+            Self::Json(Json::new(io::stdout(), clock))
         } else if terminal.is_hidden() {
             Self::Lines(Lines::new(io::stderr(), palette))
         } else {
@@ -60,7 +60,7 @@ impl Console {
     }
 }
 
-impl Watcher for Console {
+impl Watcher for Console<'_> {
     fn event(&self, event: Event) {
         match self {
             Self::Bars(bars) => bars.event(event),

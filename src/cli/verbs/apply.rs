@@ -97,14 +97,14 @@ async fn carry_on<'p>(
         print(&show::human(sets, &cx.palette()))?;
     }
     if sets.iter().all(Changeset::is_empty) {
-        closing_event(args.run.output, "converged", &json!({"changed": false, "bastions": outlook.statuses}))?;
+        closing_event(cx, args.run.output, "converged", &json!({"changed": false, "bastions": outlook.statuses}))?;
         return proven(plans, fleet, &vantages, args, cx, None).await;
     }
     if !confirmed("\nApply this?", args.run.yes, args.run.output)? {
         say("Nothing was changed.\n");
         return Ok(Exit::Done);
     }
-    if let Some(exit) = carry_out(&fleet.performer(), sets, resume, args.run.output, cx.color).await? {
+    if let Some(exit) = carry_out(&fleet.performer(), sets, resume, args.run.output, cx).await? {
         return Ok(exit);
     }
     let started = cx.now();
@@ -139,7 +139,7 @@ async fn converged(
             break;
         }
         if outlook.changesets.iter().all(Changeset::is_empty) {
-            closing_event(output, "converged", &json!({"changed": true, "bastions": outlook.statuses}))?;
+            closing_event(cx, output, "converged", &json!({"changed": true, "bastions": outlook.statuses}))?;
             if output == RunOutput::Human {
                 say("Looked again: the cloud matches the plan.\n");
             }
@@ -157,7 +157,7 @@ async fn converged(
         return Err(outlook.refused.into());
     }
     let steps: Vec<_> = outlook.changesets.iter().flat_map(|s| &s.steps).map(|s| &s.id).collect();
-    closing_event(output, "differs", &json!({"steps": steps}))?;
+    closing_event(cx, output, "differs", &json!({"steps": steps}))?;
     if output == RunOutput::Human {
         print(&show::human(&outlook.changesets, &cx.palette()))?;
     }
@@ -199,7 +199,7 @@ async fn proven<'p>(
     for look in &looks {
         look.pin(fleet, &reading).await?;
     }
-    closing_event(args.run.output, "verified", &json!({"bastions": verifications}))?;
+    closing_event(cx, args.run.output, "verified", &json!({"bastions": verifications}))?;
     if args.run.output == RunOutput::Human {
         print(&show::verification::human(&verifications, &cx.palette(), false))?;
         let handoffs: Vec<_> = looks.iter().zip(&verifications).map(|(look, v)| look.hand_off(Some(v), now)).collect();

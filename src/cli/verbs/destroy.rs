@@ -37,11 +37,11 @@ pub async fn run(args: &Run, cx: &Context) -> Result<Exit, Error> {
             say("Nothing was changed.\n");
             return Ok(Exit::Done);
         }
-        if let Some(exit) = carry_out(&fleet.performer(), &sets, Resume::SameCommand, args.output, cx.color).await? {
+        if let Some(exit) = carry_out(&fleet.performer(), &sets, Resume::SameCommand, args.output, cx).await? {
             return Ok(exit);
         }
     }
-    let exit = gone(&fleet, &reading, args.output).await?;
+    let exit = gone(&fleet, &reading, args.output, cx).await?;
     // The tags have been looked at; names are looked at, too, and what is still paid for is said.
     let inventory = inventory(&sets, &plans, cx).await?;
     let names: Vec<&str> = plans.iter().map(|plan| plan.name.as_str()).collect();
@@ -52,7 +52,7 @@ pub async fn run(args: &Run, cx: &Context) -> Result<Exit, Error> {
 }
 
 /// Looks until nothing of the bastions is there, or long enough to believe that something is.
-async fn gone(fleet: &Fleet<'_>, reading: &Reading, output: RunOutput) -> Result<Exit, Error> {
+async fn gone(fleet: &Fleet<'_>, reading: &Reading, output: RunOutput, cx: &Context) -> Result<Exit, Error> {
     let mut left = Vec::new();
     for pause in LOOKS {
         tokio::time::sleep(Duration::from_secs(pause)).await;
@@ -71,7 +71,7 @@ async fn gone(fleet: &Fleet<'_>, reading: &Reading, output: RunOutput) -> Result
             return Err(told.failed.into());
         }
         if left.is_empty() {
-            closing_event(output, "gone", &json!({}))?;
+            closing_event(cx, output, "gone", &json!({}))?;
             if output == RunOutput::Human {
                 print(&format!("Looked again: nothing is left of {}.\n", count(bastions, "bastion")))?;
             }
@@ -79,7 +79,7 @@ async fn gone(fleet: &Fleet<'_>, reading: &Reading, output: RunOutput) -> Result
         }
     }
     let remains = |(bastion, what): &(String, Vec<String>)| json!({"bastion": bastion, "what": what});
-    closing_event(output, "remains", &json!({"remains": left.iter().map(remains).collect::<Vec<_>>()}))?;
+    closing_event(cx, output, "remains", &json!({"remains": left.iter().map(remains).collect::<Vec<_>>()}))?;
     for (bastion, remains) in &left {
         say(&format!("error: of {bastion} there is still:\n"));
         for what in remains {

@@ -42,8 +42,7 @@ pub async fn run(args: &Extend, which: Which, cx: &Context) -> Result<Exit, Erro
             say("Nothing was changed.\n");
             return Ok(Exit::Done);
         }
-        if let Some(exit) = carry_out(&fleet.performer(), &sets, Resume::SameCommand, args.run.output, cx.color).await?
-        {
+        if let Some(exit) = carry_out(&fleet.performer(), &sets, Resume::SameCommand, args.run.output, cx).await? {
             if args.by.is_some() {
                 say(
                     "What was done has moved the end already: complete it with `gangplank apply`, not with --by again.\n",
@@ -66,7 +65,7 @@ async fn settled(fleet: &Fleet<'_>, output: RunOutput, now: Timestamp, cx: &Cont
                 return Err(told.failed.into());
             }
             let statuses: Vec<_> = told.of.into_iter().map(|(_, status)| status).collect();
-            closing_event(output, "converged", &json!({"bastions": statuses}))?;
+            closing_event(cx, output, "converged", &json!({"bastions": statuses}))?;
             if output == RunOutput::Human {
                 say(
                     "Looked again: the bastion's resources agree about its end. A running machine takes it within a minute.\n",
@@ -75,7 +74,7 @@ async fn settled(fleet: &Fleet<'_>, output: RunOutput, now: Timestamp, cx: &Cont
             return Ok(Exit::Done);
         }
     }
-    closing_event(output, "differs", &json!({}))?;
+    closing_event(cx, output, "differs", &json!({}))?;
     say(
         "error: the bastion's resources do not agree about its end; somebody else may be changing them. Run `gangplank plan`.\n",
     );

@@ -35,6 +35,9 @@ pub async fn run(args: &args::Reap, cx: &Context) -> Result<Exit, Error> {
     let policy = || Policy { now: cx.now(), grace: args.grace, only: args.only.clone(), older_than: args.older_than };
     let estate = cx.estate(&places).await?;
     let reading = cx.reading();
+    if places.subscriptions.is_empty() && args.output == RunOutput::Human {
+        say("Only AWS is looked at: --subscription ID adds a subscription of Azure.\n");
+    }
     let sight = estate.look(&reading).await;
     let mut judged = Judged::of(sight, &policy());
     judged.print(args.output, cx)?;
@@ -66,7 +69,7 @@ pub async fn run(args: &args::Reap, cx: &Context) -> Result<Exit, Error> {
     }
     let sets: Vec<Changeset<Action>> = judged.sets();
     if sets.iter().any(|set| !set.is_empty())
-        && let Some(exit) = carry_out(&estate.performer(), &sets, Resume::SameCommand, args.output, cx.color).await?
+        && let Some(exit) = carry_out(&estate.performer(), &sets, Resume::SameCommand, args.output, cx).await?
     {
         return Ok(exit);
     }
@@ -88,7 +91,9 @@ pub async fn run(args: &args::Reap, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
     match args.output {
         RunOutput::Human => print(&show::inventory(&gone, &left, &after, now, &cx.palette()))?,
-        RunOutput::Json => closing_event(args.output, "inventory", &show::inventory_json(&gone, &left, &after, now))?,
+        RunOutput::Json => {
+            closing_event(cx, args.output, "inventory", &show::inventory_json(&gone, &left, &after, now))?
+        }
     }
     if !left.is_empty() || !after.sight_is_whole() {
         return Ok(Exit::Failed);
@@ -187,7 +192,7 @@ impl Judged {
     fn print(&self, output: RunOutput, cx: &Context) -> Result<(), Error> {
         match output {
             RunOutput::Human => print(&show::human(self, cx.now(), &cx.palette())),
-            RunOutput::Json => closing_event(output, "found", &show::json(self, cx.now())),
+            RunOutput::Json => closing_event(cx, output, "found", &show::json(self, cx.now())),
         }
     }
 

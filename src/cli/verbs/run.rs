@@ -2,16 +2,15 @@
 
 use std::io::{self, BufRead, IsTerminal};
 
-use jiff::Timestamp;
 use serde_json::json;
 
+use super::context::Context;
 use crate::{
     changeset::Changeset,
     cli::{
         args::RunOutput,
         console::Console,
         exit::{Error, Exit, print, say},
-        style::Color,
         summary::{Resume, summary},
     },
     execute::{self, Outcome, Stop},
@@ -38,10 +37,10 @@ pub async fn carry_out(
     sets: &[Changeset<Action>],
     resume: Resume,
     output: RunOutput,
-    color: Color,
+    cx: &Context,
 ) -> Result<Option<Exit>, Error> {
-    let palette = color.palette(&io::stderr());
-    let console = Console::new(output == RunOutput::Json, palette);
+    let palette = cx.color.palette(&io::stderr());
+    let console = Console::new(output == RunOutput::Json, palette, || cx.now());
     let steps: Vec<_> = sets.iter().flat_map(|set| &set.steps).collect();
     let stop = Stop::new();
     let work = console.during(execute::run(performer, &steps, stop.clone(), &console));
@@ -61,11 +60,11 @@ pub async fn carry_out(
 }
 
 /// The run's last word in JSON, a line like those of its events.
-pub fn closing_event(output: RunOutput, event: &str, fields: &serde_json::Value) -> Result<(), Error> {
+pub fn closing_event(cx: &Context, output: RunOutput, event: &str, fields: &serde_json::Value) -> Result<(), Error> {
     if output != RunOutput::Json {
         return Ok(());
     }
-    let mut line = json!({"time": Timestamp::now(), "event": event});
+    let mut line = json!({"time": cx.now(), "event": event});
     if let (Some(line), Some(fields)) = (line.as_object_mut(), fields.as_object()) {
         line.extend(fields.clone());
     }

@@ -34,3 +34,19 @@ fn cost_and_end_are_told_throughout_a_life() {
     desk.play(&["sandbox", "advance", "11d"]).expect(0);
     insta::assert_snapshot!("status_of_what_has_ended", read(&["status", "plans"]));
 }
+
+/// Programs read the sandbox's time, as people do.
+#[test]
+fn events_are_dated_by_the_sandboxs_clock() {
+    let desk = Desk::new();
+    desk.play(&["plan", "plans"]).expect(0);
+    desk.play(&["sandbox", "advance", "3650d"]).expect(0);
+    let run = desk.play(&["apply", "--yes", "--no-verify", "--output", "json", "plans"]).expect(0);
+    let years_ahead = |line: &str| {
+        let event: serde_json::Value = serde_json::from_str(line).expect("an event");
+        let time: Timestamp = event["time"].as_str().expect("a time").parse().expect("a time");
+        (time.as_second() - Timestamp::now().as_second()) / (365 * 86400)
+    };
+    let ahead: Vec<i64> = run.stdout.lines().map(years_ahead).collect();
+    assert!(ahead.len() > 20 && ahead.iter().all(|years| *years >= 9), "{ahead:?}\n{run}");
+}
