@@ -6,7 +6,7 @@
 //!
 //! Deciding is pure and synchronous: [`plan`], [`cloudinit`], [`changeset`] and each provider's `diff` take what they need
 //! (the clock, the environment) as arguments and call nothing. I/O sits in `provider::*::{api, observe, perform}`, in
-//! [`plan::source`] (reading files) and in [`cli`].
+//! `plan::source` (reading files) and in [`cli`].
 //!
 //! What holds everywhere:
 //! - The cloud is the state. Nothing is stored between runs; ownership tags, set inside each create call, say what is ours.

@@ -1,6 +1,6 @@
 //! The hand-off as one page that needs nothing else: it is read from a disk, from a mail, on paper.
 //!
-//! Every value goes through [`shown`] and then through the template's escaping. The page's policy (CSP) admits its own style
+//! Every value goes through `shown` and then through the template's escaping. The page's policy (CSP) admits its own style
 //! and script by their digests and nothing else, so that no value could load or run anything even if it escaped its place.
 
 mod picture;

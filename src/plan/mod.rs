@@ -1,6 +1,6 @@
 //! Plan files: text → typed, checked [`Plan`]s that remember where each field stood.
 //!
-//! [`load`] is the only I/O. [`read`] turns one text into a plan or into every problem that it has; [`check_deadline`] and
+//! [`load`] is the only I/O. [`read()`] turns one text into a plan or into every problem that it has; [`check_deadline`] and
 //! [`check_together`] judge what one text alone cannot say.
 
 mod aws;

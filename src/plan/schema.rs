@@ -7,7 +7,7 @@ pub enum CloudKind {
     Azure,
 }
 
-/// The plan language as a JSON Schema (2020-12), for editors. [`super::read`] checks more.
+/// The plan language as a JSON Schema (2020-12), for editors. [`super::read()`] checks more.
 pub fn schema() -> &'static str {
     include_str!("schema.json")
 }

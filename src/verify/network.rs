@@ -1,7 +1,7 @@
 //! The third vantage: what a connection from here finds.
 //!
-//! The modules in the order in which data passes through them: [`dial`] opens connections, [`link`] reads what a server says in the clear (parsed by
-//! [`wire`]), `session` does the rest of SSH, `ask` puts questions about users, `inside` looks around with an identity
+//! The modules in the order in which data passes through them: [`dial`] opens connections, `link` reads what a server says in the clear (parsed by
+//! `wire`), `session` does the rest of SSH, `ask` puts questions about users, `inside` looks around with an identity
 //! (`speak` knows the targets' protocols), and `judge`, pure, turns the evidence into checks.
 //!
 //! No private key leaves its place, and none is used at all unless the server's host key is the known one. Questions about

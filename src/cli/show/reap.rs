@@ -214,7 +214,7 @@ fn unread(judged: &Judged) -> Vec<Value> {
     judged.sight.unread.iter().map(|(place, error)| json!({"place": place, "error": error})).collect()
 }
 
-/// The fields of the event `inventory`: `gone[]` and `left[]` (`bastion`, `location`), and what there is: as in [`json`].
+/// The fields of the event `inventory`: `gone[]` and `left[]` (`bastion`, `location`), and what there is: as in [`json()`].
 pub fn inventory_json(gone: &[&Found], left: &[Found], after: &Judged, now: Timestamp) -> Value {
     let name = |f: &Found| json!({"bastion": f.bastion, "location": f.location});
     let mut value = json!({

@@ -10,7 +10,7 @@ use super::{
 /// One step's work, in one region, for one bastion.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Action {
-    /// Which of the run's regions ([`super::RegionKey`] as text).
+    /// Which of the run's regions (`us-east-1`, or `profile@us-east-1`).
     pub region: String,
     pub bastion: String,
     pub call: Call,

@@ -65,7 +65,7 @@ impl Evidence {
         }
     }
 
-    /// The pinned host key of the machine: see [`super::pin`].
+    /// The pinned host key of the machine: see [`crate::provider::pin`].
     pub fn host_key(&self) -> Option<&str> {
         self.instance()?.tags.get(tags::HOST_KEY).map(String::as_str)
     }

@@ -188,7 +188,7 @@ impl<'a> Fleet<'a> {
         Ok(self.bastions.iter().filter_map(|b| answers.get_mut(b.region)?.next()).collect())
     }
 
-    /// Pins a host key (a value of [`super::pin::value`]) to the machine that `evidence` is about.
+    /// Pins a host key (a value of [`crate::provider::pin::value`]) to the machine that `evidence` is about.
     ///
     /// It is the only write outside of a changeset: a host key comes into being on the machine, after everything that a
     /// changeset could have shown, and the tag says what was seen. Pinning again is harmless; to replace a pin is the

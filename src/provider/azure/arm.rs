@@ -45,7 +45,7 @@ pub struct Arm {
 }
 
 impl Arm {
-    /// Through the sources of [`credentials`], towards the public cloud or the one that `AZURE_RESOURCE_MANAGER_ENDPOINT` names.
+    /// Through the sources of `credentials`, towards the public cloud or the one that `AZURE_RESOURCE_MANAGER_ENDPOINT` names.
     /// Nobody is asked before the first call. An endpoint without TLS is for emulators: it must be on this machine, and gets no
     /// token.
     pub fn connect(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, CloudError> {
