@@ -1,6 +1,7 @@
 //! The pure core of Azure against an Azure Resource Manager in memory: what it decides is carried out, interrupted and disturbed,
 //! and must converge.
 
+mod auto_shutdown;
 mod cases;
 mod converge;
 mod drift;

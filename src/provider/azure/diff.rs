@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     action::Action,
+    auto_shutdown::Side,
     check,
     desire::Desired,
     edge::{self, Front, Nat, Place},
@@ -74,7 +75,9 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     run.rules(&mut plan);
     run.shared(&mut plan);
     run.firewall(&mut plan);
+    run.auto_shutdown_steps(&mut plan, Side::Before);
     run.machine(&mut plan);
+    run.auto_shutdown_steps(&mut plan, Side::After);
     let left = run.leftovers(&mut plan);
 
     let address = run.public_address();
@@ -213,7 +216,10 @@ impl Run<'_> {
         let (want, seen) = (self.want, self.world.seen);
         let wanted = wanted(want);
         let given_back: Vec<&Id> = self.given_back().into_iter().map(|r| &r.id).collect();
-        let stays = |r: &&Resource| !wanted.contains(&&r.id) && !given_back.contains(&&r.id);
+        let stays = |r: &&Resource| {
+            let own = r.id == want.names.auto_shutdown;
+            !own && !wanted.contains(&&r.id) && !given_back.contains(&&r.id)
+        };
         let going: Vec<&Resource> = seen.owned(want.bastion()).filter(stays).collect();
         let after = plan.planned(&["interface", "rules", "firewall", "machine"]);
         let why = Why { reason: "the plan has no use for it any more", impact: Impact::Live };
@@ -246,6 +252,7 @@ impl Run<'_> {
         }
         let remembered = check::remembered(self.want.bastion(), self.world.seen);
         notes.extend(deadline::notes(self.deadline.as_ref(), remembered, self.world.now));
+        notes.extend(self.auto_shutdown_notes());
         let creates_network = matches!(self.want.azure.network, AzureNetwork::Created { .. })
             && self.world.seen.get(&self.want.names.network).is_none();
         notes.extend(check::notes(&self.place, &self.front, creates_network));

@@ -168,6 +168,20 @@ pub fn operation_error(request: &Request, refusal: Refusal) -> CloudError {
 }
 
 fn remedy(request: &Request, kind: ErrorKind, code: &str, message: &str) -> Option<String> {
+    let advice = advice(request, kind, code, message);
+    // The one thing that a bastion can do without.
+    let schedule = format!("/providers/{}/schedules/", super::auto_shutdown::NAMESPACE);
+    if request.method != super::request::Method::Put || !request.path.contains(&schedule) {
+        return advice;
+    }
+    let how = advice.unwrap_or_else(|| "see what the message names, and run the command again".to_owned());
+    Some(format!(
+        "the bastion works without it, and at its end still admits nobody and stops itself; only Azure does not deallocate its \
+         machine then, so that is billed until `gangplank destroy` or `gangplank reap`. To have it: {how}"
+    ))
+}
+
+fn advice(request: &Request, kind: ErrorKind, code: &str, message: &str) -> Option<String> {
     let text = match (kind, code) {
         (ErrorKind::Credentials, "ExpiredAuthenticationToken") => {
             "the session has ended or the clock is wrong: `az login`, check the time, run the command again".to_owned()

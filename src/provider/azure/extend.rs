@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{
     action::{Action, Call},
+    auto_shutdown::{self, Side, Wanted},
     check::remembered,
     id::Kind,
     keys,
@@ -24,6 +25,18 @@ use crate::{
     },
 };
 
+/// The end that the bastion gets.
+///
+/// # Errors
+/// Why it can't end then.
+pub fn end(plan: &Plan, seen: &Observed, wish: Wish, now: Timestamp) -> Result<ResolvedDeadline, Diagnostic> {
+    let name = plan.name.as_str();
+    let machine = seen.owned(name).find(|r| r.kind == Kind::Machine);
+    let told = machine.into_iter().chain(seen.owned(name)).find_map(|r| ResolvedDeadline::from_tags(&r.tags));
+    let exists = seen.owned(name).next().is_some();
+    decide(plan, exists.then(|| remembered(name, seen)), told, wish, now)
+}
+
 /// # Errors
 /// Why the bastion can't end then.
 pub fn extend(
@@ -34,13 +47,26 @@ pub fn extend(
     now: Timestamp,
 ) -> Result<Changeset<Action>, Diagnostic> {
     let name = plan.name.as_str();
+    let end = end(plan, seen, wish, now)?;
     let owned: Vec<&Resource> = seen.owned(name).collect();
     let machine = owned.iter().find(|r| r.kind == Kind::Machine);
-    let told = machine.into_iter().chain(&owned).find_map(|r| ResolvedDeadline::from_tags(&r.tags));
-    let end = decide(plan, (!owned.is_empty()).then(|| remembered(name, seen)), told, wish, now)?;
 
     let mut differ = Differ::new(name, &azure.subscription);
-    let wanted = about_the_end(&tags::common(&plan.name, &plan.tags, Some(&end)));
+    let all = tags::common(&plan.name, &plan.tags, Some(&end));
+    let wanted = about_the_end(&all);
+    let id = machine.map(|machine| auto_shutdown::id_of(&machine.id));
+    let schedule = machine.zip(id.as_ref()).map(|(machine, id)| Wanted {
+        id,
+        machine: &machine.id,
+        location: &azure.location,
+        tags: &all,
+        end: Some(end.expires),
+        now,
+    });
+    if let Some(schedule) = schedule {
+        auto_shutdown::move_end(&mut differ, seen, name, schedule, Side::Before, &[]);
+    }
+    let first = differ.planned(&[auto_shutdown::STEP]);
     if let Some(machine) = machine {
         let read = Machine(machine).user_data().unwrap_or_default();
         let have = Base64::decode_vec(read).ok().and_then(|data| String::from_utf8(data).ok());
@@ -55,29 +81,42 @@ pub fn extend(
         if data != have || machine.tags.get(tags::KEYS) != Some(&tag) {
             let details = vec![Detail::added("deadline", end.expires.to_string())];
             let resource = format!("user data of {}", machine.words());
-            let draft = Draft { details, ..Draft::new(Op::Update, resource, "the machine takes it within a minute") };
+            let after = first.clone();
+            let draft =
+                Draft { details, after, ..Draft::new(Op::Update, resource, "the machine takes it within a minute") };
             let body = json!({
                 "properties": {"userData": Base64::encode_string(data.as_bytes())}, "tags": {tags::KEYS: tag},
             });
             differ.push("end-machine", draft, Call::Patch { id: machine.id.clone(), body });
         }
     }
-    for resource in &owned {
+    // The schedule has steps of its own.
+    for resource in owned.iter().filter(|r| r.kind != Kind::AutoShutdown) {
         let have = about_the_end(&resource.tags);
         // Azure changes a machine once at a time.
-        let after = if resource.kind == Kind::Machine { differ.planned(&["end-machine"]) } else { Vec::new() };
+        let after = if resource.kind == Kind::Machine {
+            differ.planned(&["end-machine", auto_shutdown::STEP])
+        } else {
+            Vec::new()
+        };
         let what = format!("end-{}-{}", resource.kind.words().replace(' ', "-"), resource.name()).to_lowercase();
         let before = differ.steps.len();
         differ.tags(&what, &resource.words(), &resource.id, &TagChange::between(&wanted, &have), &have, after);
         differ.steps.iter_mut().skip(before).for_each(|step| step.reason = "the bastion's end moves".to_owned());
     }
+    if let Some(schedule) = schedule {
+        let after: Vec<_> = differ.steps.iter().map(|step| step.id.clone()).collect();
+        auto_shutdown::move_end(&mut differ, seen, name, schedule, Side::After, &after);
+    }
     let kept = Remembered { start: end.start(), moved: end.moved };
+    let mut notes = deadline::notes(Some(&end), kept, now);
+    notes.extend(schedule.into_iter().flat_map(|schedule| schedule.notes(seen, name)));
     Ok(Changeset {
         bastion: name.to_owned(),
         location: format!("azure {}", azure.location),
         plan: plan.origin.source.path.clone(),
         steps: differ.steps,
         exposure: Vec::new(),
-        notes: deadline::notes(Some(&end), kept, now),
+        notes,
     })
 }

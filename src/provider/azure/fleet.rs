@@ -12,10 +12,11 @@ use jiff::Timestamp;
 use super::{
     action::Action,
     arm::Arm,
-    desire::Desired,
+    auto_shutdown,
+    desire::{self, Desired},
     diff::{self, World},
     extend, history,
-    id::{Id, Kind},
+    id::{Id, Kind, Names},
     observe,
     observed::{Observed, Surroundings},
     perform::Performer,
@@ -34,7 +35,7 @@ use crate::{
     plan::{Azure, Cloud, Plan},
     provider::{
         CloudError, Progress, Refused,
-        deadline::ResolvedDeadline,
+        deadline::{Remembered, ResolvedDeadline, deadline},
         extend::Wish,
         fleet::{Control, Machine, Seen},
         status::Status,
@@ -98,6 +99,11 @@ impl<'a> Fleet<'a> {
             .map(|(b, user_data)| Desired::new(b.plan, b.azure, user_data))
             .collect();
         let mut looks = self.look(watcher).await.map_err(|error| self.refused(error))?;
+        self.add_offers(&mut looks, now, watcher, |b, seen| {
+            let remembered = Remembered::of(seen.owned(b.plan.name.as_str()).map(|r| &r.tags));
+            deadline(b.plan.deadline, remembered, now).map(|end| end.expires)
+        })
+        .await?;
         let around = self.surroundings(&wants, &looks, watcher).await?;
         let none = Surroundings::default();
         let mut outlook = Outlook::default();
@@ -129,6 +135,8 @@ impl<'a> Fleet<'a> {
     ) -> Result<Vec<Result<Changeset<Action>, Diagnostic>>, CloudError> {
         let mut looks = self.look(watcher).await?;
         self.add_user_data(&mut looks, watcher).await?;
+        let end = |b: &Bastion<'_>, seen: &Observed| extend::end(b.plan, seen, wish, now).ok().map(|end| end.expires);
+        self.add_offers(&mut looks, now, watcher, end).await?;
         let of = |b: &Bastion<'_>| {
             let seen = looks.get(b.azure.subscription.as_str())?;
             Some(extend::extend(b.plan, b.azure, seen, wish, now))
@@ -210,6 +218,33 @@ impl<'a> Fleet<'a> {
             }
         });
         Ok(join_all(each).await)
+    }
+
+    /// Whether auto-shutdowns can be had, where one is to be written: `end` says when a bastion ends.
+    async fn add_offers(
+        &self,
+        looks: &mut BTreeMap<&str, Observed>,
+        now: Timestamp,
+        watcher: &dyn Watcher,
+        end: impl Fn(&Bastion<'_>, &Observed) -> Option<Timestamp>,
+    ) -> Result<(), CloudError> {
+        let needs = |b: &&Bastion<'_>| {
+            let names = Names::new(&b.azure.subscription, desire::group_name(b.azure), &b.plan.name);
+            let seen = looks.get(b.azure.subscription.as_str());
+            seen.is_some_and(|s| auto_shutdown::is_to_be_written(s, &names.auto_shutdown, end(b, s), now))
+        };
+        let near: BTreeSet<&str> = self.bastions.iter().filter(needs).map(|b| b.azure.subscription.as_str()).collect();
+        let each = near.into_iter().map(async |subscription| {
+            let step = StepId(format!("{subscription}/observe"));
+            let offer = observe::offer(&self.arm, subscription, &Progress { step: &step, watcher }).await?;
+            Ok((subscription, offer))
+        });
+        for (subscription, offer) in try_join_all(each).await? {
+            if let Some(seen) = looks.get_mut(subscription) {
+                seen.auto_shutdown.offer = offer;
+            }
+        }
+        Ok(())
     }
 
     /// What each bastion's machine is told to accept, which no list shows.

@@ -25,13 +25,15 @@ pub enum Kind {
     Interface,
     Firewall,
     Machine,
+    /// A schedule of DevTest Labs ([`super::auto_shutdown`]).
+    AutoShutdown,
     /// Only ever somebody else's, as are IP groups: they are read, and never made.
     RouteTable,
     IpGroup,
 }
 
 impl Kind {
-    const ALL: [(Kind, &'static str); 11] = [
+    const ALL: [(Kind, &'static str); 12] = [
         (Kind::Network, "Microsoft.Network/virtualNetworks"),
         (Kind::Subnet, "Microsoft.Network/virtualNetworks/subnets"),
         (Kind::SecurityGroup, "Microsoft.Network/networkSecurityGroups"),
@@ -41,6 +43,7 @@ impl Kind {
         (Kind::Interface, "Microsoft.Network/networkInterfaces"),
         (Kind::Firewall, "Microsoft.Network/azureFirewalls"),
         (Kind::Machine, "Microsoft.Compute/virtualMachines"),
+        (Kind::AutoShutdown, "Microsoft.DevTestLab/schedules"),
         (Kind::RouteTable, "Microsoft.Network/routeTables"),
         (Kind::IpGroup, "Microsoft.Network/ipGroups"),
     ];
@@ -54,6 +57,7 @@ impl Kind {
         match self {
             Kind::ResourceGroup => "2021-04-01",
             Kind::Machine => "2024-07-01",
+            Kind::AutoShutdown => "2018-09-15",
             _ => "2024-03-01",
         }
     }
@@ -71,6 +75,7 @@ impl Kind {
             Kind::Interface => "network interface",
             Kind::Firewall => "firewall",
             Kind::Machine => "virtual machine",
+            Kind::AutoShutdown => "auto-shutdown",
             Kind::RouteTable => "route table",
             Kind::IpGroup => "IP group",
         }
@@ -166,7 +171,7 @@ impl fmt::Display for Id {
 /// The ids of everything that a bastion can have of its own. They are known before anything exists.
 ///
 /// A bastion's name has at most 32 characters, so every name is within what Azure allows: firewalls 56, networks and machines 64,
-/// all others 80.
+/// schedules 260, all others 80.
 #[derive(Clone, Debug)]
 pub struct Names {
     pub group: Id,
@@ -179,6 +184,7 @@ pub struct Names {
     pub interface: Id,
     pub firewall: Id,
     pub machine: Id,
+    pub auto_shutdown: Id,
     /// What rule collection groups and rule collections are called.
     pub rules: String,
 }
@@ -202,6 +208,7 @@ impl Names {
             policy: own(Kind::Policy),
             interface: own(Kind::Interface),
             firewall: own(Kind::Firewall),
+            auto_shutdown: super::auto_shutdown::id_of(&own(Kind::Machine)),
             machine: own(Kind::Machine),
             group,
             rules: name,

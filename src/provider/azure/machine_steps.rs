@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{
     action::Call,
+    auto_shutdown,
     diff::Run,
     id::Kind,
     keys,
@@ -96,7 +97,7 @@ impl Run<'_> {
         ];
         draft.details.extend(machine.into_iter().filter(|detail| !reasons.iter().any(|r| r.name == detail.name)));
         draft.details.extend(details(want.plan));
-        draft.after = plan.planned(&["group", "interface", "delete-machine"]);
+        draft.after = plan.planned(&["group", "interface", "delete-machine", auto_shutdown::STEP]);
         let body = want.machine_body(&tags, image, self.deadline.map(|d| d.expires));
         plan.push("machine", draft, Call::Put { id: id.clone(), body, fill: Vec::new() });
     }
@@ -107,7 +108,7 @@ impl Run<'_> {
         if kept.state == State::Busy {
             plan.wait("machine", resource, &kept.id, Vec::new());
         }
-        let ready = plan.planned(&["machine", "interface"]);
+        let ready = plan.planned(&["machine", "interface", auto_shutdown::STEP]);
         if matches!(view.power(), "deallocated" | "deallocating" | "stopped" | "stopping") {
             let draft = Draft {
                 details: vec![Detail::changed("state", view.power(), "running")],
@@ -130,7 +131,7 @@ impl Run<'_> {
         }
         let change = TagChange::between(tags, &have);
         // Azure changes a machine once at a time.
-        let after = plan.planned(&["machine", "machine-start", "machine-keys"]);
+        let after = plan.planned(&["machine", "machine-start", "machine-keys", auto_shutdown::STEP]);
         plan.tags("machine-tags", resource, &kept.id, &change, &have, after);
     }
 }

@@ -7,6 +7,7 @@
 pub mod action;
 #[cfg(feature = "azure")]
 pub mod arm;
+pub mod auto_shutdown;
 mod bodies;
 mod check;
 pub mod compare;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     arm::Arm,
+    auto_shutdown::{self, Offer, Service},
     id::{Id, Kind},
     observed::{Observed, Quota, Resource, Size, list as items, text},
     request::{Method, Request},
@@ -22,7 +23,7 @@ use crate::{
 };
 
 /// What each subscription is asked for as a whole.
-const LISTED: [Kind; 9] = [
+const LISTED: [Kind; 10] = [
     Kind::Network,
     Kind::SecurityGroup,
     Kind::Address,
@@ -32,6 +33,7 @@ const LISTED: [Kind; 9] = [
     Kind::Machine,
     Kind::RouteTable,
     Kind::IpGroup,
+    Kind::AutoShutdown,
 ];
 const GROUPS: &str = "2021-04-01";
 const SKUS: &str = "2021-07-01";
@@ -46,14 +48,8 @@ pub async fn observe(
     plans: &[(&Plan, &Azure)],
     progress: &Progress<'_>,
 ) -> Result<Observed, CloudError> {
-    let groups = Request::get(format!("/subscriptions/{subscription}/resourcegroups"), GROUPS);
-    let kinds = LISTED.map(|kind| {
-        Request::get(format!("/subscriptions/{subscription}/providers/{}", kind.type_name()), kind.api_version())
-    });
-    let lists = std::iter::once(groups).chain(kinds);
-    let lists = try_join_all(lists.map(async |request| arm.list(&request, progress).await));
-    let (lists, states) = tokio::try_join!(lists, states(arm, subscription, progress))?;
-    let mut all: Vec<Value> = lists.into_iter().flatten().collect();
+    let lists = lists(arm, subscription, progress);
+    let ((mut all, service), states) = tokio::try_join!(lists, states(arm, subscription, progress))?;
     add_states(&mut all, states);
 
     let seen = Observed::new(&all, []);
@@ -69,7 +65,42 @@ pub async fn observe(
         async { if owns_group { everything(arm, subscription, progress).await } else { Ok(Vec::new()) } },
     )?;
     all.extend(rules.into_iter().flatten());
-    Ok(Observed::new(&all, &contents))
+    Ok(Observed { auto_shutdown: service, ..Observed::new(&all, &contents) })
+}
+
+/// Every list of the subscription as a whole. Auto-shutdowns are of a service that a subscription need not be registered for, nor this
+/// identity be allowed to read: that is said, and no failure.
+async fn lists(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> Result<(Vec<Value>, Service), CloudError> {
+    let groups = Request::get(format!("/subscriptions/{subscription}/resourcegroups"), GROUPS);
+    let kinds = LISTED.map(async |kind| {
+        let path = format!("/subscriptions/{subscription}/providers/{}", kind.type_name());
+        match arm.list(&Request::get(path, kind.api_version()), progress).await {
+            Err(error) if kind == Kind::AutoShutdown && is_not_to_be_had(error.kind) => {
+                Ok((Vec::new(), Some(error.message)))
+            }
+            other => Ok((other?, None)),
+        }
+    });
+    let (mut all, lists) = tokio::try_join!(arm.list(&groups, progress), try_join_all(kinds))?;
+    let mut service = Service::default();
+    for (list, unseen) in lists {
+        all.extend(list);
+        service.unseen = service.unseen.or(unseen);
+    }
+    Ok((all, service))
+}
+
+fn is_not_to_be_had(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::Permission | ErrorKind::Invalid)
+}
+
+/// Whether the subscription may have auto-shutdowns, and where ("Providers - Get"). Nothing where this account may not see it.
+pub async fn offer(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> Result<Option<Offer>, CloudError> {
+    let path = format!("/subscriptions/{subscription}/providers/{}", auto_shutdown::NAMESPACE);
+    match arm.get(&Request::get(path, GROUPS), progress).await {
+        Err(error) if is_not_to_be_had(error.kind) => Ok(None),
+        other => Ok(other?.as_ref().map(Offer::read)),
+    }
 }
 
 /// Everything in the subscription that a teardown without plans can concern: the lists, what is in every resource group in one list
@@ -78,17 +109,9 @@ pub async fn observe(
 /// # Errors
 /// The cloud's, of any of the calls.
 pub async fn estate(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> Result<Observed, CloudError> {
-    let groups = Request::get(format!("/subscriptions/{subscription}/resourcegroups"), GROUPS);
-    let kinds = LISTED.map(|kind| {
-        Request::get(format!("/subscriptions/{subscription}/providers/{}", kind.type_name()), kind.api_version())
-    });
-    let lists = std::iter::once(groups).chain(kinds);
     let outline = Request::get(format!("/subscriptions/{subscription}/resources"), GROUPS);
-    let (lists, contents) = tokio::try_join!(
-        try_join_all(lists.map(async |request| arm.list(&request, progress).await)),
-        arm.list(&outline, progress),
-    )?;
-    let mut all: Vec<Value> = lists.into_iter().flatten().collect();
+    let ((mut all, service), contents) =
+        tokio::try_join!(lists(arm, subscription, progress), arm.list(&outline, progress))?;
     let seen = Observed::new(&all, []);
     let alike = |policy: &&Resource| {
         // Those in a policy of a bastion's own go with it.
@@ -103,7 +126,7 @@ pub async fn estate(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> R
         inside(arm, &Request::get(groups, Kind::RuleGroup.api_version()), progress).await
     }));
     all.extend(rules.await?.into_iter().flatten());
-    Ok(Observed::new(&all, &contents))
+    Ok(Observed { auto_shutdown: service, ..Observed::new(&all, &contents) })
 }
 
 /// Those whose rule collection groups matter: the bastions' own, the ones that plans name or whose firewall they name, and those
@@ -211,9 +234,7 @@ pub async fn quotas(
 ) -> Result<Vec<Quota>, CloudError> {
     let path = format!("/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{location}/usages");
     match arm.list(&Request::get(path, Kind::Machine.api_version()), progress).await {
-        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Permission | ErrorKind::Invalid) => {
-            Ok(Vec::new())
-        }
+        Err(error) if is_not_to_be_had(error.kind) => Ok(Vec::new()),
         other => Ok(other?.iter().filter_map(Quota::read).collect()),
     }
 }

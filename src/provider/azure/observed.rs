@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::{
+    auto_shutdown::Service,
     id::{Id, Kind},
     tags::{self, Tags},
 };
@@ -16,6 +17,7 @@ pub struct Observed {
     pub resources: Vec<Resource>,
     /// Everything in the subscription, of any type, where a resource group carries our tag; nothing otherwise.
     pub contents: Vec<Content>,
+    pub auto_shutdown: Service,
 }
 
 #[derive(Clone, Debug)]
@@ -59,7 +61,8 @@ impl Observed {
         let mut resources: Vec<Resource> = resources.into_iter().filter_map(Resource::read).collect();
         resources.sort_by(|a, b| a.id.cmp(&b.id));
         resources.dedup_by(|a, b| a.id == b.id);
-        Self { resources, contents: contents.into_iter().filter_map(Content::read).collect() }
+        let contents = contents.into_iter().filter_map(Content::read).collect();
+        Self { resources, contents, auto_shutdown: Service::default() }
     }
 
     /// What is not on its way out.

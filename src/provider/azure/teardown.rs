@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{
     action::{Action, Call},
+    auto_shutdown,
     id::{Id, Kind},
     observed::{Observed, Resource, State, id_at, list, text},
     rule_steps, rules,
@@ -101,7 +102,8 @@ pub(super) struct Why {
 }
 
 /// Azure refuses to delete what is in use: users go first.
-const ORDER: [Kind; 8] = [
+const ORDER: [Kind; 9] = [
+    Kind::AutoShutdown,
     Kind::Machine,
     Kind::Interface,
     Kind::Firewall,
@@ -256,6 +258,7 @@ fn details(resource: &Resource) -> Vec<Detail> {
             lines.into_keys().map(|(name, value)| Detail::removed(name, value)).collect()
         }
         Kind::Firewall => vec![Detail::removed("sku", Firewall(resource).tier())],
+        Kind::AutoShutdown => vec![auto_shutdown::time_of(resource)],
         _ => Vec::new(),
     }
 }

@@ -18,7 +18,8 @@ use serde_json::Value;
 use super::id::Kind;
 
 /// What of a body Azure's model of this kind would not take as it is said: a line each, with the member's place. Empty where it
-/// takes all of it, for kinds that azure_mgmt_network has no type for (a resource group and a virtual machine), and for those that are never made.
+/// takes all of it, for kinds that azure_mgmt_network has no type for (a resource group, a virtual machine and an auto-shutdown), and for those that
+/// are never made.
 pub fn unknown(kind: Kind, body: &Value) -> Vec<String> {
     match kind {
         Kind::Network => lost::<models::VirtualNetwork>(body),
@@ -29,7 +30,7 @@ pub fn unknown(kind: Kind, body: &Value) -> Vec<String> {
         Kind::RuleGroup => lost::<models::FirewallPolicyRuleCollectionGroup>(body),
         Kind::Interface => lost::<models::NetworkInterface>(body),
         Kind::Firewall => lost::<models::AzureFirewall>(body),
-        Kind::ResourceGroup | Kind::Machine | Kind::RouteTable | Kind::IpGroup => Vec::new(),
+        Kind::ResourceGroup | Kind::Machine | Kind::AutoShutdown | Kind::RouteTable | Kind::IpGroup => Vec::new(),
     }
 }
 

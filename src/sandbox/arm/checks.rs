@@ -9,6 +9,7 @@ use super::{
     kinds::{CONFIGURATIONS, Kind, parts_of},
     power::MACHINES,
     reply::{answered, refused},
+    shutdown::{self, SCHEDULES},
     state::{Resource, State, whole},
 };
 use crate::sandbox::http::Reply;
@@ -21,6 +22,7 @@ pub(super) fn refuse(world: &World, key: &str, kind: &Kind, body: &Value) -> Opt
         "Microsoft.Network/firewallPolicies/ruleCollectionGroups" => rule_group(world, key, body),
         "Microsoft.Network/networkSecurityGroups/securityRules" => rule(world, key, body),
         MACHINES => machine(world, key, body),
+        SCHEDULES => shutdown::refuse(world, key, body),
         _ => None,
     }
 }

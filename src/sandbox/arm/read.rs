@@ -184,7 +184,13 @@ impl World {
         let state = if known.is_some() { "Registered" } else { "NotRegistered" };
         let name = known.map_or(namespace, String::as_str);
         let id = format!("/subscriptions/{}/providers/{name}", self.subscription);
-        answered(200, &json!({"id": id, "namespace": name, "registrationState": state}))
+        // Of the types only those that gangplank asks for.
+        let types = if namespace.eq_ignore_ascii_case("Microsoft.DevTestLab") {
+            json!([{"resourceType": "schedules", "locations": self.sizes.keys().collect::<Vec<_>>()}])
+        } else {
+            json!([])
+        };
+        answered(200, &json!({"id": id, "namespace": name, "registrationState": state, "resourceTypes": types}))
     }
 
     pub(super) fn skus(&self, call: &Call<'_>) -> Reply {

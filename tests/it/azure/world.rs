@@ -295,6 +295,16 @@ impl World {
                 body["properties"]["osProfile"].as_object_mut().map(|p| p.shift_remove("customData"));
             }
             Kind::ResourceGroup => {}
+            Kind::AutoShutdown => {
+                let machine = Id::new(text(&body, "/properties/targetResourceId"));
+                if !self.all.contains_key(&machine) {
+                    return Err("ResourceNotFound".to_owned());
+                }
+                let name = format!("shutdown-computevm-{}", machine.name());
+                if id.name() != name || id.group_id() != machine.group_id() {
+                    return Err("InvalidScheduleId".to_owned());
+                }
+            }
             Kind::RouteTable | Kind::IpGroup => return Err("never made".to_owned()),
         }
         self.add(id, body);
