@@ -88,6 +88,31 @@ pub struct Act {
     pub who: String,
     /// The cloud's own name of the operation.
     pub what: String,
+    /// gangplank did it, for whoever that is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ours: bool,
+}
+
+impl Act {
+    /// Who it was, for people.
+    pub fn by(&self) -> String {
+        if self.ours { format!("gangplank, as {}", self.who) } else { self.who.clone() }
+    }
+}
+
+/// As many entries as a reader wants of one resource.
+const ENTRIES: usize = 5;
+
+/// What of a resource's entries is told: the newest first, and what gangplank did only where nobody else did anything.
+pub fn told(mut acts: Vec<Act>) -> Vec<Act> {
+    acts.sort_by(|a, b| b.at.cmp(&a.at));
+    // A long operation is told when it begins and when it ends.
+    acts.dedup();
+    if acts.iter().any(|act| !act.ours) {
+        acts.retain(|act| !act.ours);
+    }
+    acts.truncate(ENTRIES);
+    acts
 }
 
 /// Checks that share the reason why they could not be judged.

@@ -351,7 +351,13 @@ impl<'a> Fleet<'a> {
     /// Who has written to what a step is about since then, as the cloud's own log says: one call for a step at the most.
     pub async fn who(&self, action: &Action, since: Timestamp, now: Timestamp, watcher: &dyn Watcher) -> Who {
         match action {
-            Action::Aws(action) => aws::history::who(action, since, now),
+            Action::Aws(action) => {
+                #[cfg(feature = "aws")]
+                if let Some(fleet) = &self.aws {
+                    return fleet.who(action, since, now).await;
+                }
+                aws::history::unasked(action, since, now, "this gangplank was built without AWS")
+            }
             Action::Azure(action) => {
                 #[cfg(feature = "azure")]
                 if let Some(fleet) = &self.azure {

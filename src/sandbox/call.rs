@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{
     cloud::State,
+    ec2,
     http::{Ask, Reply},
 };
 
@@ -34,8 +35,10 @@ impl Call {
                 let fields = form_urlencoded::parse(&ask.body);
                 let in_body =
                     fields.into_iter().find(|(name, _)| name == "Action").map(|(_, value)| value.into_owned());
-                let action = in_body.or_else(|| ask.query("Action").map(str::to_owned)).unwrap_or_default();
-                let write = !(action.starts_with("Describe") || action.starts_with("Get"));
+                let in_query = || ask.query("Action").map(str::to_owned);
+                let asked = ec2::trail::operation(ask).map(str::to_owned);
+                let action = asked.or(in_body).or_else(in_query).unwrap_or_default();
+                let write = !["Describe", "Get", "Lookup"].iter().any(|read| action.starts_with(read));
                 (action, write)
             }
             Cloud::Azure => {

@@ -13,6 +13,9 @@ use super::{
 };
 
 const REGION: &str = "us-east-1";
+/// Who it is, as far as a signature tells.
+const SOMEBODY: &str =
+    "AWS4-HMAC-SHA256 Credential=bob/20261122/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=00";
 /// In the subnet `snet-a` of `vnet-data`.
 const SALES: Ipv4Addr = Ipv4Addr::new(10, 9, 1, 50);
 
@@ -108,6 +111,9 @@ pub fn open_to_the_world(state: &mut State, now: Timestamp) -> Reply {
         method: "POST".to_owned(),
         path: "/".to_owned(),
         body: form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish().into_bytes(),
+        headers: [("authorization", SOMEBODY), ("user-agent", "aws-cli/2.31.0")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
         ..Ask::default()
     };
     let Some(group) = state.ec2.group_named(REGION, "gangplank-warehouse") else { return Reply::empty(404) };

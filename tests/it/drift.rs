@@ -127,9 +127,11 @@ fn what_is_read_of_drift() {
         at: "2026-11-01T10:00:00Z".to_owned(),
         who: "ana@example.com from 198.51.100.20".to_owned(),
         what: "Microsoft.Network/networkSecurityGroups/write".to_owned(),
+        ours: false,
     };
+    let own = Act { ours: true, ..act.clone() };
     let ask = "aws --region us-east-1 cloudtrail lookup-events".to_owned();
-    let unknown = Who::Unknown { reason: "gangplank does not ask CloudTrail".to_owned(), ask };
+    let unknown = Who::Unknown { reason: "CloudTrail may not be asked".to_owned(), ask };
     let check = Difference {
         details: Vec::new(),
         seen: vec!["sg-1 admits 0.0.0.0/0".to_owned()],
@@ -141,7 +143,7 @@ fn what_is_read_of_drift() {
         plan: "warehouse.yaml".to_owned(),
         differences: vec![
             difference(Kind::Cloud, "ingress rules of gangplank-warehouse", Some(unknown)),
-            difference(Kind::Catalogue, "network security group", Some(Who::Log { acts: vec![act] })),
+            difference(Kind::Catalogue, "network security group", Some(Who::Log { acts: vec![act, own] })),
             difference(Kind::Cloud, "tags of elastic IP", Some(Who::Log { acts: Vec::new() })),
             check,
         ],

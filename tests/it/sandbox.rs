@@ -2,6 +2,7 @@
 //! wrong with folders, ports and disks.
 
 mod demo;
+mod ends;
 mod front;
 mod listen;
 mod reads;

@@ -66,11 +66,15 @@ fn write_difference(out: &mut String, of: &Difference, palette: &Palette) -> std
     match &of.who {
         None => {}
         Some(Who::Log { acts }) if acts.is_empty() => {
-            writeln!(out, "      {heading}who{heading:#}    the cloud's log has no write to it")?;
+            writeln!(
+                out,
+                "      {heading}who{heading:#}    the cloud's log has no write to it: it tells of one up to 20 minutes later"
+            )?;
         }
         Some(Who::Log { acts }) => {
             for act in acts {
-                let (at, who, what) = (clean(&act.at), clean(&act.who), clean(&act.what));
+                let by = act.by();
+                let (at, who, what) = (clean(&act.at), clean(&by), clean(&act.what));
                 writeln!(out, "      {heading}who{heading:#}    {at}  {who}  {faint}{what}{faint:#}")?;
             }
         }
@@ -123,11 +127,14 @@ fn write_markdown(out: &mut String, drifts: &[Drift], whole: bool) -> std::fmt::
             match &of.who {
                 None => {}
                 Some(Who::Log { acts }) if acts.is_empty() => {
-                    writeln!(out, "  - who: the cloud's log has no write to it")?;
+                    writeln!(
+                        out,
+                        "  - who: the cloud's log has no write to it: it tells of one up to 20 minutes later"
+                    )?;
                 }
                 Some(Who::Log { acts }) => {
                     for act in acts {
-                        writeln!(out, "  - who: {} {} ({})", plain(&act.at), plain(&act.who), plain(&act.what))?;
+                        writeln!(out, "  - who: {} {} ({})", plain(&act.at), plain(&act.by()), plain(&act.what))?;
                     }
                 }
                 Some(Who::Unknown { reason, ask }) => {
@@ -150,7 +157,7 @@ fn write_markdown(out: &mut String, drifts: &[Drift], whole: bool) -> std::fmt::
 /// - `bastions[]`: `bastion`, `location`, `plan` (the file), `drifted`, and
 ///   - `differences[]`: `kind` (`cloud`, `catalogue`, `control-plane`, `machine`), `what`, `why`, `details[]` (as in `plan`:
 ///     `before` is what the cloud has, `after` what the plan says), `seen[]`, `repair`, and where the cloud was asked `who`:
-///     `known` is `log` (with `acts[]`: `at`, `who`, `what`) or `unknown` (with `reason`, and `ask`: a command)
+///     `known` is `log` (with `acts[]`: `at`, `who`, `what`, and `ours` where gangplank did it) or `unknown` (with `reason`, and `ask`: a command)
 ///   - `unseen[]`: `reason`, and the `checks` that could not be judged for it
 pub fn json(drifts: &[Drift]) -> String {
     #[derive(Serialize)]

@@ -12,6 +12,7 @@ use std::{
     time::Instant,
 };
 
+use jiff::SignedDuration;
 use russh::keys::{Algorithm, PrivateKey, key::safe_rng, ssh_key::LineEnding};
 
 use crate::{
@@ -142,7 +143,11 @@ fn play(args: &Demo, color: Color, home: &Path, stop: &Stop) -> Result<Exit, Err
     )?;
 
     stage.somebody_opens_the_port()?;
-    stage.run("A nightly job looks for drift: exit 2.", &["drift", folder], Exit::Differs)?;
+    stage.run(
+        "Six hours later a nightly job looks for drift, and CloudTrail says who: exit 2.",
+        &["drift", folder],
+        Exit::Differs,
+    )?;
     stage.run("Applying repairs it.", &["apply", "--yes", folder], Exit::Done)?;
     stage.run("No drift any more: exit 0.", &["drift", folder], Exit::Done)?;
 
@@ -306,6 +311,9 @@ impl Stage {
         )?;
         let sandbox = self.open()?;
         let reply = sandbox.change(company::open_to_the_world);
+        // Clouds' logs tell of it a while later.
+        let kept = "keeping the sandbox";
+        sandbox.advance(SignedDuration::from_hours(6)).map_err(|error| Error::Io(kept.to_owned(), error))?;
         sandbox.keep().map_err(|error| Error::Io("keeping the sandbox".to_owned(), error))?;
         if reply.status == 200 {
             return Ok(());

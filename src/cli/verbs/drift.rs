@@ -21,7 +21,7 @@ use crate::{
 
 /// Calls to clouds' logs at once, and in all: what more there is to ask, a reader asks.
 const AT_ONCE: usize = 4;
-const ASKED: usize = 50;
+const ASKED: usize = 20;
 
 pub async fn run(args: &args::Drift, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();

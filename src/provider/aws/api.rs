@@ -3,10 +3,14 @@
 use std::error::Error;
 
 use aws_config::{
-    BehaviorVersion, Region, retry::RetryConfig, stalled_stream_protection::StalledStreamProtectionConfig,
-    timeout::TimeoutConfig,
+    AppName, BehaviorVersion, Region, SdkConfig, retry::RetryConfig,
+    stalled_stream_protection::StalledStreamProtectionConfig, timeout::TimeoutConfig,
 };
-use aws_credential_types::{Credentials, provider::error::CredentialsError};
+use aws_credential_types::{
+    Credentials,
+    provider::{SharedCredentialsProvider, error::CredentialsError},
+};
+use aws_sdk_cloudtrail::types::{LookupAttribute, LookupAttributeKey};
 use aws_sdk_ec2::{
     Client,
     config::http::HttpResponse,
@@ -14,6 +18,8 @@ use aws_sdk_ec2::{
     operation::RequestId,
 };
 use aws_smithy_runtime_api::client::http::HttpClient;
+use aws_smithy_types::DateTime;
+use jiff::Timestamp;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -23,10 +29,15 @@ use super::{
 };
 use crate::provider::{CloudError, ErrorKind, Progress, Residue};
 
+/// What AWS is told that calls it.
+const NAME: &str = "gangplank";
+
 /// EC2 in one region, as one identity.
 #[derive(Clone, Debug)]
 pub struct Ec2 {
     pub client: Client,
+    /// CloudTrail, as the same identity in the same region.
+    trail: aws_sdk_cloudtrail::Client,
     pub region: String,
 }
 
@@ -39,6 +50,8 @@ impl Ec2 {
     /// Reads files and environment; the network is first asked by the first call (or for the region, on an EC2 machine).
     pub async fn connect(profile: Option<&str>, region: Option<&str>) -> Result<Self, NoRegion> {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            // CloudTrail shows it with each call: so drift knows what gangplank did itself.
+            .app_name(AppName::new(NAME).map_err(|_| NoRegion)?)
             // `call` repeats, since it knows which calls may be, and says so while it waits.
             .retry_config(RetryConfig::disabled())
             .timeout_config(
@@ -55,30 +68,35 @@ impl Ec2 {
         }
         let config = loader.load().await;
         let region = config.region().ok_or(NoRegion)?.to_string();
-        Ok(Self { client: Client::new(&config), region })
+        Ok(Self { client: Client::new(&config), trail: aws_sdk_cloudtrail::Client::new(&config), region })
     }
 
     /// The same identity in another region.
     #[must_use]
     pub fn in_region(&self, region: &str) -> Self {
         let config = self.client.config().to_builder().region(Region::new(region.to_owned())).build();
-        Self { client: Client::from_conf(config), region: region.to_owned() }
+        let trail = self.trail.config().to_builder().region(Region::new(region.to_owned())).build();
+        let trail = aws_sdk_cloudtrail::Client::from_conf(trail);
+        Self { client: Client::from_conf(config), trail, region: region.to_owned() }
     }
 
     /// Over a transport of the caller's, with credentials that nobody gave out: for worlds that check none. Asks neither the
     /// environment nor a file.
     pub fn over(http: impl HttpClient + 'static, region: &str) -> Self {
-        let config = aws_sdk_ec2::Config::builder()
+        let credentials = Credentials::new("AKIASANDBOXSANDBOX00", "sandbox", None, None, "gangplank");
+        let mut config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region.to_owned()))
-            .credentials_provider(Credentials::new("AKIASANDBOXSANDBOX00", "sandbox", None, None, "gangplank"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
             .http_client(http)
             .retry_config(RetryConfig::disabled())
             // An answer is there at once or never.
             .timeout_config(TimeoutConfig::disabled())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .build();
-        Self { client: Client::from_conf(config), region: region.to_owned() }
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        config.set_app_name(AppName::new(NAME).ok());
+        let config = config.build();
+        let (client, trail) = (Client::new(&config), aws_sdk_cloudtrail::Client::new(&config));
+        Self { client, trail, region: region.to_owned() }
     }
 
     /// Calls until it succeeds, fails for good, or patience ends.
@@ -110,6 +128,24 @@ impl Ec2 {
         }
     }
 
+    /// The newest events that name a resource, as CloudTrail records them: one page of 50, and no second try.
+    ///
+    /// # Errors
+    /// CloudTrail's refusal or silence.
+    pub async fn events(&self, resource: &str, since: Timestamp, now: Timestamp) -> Result<Vec<String>, CloudError> {
+        let attribute = LookupAttribute::builder()
+            .attribute_key(LookupAttributeKey::ResourceName)
+            .attribute_value(resource)
+            .build()
+            .map_err(|error| CloudError::mistake(error.to_string()))?;
+        let time = |at: Timestamp| DateTime::from_secs(at.as_second());
+        let lookup = self.trail.lookup_events().lookup_attributes(attribute).max_results(50);
+        let answer = lookup.start_time(time(since)).end_time(time(now)).send().await;
+        let answer = answer.map_err(|error| self.explain("LookupEvents", &error))?;
+        let events = answer.events.unwrap_or_default().into_iter();
+        Ok(events.filter_map(|event| event.cloud_trail_event).collect())
+    }
+
     fn explain<E>(&self, operation: &str, error: &SdkError<E, HttpResponse>) -> CloudError
     where
         E: ProvideErrorMetadata + Error + 'static,
@@ -121,7 +157,7 @@ impl Ec2 {
                 Refusal {
                     code: meta.code().map(str::to_owned),
                     status: Some(service.raw().status().as_u16()),
-                    message: meta.message().unwrap_or("EC2 gave no reason").to_owned(),
+                    message: meta.message().unwrap_or("AWS gave no reason").to_owned(),
                     request_id: error.request_id().map(str::to_owned),
                 },
             );
@@ -147,12 +183,15 @@ impl Ec2 {
         }
         let residue = match error {
             SdkError::ConstructionFailure(_) => Residue::Nothing,
-            _ if operation.starts_with("Describe") || operation.starts_with("Get") => Residue::Nothing,
+            _ if operation == "LookupEvents" || operation.starts_with("Describe") || operation.starts_with("Get") => {
+                Residue::Nothing
+            }
             _ => Residue::Unknown,
         };
+        let service = if operation == "LookupEvents" { "CloudTrail" } else { "EC2" };
         no_answer(
             ErrorKind::Unreachable,
-            format!("no readable answer from EC2 in {}: {}", self.region, chain(error)),
+            format!("no readable answer from {service} in {}: {}", self.region, chain(error)),
             residue,
             format!("check the network, AWS_ENDPOINT_URL, and that {} is a region of this account", self.region),
         )

@@ -4,6 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
+use tokio::{
+    sync::Mutex,
+    time::{Duration, Instant, sleep_until, timeout},
+};
 
 use super::{
     action::Action,
@@ -11,7 +15,7 @@ use super::{
     desire::Desired,
     diff::{self, World},
     evidence::Evidence,
-    extend,
+    extend, history,
     inspect::Question,
     machine::{self, Needs},
     observe,
@@ -24,9 +28,10 @@ use crate::{
     changeset::{Changeset, StepId},
     cloudinit::{self, UserData},
     diagnostic::{Diagnostic, Diagnostics},
+    drift::Who,
     event::Watcher,
     plan::{Aws, Cloud, Plan},
-    provider::{CloudError, Progress, Refused, clouds::Clouds, extend::Wish, status::Status},
+    provider::{CloudError, ErrorKind, Progress, Refused, clouds::Clouds, extend::Wish, status::Status},
 };
 
 /// The AWS plans of one run, each in its region.
@@ -43,10 +48,17 @@ pub struct Outlook {
     pub statuses: Vec<Status>,
 }
 
+/// CloudTrail takes two lookups a second for each account and region ("LookupEvents").
+const BETWEEN_LOOKUPS: Duration = Duration::from_millis(500);
+/// What a history may take: who did it is good to know, and no reason to wait long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 struct Region {
     /// `us-east-1`, or `profile@us-east-1` where a plan names a profile: stable between runs.
     key: String,
     ec2: Ec2,
+    /// When the next lookup may start.
+    turn: Mutex<Option<Instant>>,
 }
 
 struct Bastion<'a> {
@@ -95,7 +107,7 @@ impl<'a> Fleet<'a> {
         let key = profile.map_or_else(|| ec2.region.clone(), |profile| format!("{profile}@{}", ec2.region));
         // A plan that names the default region and one that leaves it to the environment share a client.
         self.regions.iter().position(|r| r.key == key).unwrap_or_else(|| {
-            self.regions.push(Region { key, ec2 });
+            self.regions.push(Region { key, ec2, turn: Mutex::default() });
             self.regions.len() - 1
         })
     }
@@ -136,6 +148,25 @@ impl<'a> Fleet<'a> {
         watcher: &dyn Watcher,
     ) -> Result<Vec<Result<Changeset<Action>, Diagnostic>>, CloudError> {
         self.each(watcher, |bastion, region, seen| extend::extend(bastion.plan, region, seen, wish, now)).await
+    }
+
+    /// Who has written to what a step is about, as CloudTrail says.
+    pub async fn who(&self, action: &Action, since: Timestamp, now: Timestamp) -> Who {
+        let unasked = |reason: &str| history::unasked(action, since, now, reason);
+        let Some(resource) = history::resource(action) else {
+            return unasked("what is gone has no id that CloudTrail could be asked for");
+        };
+        let Some(region) = self.regions.iter().find(|region| region.key == action.region) else {
+            return unasked("its region is none of this run's");
+        };
+        match timeout(PATIENCE, region.events(&resource, since, now)).await {
+            Ok(Ok(events)) => Who::Log { acts: history::read(events.iter().map(String::as_str)) },
+            Ok(Err(error)) if error.kind == ErrorKind::Permission => {
+                unasked(&format!("CloudTrail may not be asked (cloudtrail:LookupEvents): {}", error.message))
+            }
+            Ok(Err(error)) => unasked(&format!("CloudTrail did not tell: {}", error.message)),
+            Err(_) => unasked("CloudTrail did not answer in time"),
+        }
     }
 
     /// Whether all that each bastion has tells the same end.
@@ -235,6 +266,17 @@ impl<'a> Fleet<'a> {
 }
 
 impl Region {
+    async fn events(&self, resource: &str, since: Timestamp, now: Timestamp) -> Result<Vec<String>, CloudError> {
+        let start = {
+            let mut turn = self.turn.lock().await;
+            let start = turn.map_or_else(Instant::now, |next| next.max(Instant::now()));
+            *turn = Some(start + BETWEEN_LOOKUPS);
+            start
+        };
+        sleep_until(start).await;
+        self.ec2.events(resource, since, now).await
+    }
+
     fn step(&self) -> StepId {
         StepId(format!("{}/observe", self.key))
     }

@@ -1,22 +1,75 @@
-//! Where AWS keeps who changed what: CloudTrail's event history. gangplank does not ask it: that is another service, with a
-//! permission of its own (`cloudtrail:LookupEvents`). It says how to.
+//! Who has written to a resource lately: CloudTrail's event history. Pure; the call is the fleet's.
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{
     action::{Action, Call, Ref},
     region,
 };
-use crate::drift::Who;
+use crate::drift::{Act, Who, told};
 
-/// The command that asks who changed what a step is about.
+/// What the user agent of gangplank's own calls has in it: the SDK writes an application's name so.
+const OURS: &str = "app/gangplank";
+
+/// The resource that the history is asked about; `None` where what is gone has no name any more: then only the kind of call that
+/// removed it is known, and that would blame whoever removed anything of that kind.
+pub fn resource(action: &Action) -> Option<String> {
+    let (key, value) = attribute(&action.call);
+    (key == RESOURCE && !value.is_empty()).then_some(value)
+}
+
+/// What happened, of the events as CloudTrail records them ("CloudTrail record contents"): what was only read, or was refused, is
+/// left out.
+pub fn read<'e>(events: impl IntoIterator<Item = &'e str>) -> Vec<Act> {
+    told(events.into_iter().filter_map(|event| act(&serde_json::from_str(event).ok()?)).collect())
+}
+
+fn act(event: &Value) -> Option<Act> {
+    let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let is_read = event.get("readOnly").is_some_and(|r| r == &Value::Bool(true) || r == "true");
+    if is_read || !text("/errorCode").is_empty() || text("/eventName").is_empty() {
+        return None;
+    }
+    let who = identity(event.get("userIdentity").unwrap_or(&Value::Null));
+    let who = match text("/sourceIPAddress") {
+        "" => who,
+        from => format!("{who} from {from}"),
+    };
+    let ours = text("/userAgent").split([' ', '[', ']']).any(|word| word == OURS);
+    Some(Act { at: text("/eventTime").to_owned(), who, what: text("/eventName").to_owned(), ours })
+}
+
+/// "CloudTrail userIdentity element".
+fn identity(of: &Value) -> String {
+    let text = |pointer: &str| of.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let first = |all: &[&'static str]| all.iter().map(|pointer| text(pointer)).find(|t| !t.is_empty()).unwrap_or("");
+    let last = text("/arn").rsplit(':').next().unwrap_or_default();
+    match text("/type") {
+        "Root" => format!("the root of account {}", text("/accountId")),
+        "IAMUser" => format!("user {}", first(&["/userName", "/arn", "/principalId"])),
+        // arn:aws:sts::123456789012:assumed-role/ROLE/SESSION
+        "AssumedRole" => match last.split('/').collect::<Vec<_>>().as_slice() {
+            ["assumed-role", role, session] => format!("role {role}, session {session}"),
+            _ => format!("role {}", first(&["/sessionContext/sessionIssuer/userName", "/arn", "/principalId"])),
+        },
+        "AWSService" => format!("service {}", text("/invokedBy")),
+        "AWSAccount" => format!("account {}", text("/accountId")),
+        _ => match first(&["/userName", "/arn", "/principalId", "/onBehalfOf/userId", "/invokedBy"]) {
+            "" => "somebody whom the log does not name".to_owned(),
+            name => name.to_owned(),
+        },
+    }
+}
+
+/// Where the history was not asked, or did not answer: the command that asks.
 ///
 /// Attribute keys: AWS CloudTrail API Reference, "LookupEvents". The history has the management events of 90 days.
-pub fn who(action: &Action, since: Timestamp, now: Timestamp) -> Who {
+pub fn unasked(action: &Action, since: Timestamp, now: Timestamp, reason: &str) -> Who {
     let (key, value) = attribute(&action.call);
     let (key, value) = (format!("AttributeKey={key}"), format!("AttributeValue={value}"));
     Who::Unknown {
-        reason: "gangplank does not ask CloudTrail".to_owned(),
+        reason: reason.to_owned(),
         ask: format!(
             "{} cloudtrail lookup-events --lookup-attributes {key},{value} --start-time {since} --end-time {}",
             region::cli(&action.region),
@@ -24,6 +77,8 @@ pub fn who(action: &Action, since: Timestamp, now: Timestamp) -> Who {
         ),
     }
 }
+
+const RESOURCE: &str = "ResourceName";
 
 /// What the history is asked about, as text.
 pub fn subject(action: &Action) -> String {
@@ -33,14 +88,17 @@ pub fn subject(action: &Action) -> String {
 
 /// By the resource's id where it exists; what is missing was removed by a call of that name.
 fn attribute(call: &Call) -> (&'static str, String) {
-    let resource = |id: &str| ("ResourceName", id.to_owned());
+    let resource = |id: &str| (RESOURCE, id.to_owned());
     let event = |name: &str| ("EventName", name.to_owned());
     match call {
         Call::CreateGroup { .. } => event("DeleteSecurityGroup"),
         Call::ChangeRules { group: Ref::Id(id), .. } => resource(id),
         Call::ChangeRules { group: Ref::Made, .. } => event("DeleteSecurityGroup"),
         Call::AllocateAddress { .. } => event("ReleaseAddress"),
-        Call::RunInstance(_) => event("TerminateInstances"),
+        Call::RunInstance(launch) => match launch.history.last() {
+            Some(instance) => resource(instance),
+            None => event("TerminateInstances"),
+        },
         Call::Associate { .. } => event("DisassociateAddress"),
         Call::StartInstance { instance }
         | Call::SetMetadataOptions { instance, .. }
@@ -62,7 +120,7 @@ mod tests {
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");
         let ask = |call| {
             let action = Action { region: "prod@us-east-1".to_owned(), bastion: "warehouse".to_owned(), call };
-            match who(&action, at("2026-11-01T00:00:00Z"), at("2026-11-20T12:00:00.9Z")) {
+            match unasked(&action, at("2026-11-01T00:00:00Z"), at("2026-11-20T12:00:00.9Z"), "it may not be asked") {
                 Who::Unknown { ask, .. } => ask,
                 other @ Who::Log { .. } => panic!("{other:?}"),
             }
@@ -74,5 +132,71 @@ mod tests {
         );
         let gone = ask(Call::AllocateAddress { tags: super::super::tags::Tags::new() });
         assert!(gone.contains("AttributeKey=EventName,AttributeValue=ReleaseAddress"), "{gone}");
+    }
+
+    /// The records of "CloudTrail log file examples" (IAM, an assumed role), shortened, with EC2's calls in them.
+    #[test]
+    fn a_record_tells_who_did_what() {
+        let record = |identity: &str, more: &str| {
+            format!(
+                r#"{{"eventVersion": "1.08", "userIdentity": {identity}, "eventTime": "2023-07-19T21:17:28Z",
+                "eventSource": "ec2.amazonaws.com", "eventName": "AuthorizeSecurityGroupIngress", "awsRegion": "us-east-1",
+                "sourceIPAddress": "192.0.2.0", "userAgent": "aws-cli/2.13.5 Python/3.11.4 Linux/4.14.255", "readOnly": false
+                {more}}}"#
+            )
+        };
+        let user = r#"{"type": "IAMUser", "principalId": "EXAMPLE6E4XEGITWATV6R", "accountId": "123456789012",
+            "arn": "arn:aws:iam::123456789012:user/Mary_Major", "userName": "Mary_Major", "sessionContext": {}}"#;
+        let role = r#"{"type": "AssumedRole", "principalId": "AIDACKCEVSQ6C2EXAMPLE:Role-Session-Name", "accountId": "111122223333",
+            "arn": "arn:aws:sts::111122223333:assumed-role/RoleToBeAssumed/Role-Session-Name"}"#;
+        let who = |identity: &str| {
+            let acts = read([record(identity, "").as_str()]);
+            assert_eq!(
+                (acts[0].at.as_str(), acts[0].what.as_str()),
+                ("2023-07-19T21:17:28Z", "AuthorizeSecurityGroupIngress")
+            );
+            assert!(!acts[0].ours);
+            acts[0].by()
+        };
+        assert_eq!(who(user), "user Mary_Major from 192.0.2.0");
+        assert_eq!(who(role), "role RoleToBeAssumed, session Role-Session-Name from 192.0.2.0");
+        assert_eq!(
+            who(r#"{"type": "Root", "accountId": "123456789012"}"#),
+            "the root of account 123456789012 from 192.0.2.0"
+        );
+        let service = r#"{"type": "AWSService", "invokedBy": "autoscaling.amazonaws.com"}"#;
+        assert_eq!(who(service), "service autoscaling.amazonaws.com from 192.0.2.0");
+        assert_eq!(who("{}"), "somebody whom the log does not name from 192.0.2.0");
+        for more in [r#", "errorCode": "Client.UnauthorizedOperation""#, r#", "readOnly": true"#] {
+            assert_eq!(read([record(user, more).as_str()]), [], "{more}");
+        }
+    }
+
+    #[test]
+    fn what_gangplank_did_itself_blames_nobody() {
+        let record = |name: &str, agent: &str, at: &str| {
+            format!(
+                r#"{{"userIdentity": {{"type": "IAMUser", "userName": "{name}"}}, "eventName": "CreateTags", "eventTime": "{at}",
+                "userAgent": "{agent}"}}"#
+            )
+        };
+        let agent = "aws-sdk-rust/1.3.9 ua/2.1 api/ec2/1.274.0 os/linux lang/rust/1.94.1 app/gangplank m/E";
+        let own = record("ci", agent, "2026-11-03T00:00:00Z");
+        let theirs = record("ana", "app/gangplanks", "2026-11-02T00:00:00Z");
+        assert_eq!(read([own.as_str()]).iter().map(Act::by).collect::<Vec<_>>(), ["gangplank, as user ci"]);
+        assert_eq!(read([own.as_str(), theirs.as_str()]).iter().map(Act::by).collect::<Vec<_>>(), ["user ana"]);
+    }
+
+    #[test]
+    fn any_record_is_read() {
+        let odd = [
+            "",
+            "null",
+            "[]",
+            "3",
+            r#"{"eventName": 3}"#,
+            r#"{"eventName": "A", "userIdentity": [], "eventTime": {}}"#,
+        ];
+        assert_eq!(read(odd).len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! All that gangplank has in subscriptions, by its tags and without a plan. Nine calls a subscription, however many bastions there are,
+//! All that gangplank has in subscriptions, by its tags and without a plan. Twelve calls a subscription, however many bastions there are,
 //! and one for each policy of others with rules of ours (pages aside).
 
 use std::collections::BTreeSet;

@@ -287,7 +287,7 @@ impl<'a> Fleet<'a> {
         let request = history::request(action, since, now);
         let progress = Progress { step: &step, watcher };
         match tokio::time::timeout(LOG_PATIENCE, self.arm.call(&request, Repeat::ONCE, &progress)).await {
-            Ok(Ok(answer)) => Who::Log { acts: history::read(&answer.body) },
+            Ok(Ok(answer)) => Who::Log { acts: history::read(&answer.body, action.call.id()) },
             Ok(Err(error)) => {
                 let reason = format!("the activity log did not tell: {}", error.message);
                 history::unasked(action, since, now, &reason)

@@ -3,19 +3,28 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{action::Action, id::Id, observed::text, request::Request};
-use crate::drift::{Act, Who, second};
+use super::{
+    action::Action,
+    id::{Id, Kind},
+    observed::text,
+    request::{MARK, Request},
+};
+use crate::drift::{Act, Who, second, told};
 
-/// As many entries as a reader wants of one resource.
-const ENTRIES: usize = 5;
 const VERSION: &str = "2015-04-01";
 
-/// Asks for one page of a resource's entries: "Activity Logs - List" in Azure Monitor's REST reference, whose filter allows exactly
-/// this form.
+/// Asks for one page of entries: "Activity Logs - List" in Azure Monitor's REST reference, whose filter allows exactly these two forms.
+/// What is written to a part of a resource is the part's entry (a rule of a security group), so where there are parts the whole
+/// resource group is asked about.
 pub fn request(action: &Action, since: Timestamp, now: Timestamp) -> Request {
     let id = action.call.id();
-    let filter =
-        format!("eventTimestamp ge '{since}' and eventTimestamp le '{}' and resourceUri eq '{id}'", second(now));
+    let about = match id.kind() {
+        Some(Kind::SecurityGroup | Kind::Network | Kind::Policy) => {
+            format!("resourceGroupName eq '{}'", id.group_id().name())
+        }
+        _ => format!("resourceUri eq '{id}'"),
+    };
+    let filter = format!("eventTimestamp ge '{since}' and eventTimestamp le '{}' and {about}", second(now));
     let path =
         format!("/subscriptions/{}/providers/Microsoft.Insights/eventtypes/management/values", action.subscription);
     Request::get(path, VERSION)
@@ -23,15 +32,11 @@ pub fn request(action: &Action, since: Timestamp, now: Timestamp) -> Request {
         .with_query("$select", "caller,eventTimestamp,operationName,status,httpRequest,resourceId")
 }
 
-/// The log's answer: what was done and by whom, newest first. What was only read, or did not succeed, is left out.
-pub fn read(answer: &Value) -> Vec<Act> {
-    let mut acts: Vec<Act> =
-        super::observed::list(answer, "/value").iter().filter(|entry| has_changed(entry)).map(act).collect();
-    acts.sort_by(|a, b| b.at.cmp(&a.at));
-    // A long operation is told when it begins and when it ends.
-    acts.dedup_by(|a, b| a.who == b.who && a.what == b.what && a.at == b.at);
-    acts.truncate(ENTRIES);
-    acts
+/// The log's answer: what was done to a resource and by whom. What was only read, or did not succeed, is left out.
+pub fn read(answer: &Value, id: &Id) -> Vec<Act> {
+    let entries = super::observed::list(answer, "/value").iter();
+    let about = entries.filter(|entry| Id::new(text(entry, "/resourceId")).is_within(id));
+    told(about.filter(|entry| has_changed(entry)).map(act).collect())
 }
 
 fn has_changed(entry: &Value) -> bool {
@@ -49,7 +54,9 @@ fn act(entry: &Value) -> Act {
         (who, "") => who.to_owned(),
         (who, from) => format!("{who} from {from}"),
     };
-    Act { at: text(entry, "/eventTimestamp").to_owned(), who, what: text(entry, "/operationName/value").to_owned() }
+    let (at, what) = (text(entry, "/eventTimestamp").to_owned(), text(entry, "/operationName/value").to_owned());
+    let ours = text(entry, "/httpRequest/clientRequestId").eq_ignore_ascii_case(MARK);
+    Act { at, who, what, ours }
 }
 
 /// Where the log was not asked, or did not answer.
@@ -66,29 +73,48 @@ mod tests {
 
     use super::*;
 
+    /// Entries as "Azure Monitor activity log event schema" shows them, shortened.
     #[test]
     fn writes_that_took_effect_are_told_newest_first() {
-        let entry = |at: &str, what: &str, status: &str| {
-            json!({"caller": "ana@example.com", "eventTimestamp": at, "operationName": {"value": what},
-                "status": {"value": status}, "httpRequest": {"clientIpAddress": "198.51.100.20"}})
+        let group = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkSecurityGroups/a";
+        let entry = |at: &str, what: &str, status: &str, request: &str| {
+            json!({"caller": "ana@example.com", "eventTimestamp": at, "operationName": {"value": what}, "status": {"value": status},
+                "resourceId": group.to_uppercase(),
+                "httpRequest": {"clientRequestId": request, "clientIpAddress": "198.51.100.20", "method": "PUT"}})
         };
         let rule = "Microsoft.Network/networkSecurityGroups/write";
-        let acts = read(&json!({"value": [
-            entry("2026-11-01T10:00:00Z", rule, "Succeeded"),
-            entry("2026-11-01T11:00:00Z", rule, "Failed"),
-            entry("2026-11-02T10:00:00Z", rule, "Succeeded"),
-            entry("2026-11-02T10:00:00Z", rule, "Accepted"),
-            entry("2026-11-03T10:00:00Z", "Microsoft.Network/networkSecurityGroups/read", "Succeeded"),
-        ]}));
+        let mut part = entry(
+            "2026-11-04T10:00:00Z",
+            "Microsoft.Network/networkSecurityGroups/securityRules/write",
+            "Succeeded",
+            "",
+        );
+        part["resourceId"] = json!(format!("{group}/securityRules/open"));
+        let mut other = part.clone();
+        other["resourceId"] = json!(format!("{group}b"));
+        let theirs = [
+            entry("2026-11-01T10:00:00Z", rule, "Succeeded", ""),
+            entry("2026-11-01T11:00:00Z", rule, "Failed", ""),
+            entry("2026-11-02T10:00:00Z", rule, "Succeeded", ""),
+            entry("2026-11-02T10:00:00Z", rule, "Accepted", ""),
+            entry("2026-11-03T10:00:00Z", "Microsoft.Network/networkSecurityGroups/read", "Succeeded", ""),
+            part,
+            other,
+        ];
+        let own = entry("2026-11-05T10:00:00Z", rule, "Succeeded", &MARK.to_uppercase());
+        let id = Id::new(group);
+        let acts = read(&json!({"value": theirs.iter().chain([&own]).collect::<Vec<_>>()}), &id);
         let times: Vec<&str> = acts.iter().map(|a| a.at.as_str()).collect();
-        assert_eq!(times, ["2026-11-02T10:00:00Z", "2026-11-01T10:00:00Z"]);
-        assert_eq!(acts[0].who, "ana@example.com from 198.51.100.20");
+        assert_eq!(times, ["2026-11-04T10:00:00Z", "2026-11-02T10:00:00Z", "2026-11-01T10:00:00Z"]);
+        assert_eq!(acts[0].by(), "ana@example.com from 198.51.100.20");
+        let own = read(&json!({"value": [own]}), &id);
+        assert_eq!(own[0].by(), "gangplank, as ana@example.com from 198.51.100.20");
     }
 
     #[test]
     fn any_answer_is_read() {
         for odd in [json!(null), json!([]), json!({"value": 3}), json!({"value": [null, 3, {"status": []}]})] {
-            assert_eq!(read(&odd), []);
+            assert_eq!(read(&odd, &Id::new("/x")), []);
         }
     }
 }

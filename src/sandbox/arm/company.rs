@@ -28,6 +28,8 @@ impl World {
         for (name, network) in [("fw-hub", "vnet-hub"), ("fw-old", "vnet-old")] {
             world.firewall(name, network);
         }
+        // Before anybody can remember.
+        world.log.clear();
         world
     }
 

@@ -11,6 +11,7 @@ pub mod client;
 mod company;
 mod groups;
 mod kinds;
+mod log;
 mod operations;
 mod pace;
 mod power;
@@ -67,6 +68,9 @@ pub struct World {
     /// Of the operations, in the order in which they began.
     under_way: Vec<String>,
     serial: u64,
+    /// Oldest first.
+    #[serde(default)]
+    log: Vec<log::Entry>,
 }
 
 impl Default for World {
@@ -97,6 +101,7 @@ impl Default for World {
             operations: BTreeMap::new(),
             under_way: Vec::new(),
             serial: 0,
+            log: Vec::new(),
         }
     }
 }
@@ -110,6 +115,7 @@ impl World {
             Ok(call) => self.route(&call),
             Err(refusal) => refusal,
         };
+        self.remember(now, ask, reply.status);
         if self.prompt {
             reply.headers.retain(|(name, _)| name != "Retry-After");
         }

@@ -43,6 +43,9 @@ impl World {
                 self.tags(call)
             }
             ["subscriptions", _, "operationresults", id] if get => self.location(call, id),
+            ["subscriptions", _, "providers", "microsoft.insights", "eventtypes", "management", "values"] if get => {
+                self.activity(call)
+            }
             ["subscriptions", _, "providers", namespace] if get => self.provider(namespace),
             ["subscriptions", _, "providers", "microsoft.compute", "skus"] if get => self.skus(call),
             [

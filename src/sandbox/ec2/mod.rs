@@ -25,6 +25,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod traffic;
+pub mod trail;
 mod vpcs;
 mod world;
 mod xml;

@@ -11,6 +11,7 @@ use super::{
     kind::Kind,
     model::{Region, State},
     refusal::{Outcome, Refusal, missing_parameter, refusal, refuse},
+    trail::{self, Event},
     xml::{Xml, escape},
 };
 use crate::sandbox::http::{Ask, Reply};
@@ -36,6 +37,9 @@ pub struct World {
     addresses: u32,
     /// Calls that came so far.
     calls: u64,
+    /// What CloudTrail remembers, oldest first.
+    #[serde(default)]
+    pub(super) trail: Vec<Event>,
     /// By region, how it was until when, oldest first. Only what `lag` still needs.
     past: BTreeMap<String, Vec<(Timestamp, Region)>>,
 }
@@ -155,10 +159,16 @@ impl World {
     /// The `EC2 query` protocol: `Action` and its parameters in the body or in the query, XML back. Signatures are not checked.
     pub fn answer(&mut self, now: Timestamp, ask: &Ask) -> Reply {
         self.calls = self.calls.wrapping_add(1);
+        if let Some(operation) = trail::operation(ask) {
+            return self.history(now, ask, operation);
+        }
         let request = request_id(self.seed, self.calls);
         match self.call(now, ask) {
-            Ok((action, xml)) => {
+            Ok((action, xml, changes)) => {
                 let content = xml.into_text();
+                if changes {
+                    self.remember(now, ask, &action, &content);
+                }
                 let body = format!(
                     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{action}Response \
                      xmlns=\"http://ec2.amazonaws.com/doc/{VERSION}/\"><requestId>{request}</requestId>{content}</{action}Response>"
@@ -171,7 +181,7 @@ impl World {
         .with("x-amzn-requestid", &request)
     }
 
-    fn call(&mut self, now: Timestamp, ask: &Ask) -> Outcome<(String, Xml)> {
+    fn call(&mut self, now: Timestamp, ask: &Ask) -> Outcome<(String, Xml, bool)> {
         let mut form = read(ask)?;
         let action = form.text("Action").ok_or_else(|| refusal("MissingAction", "The request names no Action"))?;
         let version = form.text("Version").ok_or_else(|| missing_parameter("Version"))?;
@@ -200,6 +210,7 @@ impl World {
                 message: "Request would have succeeded, but DryRun flag is set.".to_owned(),
             });
         }
+        let changes = matches!(call, Call::Write(_));
         let xml = match call {
             Call::Read(read) => {
                 let (region_then, then) = self.look(&region, now);
@@ -210,7 +221,7 @@ impl World {
             }
             Call::Write(write) => self.change(&region, now, |region, context| write(region, context, form))?,
         };
-        Ok((action, xml))
+        Ok((action, xml, changes))
     }
 
     /// Changes a region wholly, or not at all.

@@ -78,11 +78,17 @@ pub struct Call {
 
 impl Call {
     pub fn is_write(&self) -> bool {
-        !self.dry_run && !["Describe", "Get", "List"].iter().any(|verb| self.action.starts_with(verb))
+        !self.dry_run && !["Describe", "Get", "List", "Lookup"].iter().any(|verb| self.action.starts_with(verb))
     }
 
-    fn parse(body: &[u8]) -> Self {
+    fn parse(head: &[u8], body: &[u8]) -> Self {
         let mut call = Self { action: "?".to_owned(), dry_run: false };
+        // AWS's JSON protocol: `X-Amz-Target: SERVICE.Operation`.
+        let head = String::from_utf8_lossy(head).to_lowercase();
+        let target = head.lines().find_map(|line| line.strip_prefix("x-amz-target:")?.rsplit('.').next());
+        if target == Some("lookupevents") {
+            call.action = "LookupEvents".to_owned();
+        }
         for (key, value) in form_urlencoded::parse(body) {
             match &*key {
                 "Action" => call.action = value.into_owned(),
@@ -258,7 +264,7 @@ impl Shared {
     fn serve(&self, caller: &TcpStream) -> io::Result<()> {
         caller.set_read_timeout(Some(PATIENCE))?;
         let request = Request::read(&mut BufReader::new(caller))?;
-        let call = Call::parse(&request.body);
+        let call = Call::parse(&request.head, &request.body);
 
         let mut state = self.state();
         if state.closed {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
-    super::request::{Answer, Condition, Headers, Method, Request},
+    super::request::{Answer, Condition, Headers, MARK, Method, Request},
     Arm, ENDPOINT, origin, unreadable,
 };
 use crate::provider::{CloudError, ErrorKind, Residue};
@@ -53,6 +53,7 @@ impl Arm {
     ) -> Result<(u16, Headers, Vec<u8>), Lost> {
         let mut request = http::Request::new(url.clone(), verb(method));
         request.insert_header("user-agent", concat!("gangplank/", env!("CARGO_PKG_VERSION")));
+        request.insert_header("x-ms-client-request-id", MARK);
         request.insert_header("accept", "application/json");
         for (name, value) in headers {
             request.insert_header(*name, value.clone());
