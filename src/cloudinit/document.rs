@@ -2,11 +2,12 @@
 
 use std::sync::LazyLock;
 
+use flate2::Compression;
 use handlebars::{Handlebars, RenderErrorReason};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Access, RenderError, compressed, quote, short_digest};
+use super::{Access, RenderError, gzip, quote, short_digest};
 use crate::plan::{Host, MaxStartups, Plan, PublicKey, Ssh, Target, UserName};
 
 /// The templates that hold values, by the names that errors use.
@@ -160,7 +161,7 @@ impl Document {
 
     /// What takes the most of the compressed text, in words, and its bytes.
     pub fn largest_part(&self) -> Result<(String, usize), RenderError> {
-        let size = |document: &Self| document.text().map(|text| compressed(&text).len());
+        let size = |document: &Self| document.text().map(|text| gzip(&text, Compression::best()).len());
         let all = size(self)?;
         let mut reduced = self.clone();
         reduced.accounts.iter_mut().for_each(|account| account.keys.clear());

@@ -33,8 +33,6 @@ mod sandbox;
 mod show;
 #[cfg(unix)]
 mod signals;
-#[cfg(all(feature = "aws", feature = "azure"))]
-mod simulation;
 // Only the clouds' tests use all of it.
 #[cfg_attr(not(feature = "aws"), allow(dead_code, unused_imports))]
 mod support;

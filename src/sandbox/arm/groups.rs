@@ -100,7 +100,7 @@ impl World {
     }
 }
 
-fn show_group(group: &Group) -> Value {
+pub(super) fn show_group(group: &Group) -> Value {
     let state = if group.going.is_some() { "Deleting" } else { "Succeeded" };
     let mut shown = json!({"id": group.id, "name": group.name, "type": "Microsoft.Resources/resourceGroups",
                            "location": group.location});

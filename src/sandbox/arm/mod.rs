@@ -32,11 +32,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::{pace::Pace, power::Power, state::Failure, survey::refuse};
 use self::{
+    groups::show_group,
     reply::Call,
     state::{Group, Operation, Resource},
 };
+pub use self::{pace::Pace, power::Power, state::Failure, survey::refuse};
 use super::http::{Ask, Reply};
 
 pub const SUBSCRIPTION: &str = "00000000-0000-0000-0000-000000000000";
@@ -127,10 +128,13 @@ impl World {
         self.groups.keys().chain(self.resources.keys()).cloned().collect()
     }
 
-    /// A resource as a GET would answer it, user data included.
+    /// A group or a resource as a GET would answer it, user data included.
     pub fn resource(&self, id: &str) -> Option<Value> {
-        let resource = self.resources.get(id.to_lowercase().as_str())?;
-        Some(self.show(resource, true))
+        let key = id.to_lowercase();
+        if let Some(group) = self.groups.get(&key) {
+            return Some(show_group(group));
+        }
+        Some(self.show(self.resources.get(&key)?, true))
     }
 
     fn number(&mut self) -> u64 {

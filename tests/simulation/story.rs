@@ -4,8 +4,12 @@ use std::{pin::pin, time::Duration};
 
 use super::{
     bugs::Bug,
+    hand,
     judge::Judge,
+    lookalikes, meddler,
     plans::{Bastion, Version},
+    reapers::reap,
+    view,
     weather::{Storm, Weather},
 };
 use futures_util::future::{Either, select};
@@ -25,6 +29,7 @@ use gangplank::{
         ec2,
     },
 };
+use jiff::Timestamp;
 
 /// Runs in peace after which the clouds must match the plans, whatever happened before.
 const CONVERGES: usize = 4;
@@ -41,6 +46,11 @@ pub struct Tally {
     pub lost: u64,
     pub refused: u64,
     pub meddled: u64,
+    pub meddled_on_azure: u64,
+    pub reaps: u64,
+    pub reapers_together: u64,
+    pub reaped: u64,
+    pub spared: u64,
 }
 
 impl Tally {
@@ -55,6 +65,11 @@ impl Tally {
             (&mut self.lost, other.lost),
             (&mut self.refused, other.refused),
             (&mut self.meddled, other.meddled),
+            (&mut self.meddled_on_azure, other.meddled_on_azure),
+            (&mut self.reaps, other.reaps),
+            (&mut self.reapers_together, other.reapers_together),
+            (&mut self.reaped, other.reaped),
+            (&mut self.spared, other.spared),
         ] {
             *all += one;
         }
@@ -86,13 +101,14 @@ impl Story {
     fn new(seed: u64, bug: Option<Bug>, aloud: bool) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let worlds = worlds(&mut rng, seed);
-        let weather = Weather::new(rng.fork(), Judge::new(&worlds), aloud);
-        let from = "2026-11-22T12:00:00Z".parse().expect("a time");
-        let sandbox = Sandbox::at_the_mercy_of(Box::new(weather.clone()), worlds, from);
         let mut bastions = vec![Bastion::some(&mut rng, "warehouse")];
         if rng.u8(..3) == 0 {
             bastions.push(Bastion::some(&mut rng, "warehouse-2"));
         }
+        let names = bastions.iter().map(|bastion| bastion.name).collect();
+        let weather = Weather::new(rng.fork(), Judge::new(&worlds, names), aloud);
+        let from = "2026-11-22T12:00:00Z".parse().expect("a time");
+        let sandbox = Sandbox::at_the_mercy_of(Box::new(weather.clone()), worlds, from);
         Self { rng, bug, aloud, weather, sandbox, bastions }
     }
 
@@ -118,7 +134,14 @@ impl Story {
             self.weather.set(None);
             self.verdict()?;
         }
-        self.peace(&last).await?;
+        // Whoever reaps finds bastions that stand, or what a crash has left of them.
+        let reaps = self.rng.bool();
+        if !reaps || self.rng.u8(..3) > 0 {
+            self.peace(&last).await?;
+        }
+        if reaps {
+            self.reaping().await?;
+        }
         self.end(&last).await?;
         Ok(self.weather.tally())
     }
@@ -136,7 +159,7 @@ impl Story {
     fn storm(&mut self) -> Storm {
         let rng = &mut self.rng;
         let dies_at = (rng.u8(..2) == 0).then(|| rng.u32(..45));
-        let [lost, refused, meddled] = [60, 60, 40].map(|most| if rng.bool() { rng.u32(..most) } else { 0 });
+        let [lost, refused, meddled] = [60, 60, 120].map(|most| if rng.bool() { rng.u32(..most) } else { 0 });
         Storm { dies_at, lost, refused, meddled }
     }
 
@@ -175,7 +198,11 @@ impl Story {
     }
 
     fn admitted(&self, versions: &[Version]) -> Vec<Plan> {
-        self.weather.judge(|judge| versions.iter().for_each(|version| judge.admit(&version.sources)));
+        self.weather.judge(|judge| {
+            for version in versions {
+                judge.admit(version.plan.name.as_str(), &version.sources);
+            }
+        });
         versions.iter().map(|version| version.plan.clone()).collect()
     }
 
@@ -205,7 +232,7 @@ impl Story {
                 return Err("a dry run writes nothing: it wrote".to_owned());
             }
             if differs.is_empty() && trouble.is_empty() {
-                return self.as_planned();
+                return self.as_planned(last).await;
             }
             trouble = format!("{trouble} {}", differs.join(", "));
         }
@@ -214,40 +241,120 @@ impl Story {
 
     /// What a run has done to its end, nobody has to tidy up after it.
     fn once(&self, stands: bool) {
-        let names: Vec<&str> = self.bastions.iter().filter(|b| b.is_on_aws()).map(|b| b.name).collect();
-        let weather = &self.weather;
-        self.sandbox.change(|worlds, _| {
-            weather.judge(|judge| names.iter().for_each(|name| judge.once(worlds, name, stands)));
+        self.ask(|judge, worlds, _| {
+            for bastion in &self.bastions {
+                judge.once(worlds, bastion.name, bastion.is_on_aws(), stands);
+            }
         });
     }
 
-    fn as_planned(&mut self) -> Result<(), String> {
+    async fn as_planned(&mut self, last: &[Version]) -> Result<(), String> {
+        self.calm().await;
         self.once(true);
-        let weather = &self.weather;
-        self.sandbox.change(|worlds, _| weather.judge(|judge| judge.nothing_foreign_is_touched(worlds)));
+        self.ask(|judge, worlds, now| {
+            for version in last {
+                judge.as_listed(worlds, version.plan.name.as_str(), &version.sources, now);
+            }
+            judge.nothing_foreign_is_touched(worlds);
+        });
+        self.verdict()
+    }
+
+    /// Time passes and machines end; then one reaper or two, in bad weather and in good.
+    async fn reaping(&mut self) -> Result<(), String> {
+        self.say("reaping");
+        self.others_leave().await;
+        for bastion in self.bastions.clone() {
+            if self.rng.u8(..4) == 0 {
+                self.sandbox.change(|worlds, now| meddler::end_a_machine(worlds, bastion.name, now));
+            }
+        }
+        let days = [0, 20, 40, 100][self.rng.usize(..4)];
+        tokio::time::sleep(Duration::from_secs(days * 86_400)).await;
+        self.calm().await;
+        let bastions = &self.bastions;
+        let (due, before) = self.sandbox.change(|worlds, now| {
+            let due = bastions.iter().filter(|b| view::is_due(worlds, b.name, b.is_on_aws(), now));
+            let due: Vec<&'static str> = due.map(|bastion| bastion.name).collect();
+            let before = Judge::beside(worlds, &due);
+            (due, before)
+        });
+        self.say(&format!("after {days} days {due:?} are due"));
+        self.weather.count(|tally| {
+            tally.reaped += due.len() as u64;
+            tally.spared += (self.bastions.len() - due.len()) as u64;
+        });
+        let clouds = Clouds::Sandbox(self.sandbox.clone());
+        for _ in 0..self.rng.usize(1..3) {
+            let storm = Storm { meddled: 0, ..self.storm() };
+            self.weather.set(Some(storm));
+            let death = self.weather.death();
+            if self.rng.bool() {
+                self.weather.count(|tally| tally.reapers_together += 1);
+                let both = futures_util::future::join(reap(&clouds, self.bug), reap(&clouds, self.bug));
+                let _ = select(pin!(both), pin!(death.notified())).await;
+            } else {
+                let _ = select(pin!(reap(&clouds, self.bug)), pin!(death.notified())).await;
+            }
+            self.weather.count(|tally| tally.reaps += 1);
+            self.weather.set(None);
+            self.ask(|judge, worlds, _| judge.only_what_is_due(worlds, &due, &before));
+            self.verdict()?;
+        }
+        self.calm().await;
+        let mut last = Ok(0);
+        for _ in 0..CONVERGES {
+            last = reap(&clouds, self.bug).await;
+            self.ask(|judge, worlds, _| judge.only_what_is_due(worlds, &due, &before));
+            self.verdict()?;
+            if last == Ok(0) {
+                break;
+            }
+        }
+        if last != Ok(0) {
+            return Err(format!("reap leaves nothing: after {CONVERGES} runs in peace: {last:?}"));
+        }
+        self.ask(|judge, worlds, now| due.iter().for_each(|bastion| judge.reaped(worlds, bastion, now)));
         self.verdict()
     }
 
     async fn end(&mut self, last: &[Version]) -> Result<(), String> {
         self.say("end");
+        self.destroyed(last).await?;
+        if self.others_leave().await {
+            self.destroyed(last).await?;
+        }
+        self.ask(Judge::nothing_is_left);
+        self.verdict()
+    }
+
+    async fn destroyed(&mut self, last: &[Version]) -> Result<(), String> {
         let plans: Vec<Plan> = last.iter().map(|v| v.plan.clone()).collect();
         let clouds = Clouds::Sandbox(self.sandbox.clone());
         destroy(&plans, &clouds, self.bug).await.map_err(|why| format!("destroy leaves nothing: {why}"))?;
         self.calm().await;
-        let weather = &self.weather;
-        self.sandbox.change(|worlds, now| {
-            weather.judge(|judge| {
-                judge.nothing_foreign_is_touched(worlds);
-                judge.nothing_is_left(worlds, now);
-            });
-        });
+        self.ask(|judge, worlds, _| judge.nothing_foreign_is_touched(worlds));
         self.verdict()
+    }
+
+    /// Whether somebody had something in a bastion's network.
+    async fn others_leave(&self) -> bool {
+        let weather = &self.weather;
+        let left = self.sandbox.change(|worlds, now| weather.judge(|judge| judge.others_leave(worlds, now)));
+        self.calm().await;
+        left
+    }
+
+    fn ask(&self, question: impl FnOnce(&mut Judge, &State, Timestamp)) {
+        let weather = &self.weather;
+        self.sandbox.change(|worlds, now| weather.judge(|judge| question(judge, worlds, now)));
     }
 
     /// What is under way ends, and every read shows what is.
     async fn calm(&self) {
         self.sandbox.change(|worlds, _| worlds.ec2.lag = None);
         tokio::time::sleep(Duration::from_secs(1800)).await;
+        self.sandbox.change(hand::settle);
     }
 
     fn verdict(&self) -> Result<(), String> {
@@ -263,7 +370,7 @@ impl Story {
 
 /// A company's clouds, slow or quick, in which reads may lag.
 fn worlds(rng: &mut fastrand::Rng, seed: u64) -> State {
-    let mut worlds = State::company();
+    let mut worlds = lookalikes::company();
     worlds.ec2.seed = seed;
     if rng.bool() {
         worlds.ec2.pace = ec2::Pace::instant();

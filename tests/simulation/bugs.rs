@@ -1,7 +1,7 @@
 //! Programs that break an invariant: what gangplank would do with a mistake in it.
 
 use gangplank::{
-    changeset::{Changeset, Step},
+    changeset::{Changeset, Impact, Op, Step, StepId},
     execute::{self, Stop},
     provider::{
         aws::{
@@ -15,7 +15,7 @@ use gangplank::{
     sandbox::ec2,
 };
 
-use super::story::Nobody;
+use super::{hand::net, lookalikes, story::Nobody};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
@@ -35,10 +35,18 @@ pub enum Bug {
     Leaving,
     /// A dry run sets a tag.
     Eager,
+    /// A reaper goes by names and not by the tag.
+    Blind,
+    /// A reaper does not wait for the end.
+    Impatient,
+    /// A reaper does not see what has lost its machine.
+    Overlooking,
+    /// A reaper leaves the address.
+    Sparing,
 }
 
 impl Bug {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Untagged,
         Self::Doubled,
         Self::Forgetful,
@@ -47,6 +55,10 @@ impl Bug {
         Self::Greedy,
         Self::Leaving,
         Self::Eager,
+        Self::Blind,
+        Self::Impatient,
+        Self::Overlooking,
+        Self::Sparing,
     ];
 
     /// The invariant that it breaks, or one of those.
@@ -55,7 +67,9 @@ impl Bug {
             Self::Untagged | Self::Forgetful => "convergence",
             Self::Doubled => "no duplicate",
             Self::Generous | Self::GenerousOnAzure => "least exposure",
-            Self::Greedy => "only its own",
+            Self::Greedy | Self::Blind => "only its own",
+            Self::Impatient => "only what is due",
+            Self::Overlooking | Self::Sparing => "reap leaves nothing",
             Self::Leaving => "destroy leaves nothing",
             Self::Eager => "a dry run writes nothing",
         }
@@ -110,7 +124,7 @@ impl Bug {
                     widen(body);
                 }
             }
-            Self::Greedy | Self::Leaving | Self::Eager => {}
+            _ => {}
         }
     }
 
@@ -128,31 +142,60 @@ impl Bug {
         }
     }
 
+    pub fn in_a_reap(self, set: &mut Changeset<Action>) {
+        match self {
+            Self::Blind => {
+                let action = match set.steps.first().map(|step| &step.action) {
+                    Some(Action::Aws(action)) => {
+                        let Some(allocation) = lookalikes::address(&lookalikes::company()) else { return };
+                        let call = Call::ReleaseAddress { allocation };
+                        Action::Aws(gangplank::provider::aws::action::Action { call, ..action.clone() })
+                    }
+                    Some(Action::Azure(action)) => {
+                        let id = azure::id::Id::new(net("rg-hub", "publicIPAddresses/gangplank-warehouse"));
+                        let call = azure::action::Call::Delete { id };
+                        Action::Azure(azure::action::Action { call, ..action.clone() })
+                    }
+                    None => return,
+                };
+                let id = StepId::new(&set.bastion, "blind");
+                set.steps.push(step(id, action));
+            }
+            Self::Sparing => without(set, |call| matches!(call, Call::ReleaseAddress { .. })),
+            _ => {}
+        }
+    }
+
     /// A dry run ends with the look at the clouds; this one goes on.
     pub async fn in_a_dry_run(self, fleet: &Fleet<'_>, sets: &[Changeset<Action>]) {
         if self != Self::Eager {
             return;
         }
         let Some(set) = sets.first() else { return };
-        let step = Step {
-            id: gangplank::changeset::StepId::new(&set.bastion, "eager"),
-            op: gangplank::changeset::Op::Update,
-            resource: "the database's group".to_owned(),
-            details: Vec::new(),
-            reason: String::new(),
-            impact: gangplank::changeset::Impact::Live,
-            after: Vec::new(),
-            action: Action::Aws(gangplank::provider::aws::action::Action {
-                region: "us-east-1".to_owned(),
-                bastion: set.bastion.clone(),
-                call: Call::Tag {
-                    resources: vec![ec2::DATABASE_GROUP.to_owned()],
-                    set: [("looked-at".to_owned(), "yes".to_owned())].into(),
-                    remove: Vec::new(),
-                },
-            }),
-        };
+        let action = Action::Aws(gangplank::provider::aws::action::Action {
+            region: "us-east-1".to_owned(),
+            bastion: set.bastion.clone(),
+            call: Call::Tag {
+                resources: vec![ec2::DATABASE_GROUP.to_owned()],
+                set: [("looked-at".to_owned(), "yes".to_owned())].into(),
+                remove: Vec::new(),
+            },
+        });
+        let step = step(StepId::new(&set.bastion, "eager"), action);
         let _ = execute::run(&fleet.performer(), &[&step], Stop::new(), &Nobody).await;
+    }
+}
+
+fn step(id: StepId, action: Action) -> Step<Action> {
+    Step {
+        id,
+        op: Op::Update,
+        resource: "somebody's".to_owned(),
+        details: Vec::new(),
+        reason: String::new(),
+        impact: Impact::Live,
+        after: Vec::new(),
+        action,
     }
 }
 

@@ -93,8 +93,16 @@ impl Fates for Weather {
             inner.tally.refused += 1;
             return Fate::Refused(refusal(call.cloud, inner.rng.bool()));
         }
-        if dice < storm.lost + storm.refused + storm.meddled && inner.judge.meddle(worlds, &mut inner.rng, call.time) {
-            inner.tally.meddled += 1;
+        if dice < storm.lost + storm.refused + storm.meddled
+            && inner.judge.meddle(worlds, &mut inner.rng, call.cloud, call.time)
+        {
+            match call.cloud {
+                Cloud::Aws => inner.tally.meddled += 1,
+                Cloud::Azure => inner.tally.meddled_on_azure += 1,
+            }
+            if inner.tell {
+                println!("{} somebody changes something", call.time);
+            }
         }
         Fate::Answered
     }
