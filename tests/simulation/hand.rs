@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use gangplank::sandbox::{
-    arm::{self, SUBSCRIPTION},
-    cloud::State,
-    ec2::model::Region,
-    http::{Ask, Reply},
+use gangplank::{
+    provider::tags::BASTION,
+    sandbox::{
+        arm::{self, SUBSCRIPTION},
+        cloud::State,
+        ec2::model::Region,
+        http::{Ask, Reply},
+    },
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -104,9 +107,13 @@ pub fn collection(name: &str, priority: u32) -> Value {
     json!({"name": name, "properties": {"priority": priority, "action": {"type": "Dnat"}, "rules": [rule]}})
 }
 
-/// A resource's tags.
+/// The tags of a resource by its id in lower case.
 pub fn tags(worlds: &arm::World, id: &str) -> BTreeMap<String, String> {
-    let shown = worlds.resource(id).unwrap_or_default();
-    let tags = shown["tags"].as_object().into_iter().flatten();
+    let tags = worlds.tags_of(id).and_then(Value::as_object).into_iter().flatten();
     tags.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// Whose a resource is by its tag.
+pub fn owner<'a>(worlds: &'a arm::World, id: &str) -> Option<&'a str> {
+    worlds.tags_of(id)?.get(BASTION)?.as_str()
 }

@@ -89,7 +89,7 @@ impl Judge {
     /// What is other people's is as they have left it.
     pub fn nothing_foreign_is_touched(&mut self, worlds: &State) {
         let now = self.foreign_now(worlds);
-        if let Some(how) = difference(&self.foreign, &now) {
+        if let Some((_, how)) = difference(&self.foreign, &now) {
             self.breaks("only its own", how);
         }
     }
@@ -107,9 +107,9 @@ impl Judge {
 
     /// While some bastions are reaped, nothing happens to anything else.
     pub fn only_what_is_due(&mut self, worlds: &State, due: &[&str], before: &BTreeMap<String, Value>) {
-        self.nothing_foreign_is_touched(worlds);
-        if let Some(how) = difference(before, &Self::beside(worlds, due)) {
-            self.breaks("only what is due", how);
+        if let Some((id, how)) = difference(before, &Self::beside(worlds, due)) {
+            let invariant = if self.foreign.contains_key(&id) { "only its own" } else { "only what is due" };
+            self.breaks(invariant, how);
         }
     }
 
@@ -145,11 +145,11 @@ impl Judge {
     }
 }
 
-/// The first thing that was there and is gone or another.
-fn difference(before: &BTreeMap<String, Value>, after: &BTreeMap<String, Value>) -> Option<String> {
+/// The first thing that was there and is gone or another, and how.
+fn difference(before: &BTreeMap<String, Value>, after: &BTreeMap<String, Value>) -> Option<(String, String)> {
     before.iter().find_map(|(id, was)| match after.get(id) {
         Some(is) if is == was => None,
-        Some(is) => Some(format!("{id} was {was} and is {is}")),
-        None => Some(format!("{id} is gone")),
+        Some(is) => Some((id.clone(), format!("{id} was {was} and is {is}"))),
+        None => Some((id.clone(), format!("{id} is gone"))),
     })
 }

@@ -7,7 +7,7 @@ use gangplank::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::hand::{arm, collection, ec2 as call, last, net, region, rewrite, rule_group, tags, whole};
+use super::hand::{arm, collection, ec2 as call, last, net, owner, region, rewrite, rule_group, tags, whole};
 
 /// Whom somebody lets in by hand: no plan's.
 pub const MEDDLER: &str = "203.0.113.66/32";
@@ -208,7 +208,6 @@ fn is_ours(collection: &Value) -> bool {
 
 /// Whether a thing on Azure is one of the story's bastions': by its tag, or its parent's, or as our rules are called.
 fn is_a_bastions(worlds: &State, id: &str) -> bool {
-    let owner = tags(&worlds.arm, whole(id)).remove(BASTION);
-    owner.is_some_and(|name| name.starts_with("warehouse"))
+    owner(&worlds.arm, whole(id)).is_some_and(|name| name.starts_with("warehouse"))
         || id.contains("/rulecollectiongroups/") && last(id).starts_with("gangplank-warehouse")
 }

@@ -15,16 +15,25 @@ use gangplank::{
 };
 use jiff::SignedDuration;
 
-use super::{bugs::Bug, hand::REGION, story::Nobody};
+use super::{bugs::Bug, hand::REGION, plans::Bastion, story::Nobody};
 
 /// Between two looks at what has no machine: the program's default.
 const SETTLE: Duration = Duration::from_secs(120);
 
+/// The clouds in which there are bastions.
+pub fn places(bastions: &[Bastion]) -> Places {
+    let on_aws = bastions.iter().any(Bastion::is_on_aws);
+    let on_azure = bastions.iter().any(|bastion| !bastion.is_on_aws());
+    Places {
+        regions: on_aws.then(|| vec![REGION.to_owned()]),
+        profile: None,
+        subscriptions: on_azure.then(|| SUBSCRIPTION.to_owned()).into_iter().collect(),
+    }
+}
+
 /// One reaping: how many bastions went, once everything was read and every step was done.
-pub async fn reap(clouds: &Clouds, bug: Option<Bug>) -> Result<usize, String> {
-    let places =
-        Places { regions: Some(vec![REGION.to_owned()]), profile: None, subscriptions: vec![SUBSCRIPTION.to_owned()] };
-    let estate = Estate::connect(&places, clouds, &Nobody).await.map_err(|error| error.to_string())?;
+pub async fn reap(places: &Places, clouds: &Clouds, bug: Option<Bug>) -> Result<usize, String> {
+    let estate = Estate::connect(places, clouds, &Nobody).await.map_err(|error| error.to_string())?;
     let (mut going, mut unread) = look(&estate, clouds, bug).await;
     if going.iter().any(|(_, verdict, _)| verdict.why() == Some(Why::Orphaned)) {
         tokio::time::sleep(SETTLE).await;

@@ -8,7 +8,7 @@ use super::{
     judge::Judge,
     lookalikes, meddler,
     plans::{Bastion, Version},
-    reapers::reap,
+    reapers::{places, reap},
     view,
     weather::{Storm, Weather},
 };
@@ -214,7 +214,8 @@ impl Story {
         let clouds = Clouds::Sandbox(self.sandbox.clone());
         let mut trouble = String::new();
         for _ in 0..CONVERGES {
-            match apply(&plans, &clouds, self.bug).await {
+            let fleet = Fleet::connect(&plans, &clouds).await.map_err(|refused| told(&refused))?;
+            match apply_with(&fleet, &clouds, self.bug).await {
                 Ok(true) => {
                     trouble.clear();
                     self.once(false);
@@ -224,7 +225,7 @@ impl Story {
             }
             self.verdict()?;
             let writes = self.weather.tally().writes;
-            let differs = match outlook(&plans, &clouds, self.bug).await {
+            let differs = match outlook(&fleet, &clouds, self.bug).await {
                 Ok(sets) => sets.iter().flat_map(|set| &set.steps).map(|step| step.id.to_string()).collect(),
                 Err(why) => vec![why],
             };
@@ -279,6 +280,7 @@ impl Story {
             let before = Judge::beside(worlds, &due);
             (due, before)
         });
+        let places = places(bastions);
         self.say(&format!("after {days} days {due:?} are due"));
         self.weather.count(|tally| {
             tally.reaped += due.len() as u64;
@@ -291,10 +293,11 @@ impl Story {
             let death = self.weather.death();
             if self.rng.bool() {
                 self.weather.count(|tally| tally.reapers_together += 1);
-                let both = futures_util::future::join(reap(&clouds, self.bug), reap(&clouds, self.bug));
+                let both =
+                    futures_util::future::join(reap(&places, &clouds, self.bug), reap(&places, &clouds, self.bug));
                 let _ = select(pin!(both), pin!(death.notified())).await;
             } else {
-                let _ = select(pin!(reap(&clouds, self.bug)), pin!(death.notified())).await;
+                let _ = select(pin!(reap(&places, &clouds, self.bug)), pin!(death.notified())).await;
             }
             self.weather.count(|tally| tally.reaps += 1);
             self.weather.set(None);
@@ -304,7 +307,7 @@ impl Story {
         self.calm().await;
         let mut last = Ok(0);
         for _ in 0..CONVERGES {
-            last = reap(&clouds, self.bug).await;
+            last = reap(&places, &clouds, self.bug).await;
             self.ask(|judge, worlds, _| judge.only_what_is_due(worlds, &due, &before));
             self.verdict()?;
             if last == Ok(0) {
@@ -386,11 +389,11 @@ fn worlds(rng: &mut fastrand::Rng, seed: u64) -> State {
     worlds
 }
 
-async fn outlook(plans: &[Plan], clouds: &Clouds, bug: Option<Bug>) -> Result<Vec<Changeset<Action>>, String> {
-    let fleet = Fleet::connect(plans, clouds).await.map_err(|refused| told(&refused))?;
+/// The look with which `gangplank apply` ends, and all of `gangplank plan`.
+async fn outlook(fleet: &Fleet<'_>, clouds: &Clouds, bug: Option<Bug>) -> Result<Vec<Changeset<Action>>, String> {
     let outlook = whole(fleet.changes(clouds.now(), &Nobody).await)?;
     if let Some(bug) = bug {
-        bug.in_a_dry_run(&fleet, &outlook.changesets).await;
+        bug.in_a_dry_run(fleet, &outlook.changesets).await;
     }
     Ok(outlook.changesets)
 }
@@ -398,12 +401,16 @@ async fn outlook(plans: &[Plan], clouds: &Clouds, bug: Option<Bug>) -> Result<Ve
 /// What `gangplank apply` does; whether every step was done.
 async fn apply(plans: &[Plan], clouds: &Clouds, bug: Option<Bug>) -> Result<bool, String> {
     let fleet = Fleet::connect(plans, clouds).await.map_err(|refused| told(&refused))?;
+    apply_with(&fleet, clouds, bug).await
+}
+
+async fn apply_with(fleet: &Fleet<'_>, clouds: &Clouds, bug: Option<Bug>) -> Result<bool, String> {
     let outlook = whole(fleet.changes(clouds.now(), &Nobody).await)?;
     let mut sets = outlook.changesets;
     if let Some(bug) = bug {
         sets.iter_mut().for_each(|set| bug.in_an_apply(set));
     }
-    carry_out(&fleet, &sets).await
+    carry_out(fleet, &sets).await
 }
 
 /// What `gangplank destroy` does, until nothing is left.

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::hand::{last, region, tags, whole};
+use super::hand::{last, owner, region, tags, whole};
 
 /// Of the firewalls' subnets, from which a machine behind one is reached.
 const INSIDE: [&str; 3] = ["10.60.0.0/26", "10.8.3.0/26", "10.7.3.0/26"];
@@ -89,7 +89,7 @@ pub fn counts(worlds: &State, bastion: &str, on_aws: bool) -> Vec<(&'static str,
         ];
     }
     let owned: Vec<String> =
-        worlds.arm.ids().into_iter().filter(|id| whole(id) == id && ours(&tags(&worlds.arm, id))).collect();
+        worlds.arm.ids().into_iter().filter(|id| whole(id) == id && owner(&worlds.arm, id) == Some(bastion)).collect();
     let kinds = [
         ("machine", "/virtualmachines/"),
         ("interface", "/networkinterfaces/"),
@@ -129,10 +129,10 @@ pub fn beside(worlds: &State, is_one: &dyn Fn(&str) -> bool) -> BTreeMap<String,
         all.extend(region.subnets.iter().map(|(id, s)| (id.clone(), json(s))));
     }
     for id in worlds.arm.ids() {
-        let Some(mut resource) = worlds.arm.resource(&id) else { continue };
-        if owner_on_azure(worlds, &id).is_some_and(|owner| is_one(&owner)) {
+        if owner_on_azure(worlds, &id).is_some_and(is_one) {
             continue;
         }
+        let Some(mut resource) = worlds.arm.resource(&id) else { continue };
         settle(&mut resource, is_one);
         all.insert(id, resource);
     }
@@ -140,14 +140,14 @@ pub fn beside(worlds: &State, is_one: &dyn Fn(&str) -> bool) -> BTreeMap<String,
 }
 
 /// Whose a thing on Azure is: by its tag or its parent's, by its resource group's name, or as our rules and disks are called.
-fn owner_on_azure(worlds: &State, id: &str) -> Option<String> {
-    let tagged = tags(&worlds.arm, whole(id)).remove(BASTION);
+fn owner_on_azure<'a>(worlds: &'a State, id: &'a str) -> Option<&'a str> {
+    let tagged = owner(&worlds.arm, whole(id));
     // No bastion stands in the hub's group; a lookalike's disk does.
     let child = id.contains("/rulecollectiongroups/") || id.contains("/disks/") && !id.contains("/rg-hub/");
     let name = || last(id).strip_prefix("gangplank-")?.split("_osdisk_").next();
     let named = || name().filter(|_| child);
     let within = || id.split_once("/rg-bastion-").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
-    tagged.or_else(|| named().or_else(within).map(str::to_owned))
+    tagged.or_else(named).or_else(within)
 }
 
 /// Without what Azure itself changes: etags, states, and who refers to it; and without collections of the bastions.
@@ -158,8 +158,8 @@ fn settle(value: &mut Value, is_one: &dyn Fn(&str) -> bool) {
                 map.remove(name);
             }
             if let Some(collections) = map.get_mut("natRuleCollections").and_then(Value::as_array_mut) {
-                let owner = |c: &Value| c["name"].as_str()?.strip_prefix("gangplank-").map(str::to_owned);
-                collections.retain(|c| !owner(c).is_some_and(|owner| is_one(&owner)));
+                let owner = |c: &Value| c["name"].as_str()?.strip_prefix("gangplank-").map(is_one);
+                collections.retain(|c| owner(c) != Some(true));
             }
             map.values_mut().for_each(|value| settle(value, is_one));
         }
@@ -211,7 +211,8 @@ pub fn is_due(worlds: &State, bastion: &str, on_aws: bool, now: Timestamp) -> bo
         dated.extend(region.addresses.values().map(|a| &a.tags).filter(|tags| ours(tags)).cloned());
         dated.extend(region.groups.values().map(|g| &g.tags).filter(|tags| ours(tags)).cloned());
     } else {
-        for id in worlds.arm.ids().into_iter().filter(|id| whole(id) == id) {
+        // A disk keeps the tags that its machine was made with.
+        for id in worlds.arm.ids().into_iter().filter(|id| whole(id) == id && !id.contains("/disks/")) {
             let tags = tags(&worlds.arm, &id);
             if ours(&tags) {
                 has_machine |= id.contains("/virtualmachines/");

@@ -1,6 +1,9 @@
 //! All AWS plans of a run together: one client for each profile and region, one look for all bastions of each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::OnceLock,
+};
 
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
@@ -39,6 +42,7 @@ pub struct Fleet<'a> {
     regions: Vec<Region>,
     /// In the order of the plans.
     bastions: Vec<Bastion<'a>>,
+    rendered: OnceLock<Vec<UserData>>,
 }
 
 /// One look at the cloud: what is there, and what would make it match the plans.
@@ -74,7 +78,7 @@ impl<'a> Fleet<'a> {
     /// # Errors
     /// A plan whose region nobody knows, or two plans that are the same bastion.
     pub async fn connect(plans: &'a [Plan], clouds: &Clouds) -> Result<Self, Diagnostics> {
-        let mut fleet = Self { regions: Vec::new(), bastions: Vec::new() };
+        let mut fleet = Self { regions: Vec::new(), bastions: Vec::new(), rendered: OnceLock::new() };
         let mut connected: BTreeMap<(Option<&str>, Option<&str>), usize> = BTreeMap::new();
         let mut problems = Vec::new();
         for plan in plans {
@@ -119,7 +123,7 @@ impl<'a> Fleet<'a> {
     pub async fn changes(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Outlook, Refused> {
         let user_data = self.render()?;
         let wants: Vec<Desired<'_>> =
-            self.bastions.iter().zip(&user_data).map(|(b, user_data)| Desired::new(b.plan, b.aws, user_data)).collect();
+            self.bastions.iter().zip(user_data).map(|(b, user_data)| Desired::new(b.plan, b.aws, user_data)).collect();
         let looks = try_join_all(self.regions.iter().enumerate().map(async |(i, region)| {
             let wants: Vec<&Desired<'_>> =
                 self.bastions.iter().zip(&wants).filter(|(b, _)| b.region == i).map(|(_, want)| want).collect();
@@ -252,11 +256,18 @@ impl<'a> Fleet<'a> {
         Ok(self.bastions.iter().map(|b| read(b, &self.regions[b.region].key, &looks[b.region])).collect())
     }
 
-    fn render(&self) -> Result<Vec<UserData>, Diagnostics> {
+    /// The bastions' documents, made once for however many looks.
+    fn render(&self) -> Result<&[UserData], Diagnostics> {
+        if let Some(rendered) = self.rendered.get() {
+            return Ok(rendered);
+        }
         let rendered = self.bastions.iter().map(|b| cloudinit::render(b.plan).map_err(|error| error.in_plan(b.plan)));
         let (user_data, problems): (Vec<_>, Vec<_>) = rendered.partition(Result::is_ok);
         let problems: Vec<Diagnostic> = problems.into_iter().filter_map(Result::err).collect();
-        if problems.is_empty() { Ok(user_data.into_iter().flatten().collect()) } else { Err(Diagnostics(problems)) }
+        if !problems.is_empty() {
+            return Err(Diagnostics(problems));
+        }
+        Ok(self.rendered.get_or_init(|| user_data.into_iter().flatten().collect()))
     }
 
     /// Something that performs this fleet's steps, with nothing made yet.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -51,6 +51,7 @@ pub struct Fleet<'a> {
     subscriptions: BTreeSet<&'a str>,
     /// In the order of the plans.
     bastions: Vec<Bastion<'a>>,
+    rendered: OnceLock<Vec<UserData>>,
 }
 
 /// One look at the cloud: what is there, and what would make it match the plans.
@@ -83,7 +84,11 @@ impl<'a> Fleet<'a> {
             }
         }
         let subscriptions = bastions.iter().map(|b| b.azure.subscription.as_str()).collect();
-        if problems.is_empty() { Ok(Self { arm, subscriptions, bastions }) } else { Err(Diagnostics(problems)) }
+        if problems.is_empty() {
+            Ok(Self { arm, subscriptions, bastions, rendered: OnceLock::new() })
+        } else {
+            Err(Diagnostics(problems))
+        }
     }
 
     /// Looks at every subscription and works out what would make it match the plans. Writes nothing.
@@ -95,7 +100,7 @@ impl<'a> Fleet<'a> {
         let wants: Vec<Desired<'_>> = self
             .bastions
             .iter()
-            .zip(&user_data)
+            .zip(user_data)
             .map(|(b, user_data)| Desired::new(b.plan, b.azure, user_data))
             .collect();
         let mut looks = self.look(watcher).await.map_err(|error| self.refused(error))?;
@@ -349,11 +354,18 @@ impl<'a> Fleet<'a> {
         Ok(try_join_all(each).await?.into_iter().collect())
     }
 
-    fn render(&self) -> Result<Vec<UserData>, Diagnostics> {
+    /// The bastions' documents, made once for however many looks.
+    fn render(&self) -> Result<&[UserData], Diagnostics> {
+        if let Some(rendered) = self.rendered.get() {
+            return Ok(rendered);
+        }
         let rendered = self.bastions.iter().map(|b| cloudinit::render(b.plan).map_err(|error| error.in_plan(b.plan)));
         let (user_data, problems): (Vec<_>, Vec<_>) = rendered.partition(Result::is_ok);
         let problems: Vec<Diagnostic> = problems.into_iter().filter_map(Result::err).collect();
-        if problems.is_empty() { Ok(user_data.into_iter().flatten().collect()) } else { Err(Diagnostics(problems)) }
+        if !problems.is_empty() {
+            return Err(Diagnostics(problems));
+        }
+        Ok(self.rendered.get_or_init(|| user_data.into_iter().flatten().collect()))
     }
 
     /// Something that performs this fleet's steps.

@@ -137,6 +137,14 @@ impl World {
         Some(self.show(self.resources.get(&key)?, true))
     }
 
+    /// The tags of a group or a resource by its id in lower case, an object where there are any.
+    pub fn tags_of(&self, id: &str) -> Option<&Value> {
+        match self.groups.get(id) {
+            Some(group) => group.tags.as_ref(),
+            None => self.resources.get(id)?.body().get("tags"),
+        }
+    }
+
     fn number(&mut self) -> u64 {
         self.serial += 1;
         self.serial

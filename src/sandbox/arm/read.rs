@@ -1,6 +1,6 @@
 //! Reading: resources as they are shown, lists, and what a subscription offers.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     World,
@@ -51,7 +51,7 @@ impl World {
                 object(part, "properties")["provisioningState"] = json!("Succeeded");
             }
         }
-        let ids = |ids: Vec<String>| ids.into_iter().map(|id| json!({"id": id})).collect::<Vec<_>>();
+        let ids = |ids: Vec<String>| ids.into_iter().map(|id| json!({"id": id})).collect::<Value>();
         match resource.kind.path {
             "Microsoft.Network/virtualNetworks" => {
                 properties["subnets"] = self.children(&key).map(|(_, child)| self.show(child, false)).collect();
@@ -63,7 +63,7 @@ impl World {
                     let mut users = self.users(&key);
                     users.retain(|user| user.to_lowercase().contains(kind));
                     if !users.is_empty() {
-                        properties[field] = json!(ids(users));
+                        properties[field] = ids(users);
                     }
                 }
             }
@@ -71,7 +71,7 @@ impl World {
                 let users = self.users(&key);
                 if !users.is_empty() {
                     // Azure writes names in capitals here, and in few other places.
-                    properties["ipConfigurations"] = json!(ids(users.iter().map(|u| shout(u)).collect()));
+                    properties["ipConfigurations"] = ids(users.iter().map(|u| shout(u)).collect());
                 }
             }
             "Microsoft.Network/publicIPAddresses" => {
@@ -85,9 +85,9 @@ impl World {
                 }
             }
             "Microsoft.Network/firewallPolicies" => {
-                properties["firewalls"] = json!(ids(self.users(&key)));
+                properties["firewalls"] = ids(self.users(&key));
                 properties["ruleCollectionGroups"] =
-                    json!(ids(self.children(&key).map(|(_, child)| child.id.clone()).collect()));
+                    ids(self.children(&key).map(|(_, child)| child.id.clone()).collect());
             }
             "Microsoft.Compute/disks" => {
                 let user = self.users(&key).into_iter().next();
@@ -172,7 +172,8 @@ impl World {
         let from: usize = call.query("$skiptoken").and_then(|t| t.parse().ok()).unwrap_or_default();
         let page: Vec<Value> = all.iter().skip(from).take(self.page).map(show).collect();
         let next = from.saturating_add(page.len());
-        let mut body = json!({"value": page});
+        // Moved and not copied, which `json!` would do.
+        let mut body = Value::Object(Map::from_iter([("value".to_owned(), Value::Array(page))]));
         if next < all.len() && next > from {
             body["nextLink"] = json!(call.link(&[("$skiptoken", &next.to_string())]));
         }
@@ -224,7 +225,7 @@ pub(super) fn default_rules(id: &str) -> Value {
             "sourceAddressPrefix": from, "destinationAddressPrefix": to, "access": access, "priority": priority,
             "direction": direction}})
     };
-    json!([
+    Value::Array(vec![
         rule("AllowVnetInBound", "Inbound", 65000, "Allow", "VirtualNetwork", "VirtualNetwork"),
         rule("AllowAzureLoadBalancerInBound", "Inbound", 65001, "Allow", "AzureLoadBalancer", "*"),
         rule("DenyAllInBound", "Inbound", 65500, "Deny", "*", "*"),

@@ -4,7 +4,7 @@ use std::{error::Error, time::Duration};
 
 use azure_core::{
     error::ErrorKind as Cause,
-    http::{self, Url, headers::HeaderName},
+    http::{self, Url},
 };
 use serde_json::Value;
 use tokio::time::timeout;
@@ -73,7 +73,10 @@ impl Arm {
         });
         let answer = exchanged.await.map_err(|_| Lost::Late)?.map_err(Lost::Broken)?;
         let (status, from, body) = answer.deconstruct();
-        let header = |name: &'static str| from.get_optional_str(&HeaderName::from_static(name)).map(str::to_owned);
+        // To ask for one that is not there would make an error, with a backtrace where those are wanted.
+        let header = |name: &str| {
+            from.iter().find(|(known, _)| known.as_str() == name).map(|(_, value)| value.as_str().to_owned())
+        };
         let headers = Headers {
             etag: header("etag"),
             operation: header("azure-asyncoperation"),
