@@ -100,6 +100,18 @@ impl Act {
     }
 }
 
+/// Why a log's answer names nobody, for people; `None` where it does. What a log has not told yet is nobody's absence.
+pub fn names_nobody(acts: &[Act]) -> Option<String> {
+    const LATE: &str = "it tells of a change up to 20 minutes later";
+    match acts.first() {
+        None => Some(format!("the cloud's log has no write to it: {LATE}")),
+        Some(last) if acts.iter().all(|act| act.ours) => {
+            Some(format!("the cloud's log has nobody but {}, last {} at {}: {LATE}", last.by(), last.what, last.at))
+        }
+        Some(_) => None,
+    }
+}
+
 /// As many entries as a reader wants of one resource.
 const ENTRIES: usize = 5;
 

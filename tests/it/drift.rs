@@ -143,8 +143,9 @@ fn what_is_read_of_drift() {
         plan: "warehouse.yaml".to_owned(),
         differences: vec![
             difference(Kind::Cloud, "ingress rules of gangplank-warehouse", Some(unknown)),
-            difference(Kind::Catalogue, "network security group", Some(Who::Log { acts: vec![act, own] })),
+            difference(Kind::Catalogue, "network security group", Some(Who::Log { acts: vec![act, own.clone()] })),
             difference(Kind::Cloud, "tags of elastic IP", Some(Who::Log { acts: Vec::new() })),
+            difference(Kind::Cloud, "address of warehouse", Some(Who::Log { acts: vec![own] })),
             check,
         ],
         unseen: vec![Unseen { reason: "the console is empty".to_owned(), checks: vec!["machine.keys".to_owned(); 3] }],

@@ -13,7 +13,7 @@ use crate::{
         style::{Palette, clean},
         words::count,
     },
-    drift::{Difference, Drift, Who},
+    drift::{Difference, Drift, Who, names_nobody},
 };
 
 /// Raised when a field goes away or changes its meaning; new fields may come without it.
@@ -65,14 +65,12 @@ fn write_difference(out: &mut String, of: &Difference, palette: &Palette) -> std
     }
     match &of.who {
         None => {}
-        Some(Who::Log { acts }) if acts.is_empty() => {
-            writeln!(
-                out,
-                "      {heading}who{heading:#}    the cloud's log has no write to it: it tells of one up to 20 minutes later"
-            )?;
-        }
         Some(Who::Log { acts }) => {
-            for act in acts {
+            let nobody = names_nobody(acts);
+            if let Some(nobody) = &nobody {
+                writeln!(out, "      {heading}who{heading:#}    {}", clean(nobody))?;
+            }
+            for act in acts.iter().filter(|_| nobody.is_none()) {
                 let by = act.by();
                 let (at, who, what) = (clean(&act.at), clean(&by), clean(&act.what));
                 writeln!(out, "      {heading}who{heading:#}    {at}  {who}  {faint}{what}{faint:#}")?;
@@ -126,14 +124,12 @@ fn write_markdown(out: &mut String, drifts: &[Drift], whole: bool) -> std::fmt::
             }
             match &of.who {
                 None => {}
-                Some(Who::Log { acts }) if acts.is_empty() => {
-                    writeln!(
-                        out,
-                        "  - who: the cloud's log has no write to it: it tells of one up to 20 minutes later"
-                    )?;
-                }
                 Some(Who::Log { acts }) => {
-                    for act in acts {
+                    let nobody = names_nobody(acts);
+                    if let Some(nobody) = &nobody {
+                        writeln!(out, "  - who: {}", plain(nobody))?;
+                    }
+                    for act in acts.iter().filter(|_| nobody.is_none()) {
                         writeln!(out, "  - who: {} {} ({})", plain(&act.at), plain(&act.by()), plain(&act.what))?;
                     }
                 }

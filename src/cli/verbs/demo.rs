@@ -144,7 +144,7 @@ fn play(args: &Demo, color: Color, home: &Path, stop: &Stop) -> Result<Exit, Err
 
     stage.somebody_opens_the_port()?;
     stage.run(
-        "Six hours later a nightly job looks for drift, and CloudTrail says who: exit 2.",
+        "An hour later a job looks for drift, and CloudTrail says who it was: exit 2.",
         &["drift", folder],
         Exit::Differs,
     )?;
@@ -313,7 +313,7 @@ impl Stage {
         let reply = sandbox.change(company::open_to_the_world);
         // Clouds' logs tell of it a while later.
         let kept = "keeping the sandbox";
-        sandbox.advance(SignedDuration::from_hours(6)).map_err(|error| Error::Io(kept.to_owned(), error))?;
+        sandbox.advance(SignedDuration::from_hours(1)).map_err(|error| Error::Io(kept.to_owned(), error))?;
         sandbox.keep().map_err(|error| Error::Io("keeping the sandbox".to_owned(), error))?;
         if reply.status == 200 {
             return Ok(());

@@ -34,7 +34,7 @@ use crate::{
     drift::Who,
     event::Watcher,
     plan::{Aws, Cloud, Plan},
-    provider::{CloudError, ErrorKind, Progress, Refused, clouds::Clouds, extend::Wish, status::Status},
+    provider::{CloudError, Progress, Refused, clouds::Clouds, extend::Wish, status::Status},
 };
 
 /// The AWS plans of one run, each in its region.
@@ -165,10 +165,7 @@ impl<'a> Fleet<'a> {
         };
         match timeout(PATIENCE, region.events(&resource, since, now)).await {
             Ok(Ok(events)) => Who::Log { acts: history::read(events.iter().map(String::as_str)) },
-            Ok(Err(error)) if error.kind == ErrorKind::Permission => {
-                unasked(&format!("CloudTrail may not be asked (cloudtrail:LookupEvents): {}", error.message))
-            }
-            Ok(Err(error)) => unasked(&format!("CloudTrail did not tell: {}", error.message)),
+            Ok(Err(error)) => unasked(&history::refusal(&error)),
             Err(_) => unasked("CloudTrail did not answer in time"),
         }
     }

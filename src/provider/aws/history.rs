@@ -7,7 +7,10 @@ use super::{
     action::{Action, Call, Ref},
     region,
 };
-use crate::drift::{Act, Who, told};
+use crate::{
+    drift::{Act, Who, told},
+    provider::{CloudError, ErrorKind},
+};
 
 /// What the user agent of gangplank's own calls has in it: the SDK writes an application's name so.
 const OURS: &str = "app/gangplank";
@@ -59,6 +62,14 @@ fn identity(of: &Value) -> String {
             "" => "somebody whom the log does not name".to_owned(),
             name => name.to_owned(),
         },
+    }
+}
+
+/// Why the history did not tell: without the permission that is no failure, only less to know.
+pub fn refusal(error: &CloudError) -> String {
+    match error.kind {
+        ErrorKind::Permission => format!("CloudTrail may not be asked (cloudtrail:LookupEvents): {}", error.message),
+        _ => format!("CloudTrail did not tell: {}", error.message),
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn refuse(world: &World, key: &str, body: &Value) -> Option<Reply> {
     let said = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let invalid = |what: &str| Some(refused(400, "InvalidRequestContent", &format!("{what} is not valid.")));
     let target = said("/properties/targetResourceId");
-    if !world.resources.get(&target.to_lowercase()).is_some_and(|r| r.machine.is_some()) {
+    if world.resources.get(&target.to_lowercase()).is_none_or(|r| r.machine.is_none()) {
         return Some(refused(404, "ResourceNotFound", &format!("The resource {target} was not found.")));
     }
     let parts: Vec<&str> = target.split('/').collect();

@@ -81,10 +81,11 @@ mod tests {
     use super::*;
     use crate::{
         changeset::StepId,
+        drift::Act,
         event::{Event, Watcher},
         provider::{
             CloudError, ErrorKind, Progress,
-            aws::{api::Ec2, observe, retry::Repeat},
+            aws::{api::Ec2, history, observe, retry::Repeat},
         },
         sandbox::ec2::World,
     };
@@ -96,6 +97,17 @@ mod tests {
         fn serve(&self, ask: Ask) -> Served {
             let mut world = self.0.lock().expect("no test panics with it");
             Served::Reply(world.answer(Timestamp::UNIX_EPOCH, &ask))
+        }
+    }
+
+    /// The same world at another time.
+    #[derive(Debug)]
+    struct Later(Arc<Alone>, Timestamp);
+
+    impl Serve for Later {
+        fn serve(&self, ask: Ask) -> Served {
+            let mut world = self.0.0.lock().expect("no test panics with it");
+            Served::Reply(world.answer(self.1, &ask))
         }
     }
 
@@ -148,6 +160,31 @@ mod tests {
         let never = Ec2::over(Direct::new(Arc::new(Trouble(Served::Never))), "us-east-1");
         let day = Duration::from_secs(86_400);
         assert!(tokio::time::timeout(day, never.client.allocate_address().send()).await.is_err());
+    }
+
+    /// Through the SDK of CloudTrail, whose identity, transport and region are those of EC2's.
+    #[tokio::test]
+    async fn the_history_tells_and_may_refuse() {
+        let (early, late) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(3600).expect("a time"));
+        let alone = Arc::new(Alone(Mutex::new(World::company("eu-west-1"))));
+        let ec2 = Ec2::over(Direct::new(alone.clone()), "eu-west-1");
+        let id = create(&ec2, "one").await.expect("made");
+        assert_eq!(ec2.events(&id, early, late).await.expect("told"), [""; 0], "not yet");
+        let later = Later(alone, late);
+        let events = Ec2::over(Direct::new(Arc::new(later)), "eu-west-1").events(&id, early, late).await.expect("told");
+        let acts = history::read(events.iter().map(String::as_str));
+        assert_eq!(acts.iter().map(Act::by).collect::<Vec<_>>(), ["gangplank, as user operator from 198.51.100.20"]);
+        assert_eq!(acts[0].what, "CreateSecurityGroup");
+
+        let body = r#"{"__type": "AccessDeniedException", "Message": "User: ana is not authorized to perform: cloudtrail:LookupEvents"}"#;
+        let no = Reply::text(400, body.to_owned()).with("content-type", "application/x-amz-json-1.1");
+        let refused = Ec2::over(Direct::new(Arc::new(Trouble(Served::Reply(no)))), "eu-west-1");
+        let error = refused.events(&id, early, late).await.expect_err("refused");
+        assert_eq!(
+            history::refusal(&error),
+            "CloudTrail may not be asked (cloudtrail:LookupEvents): User: ana is not authorized to perform: \
+             cloudtrail:LookupEvents"
+        );
     }
 
     /// What the simulation pays for a call: `cargo test --lib -- --ignored --nocapture what_a_call_costs`.
