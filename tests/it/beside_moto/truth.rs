@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gangplank::sandbox::ec2::{Pace, World};
 use serde_json::{Value, json};
 
-use super::server::Server;
-use crate::support::moto_or_skip;
+use crate::support::{listening::Listening, moto_or_skip};
 
 /// Plays steps `[name, call, arguments, {alias: path}]`; `$alias` in arguments is an id of an earlier answer. Tells each step's
 /// error code, or `ok`, and at the end what there is, with aliases for ids and without what every creation makes anew.
@@ -115,12 +114,12 @@ fn compare(steps: &[Value]) {
     let mut world = World::seeded(1);
     // moto's instances run at once.
     world.pace = Pace::instant();
-    let world = Server::start(world);
+    let world = Listening::start(world);
     let play = |endpoint| {
         let known = account.boto_through(endpoint, &script, Value::Null).expect("a company's network");
         account.boto_through(endpoint, PLAY, json!({"known": known, "steps": steps})).expect("played")
     };
-    let (theirs, ours) = (play(account.moto().address()), play(world.address));
+    let (theirs, ours) = (play(account.endpoint()), play(world.address));
     let codes =
         |played: &Value| serde_json::from_value::<Vec<(String, String)>>(played["codes"].clone()).expect("codes");
     for ((name, theirs), (_, ours)) in codes(&theirs).into_iter().zip(codes(&ours)) {

@@ -1,17 +1,27 @@
-//! EC2, which is moto's.
+//! EC2: moto's, and the sandbox's.
 
 use std::{path::PathBuf, process::Command};
 
+use gangplank::sandbox::ec2::{Pace, Quotas, World};
 use serde_json::{Value, json};
 
 use super::{Act, Call, Calls, Cloud, Kind, Look, To, Trouble, Wish};
-use crate::support::{self, Bastion, Fault, Lab, Proxy, Scope, program::Run};
+use crate::support::{self, Bastion, Fault, Lab, Proxy, Scope, listening::Listening, program::Run};
 
-pub struct Aws(Lab<'static>);
+/// Which EC2.
+pub const MOTO: usize = 0;
+pub const SANDBOX: usize = 1;
 
-impl Aws {
+/// What a test does has an account of its own. The sandbox, which has one account, is one for each.
+pub struct Aws<const EC2: usize = MOTO> {
+    lab: Lab<'static>,
+    /// Held only to end with this.
+    _sandbox: Option<Listening>,
+}
+
+impl<const EC2: usize> Aws<EC2> {
     fn bastion(&self, wish: &Wish) -> Bastion {
-        let seed = &self.0.seed;
+        let seed = &self.lab.seed;
         let (name, host, port) = wish.target;
         let mut bastion = Bastion {
             allow_from: wish.sources.iter().map(|s| (*s).to_owned()).collect(),
@@ -28,11 +38,11 @@ impl Aws {
 
     /// In front of the cloud: one for each run, or one for several.
     pub fn proxy(&self) -> Proxy {
-        self.0.proxy()
+        self.lab.proxy()
     }
 
     pub fn command(&self, through: &Proxy) -> Command {
-        self.0.gangplank.command(through.address())
+        self.lab.gangplank.command(through.address())
     }
 
     fn boto(&self, script: &str) -> Value {
@@ -49,24 +59,33 @@ def rules(group, **match):
 def everybody(protocol, **more):
     return [{'IpProtocol': protocol, 'IpRanges': [{'CidrIp': '0.0.0.0/0'}], **more}]
 ";
-        let input = json!({"warehouse_group": self.0.seed.warehouse_group, "vpc": self.0.seed.vpc});
-        self.0.account.boto(&format!("{OWN}{script}"), input)
+        let input = json!({"warehouse_group": self.lab.seed.warehouse_group, "vpc": self.lab.seed.vpc});
+        self.lab.account.boto(&format!("{OWN}{script}"), input)
     }
 }
 
-impl Cloud for Aws {
+impl<const EC2: usize> Cloud for Aws<EC2> {
     const DENIED: &'static str = "UnauthorizedOperation";
 
     fn company() -> Option<Self> {
-        support::moto_or_skip().map(|moto| Self(Lab::new(moto)))
+        let account = support::moto_or_skip()?.account();
+        if EC2 == MOTO {
+            return Some(Self { lab: Lab::of(account), _sandbox: None });
+        }
+        // As moto: nothing takes time, and fifty bastions are no matter.
+        let quotas = Quotas { addresses: 100, ..Quotas::default() };
+        let mut world = World::seeded(1);
+        (world.pace, world.quotas) = (Pace::instant(), quotas);
+        let sandbox = Listening::start(world);
+        Some(Self { lab: Lab::of(account.at(sandbox.address)), _sandbox: Some(sandbox) })
     }
 
     fn write(&self, wish: &Wish) -> PathBuf {
-        self.0.gangplank.write(&self.bastion(wish))
+        self.lab.gangplank.write(&self.bastion(wish))
     }
 
     fn home(&self) -> String {
-        self.0.gangplank.home().to_str().expect("a temporary folder's name").to_owned()
+        self.lab.gangplank.home().to_str().expect("a temporary folder's name").to_owned()
     }
 
     fn execute(&self, arguments: &[&str], troubles: &[Trouble]) -> (Run, Calls) {
@@ -93,7 +112,7 @@ impl Cloud for Aws {
     }
 
     fn look(&self) -> Look {
-        let world = self.0.account.world();
+        let world = self.lab.account.world();
         Look { ours: world.ours, foreign: world.foreign }
     }
 

@@ -332,6 +332,8 @@ macro_rules! suite {
 
 #[cfg(feature = "aws")]
 suite!(on_aws: super::aws::Aws);
+#[cfg(feature = "aws")]
+suite!(on_the_sandboxs_ec2: super::aws::Aws<{ super::aws::SANDBOX }>);
 #[cfg(feature = "azure")]
 suite!(on_azure_with_an_address: super::azure::Azure<{ super::azure::PUBLIC }>);
 #[cfg(feature = "azure")]

@@ -1,6 +1,7 @@
 //! What the tests stand on: moto's server as the cloud, boto3 as the hand that moves things behind the program's back, a
 //! proxy that counts calls and brings trouble, and the program itself in an empty environment.
 
+pub mod listening;
 pub mod moto;
 pub mod plans;
 pub mod program;
@@ -68,7 +69,11 @@ pub struct Lab<'a> {
 
 impl<'a> Lab<'a> {
     pub fn new(moto: &'a Moto) -> Self {
-        let account = moto.account();
+        Self::of(moto.account())
+    }
+
+    /// In an account that is empty so far.
+    pub fn of(account: Account<'a>) -> Self {
         let seed = account.seed();
         let foreign = account.world().foreign;
         Self { gangplank: Gangplank::new(&account), account, seed, foreign }
@@ -103,7 +108,7 @@ impl<'a> Lab<'a> {
     }
 
     pub fn proxy(&self) -> Proxy {
-        Proxy::start(self.account.moto().address())
+        Proxy::start(self.account.endpoint())
     }
 
     /// What is ours, after a look at what is not: nothing foreign was touched.

@@ -48,7 +48,7 @@ impl Moto {
     pub fn account(&self) -> Account<'_> {
         let number = self.accounts.fetch_add(1, Ordering::Relaxed);
         // server.py reads the account off the key.
-        Account { moto: self, access_key: format!("AKIA0000{number}"), region: "us-east-1" }
+        Account { moto: self, endpoint: self.address, access_key: format!("AKIA0000{number}"), region: "us-east-1" }
     }
 
     fn boto(&self) -> MutexGuard<'_, Python> {
@@ -60,13 +60,20 @@ impl Moto {
 #[derive(Clone)]
 pub struct Account<'a> {
     moto: &'a Moto,
+    endpoint: SocketAddr,
     pub access_key: String,
     pub region: &'static str,
 }
 
 impl<'a> Account<'a> {
-    pub fn moto(&self) -> &'a Moto {
-        self.moto
+    /// Where its cloud answers.
+    pub fn endpoint(&self) -> SocketAddr {
+        self.endpoint
+    }
+
+    /// An account of another cloud than moto, of which moto's boto3 is the second pair of eyes.
+    pub fn at(&self, endpoint: SocketAddr) -> Self {
+        Self { endpoint, ..self.clone() }
     }
 
     /// The same account elsewhere.
@@ -77,7 +84,7 @@ impl<'a> Account<'a> {
     /// Runs a Python script that finds `ec2` (a boto3 client) and `input`, and leaves its answer in `result`.
     #[track_caller]
     pub fn boto(&self, script: &str, input: Value) -> Value {
-        self.boto_through(self.moto.address, script, input).unwrap_or_else(|error| panic!("{error}"))
+        self.boto_through(self.endpoint, script, input).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The same, with a proxy in between; the error is Python's.
