@@ -148,8 +148,22 @@ impl Sandbox {
     pub fn advance(&self, by: SignedDuration) -> std::io::Result<()> {
         let mut inner = self.lock();
         inner.clock = inner.clock.ahead(by);
-        inner.live();
+        self.cut(&inner.live());
         inner.save()
+    }
+
+    /// Ends the connections of machines that are not up any more. One that a rule has let in stays when the rule goes: security
+    /// groups of both clouds let tracked connections be ("Amazon EC2 security group connection tracking", "Network security
+    /// groups" in Azure's documentation).
+    fn cut(&self, up: &BTreeSet<String>) {
+        let mut daemons = self.0.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        daemons.retain(|id, daemon| {
+            let stays = up.contains(id);
+            if !stays {
+                daemon.end();
+            }
+            stays
+        });
     }
 
     /// Does something to the worlds that is nobody's call, as their owners can.
@@ -165,7 +179,7 @@ impl Sandbox {
     /// What the operating system says.
     pub fn keep(&self) -> std::io::Result<()> {
         let mut inner = self.lock();
-        inner.live();
+        self.cut(&inner.live());
         inner.save()
     }
 
@@ -178,6 +192,7 @@ impl Sandbox {
     pub fn listeners(&self) -> Vec<(String, SocketAddr)> {
         let mut inner = self.lock();
         let up = inner.live();
+        self.cut(&up);
         let now = inner.clock.now();
         let state = &inner.state;
         let mut found = Vec::new();
@@ -195,6 +210,7 @@ impl Sandbox {
         let from = from.unwrap_or(HERE);
         let mut inner = self.lock();
         let up = inner.live();
+        self.cut(&up);
         let now = inner.clock.now();
         let Some((vm, port, source)) = inner.state.way(now, from, to) else { return Ok(None) };
         let machine = inner.state.machines.get(&vm).filter(|machine| up.contains(&vm) && machine.listens(port));
@@ -202,8 +218,6 @@ impl Sandbox {
         let machine = Arc::new(machine.clone());
         drop(inner);
         let mut daemons = self.0.daemons.lock().unwrap_or_else(PoisonError::into_inner);
-        // What a daemon has counted ends with it.
-        daemons.retain(|id, _| up.contains(id));
         let daemon = Arc::clone(daemons.entry(vm.clone()).or_default());
         drop(daemons);
         let around = Arc::new(FromInside { sandbox: self.clone(), vm });
@@ -235,7 +249,13 @@ struct Door {
 
 impl Serve for Door {
     fn serve(&self, ask: Ask) -> Served {
-        self.sandbox.lock().serve(self.cloud, &ask)
+        let mut inner = self.sandbox.lock();
+        let served = inner.serve(self.cloud, &ask);
+        // What a call has ended is not up any more.
+        if inner.machines {
+            self.sandbox.cut(&inner.live());
+        }
+        served
     }
 }
 

@@ -24,8 +24,8 @@ use russh::{
     server::{self, Handle},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream},
-    sync::Notify,
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, copy_bidirectional},
+    sync::{Notify, watch},
     time::sleep,
 };
 
@@ -46,6 +46,8 @@ pub struct Daemon {
     startups: AtomicUsize,
     /// Connections so far.
     count: AtomicUsize,
+    /// The machine has ended.
+    over: watch::Sender<bool>,
 }
 
 /// One connection's part of the count of those that have not entered.
@@ -69,13 +71,27 @@ pub struct Visit {
 }
 
 impl Daemon {
-    /// Opens a connection from within this process; it is served until one side ends it. Whether the machine listens on the
+    /// Opens a connection from within this process; it is served until one side ends it, or the machine does. Whether the machine listens on the
     /// port ([`Machine::listens`]) and whether anything lets the connection through is the caller's to know.
     pub fn open(self: &Arc<Self>, visit: Visit) -> DuplexStream {
-        let (near, far) = tokio::io::duplex(BUFFER);
+        let (near, mut outside) = tokio::io::duplex(BUFFER);
+        let (mut inside, far) = tokio::io::duplex(BUFFER);
+        let mut over = self.over.subscribe();
+        tokio::spawn(async move {
+            tokio::select! {
+                // Either side may end it as it likes.
+                _ = copy_bidirectional(&mut outside, &mut inside) => {}
+                _ = over.wait_for(|over| *over) => {}
+            }
+        });
         let daemon = Arc::clone(self);
         tokio::spawn(async move { daemon.serve(far, visit).await });
         near
+    }
+
+    /// The machine has ended, and every connection with it.
+    pub fn end(&self) {
+        self.over.send_replace(true);
     }
 
     /// Serves one connection to its end.

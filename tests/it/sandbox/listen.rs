@@ -148,6 +148,55 @@ fn nothing_listens_beyond_loopback() {
     assert_eq!(found, 3, "the calls' and two machines'");
 }
 
+/// A machine that is stopped, in either cloud, has no connections; a rule that goes takes none with it.
+#[test]
+fn a_machines_end_is_its_connections_end() {
+    let desk = Desk::new();
+    desk.play(&["apply", "--yes", "--no-verify", "plans"]).expect(0);
+    desk.play(&["sandbox", "advance", "1h"]).expect(0);
+    let mut listening = Listening::start(&desk);
+    let mut greeted = |machine: &str| {
+        let stream = TcpStream::connect(listening.ssh(machine)).unwrap();
+        // Far less than sshd waits for somebody to log in.
+        stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+        let mut said = [0; 8];
+        (&stream).read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"SSH-2.0-");
+        stream
+    };
+    let [one, other] = [greeted(""), greeted("")];
+    let told = listening.ec2("Action=DescribeInstances");
+    let machine =
+        told.split("<instanceId>").nth(1).and_then(|rest| rest.split('<').next()).expect("a machine").to_owned();
+    let groups =
+        listening.ec2("Action=DescribeSecurityGroups&Filter.1.Name=tag-key&Filter.1.Value.1=gangplank:bastion");
+    let group = groups.split("<groupId>").nth(1).and_then(|rest| rest.split('<').next()).expect("a group");
+    let rule = "IpPermissions.1.IpProtocol=tcp&IpPermissions.1.FromPort=22&IpPermissions.1.ToPort=22";
+    let range = "IpPermissions.1.IpRanges.1.CidrIp=198.51.100.20/32";
+    let revoked = listening.ec2(&format!("Action=RevokeSecurityGroupIngress&GroupId={group}&{rule}&{range}"));
+    assert!(revoked.contains("<return>true</return>"), "{revoked}");
+    for stream in [&one, &other] {
+        // It still hears: sshd ends a connection whose first line is none of SSH's.
+        assert_eq!(stream.peer_addr().map(|a| a.ip().is_loopback()).ok(), Some(true));
+        stream.set_nonblocking(true).unwrap();
+        let mut rest = [0; 4096];
+        while (&mut &*stream).read(&mut rest).is_ok_and(|n| n > 0) {}
+        assert_eq!((&mut &*stream).read(&mut rest).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        stream.set_nonblocking(false).unwrap();
+    }
+    listening.ec2(&format!("Action=StopInstances&InstanceId.1={machine}"));
+    let path = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-shared/providers/Microsoft.Compute/virtualMachines/gangplank-sales/deallocate?api-version=2024-07-01";
+    let head = format!("POST {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer invented", listening.address);
+    let answer = listening.ask(&head, "");
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    for mut stream in [one, other] {
+        let mut rest = Vec::new();
+        let ended = stream.read_to_end(&mut rest);
+        let reset = ended.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
+        assert!(ended.is_ok() || reset, "it is still open: {ended:?}");
+    }
+}
+
 #[test]
 fn one_folder_is_one_process_s() {
     let desk = Desk::new();
