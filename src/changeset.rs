@@ -1,7 +1,7 @@
 //! The difference between what plans ask for and what a cloud has: steps in an order, each with its reason, and the
 //! exposure that results. Plain data without a choice left in it; a saved changeset is this, serialised.
 
-use std::fmt;
+use std::{cmp::Reverse, collections::HashMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,11 @@ pub struct Changeset<A> {
 impl<A> Changeset<A> {
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// It takes away, and nothing else.
+    pub fn is_teardown(&self) -> bool {
+        self.steps.iter().all(|step| step.op == Op::Delete)
     }
 
     /// The same with its steps' actions told otherwise.
@@ -56,6 +61,25 @@ impl<A> Step<A> {
         let Self { id, op, resource, details, reason, impact, after, action } = self;
         Step { id, op, resource, details, reason, impact, after, action: tell(action) }
     }
+}
+
+/// The steps of a teardown in waves: what nothing has to precede comes first, of whichever bastion, and of that what most
+/// waits for. So many machines end in one call,
+/// nobody gets in any more from the first moment, and what EC2 keeps for a while after a machine's end is free when its turn comes.
+pub fn in_waves<'a, A>(steps: &[&'a Step<A>]) -> Vec<&'a Step<A>> {
+    let mut waves: HashMap<&StepId, usize> = HashMap::new();
+    for step in steps {
+        // Within a changeset a step stands after those that it waits for.
+        let wave = step.after.iter().filter_map(|id| waves.get(id)).max().map_or(0, |last| last + 1);
+        waves.insert(&step.id, wave);
+    }
+    let mut waiting: HashMap<&StepId, usize> = HashMap::new();
+    for before in steps.iter().flat_map(|step| &step.after) {
+        *waiting.entry(before).or_default() += 1;
+    }
+    let mut all = steps.to_vec();
+    all.sort_by_key(|step| (waves.get(&step.id), Reverse(waiting.get(&step.id))));
+    all
 }
 
 /// `bastion/what`: unique within a run, stable between runs.

@@ -24,7 +24,7 @@ use crate::{
     provider::{Progress, Provider},
 };
 
-/// How many steps run at once. A step is mostly waiting, so this many hide the latency of a call; many more would only be
+/// How many steps of one place ([`Provider::place`]) run at once. A step is mostly waiting, so this many hide the latency of a call; many more would only be
 /// throttled, since EC2 gives an account a bucket of calls per kind and region (EC2 developer guide, "Request throttling").
 pub const IN_FLIGHT: usize = 32;
 
@@ -44,7 +44,8 @@ pub async fn run<P: Provider>(
     stop: Stop,
     watcher: &dyn Watcher,
 ) -> Result<Outcome, GraphError> {
-    let mut schedule = Schedule::new(steps.iter().map(|s| (&s.id, s.after.as_slice())), IN_FLIGHT)?;
+    let nodes = steps.iter().map(|s| (&s.id, s.after.as_slice(), provider.place(&s.action)));
+    let mut schedule = Schedule::new(nodes, IN_FLIGHT)?;
     let mut recorder = Recorder::new(steps, watcher);
     let begin = Instant::now();
     let mut still = interval_at(begin + STILL_EVERY, STILL_EVERY);

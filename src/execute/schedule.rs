@@ -13,11 +13,17 @@ use crate::changeset::StepId;
 #[derive(Debug)]
 pub struct Schedule {
     steps: Vec<Node>,
+    lanes: Vec<Lane>,
+    limit: usize,
+    stopped: bool,
+}
+
+/// The steps of one place.
+#[derive(Debug, Default)]
+struct Lane {
     /// Steps whose dependencies are done, by position: earlier bastions are finished before later ones are begun.
     ready: BTreeSet<usize>,
     running: usize,
-    limit: usize,
-    stopped: bool,
 }
 
 #[derive(Debug)]
@@ -26,6 +32,7 @@ struct Node {
     /// How many of its dependencies are not done yet.
     missing: usize,
     state: State,
+    lane: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,25 +43,27 @@ enum State {
 }
 
 impl Schedule {
-    /// `steps` are the ids in order, each with the ids that must be done before it; at most `limit` (at least one) run at
-    /// once.
+    /// `steps` are the ids in order, each with the ids that must be done before it and its place; at most `limit` (at least one)
+    /// of a place run at once.
     ///
     /// # Errors
     /// [`GraphError`] where the ids do not form a graph that can be carried out to its end.
     pub fn new<'a>(
-        steps: impl IntoIterator<Item = (&'a StepId, &'a [StepId])>,
+        steps: impl IntoIterator<Item = (&'a StepId, &'a [StepId], &'a str)>,
         limit: usize,
     ) -> Result<Self, GraphError> {
         let steps: Vec<_> = steps.into_iter().collect();
         let mut position = HashMap::new();
-        for (i, (id, _)) in steps.iter().enumerate() {
+        for (i, (id, ..)) in steps.iter().enumerate() {
             if position.insert(*id, i).is_some() {
                 return Err(GraphError::Duplicate((*id).clone()));
             }
         }
-        let mut nodes: Vec<Node> =
-            steps.iter().map(|_| Node { dependents: Vec::new(), missing: 0, state: State::Waiting }).collect();
-        for (i, (id, after)) in steps.iter().enumerate() {
+        let places: Vec<&str> = steps.iter().map(|(.., place)| *place).collect::<BTreeSet<_>>().into_iter().collect();
+        let lane = |place: &str| places.binary_search(&place).unwrap_or_default();
+        let node = |place| Node { dependents: Vec::new(), missing: 0, state: State::Waiting, lane: lane(place) };
+        let mut nodes: Vec<Node> = steps.iter().map(|(.., place)| node(place)).collect();
+        for (i, (id, after, _)) in steps.iter().enumerate() {
             // The same dependency named twice counts once.
             for dependency in after.iter().collect::<BTreeSet<_>>() {
                 let Some(&of) = position.get(dependency) else {
@@ -64,8 +73,11 @@ impl Schedule {
                 nodes[i].missing += 1;
             }
         }
-        let ready = (0..nodes.len()).filter(|&i| nodes[i].missing == 0).collect();
-        let schedule = Self { steps: nodes, ready, running: 0, limit: limit.max(1), stopped: false };
+        let mut lanes: Vec<Lane> = places.iter().map(|_| Lane::default()).collect();
+        for (i, node) in nodes.iter().enumerate().filter(|(_, node)| node.missing == 0) {
+            lanes[node.lane].ready.insert(i);
+        }
+        let schedule = Self { steps: nodes, lanes, limit: limit.max(1), stopped: false };
         let stuck = schedule.never_ready();
         if stuck.is_empty() {
             Ok(schedule)
@@ -76,12 +88,12 @@ impl Schedule {
 
     /// The next step to start, if one may start now.
     pub fn start(&mut self) -> Option<usize> {
-        if self.running >= self.limit {
-            return None;
-        }
-        let step = self.ready.pop_first()?;
+        let open = self.lanes.iter().filter(|lane| lane.running < self.limit);
+        let step = open.filter_map(|lane| lane.ready.first().copied()).min()?;
+        let lane = &mut self.lanes[self.steps[step].lane];
+        lane.ready.remove(&step);
+        lane.running += 1;
         self.steps[step].state = State::Running;
-        self.running += 1;
         Some(step)
     }
 
@@ -92,7 +104,8 @@ impl Schedule {
             let node = &mut self.steps[dependent];
             node.missing -= 1;
             if node.missing == 0 && node.state == State::Waiting {
-                self.ready.insert(dependent);
+                let lane = node.lane;
+                self.lanes[lane].ready.insert(dependent);
             }
         }
     }
@@ -125,20 +138,21 @@ impl Schedule {
 
     /// How many steps run now.
     pub fn running(&self) -> usize {
-        self.running
+        self.lanes.iter().map(|lane| lane.running).sum()
     }
 
     fn end(&mut self, step: usize) {
         debug_assert_eq!(self.steps[step].state, State::Running);
         self.steps[step].state = State::Ended;
-        self.running -= 1;
+        self.lanes[self.steps[step].lane].running -= 1;
     }
 
     fn skip(&mut self, steps: impl IntoIterator<Item = usize>) -> Vec<usize> {
         let steps: Vec<_> = steps.into_iter().collect();
         for &step in &steps {
             self.steps[step].state = State::Ended;
-            self.ready.remove(&step);
+            let lane = self.steps[step].lane;
+            self.lanes[lane].ready.remove(&step);
         }
         steps
     }
@@ -146,7 +160,7 @@ impl Schedule {
     /// Steps that wait for each other, or for such a step.
     fn never_ready(&self) -> Vec<usize> {
         let mut missing: Vec<_> = self.steps.iter().map(|n| n.missing).collect();
-        let mut free: Vec<_> = self.ready.iter().copied().collect();
+        let mut free: Vec<_> = self.lanes.iter().flat_map(|lane| &lane.ready).copied().collect();
         while let Some(i) = free.pop() {
             for &dependent in &self.steps[i].dependents {
                 missing[dependent] -= 1;
@@ -203,7 +217,7 @@ mod tests {
 
     fn schedule(graph: &[Vec<usize>], limit: usize) -> Result<Schedule, GraphError> {
         let ids = ids(graph);
-        Schedule::new(ids.iter().map(|(id, after)| (id, after.as_slice())), limit)
+        Schedule::new(ids.iter().map(|(id, after)| (id, after.as_slice(), "")), limit)
     }
 
     #[test]
@@ -212,6 +226,16 @@ mod tests {
         assert_eq!((s.start(), s.start(), s.start()), (Some(0), Some(2), None));
         s.done(0);
         assert_eq!(s.start(), Some(1));
+    }
+
+    #[test]
+    fn each_place_has_its_own_limit() {
+        let all: Vec<_> = (0..6).map(|i| (StepId(format!("b/{i}")), if i < 4 { "one" } else { "two" })).collect();
+        let mut s = Schedule::new(all.iter().map(|(id, place)| (id, &[][..], *place)), 2).unwrap();
+        let started: Vec<_> = std::iter::from_fn(|| s.start()).collect();
+        assert_eq!((started, s.running()), (vec![0, 1, 4, 5], 4));
+        s.done(1);
+        assert_eq!((s.start(), s.start()), (Some(2), None));
     }
 
     #[test]
@@ -258,7 +282,7 @@ mod tests {
         assert_eq!(cycle, GraphError::Cycle(vec![id(1), id(2), id(3)]));
         assert!(cycle.to_string().contains("b/1, b/2, b/3"), "{cycle}");
         let twice = [(id(0), vec![]), (id(0), vec![])];
-        let twice = Schedule::new(twice.iter().map(|(i, a)| (i, a.as_slice())), 1).unwrap_err();
+        let twice = Schedule::new(twice.iter().map(|(i, a)| (i, a.as_slice(), "")), 1).unwrap_err();
         assert_eq!(twice, GraphError::Duplicate(id(0)));
     }
 

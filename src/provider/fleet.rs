@@ -418,6 +418,13 @@ impl<'a> Performer<'a> {
 impl Provider for Performer<'_> {
     type Action = Action;
 
+    fn place<'a>(&self, action: &'a Action) -> &'a str {
+        match action {
+            Action::Aws(action) => &action.region,
+            Action::Azure(action) => &action.subscription,
+        }
+    }
+
     async fn perform(&self, step: &Step<Action>, progress: &Progress<'_>) -> Result<Option<String>, CloudError> {
         #[cfg(feature = "aws")]
         if let (Action::Aws(action), Some(performer)) = (&step.action, &self.aws) {

@@ -34,6 +34,9 @@ use crate::{
 pub trait Provider {
     type Action;
 
+    /// What a cloud counts calls for: EC2 a region's, Azure a subscription's.
+    fn place<'a>(&self, action: &'a Self::Action) -> &'a str;
+
     /// Returns what exists now, where the cloud gave it a name.
     fn perform(
         &self,

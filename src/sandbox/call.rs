@@ -22,6 +22,8 @@ pub struct Call {
     pub cloud: Cloud,
     /// `RunInstances`, `PUT /subscriptions/…`
     pub operation: String,
+    /// The region or the subscription that is asked; empty where a call is to none.
+    pub place: String,
     /// Changes something, or tries to.
     pub write: bool,
     /// What was answered; none where the call or its answer was lost.
@@ -30,7 +32,7 @@ pub struct Call {
 
 impl Call {
     pub fn of(cloud: Cloud, ask: &Ask, time: Timestamp) -> Self {
-        let (operation, write) = match cloud {
+        let (operation, place, write) = match cloud {
             Cloud::Aws => {
                 let fields = form_urlencoded::parse(&ask.body);
                 let in_body =
@@ -39,14 +41,17 @@ impl Call {
                 let asked = ec2::trail::operation(ask).map(str::to_owned);
                 let action = asked.or(in_body).or_else(in_query).unwrap_or_default();
                 let write = !["Describe", "Get", "Lookup"].iter().any(|read| action.starts_with(read));
-                (action, write)
+                (action, ec2::region_of(ask), write)
             }
             Cloud::Azure => {
                 let reads = ask.method == "GET" || ask.path.to_lowercase().ends_with("/retrievebootdiagnosticsdata");
-                (format!("{} {}", ask.method, ask.path), !reads)
+                let mut parts =
+                    ask.path.split('/').skip_while(|part| !part.eq_ignore_ascii_case("subscriptions")).skip(1);
+                let place = parts.next().unwrap_or_default().to_owned();
+                (format!("{} {}", ask.method, ask.path), place, !reads)
             }
         };
-        Self { time, cloud, operation, write, status: None }
+        Self { time, cloud, operation, place, write, status: None }
     }
 }
 

@@ -85,6 +85,8 @@ fn methods(source: &str) -> BTreeSet<String> {
         "terminate_",
     ];
     let calls = source.split("()").filter_map(|before| before.rsplit('.').next());
+    // What an attachment says of itself is no call.
+    let calls = calls.filter(|name| *name != "delete_on_termination");
     let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     calls.filter(is_name).filter(|name| VERBS.iter().any(|verb| name.starts_with(verb))).map(str::to_owned).collect()
 }

@@ -32,6 +32,10 @@ struct Cloud {
 impl Provider for Cloud {
     type Action = Does;
 
+    fn place<'a>(&self, _: &'a Does) -> &'a str {
+        "here"
+    }
+
     async fn perform(&self, step: &Step<Does>, progress: &Progress<'_>) -> Result<Option<String>, CloudError> {
         self.now.set(self.now.get() + 1);
         self.peak.set(self.peak.get().max(self.now.get()));

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::context::Context;
 use crate::{
-    changeset::Changeset,
+    changeset::{Changeset, in_waves},
     cli::{
         args::RunOutput,
         console::Console,
@@ -41,7 +41,10 @@ pub async fn carry_out(
 ) -> Result<Option<Exit>, Error> {
     let palette = cx.color.palette(&io::stderr());
     let console = Console::new(output == RunOutput::Json, palette, || cx.now());
-    let steps: Vec<_> = sets.iter().flat_map(|set| &set.steps).collect();
+    let mut steps: Vec<_> = sets.iter().flat_map(|set| &set.steps).collect();
+    if sets.iter().all(Changeset::is_teardown) {
+        steps = in_waves(&steps);
+    }
     let stop = Stop::new();
     let work = console.during(execute::run(performer, &steps, stop.clone(), &console));
     let outcome = execute::on_signals(&stop, work)

@@ -79,6 +79,9 @@ pub enum Call {
     DeleteGroup {
         group: String,
     },
+    DeleteVolume {
+        volume: String,
+    },
 }
 
 /// A rule with its description. For a rule in somebody else's group, `peer` is the bastion's own.

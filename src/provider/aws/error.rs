@@ -40,7 +40,8 @@ pub fn kind(refusal: &Refusal) -> ErrorKind {
         | "IncorrectInstanceState"
         | "IncorrectState"
         | "OperationNotPermitted"
-        | "Resource.AlreadyAssociated" => ErrorKind::Conflict,
+        | "Resource.AlreadyAssociated"
+        | "VolumeInUse" => ErrorKind::Conflict,
         "InternalError" | "InternalFailure" | "ServiceUnavailable" | "Unavailable" | "RequestTimeout" => {
             ErrorKind::Fault
         }

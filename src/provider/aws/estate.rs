@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_ec2::types::Filter;
+use aws_sdk_ec2::types::{Filter, VolumeState};
 use futures_util::future::join_all;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     region,
     retry::Repeat,
     tags::{self, Tags},
-    teardown::{self, TaggedRule},
+    teardown::{self, LeftVolume, TaggedRule},
 };
 use crate::{
     changeset::{Changeset, StepId},
@@ -47,7 +47,32 @@ struct Volume {
     id: String,
     gib: u32,
     attached: bool,
+    left: Left,
     tags: Tags,
+}
+
+/// Who has to take a volume away.
+enum Left {
+    /// It is attached to nothing and can be deleted.
+    Now,
+    /// It would stay when this instance ends: somebody has changed what becomes of it.
+    After(String),
+    /// It goes with its instance, or EC2 is at work on it.
+    Never,
+}
+
+impl Volume {
+    /// What takes it away with the bastion, where nothing else does.
+    fn left_of(&self, bastion: &str, instances: &[&Instance]) -> Option<LeftVolume<'_>> {
+        let after = match &self.left {
+            Left::Now => None,
+            Left::After(id) if instances.iter().any(|i| i.id == *id && tags::owns(&i.tags, bastion)) => {
+                Some(id.as_str())
+            }
+            Left::After(_) | Left::Never => None?,
+        };
+        tags::owns(&self.tags, bastion).then_some(LeftVolume { id: &self.id, gib: self.gib, after })
+    }
 }
 
 impl Estate {
@@ -137,10 +162,21 @@ async fn volumes(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Volume>, Clou
             id: volume.volume_id()?.to_owned(),
             gib: volume.size().and_then(|size| u32::try_from(size).ok()).unwrap_or_default(),
             attached: !volume.attachments().is_empty(),
+            left: left(volume),
             tags: convert::tags(volume.tags()),
         })
     };
     Ok(pages!(ec2, progress, "DescribeVolumes", request, PAGE, volumes, convert))
+}
+
+fn left(volume: &aws_sdk_ec2::types::Volume) -> Left {
+    match (volume.state(), volume.attachments()) {
+        (Some(VolumeState::Available), []) => Left::Now,
+        (Some(VolumeState::InUse), [only]) if only.delete_on_termination() == Some(false) => {
+            only.instance_id().map_or(Left::Never, |id| Left::After(id.to_owned()))
+        }
+        _ => Left::Never,
+    }
 }
 
 fn sight(key: &str, seen: &Observed, alike: &[Instance], rules: &[TaggedRule], volumes: &[Volume]) -> Sight {
@@ -150,7 +186,10 @@ fn sight(key: &str, seen: &Observed, alike: &[Instance], rules: &[TaggedRule], v
     let tags = instances.iter().map(|i| &i.tags);
     let tags = tags.chain(seen.addresses.iter().map(|a| &a.tags)).chain(seen.groups.iter().map(|g| &g.tags));
     let owners = tags.filter_map(|tags| tags.get(tags::BASTION).cloned());
-    let names: BTreeSet<String> = owners.chain(rules.iter().map(|rule| rule.bastion.clone())).collect();
+    // One that is attached is no bastion by itself: it goes with its machine, or after it.
+    let free =
+        volumes.iter().filter(|v| matches!(v.left, Left::Now)).filter_map(|v| v.tags.get(tags::BASTION).cloned());
+    let names: BTreeSet<String> = owners.chain(rules.iter().map(|rule| rule.bastion.clone())).chain(free).collect();
     let mut sight = Sight { found: Vec::new(), strangers: strangers(key, seen, alike, volumes) };
     for name in &names {
         if !is_name(name) {
@@ -166,6 +205,8 @@ fn sight(key: &str, seen: &Observed, alike: &[Instance], rules: &[TaggedRule], v
         }
         let mut set = teardown::teardown(name, "", key, seen);
         set.steps.extend(teardown::stray_rules(name, key, seen, rules));
+        let left: Vec<LeftVolume<'_>> = volumes.iter().filter_map(|v| v.left_of(name, &instances)).collect();
+        set.steps.extend(teardown::volumes(name, key, &left));
         let found = found(name, &location, seen, &instances, volumes, &set);
         // A rule that goes with its group, which is here, too, is no bastion by itself; nor is one that is not ours by its words.
         if !found.parts.is_empty() {

@@ -118,6 +118,7 @@ fn attribute(call: &Call) -> (&'static str, String) {
         | Call::TerminateInstance { instance } => resource(instance),
         Call::Tag { resources, .. } => resource(resources.first().map_or("", String::as_str)),
         Call::ReleaseAddress { allocation } => resource(allocation),
+        Call::DeleteVolume { volume } => resource(volume),
         Call::DeleteGroup { group } => resource(group),
     }
 }

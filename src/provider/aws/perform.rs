@@ -1,5 +1,6 @@
 //! Carries out one step. Every call may come twice: what exists already is adopted when it is ours, what is gone already is done.
 
+mod end;
 mod rules;
 mod wait;
 
@@ -12,7 +13,10 @@ use aws_sdk_ec2::types::{
 };
 use sha2::{Digest, Sha256};
 
-use self::wait::{END_LIMIT, POLL, START_LIMIT, Watch};
+use self::{
+    end::Endings,
+    wait::{END_LIMIT, POLL, START_LIMIT, Watch},
+};
 use super::{
     action::{Action, Call, Launch, Ref},
     api::Ec2,
@@ -34,6 +38,7 @@ pub struct Performer<'a> {
     /// By bastion, what this run has made so far.
     made: RefCell<BTreeMap<String, Made>>,
     watch: Watch,
+    endings: Endings,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -45,7 +50,7 @@ struct Made {
 
 impl<'a> Performer<'a> {
     pub fn new(ec2: &'a Ec2) -> Self {
-        Self { ec2, made: RefCell::default(), watch: Watch::default() }
+        Self { ec2, made: RefCell::default(), watch: Watch::default(), endings: Endings::default() }
     }
 
     pub async fn perform(&self, action: &Action, progress: &Progress<'_>) -> Result<Option<String>, CloudError> {
@@ -120,6 +125,10 @@ impl<'a> Performer<'a> {
                 gone(self.ec2.call("ReleaseAddress", Repeat::RELEASING, progress, send).await).map(|()| None)
             }
             Call::DeleteGroup { group } => self.delete_group(group, progress).await.map(|()| None),
+            Call::DeleteVolume { volume } => {
+                let send = || self.ec2.client.delete_volume().volume_id(volume).send();
+                gone(self.ec2.call("DeleteVolume", Repeat::RELEASING, progress, send).await).map(|()| None)
+            }
         }
     }
 
@@ -358,8 +367,7 @@ impl<'a> Performer<'a> {
     }
 
     async fn terminate(&self, instance: &str, progress: &Progress<'_>) -> Result<(), CloudError> {
-        let send = || self.ec2.client.terminate_instances().instance_ids(instance).send();
-        gone(self.ec2.call("TerminateInstances", Repeat::SAFE, progress, send).await)?;
+        gone(self.end(instance, progress).await)?;
         self.until(instance, InstanceState::Terminated, END_LIMIT, progress).await
     }
 

@@ -17,6 +17,8 @@ const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(15);
 /// What was made a moment ago may not be visible to the next call: EC2 is eventually consistent.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_DELAY: Duration = Duration::from_millis(500);
+/// Of what is still in use, which EC2 takes some seconds to let go.
+const FIRST_RELEASE_DELAY: Duration = Duration::from_secs(2);
 const LONGEST_DELAY: Duration = Duration::from_secs(15);
 
 /// How a call may be repeated.
@@ -59,7 +61,8 @@ pub fn delay(
     if waited >= patience {
         return None;
     }
-    let full = FIRST_DELAY.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1))).min(LONGEST_DELAY);
+    let first = if error.kind == ErrorKind::Conflict { FIRST_RELEASE_DELAY } else { FIRST_DELAY };
+    let full = first.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1))).min(LONGEST_DELAY);
     let mut hasher = DefaultHasher::new();
     (spread, attempt).hash(&mut hasher);
     // Between a half and the whole of the step: "equal jitter".
@@ -69,7 +72,7 @@ pub fn delay(
 }
 
 fn is_in_use(error: &CloudError) -> bool {
-    error.code.as_deref().is_some_and(|c| c == "DependencyViolation" || c.ends_with(".InUse"))
+    error.code.as_deref().is_some_and(|c| c == "DependencyViolation" || c == "VolumeInUse" || c.ends_with(".InUse"))
 }
 
 #[cfg(test)]

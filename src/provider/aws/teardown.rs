@@ -161,6 +161,35 @@ pub fn stray_rules(bastion: &str, region: &str, seen: &Observed, tagged: &[Tagge
     differ.steps
 }
 
+/// A volume of a bastion's that no instance takes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftVolume<'a> {
+    pub id: &'a str,
+    pub gib: u32,
+    /// The bastion's own instance that it is attached to, and would outlive.
+    pub after: Option<&'a str>,
+}
+
+/// Deletes them, each once its instance is gone.
+pub fn volumes(bastion: &str, region: &str, left: &[LeftVolume<'_>]) -> Vec<Step<Action>> {
+    let mut differ = Differ::new(bastion, region);
+    for volume in left {
+        let mut draft = Draft::new(
+            Op::Delete,
+            format!("volume {}", volume.id),
+            match volume.after {
+                None => "it is the bastion's own and attached to nothing",
+                Some(_) => "it is the bastion's own and would outlive its machine",
+            },
+        );
+        draft.impact = Impact::Teardown;
+        draft.details = vec![Detail::removed("size", format!("{} GiB", volume.gib))];
+        draft.after = volume.after.iter().map(|instance| differ.id(&format!("instance-{instance}"))).collect();
+        differ.push(&format!("volume-{}", volume.id), draft, Call::DeleteVolume { volume: volume.id.to_owned() });
+    }
+    differ.steps
+}
+
 /// Everything of a bastion that is still there, as lines for people; empty when nothing is.
 pub fn remains(bastion: &str, seen: &Observed) -> Vec<String> {
     let instances =

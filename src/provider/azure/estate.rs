@@ -1,4 +1,4 @@
-//! All that gangplank has in subscriptions, by its tags and without a plan. Twelve calls a subscription, however many bastions there are,
+//! All that gangplank has in subscriptions, by its tags and without a plan. Thirteen calls a subscription, however many bastions there are,
 //! and one for each policy of others with rules of ours (pages aside).
 
 use std::collections::BTreeSet;
@@ -96,14 +96,15 @@ fn by_rules(seen: &Observed) -> Vec<String> {
 }
 
 fn found(name: &str, location: &str, seen: &Observed, set: &Changeset<Action>) -> Found {
-    let owned: Vec<&Resource> = seen.owned(name).collect();
+    let owned: Vec<&Resource> = seen.owned(name).filter(|r| !teardown::goes_with_machine(r, seen)).collect();
     let machines = || owned.iter().filter(|r| r.kind == Kind::Machine);
     let mut parts: Vec<Part> = owned.iter().map(|r| part(r)).collect();
     let elsewhere = teardown::rules_elsewhere(seen, name).into_iter();
     parts.extend(elsewhere.map(|r| Part { what: format!("DNAT rules in {}", r.holder.words()), items: Vec::new() }));
     let going = seen.resources.iter().filter(|r| r.is_owned(name) && r.state == State::Deleting);
     parts.extend(going.map(|r| Part { what: format!("{}, which Azure is removing", r.words()), items: Vec::new() }));
-    let dated: Vec<&Tags> = owned.iter().map(|r| &r.tags).collect();
+    // A disk has the tags that its machine had when it was made: what was decided since is not among them.
+    let dated: Vec<&Tags> = owned.iter().filter(|r| r.kind != Kind::Disk).map(|r| &r.tags).collect();
     let created = machines().filter_map(|m| m.text("/properties/timeCreated").parse::<Timestamp>().ok());
     Found {
         bastion: name.to_owned(),
@@ -128,9 +129,11 @@ fn part(resource: &Resource) -> Part {
         Kind::Address => vec![Item::one("public address")],
         Kind::Firewall => vec![Item::one(format!("firewall {}", Firewall(resource).tier()))],
         Kind::Policy => vec![Item::one("firewall policy")],
+        Kind::Disk => vec![Item::one("disk")],
         _ => Vec::new(),
     };
-    Part { what: resource.words(), items }
+    let alone = resource.kind == Kind::Disk && resource.id_at("/managedBy").is_none();
+    Part { what: format!("{}{}", resource.words(), if alone { ", attached to nothing" } else { "" }), items }
 }
 
 /// What is called as ours are and does not carry the tag.
@@ -139,6 +142,7 @@ fn strangers(location: &str, seen: &Observed) -> Vec<Stranger> {
         r.name().to_ascii_lowercase().starts_with("gangplank-")
             && !r.tags.contains_key(tags::BASTION)
             && !matches!(r.kind, Kind::RuleGroup | Kind::Subnet)
+            && (r.kind != Kind::Disk || r.id_at("/managedBy").is_none())
             && r.state != State::Deleting
     };
     let stranger = |r: &Resource, what: String| Stranger {
@@ -150,20 +154,6 @@ fn strangers(location: &str, seen: &Observed) -> Vec<Stranger> {
         items: part(r).items,
     };
     let resources = seen.resources.iter().filter(alike).map(|r| stranger(r, r.words()));
-    // A disk is no kind of ours, and outlives a machine whose removal somebody has changed.
-    let disks = seen.contents.iter().filter(|c| {
-        c.managed_by.is_none()
-            && c.id.as_str().to_ascii_lowercase().contains("/microsoft.compute/disks/")
-            && (c.tags.contains_key(tags::BASTION) || c.id.name().to_ascii_lowercase().starts_with("gangplank-"))
-    });
-    let disks = disks.map(|c| Stranger {
-        location: location.to_owned(),
-        priced_at: location.to_owned(),
-        what: format!("disk {}, attached to nothing", c.id.name()),
-        called: c.id.name().to_owned(),
-        why: "gangplank's disks go with their machine; nothing here removes this one".to_owned(),
-        items: vec![Item::one("disk")],
-    });
     let rules = seen.of_kind(Kind::RuleGroup).filter(|g| {
         let name = g.name().to_ascii_lowercase();
         let marked =
@@ -175,5 +165,5 @@ fn strangers(location: &str, seen: &Observed) -> Vec<Stranger> {
         why: "it is called as gangplank's own are, and no rule in it says that it is".to_owned(),
         ..stranger(g, g.words())
     });
-    resources.chain(disks).chain(rules).collect()
+    resources.chain(rules).collect()
 }

@@ -27,13 +27,15 @@ pub enum Kind {
     Machine,
     /// A schedule of DevTest Labs ([`super::auto_shutdown`]).
     AutoShutdown,
+    /// A machine's; Azure makes it, with the machine's tags.
+    Disk,
     /// Only ever somebody else's, as are IP groups: they are read, and never made.
     RouteTable,
     IpGroup,
 }
 
 impl Kind {
-    const ALL: [(Kind, &'static str); 12] = [
+    const ALL: [(Kind, &'static str); 13] = [
         (Kind::Network, "Microsoft.Network/virtualNetworks"),
         (Kind::Subnet, "Microsoft.Network/virtualNetworks/subnets"),
         (Kind::SecurityGroup, "Microsoft.Network/networkSecurityGroups"),
@@ -44,6 +46,7 @@ impl Kind {
         (Kind::Firewall, "Microsoft.Network/azureFirewalls"),
         (Kind::Machine, "Microsoft.Compute/virtualMachines"),
         (Kind::AutoShutdown, "Microsoft.DevTestLab/schedules"),
+        (Kind::Disk, "Microsoft.Compute/disks"),
         (Kind::RouteTable, "Microsoft.Network/routeTables"),
         (Kind::IpGroup, "Microsoft.Network/ipGroups"),
     ];
@@ -58,6 +61,7 @@ impl Kind {
             Kind::ResourceGroup => "2021-04-01",
             Kind::Machine => "2024-07-01",
             Kind::AutoShutdown => "2018-09-15",
+            Kind::Disk => "2024-03-02",
             _ => "2024-03-01",
         }
     }
@@ -76,6 +80,7 @@ impl Kind {
             Kind::Firewall => "firewall",
             Kind::Machine => "virtual machine",
             Kind::AutoShutdown => "auto-shutdown",
+            Kind::Disk => "disk",
             Kind::RouteTable => "route table",
             Kind::IpGroup => "IP group",
         }

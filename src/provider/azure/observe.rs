@@ -103,15 +103,21 @@ pub async fn offer(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> Re
     }
 }
 
-/// Everything in the subscription that a teardown without plans can concern: the lists, what is in every resource group in one list
+/// Everything in the subscription that a teardown without plans can concern: the lists, disks, what is in every resource group in one list
 /// more, and the rule collection groups of those policies of others that have one called as ours are.
 ///
 /// # Errors
 /// The cloud's, of any of the calls.
 pub async fn estate(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> Result<Observed, CloudError> {
+    let disks = format!("/subscriptions/{subscription}/providers/{}", Kind::Disk.type_name());
+    let disks = Request::get(disks, Kind::Disk.api_version());
     let outline = Request::get(format!("/subscriptions/{subscription}/resources"), GROUPS);
-    let ((mut all, service), contents) =
-        tokio::try_join!(lists(arm, subscription, progress), arm.list(&outline, progress))?;
+    let ((mut all, service), disks, contents) = tokio::try_join!(
+        lists(arm, subscription, progress),
+        arm.list(&disks, progress),
+        arm.list(&outline, progress)
+    )?;
+    all.extend(disks);
     let seen = Observed::new(&all, []);
     let alike = |policy: &&Resource| {
         // Those in a policy of a bastion's own go with it.

@@ -1,11 +1,14 @@
 //! Carries one step out. Each ends when Azure's own operation has, and each begins with a look at what it changes: what an earlier
 //! run, or somebody, has set in motion is waited for, and what is not the bastion's by now is left alone.
 
+mod collections;
+
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{sync::Mutex, time::sleep};
 
+use self::collections::{Owned, Removals};
 use super::{
     action::{Action, Call, Fill, filled},
     arm::Arm,
@@ -15,7 +18,6 @@ use super::{
     request::{Condition, Method, Request, short},
     retry::Repeat,
     rules,
-    shared::{self, Whose},
     tags::{self, Tags},
     typed,
     views::{Address, Interface},
@@ -35,11 +37,12 @@ pub struct Performer<'a> {
     /// Firewalls and policies that several bastions have rules in: Azure takes one change of each at a time, so a run's own changes
     /// come one after another instead of being refused.
     shared: RefCell<BTreeMap<Id, Rc<Mutex<()>>>>,
+    removals: Removals,
 }
 
 impl<'a> Performer<'a> {
     pub fn new(arm: &'a Arm) -> Self {
-        Self { arm, shared: RefCell::default() }
+        Self { arm, shared: RefCell::default(), removals: Removals::default() }
     }
 
     /// Where the rules stand that an action changes.
@@ -58,6 +61,9 @@ impl<'a> Performer<'a> {
     /// Azure's refusal or silence, or that something is in the way by now which is not the bastion's.
     pub async fn perform(&self, action: &Action, progress: &Progress<'_>) -> Result<Option<String>, CloudError> {
         let bastion = action.bastion.as_str();
+        if let Call::NatCollection { firewall, name, collection: None, .. } = &action.call {
+            self.removals.wanted(firewall, Owned { name: name.clone(), bastion: bastion.to_owned() });
+        }
         let shared = self.turn(&action.call);
         let _turn = match &shared {
             Some(shared) => Some(match shared.try_lock() {
@@ -96,12 +102,13 @@ impl<'a> Performer<'a> {
             Call::Wait { id } => self.wait(id, progress).await,
             Call::Delete { id } => self.delete(id, bastion, progress).await,
             Call::DeleteGroup { id } => self.delete_group(id, bastion, progress).await,
-            Call::NatCollection { firewall, name, collection, fill } => {
-                let collection = match collection {
-                    Some(collection) => Some(self.filled(firewall, collection, fill, progress).await?),
-                    None => None,
-                };
-                self.write_collection(firewall, name, collection.as_ref(), bastion, progress).await
+            Call::NatCollection { firewall, name, collection: Some(collection), fill } => {
+                let collection = self.filled(firewall, collection, fill, progress).await?;
+                self.set_collection(firewall, name, &collection, bastion, progress).await
+            }
+            Call::NatCollection { firewall, name, collection: None, .. } => {
+                let owned = Owned { name: name.clone(), bastion: bastion.to_owned() };
+                self.remove_collection(firewall, owned, progress).await.map(|()| None)
             }
         }
     }
@@ -272,54 +279,6 @@ impl<'a> Performer<'a> {
             });
         }
         self.write(&request, Repeat::RELEASING, progress).await
-    }
-
-    /// Changes our collection in somebody's firewall, and nothing that somebody else writes meanwhile.
-    async fn write_collection(
-        &self,
-        firewall: &Id,
-        name: &str,
-        collection: Option<&Value>,
-        bastion: &str,
-        progress: &Progress<'_>,
-    ) -> Result<Option<String>, CloudError> {
-        let named = Request::new(Method::Put, firewall.as_str(), version(firewall));
-        understood(&named, collection.map(typed::unknown_in_collection).unwrap_or_default())?;
-        let mut turns = Turns::new(self.arm.pace());
-        loop {
-            let found = match (settled(self.arm, firewall, progress).await?, collection) {
-                (Some(found), _) => found,
-                (None, None) => return Ok(None),
-                (None, Some(_)) => {
-                    return Err(CloudError {
-                        operation: named.operation(),
-                        kind: ErrorKind::NotFound,
-                        code: None,
-                        request_id: None,
-                        message: "the firewall is gone".to_owned(),
-                        residue: Residue::Nothing,
-                        remedy: Some("name another one in the plan".to_owned()),
-                    });
-                }
-            };
-            let changed = match (shared::whose(&found, name, bastion), collection) {
-                (Whose::Foreign, _) => return Err(in_the_way(&named, &found, bastion)),
-                (Whose::Nobodys, None) => return Ok(None),
-                (_, None) => shared::without_our_collection(&found, name),
-                (_, Some(collection)) => shared::with_our_collection(&found, collection),
-            };
-            let etag = text(&found, "/etag");
-            if etag.is_empty() {
-                // Without it, whatever somebody wrote meanwhile would be lost.
-                return Err(CloudError::mistake(format!("{} has no etag", short(firewall.as_str()))));
-            }
-            let request = Request::put(firewall.as_str(), version(firewall), changed)
-                .only_if(Condition::Unchanged(etag.to_owned()));
-            match self.write(&request, Repeat::SAFE, progress).await {
-                Err(error) => turns.again(error, progress).await?,
-                done => return done,
-            }
-        }
     }
 }
 

@@ -37,7 +37,8 @@ fn towards_nothing(bastion: &str, subscription: &str, edge: Option<&Edge>, seen:
         await_shared(&mut differ, edge, seen, bastion);
     }
     let after: Vec<StepId> = under_way.into_iter().chain(rules).collect();
-    let notes = remove(&mut differ, seen, bastion, &seen.owned(bastion).collect::<Vec<_>>(), why, &after);
+    let going: Vec<&Resource> = seen.owned(bastion).filter(|r| !goes_with_machine(r, seen)).collect();
+    let notes = remove(&mut differ, seen, bastion, &going, why, &after);
     Changeset {
         bastion: bastion.to_owned(),
         location: format!("azure {subscription}"),
@@ -84,6 +85,18 @@ fn await_shared(differ: &mut Differ<'_>, edge: &Edge, seen: &Observed, bastion: 
     }
 }
 
+/// A disk that Azure removes with its machine, as gangplank has asked for: not one whose machine is gone, or that somebody has told
+/// to stay.
+pub(super) fn goes_with_machine(disk: &Resource, seen: &Observed) -> bool {
+    let machine = disk.id_at("/managedBy").and_then(|id| seen.get(&id));
+    disk.kind == Kind::Disk
+        && machine.is_some_and(|machine| {
+            let system = machine.raw.pointer("/properties/storageProfile/osDisk");
+            let own = system.filter(|system| id_at(system, "/managedDisk/id").as_ref() == Some(&disk.id));
+            own.is_some_and(|system| text(system, "/deleteOption") == "Delete")
+        })
+}
+
 /// What of a bastion Azure is removing.
 fn going<'a>(seen: &'a Observed, bastion: &'a str) -> impl Iterator<Item = &'a Resource> {
     let name = tags::mark(bastion).replace(':', "-");
@@ -102,9 +115,10 @@ pub(super) struct Why {
 }
 
 /// Azure refuses to delete what is in use: users go first.
-const ORDER: [Kind; 9] = [
+const ORDER: [Kind; 10] = [
     Kind::AutoShutdown,
     Kind::Machine,
+    Kind::Disk,
     Kind::Interface,
     Kind::Firewall,
     Kind::Policy,
@@ -207,6 +221,7 @@ fn user(resource: &Resource, bastion: &str, seen: &Observed, is_gone: impl Fn(&I
     match resource.kind {
         Kind::Interface => Interface(resource).machine().and_then(used_by),
         Kind::Address => Address(resource).user().and_then(used_by),
+        Kind::Disk => resource.id_at("/managedBy").and_then(used_by),
         Kind::SecurityGroup => {
             used_by_any(ids("/properties/networkInterfaces").into_iter().chain(ids("/properties/subnets")).collect())
         }

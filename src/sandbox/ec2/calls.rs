@@ -34,6 +34,7 @@ pub fn find(action: &str) -> Option<Call> {
         "DeleteSecurityGroup" => Write(Region::delete_security_group),
         "DeleteSubnet" => Write(Region::delete_subnet),
         "DeleteTags" => Write(Region::delete_tags),
+        "DeleteVolume" => Write(Region::delete_volume),
         "DeleteVpc" => Write(Region::delete_vpc),
         "DescribeAddresses" => Read(Region::describe_addresses),
         "DescribeAvailabilityZones" => Read(Region::describe_availability_zones),

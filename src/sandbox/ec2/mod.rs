@@ -33,4 +33,4 @@ mod xml;
 pub use company::{DATABASE, DATABASE_GROUP, RESERVED_ADDRESS, SUBNET};
 pub use kind::Kind;
 pub use survey::refuse;
-pub use world::{ACCOUNT, Pace, Quotas, World};
+pub use world::{ACCOUNT, Pace, Quotas, World, region_of};

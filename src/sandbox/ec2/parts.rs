@@ -190,6 +190,19 @@ impl Region {
         self.interfaces.get(id).ok_or_else(|| Kind::Interface.missing(id))
     }
 
+    pub(super) fn delete_volume(&mut self, _: &mut Context<'_>, mut form: Form) -> Outcome<Xml> {
+        let id = form.need("VolumeId")?;
+        form.done()?;
+        Kind::Volume.check(&id)?;
+        let volume = self.volumes.get(&id).ok_or_else(|| Kind::Volume.missing(&id))?;
+        if let Some(attachment) = &volume.attachment {
+            let user = &attachment.instance;
+            return refuse("VolumeInUse", format!("Volume {id} is currently attached to {user}"));
+        }
+        self.volumes.remove(&id);
+        Ok(done())
+    }
+
     pub(super) fn describe_volumes(&self, _: &Context<'_>, form: Form) -> Outcome<Xml> {
         let filters = [
             "attachment.delete-on-termination",

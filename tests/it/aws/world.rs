@@ -178,6 +178,7 @@ impl World {
                 self.all.addresses.retain(|a| a.allocation != *allocation);
             }
             Call::DeleteGroup { group } => self.delete_group(group)?,
+            Call::DeleteVolume { volume } => return Err(format!("no plan deletes volumes: {volume}")),
         }
         Ok(())
     }

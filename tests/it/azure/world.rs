@@ -305,7 +305,7 @@ impl World {
                     return Err("InvalidScheduleId".to_owned());
                 }
             }
-            Kind::RouteTable | Kind::IpGroup => return Err("never made".to_owned()),
+            Kind::Disk | Kind::RouteTable | Kind::IpGroup => return Err("never made".to_owned()),
         }
         self.add(id, body);
         Ok(())

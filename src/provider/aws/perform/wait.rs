@@ -20,6 +20,9 @@ pub(super) const POLL: Duration = Duration::from_secs(2);
 /// Between two looks at the least: many instances that start one after the other share them.
 const SPACING: Duration = Duration::from_millis(500);
 
+/// Steps that begin to wait at the same time share a look.
+const GATHER: Duration = Duration::from_millis(20);
+
 /// What waiting steps share.
 #[derive(Default)]
 pub(super) struct Watch {
@@ -31,6 +34,8 @@ pub(super) struct Watch {
 /// One look at every awaited instance.
 struct Look {
     at: Instant,
+    /// What it asked for: whoever came to wait at the same instant is not among them.
+    asked: Vec<String>,
     instances: Vec<Instance>,
 }
 
@@ -91,17 +96,17 @@ impl Performer<'_> {
         let asked = Instant::now();
         let mut last = self.watch.last.lock().await;
         let state = |look: &Look| look.instances.iter().find(|i| i.id == id).map(|i| i.state);
-        if let Some(look) = last.as_ref().filter(|look| look.at >= asked) {
+        if let Some(look) = last.as_ref().filter(|look| look.at >= asked && look.asked.iter().any(|one| one == id)) {
             return Ok(state(look));
         }
         // Whoever asks during this pause shares the look that follows it.
-        if let Some(look) = last.as_ref() {
-            tokio::time::sleep_until(look.at + SPACING).await;
-        }
+        let gathered = asked + GATHER;
+        let next = last.as_ref().map_or(gathered, |look| gathered.max(look.at + SPACING));
+        tokio::time::sleep_until(next).await;
         let at = Instant::now();
-        let ids = self.watch.awaited.borrow().keys().cloned().collect();
-        let instances = observe::instances_of_ids(self.ec2, ids, progress).await?;
-        Ok(state(last.insert(Look { at, instances })))
+        let asked: Vec<String> = self.watch.awaited.borrow().keys().cloned().collect();
+        let instances = observe::instances_of_ids(self.ec2, asked.clone(), progress).await?;
+        Ok(state(last.insert(Look { at, asked, instances })))
     }
 }
 
