@@ -1,5 +1,10 @@
 //! `reap`, against moto: what has had its time goes, in all regions, and nothing else does; twice, at once, or killed.
 
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(feature = "azure")]
+mod many;
+
 use std::thread;
 
 use serde_json::{Value, json};
@@ -34,8 +39,14 @@ for one in input['bastions']:
     if one.get('machine', True):
         [machine] = ec2.run_instances(ImageId=image['ImageId'], InstanceType='t4g.nano', MinCount=1, MaxCount=1,
             SubnetId=seeded['public_subnet'], SecurityGroupIds=[group],
+            BlockDeviceMappings=[{'DeviceName': '/dev/xvda', 'Ebs': {'DeleteOnTermination': not one.get('volume_stays')}}],
             TagSpecifications=tags('instance', name, expires, owned) + tags('volume', name, None, owned))['Instances']
         ec2.associate_address(AllocationId=address['AllocationId'], InstanceId=machine['InstanceId'])
+    if one.get('only_volume'):
+        # Somebody has taken the rest away by hand.
+        ec2.terminate_instances(InstanceIds=[machine['InstanceId']])
+        ec2.release_address(AllocationId=address['AllocationId'])
+        ec2.delete_security_group(GroupId=group)
     if one.get('lost_group'):
         # Somebody has taken the tag off the group: the rule is all that is ours.
         ec2.delete_tags(Resources=[group], Tags=[{'Key': 'gangplank:bastion'}])
@@ -58,6 +69,7 @@ own = [{'Name': 'tag-key', 'Values': ['gangplank:bastion']}]
 machines = [i for r in ec2.describe_instances(Filters=own)['Reservations'] for i in r['Instances']]
 machines = [i for i in machines if i['State']['Name'] not in ('terminated', 'shutting-down')]
 things = machines + ec2.describe_addresses()['Addresses'] + ec2.describe_security_groups()['SecurityGroups']
+things += ec2.describe_volumes()['Volumes']
 things += ec2.describe_security_group_rules()['SecurityGroupRules']
 result = sorted({t['Value'] for x in things for t in x.get('Tags', []) if t['Key'] == 'gangplank:bastion'})",
         Value::Null,
@@ -149,6 +161,38 @@ fn grace_age_and_names_narrow_what_goes() {
     assert_eq!(owners(&lab.account), ["one"]);
 }
 
+/// A volume that outlives its machine goes after it, and one that is left goes by itself: ours by the tag, and attached to nothing.
+#[test]
+fn volumes_that_are_left_go_and_nobody_elses_do() {
+    let Some(moto) = support::moto_or_skip() else { return };
+    let lab = Lab::new(moto);
+    let of = |name: &str, owned: bool| json!({"name": name, "owned": owned, "rule": false, "volume_stays": true, "only_volume": true});
+    make(
+        &lab.account,
+        seed(&lab),
+        json!([
+            {"name": "expired", "expires": PAST, "volume_stays": true},
+            {"name": "forever", "volume_stays": true},
+            of("left", true),
+            of("nobodys", false),
+        ]),
+    );
+    let foreign = lab.account.world().foreign;
+    let volumes = || lab.account.boto("result = len(ec2.describe_volumes()['Volumes'])", Value::Null);
+    assert_eq!(volumes(), 4);
+    let (run, calls) = lab.command(&with(&[]));
+    let run = run.expect(2);
+    assert_eq!(calls.writes(), 0, "{calls}");
+    assert!(run.stdout.contains("(attached to nothing)"), "{run}");
+
+    let (run, calls) = lab.command(&with(&["--yes", "--settle", "0m"]));
+    let run = run.expect(0);
+    assert!(run.stdout.contains("nothing is left of 2 bastions"), "{run}");
+    assert_eq!(calls.of("DeleteVolume"), 2, "{calls}");
+    assert_eq!((owners(&lab.account), volumes()), (vec!["forever".to_owned()], json!(2)));
+    assert_eq!(lab.account.world().foreign, foreign);
+}
+
 #[test]
 fn two_reapers_at_once_do_what_one_does() {
     let Some(moto) = support::moto_or_skip() else { return };
@@ -168,21 +212,27 @@ fn two_reapers_at_once_do_what_one_does() {
 #[test]
 fn a_reaper_that_is_killed_is_continued_by_the_next() {
     let Some(moto) = support::moto_or_skip() else { return };
-    for n in 0.. {
-        let lab = Lab::new(moto);
-        make(&lab.account, seed(&lab), json!([{"name": "due", "expires": PAST}, {"name": "forever"}]));
-        let foreign = lab.account.world().foreign;
-        let proxy = lab.proxy();
-        proxy.fault(Scope::Writes, n..n + 1, Fault::Kill(Moment::After));
-        let arguments = with(&["--yes", "--settle", "0m"]);
-        let killed = proxy.run(lab.gangplank.command(proxy.address()).args(&arguments));
-        if killed.code().is_some() {
-            assert!(n >= 4, "{n} writes are all that it took\n{killed}");
-            return;
+    // Before a write is after whatever was read since the one before it.
+    for moment in [Moment::Before, Moment::After] {
+        for n in 0.. {
+            let lab = Lab::new(moto);
+            let bastions = json!([{"name": "due", "expires": PAST, "volume_stays": true}, {"name": "forever"}]);
+            make(&lab.account, seed(&lab), bastions);
+            let foreign = lab.account.world().foreign;
+            let proxy = lab.proxy();
+            proxy.fault(Scope::Writes, n..n + 1, Fault::Kill(moment));
+            let arguments = with(&["--yes", "--settle", "0m"]);
+            let killed = proxy.run(lab.gangplank.command(proxy.address()).args(&arguments));
+            if killed.code().is_some() {
+                assert!(n >= 5, "{n} writes are all that it took\n{killed}");
+                break;
+            }
+            let at = format!("killed at write {n}, {moment:?} its effect");
+            let (run, _) = lab.command(&arguments);
+            assert_eq!(run.code(), Some(0), "{at}\n{run}");
+            assert_eq!(owners(&lab.account), ["forever"], "{at}");
+            assert_eq!(lab.account.world().foreign, foreign, "{at}");
         }
-        lab.command(&arguments).0.expect(0);
-        assert_eq!(owners(&lab.account), ["forever"], "killed after write {n}");
-        assert_eq!(lab.account.world().foreign, foreign, "killed after write {n}");
     }
 }
 

@@ -1,0 +1,169 @@
+//! `reap` on Azure, through the program as people run it: what is due goes and nothing else; by two at once, or killed at any call.
+
+use std::{
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use gangplank::provider::azure::tags::{BASTION, EXPIRES};
+use serde_json::json;
+
+use super::PAST;
+use crate::{
+    arm::{
+        company::{NET, group, put, send},
+        world::SUBSCRIPTION,
+    },
+    contract::{
+        Calls, Cloud, Kind, Look, To, Trouble, Wish,
+        azure::{Azure, CLASSIC, HUB, PUBLIC, STANDARD},
+    },
+    support::{
+        Moment,
+        program::{Run, Victim, run},
+    },
+};
+
+const REAP: [&str; 6] = ["reap", "--subscription", SUBSCRIPTION, "--yes", "--settle", "0m"];
+
+/// A bastion that stays, one that is due, and what others have called as ours; and how it looked without the one that is due.
+struct Story<const EDGE: usize> {
+    cloud: Azure<EDGE>,
+    without: Look,
+}
+
+impl<const EDGE: usize> Story<EDGE> {
+    fn new() -> Self {
+        let cloud = Azure::<EDGE>::company().expect("it is in this process");
+        let make = |name: &str| {
+            let path = cloud.write(&Wish::new(name));
+            let path = path.to_str().expect("a temporary folder's name");
+            cloud.execute(&["apply", path, "--yes", "--no-verify"], &[]).0.expect(0);
+        };
+        make("current");
+        {
+            let mut world = cloud.world();
+            let theirs =
+                |name: &str| format!("{}/providers/Microsoft.Network/networkSecurityGroups/{name}", group("rg-shared"));
+            put(&mut world, &theirs("gangplank-nobodys"), NET, &json!({"location": "westeurope"}));
+            // By its name it is the one's that is due, and another's by its tag.
+            let tags = json!({"location": "westeurope", "tags": {BASTION: "current"}});
+            put(&mut world, &theirs("gangplank-warehouse-old"), NET, &tags);
+        }
+        let without = cloud.look();
+        make("warehouse");
+        {
+            let mut world = cloud.world();
+            let merge = json!({"operation": "Merge", "properties": {"tags": {EXPIRES: PAST}}});
+            for id in world.ids() {
+                let owner = world.resource(&id).map(|raw| raw["tags"][BASTION].clone());
+                if owner == Some(json!("warehouse")) || id.ends_with("/resourcegroups/rg-warehouse") {
+                    let tags = format!("{id}/providers/Microsoft.Resources/tags/default");
+                    send(&mut world, "PATCH", &tags, "2021-04-01", Some(&merge));
+                }
+            }
+        }
+        assert_ne!(cloud.look(), without, "there is nothing to take away");
+        Self { cloud, without }
+    }
+
+    #[track_caller]
+    fn assert_only_it_has_gone(&self, when: &str) {
+        let look = self.cloud.look();
+        look.assert_ours(&self.without.ours, when);
+        assert_eq!(look.foreign, self.without.foreign, "{when}");
+    }
+
+    fn reap(&self, troubles: &[Trouble]) -> (Run, Calls) {
+        self.cloud.execute(&REAP, troubles)
+    }
+}
+
+fn goes<const EDGE: usize>() {
+    let story = Story::<EDGE>::new();
+    let (run, calls) = story.cloud.execute(&REAP[..3], &[]);
+    let run = run.expect(2);
+    assert_eq!(calls.writes(), 0, "{calls}");
+    assert!(run.stdout.contains("gangplank-nobodys"), "{run}");
+    story.reap(&[]).0.expect(0);
+    story.assert_only_it_has_gone("reaped");
+    let (run, calls) = story.reap(&[]);
+    run.expect(0);
+    assert_eq!(calls.writes(), 0, "{calls}");
+}
+
+fn twice_at_once<const EDGE: usize>() {
+    let story = Story::<EDGE>::new();
+    let home = story.cloud.home();
+    let reaper = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gangplank"));
+        command.current_dir(&home).env_clear().env("HOME", &home).env("TZ", "UTC");
+        command.env("AZURE_RESOURCE_MANAGER_ENDPOINT", story.cloud.endpoint());
+        run(command.args(REAP), &Victim::default())
+    };
+    thread::scope(|scope| {
+        for one in [(); 2].map(|()| scope.spawn(reaper)) {
+            one.join().expect("a reaper").expect(0);
+        }
+    });
+    story.assert_only_it_has_gone("two reapers at once");
+}
+
+fn killed_anywhere<const EDGE: usize>() {
+    let story = Story::<EDGE>::new();
+    let (run, calls) = story.reap(&[]);
+    run.expect(0);
+    // Before a call is after the answer to the one before it; only writes differ between effect and answer.
+    let kill = |to, n, moment| Trouble::new(to, n..n + 1, Kind::Kill(moment));
+    let before = (0..calls.0.len()).map(|n| kill(To::Any, n, Moment::Before));
+    let after = (0..calls.writes()).map(|n| kill(To::Writes, n, Moment::After));
+    let kills: Vec<_> = before.chain(after).collect();
+    let (next, killed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(kill) = kills.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let story = Story::<EDGE>::new();
+                    let (run, calls) = story.reap(&[*kill]);
+                    let at = format!("reap met {kill:?}\n{calls}");
+                    assert!(run.code().is_none_or(|code| code == 0), "{at}\n{run}");
+                    killed.fetch_add(usize::from(run.code().is_none()), Ordering::Relaxed);
+                    let (again, calls) = story.reap(&[]);
+                    assert_eq!(again.code(), Some(0), "{at}, then again\n{calls}\n{again}");
+                    story.assert_only_it_has_gone(&at);
+                }
+            });
+        }
+    });
+    // Steps run at once and a wait may ask once more or less, so the last calls may be missed, but no more.
+    let (killed, kills) = (killed.into_inner(), kills.len());
+    assert!(kills > 20 && killed + 4 >= kills, "only {killed} of {kills} runs were killed");
+}
+
+macro_rules! edges {
+    ($($name:ident: $edge:ident),*) => {
+        $(
+            mod $name {
+                use super::*;
+
+                #[test]
+                fn what_is_due_goes_and_nothing_else() {
+                    goes::<$edge>();
+                }
+
+                #[test]
+                fn two_reapers_at_once_do_what_one_does() {
+                    twice_at_once::<$edge>();
+                }
+
+                #[test]
+                fn a_reaper_that_is_killed_is_continued_by_the_next() {
+                    killed_anywhere::<$edge>();
+                }
+            }
+        )*
+    };
+}
+
+edges!(with_an_address: PUBLIC, with_a_firewall: STANDARD, in_somebodys_policy: HUB, in_somebodys_firewall: CLASSIC);
