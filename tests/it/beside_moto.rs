@@ -1,3 +1,5 @@
-//! The sandbox's EC2, asked by boto3: side by side with moto, and alone where moto is not what EC2 is.
+//! The sandbox's EC2, asked by boto3: side by side with moto. Where the two differ is told in `play.rs`, with the reason.
 
+mod play;
+mod random;
 mod truth;

@@ -1,7 +1,7 @@
 """What EC2 does and moto leaves out, where a client's order and repetition of calls depend on it.
 
-https://docs.aws.amazon.com/AWSEC2/latest/APIReference/ for DeleteSecurityGroup, GetConsoleOutput, ReleaseAddress and
-RunInstances, and its "Ensuring idempotency" for the client token.
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/ for DeleteSecurityGroup, DescribeVolumes, GetConsoleOutput,
+ReleaseAddress and RunInstances, and its "Ensuring idempotency" for the client token.
 """
 
 import base64
@@ -16,6 +16,8 @@ from moto.core.utils import utcnow
 from moto.ec2 import models
 from moto.ec2.exceptions import DependencyViolationError, EC2ClientError
 from moto.ec2.models import elastic_ip_addresses
+from moto.ec2.models.elastic_block_store import VolumeAttachment
+from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
@@ -51,12 +53,45 @@ def terminate_instances(backend, instance_ids):
     """A machine that goes takes the interfaces with it that it came with, and leaves its address."""
     for instance in backend.get_multi_instances_by_id(instance_ids):
         for nic in instance.nics.values():
-            nic.delete_on_termination = True
+            # What has ended before has none any more.
+            nic.delete_on_termination = instance._state.name != "terminated"
     answer = original_terminate_instances(backend, instance_ids)
     for address in backend.addresses.copy():
         if address.association_id and address.instance and address.instance.id in instance_ids:
             backend.disassociate_address(association_id=address.association_id)
     return answer
+
+
+def only_living(original):
+    """Nothing can be done any more to a machine that has ended; moto would bring it back to life."""
+
+    def call(backend, *arguments, **options):
+        ids = arguments[0] if arguments else options.get("instance_ids") or options["instance_id"]
+        for instance in backend.get_multi_instances_by_id([ids] if isinstance(ids, str) else ids):
+            if instance._state.name == "terminated":
+                raise EC2ClientError("IncorrectInstanceState", f"The instance '{instance.id}' is not in a state for this.")
+        return original(backend, *arguments, **options)
+
+    return call
+
+
+def associate_address(backend, instance=None, *arguments, **options):
+    """A machine that has ended gets no address."""
+    if options.get("allocation_id"):
+        backend.address_by_allocation([options["allocation_id"]])
+    if instance is not None and instance._state.name == "terminated":
+        raise EC2ClientError("InvalidInstanceID", f"The instance '{instance.id}' is not in a valid state for this.")
+    return original_associate_address(backend, instance, *arguments, **options)
+
+
+def modify_instance_security_groups(backend, instance_id, groups):
+    """A call that names no groups changes none."""
+    return original_modify_groups(backend, instance_id, groups) if groups else backend.get_instance(instance_id)
+
+
+def interface_filter(interface, name, method=None):
+    """The groups that an interface is told to be in are those that it is found by."""
+    return [g.id for g in interface.group_set] if name == "group-id" else original_interface_filter(interface, name, method)
 
 
 def same_rule(rule, other):
@@ -123,6 +158,11 @@ def get_console_output(response):
     return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(), **output})
 
 
+def ends_with_its_machine(attachment):
+    """What becomes of a volume; DescribeVolumes tells it, and moto's does not."""
+    return attachment.instance.block_device_mapping[attachment.device].delete_on_termination
+
+
 numbers = itertools.count(1)
 
 
@@ -132,6 +172,7 @@ def public_address():
     return f"198.18.{number // 250 % 256}.{number % 250 + 1}"
 
 
+original_associate_address = Backend.associate_address
 original_create_tags = Backend.create_tags
 original_get_console_output = General.get_console_output
 original_validate_block_device_mapping = InstanceResponse._validate_block_device_mapping
@@ -139,6 +180,8 @@ original_delete_security_group = Backend.delete_security_group
 original_release_address = Backend.release_address
 original_run_instances = Backend.run_instances
 original_terminate_instances = Backend.terminate_instances
+original_modify_groups = only_living(Backend.modify_instance_security_groups)
+original_interface_filter = NetworkInterface.get_filter_value
 
 
 def apply():
@@ -146,11 +189,17 @@ def apply():
     InstanceResponse._validate_block_device_mapping = staticmethod(validate_block_device_mapping)
     SecurityGroupRule.__eq__ = same_rule
     General.get_console_output = get_console_output
+    VolumeAttachment.delete_on_termination = property(ends_with_its_machine)
+    Backend.associate_address = associate_address
     Backend.create_tags = create_tags
     Backend.delete_security_group = delete_security_group
     Backend.release_address = release_address
     Backend.run_instances = run_instances
     Backend.terminate_instances = terminate_instances
+    Backend.modify_instance_security_groups = modify_instance_security_groups
+    NetworkInterface.get_filter_value = interface_filter
+    for name in ["start_instances", "stop_instances", "modify_instance_attribute", "modify_instance_metadata_options"]:
+        setattr(Backend, name, only_living(getattr(Backend, name)))
 
 
 class ClientTokens:
