@@ -178,6 +178,29 @@ mod tests {
         );
     }
 
+    /// Whatever the calendar of the offset that the plan has written says of days.
+    #[test]
+    fn a_day_more_is_a_day_of_seconds_over_clock_changes_and_leap_days() {
+        for (expires, until) in [
+            // Central Europe's clocks go forward and back in between.
+            ("2027-03-27T13:00:00+01:00", "2027-03-28T14:00:00+02:00"),
+            ("2027-10-30T13:00:00+02:00", "2027-10-31T12:00:00+01:00"),
+            ("2028-02-28T23:30:00-05:00", "2028-02-29T23:30:00-05:00"),
+            ("2028-02-29T23:30:00+05:30", "2028-03-01T23:30:00+05:30"),
+            ("2027-02-28T23:30:00+14:00", "2027-03-01T23:30:00+14:00"),
+        ] {
+            let plan = read(&format!("expires: {expires}"));
+            let until: Timestamp = until.parse().unwrap();
+            let moved = wish(Which::Extend, End::By(HOUR * 24), &plan, applied(&plan), at(BORN)).unwrap();
+            assert_eq!(moved.expires, until, "{expires} and a day");
+            assert_eq!(
+                wish(Which::Shorten, End::By(HOUR * 24), &plan, moved, at(BORN)),
+                Ok(applied(&plan)),
+                "{expires}"
+            );
+        }
+    }
+
     #[test]
     fn an_end_that_the_plan_names_can_be_moved_and_outlived() {
         let plan = read("expires: 2027-02-28T23:30:00-05:00");

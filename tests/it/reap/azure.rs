@@ -25,6 +25,7 @@ use crate::{
     },
 };
 
+const COMPUTE: &str = "2024-07-01";
 const REAP: [&str; 6] = ["reap", "--subscription", SUBSCRIPTION, "--yes", "--settle", "0m"];
 
 /// A bastion that stays, one that is due, and what others have called as ours; and how it looked without the one that is due.
@@ -91,6 +92,39 @@ fn goes<const EDGE: usize>() {
     let (run, calls) = story.reap(&[]);
     run.expect(0);
     assert_eq!(calls.writes(), 0, "{calls}");
+}
+
+/// Somebody has told Azure to keep a machine's disk, and has deleted the machine: the disk has its tags, and goes with the rest.
+#[test]
+fn a_disk_that_is_left_goes_and_nobody_elses_does() {
+    let story = Story::<HUB>::new();
+    let machine =
+        |name: &str| format!("{}/providers/Microsoft.Compute/virtualMachines/gangplank-{name}", group("rg-shared"));
+    let disks = || {
+        let world = story.cloud.world();
+        let mut disks: Vec<_> = world.ids().into_iter().filter(|id| id.contains("/disks/")).collect();
+        disks.sort();
+        disks
+    };
+    {
+        let mut world = story.cloud.world();
+        let keep = json!({"properties": {"storageProfile": {"osDisk": {"deleteOption": "Detach"}}}});
+        send(&mut world, "PATCH", &machine("warehouse"), COMPUTE, Some(&keep));
+        send(&mut world, "DELETE", &machine("warehouse"), COMPUTE, None);
+        let theirs = format!("{}/providers/Microsoft.Compute/disks/gangplank-nobodys", group("rg-shared"));
+        let body = json!({"location": "westeurope", "properties": {"creationData": {"createOption": "Empty"}, "diskSizeGB": 4}});
+        put(&mut world, &theirs, COMPUTE, &body);
+    }
+    assert_eq!(disks().len(), 3, "{:?}", disks());
+    let (run, _) = story.cloud.execute(&REAP[..3], &[]);
+    let run = run.expect(2);
+    assert!(run.stdout.matches("attached to nothing").count() == 2, "{run}");
+    let (run, calls) = story.reap(&[]);
+    run.expect(0);
+    let deleted = calls.0.iter().filter(|call| call.operation.starts_with("DELETE Microsoft.Compute/disks")).count();
+    assert_eq!(deleted, 1, "{calls}");
+    let left = disks();
+    assert!(left.len() == 2 && left.iter().any(|id| id.ends_with("/gangplank-nobodys")), "{left:?}");
 }
 
 fn twice_at_once<const EDGE: usize>() {

@@ -23,7 +23,7 @@ const POLICY: usize = 40;
 const CLASSIC: usize = 30;
 const ALONE: usize = 30;
 /// Of a look at a subscription.
-const LISTS: usize = 12;
+const LISTS: usize = 13;
 
 fn plan(n: usize) -> Plan {
     let shared = "{existing: rg-shared}\n  network: {existing: vnet-data, subnet: snet-a}";
