@@ -112,11 +112,8 @@ pub async fn estate(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> R
     let disks = format!("/subscriptions/{subscription}/providers/{}", Kind::Disk.type_name());
     let disks = Request::get(disks, Kind::Disk.api_version());
     let outline = Request::get(format!("/subscriptions/{subscription}/resources"), GROUPS);
-    let ((mut all, service), disks, contents) = tokio::try_join!(
-        lists(arm, subscription, progress),
-        arm.list(&disks, progress),
-        arm.list(&outline, progress)
-    )?;
+    let ((mut all, service), disks, contents) =
+        tokio::try_join!(lists(arm, subscription, progress), arm.list(&disks, progress), arm.list(&outline, progress))?;
     all.extend(disks);
     let seen = Observed::new(&all, []);
     let alike = |policy: &&Resource| {

@@ -30,7 +30,9 @@ pub fn unknown(kind: Kind, body: &Value) -> Vec<String> {
         Kind::RuleGroup => lost::<models::FirewallPolicyRuleCollectionGroup>(body),
         Kind::Interface => lost::<models::NetworkInterface>(body),
         Kind::Firewall => lost::<models::AzureFirewall>(body),
-        Kind::ResourceGroup | Kind::Machine | Kind::AutoShutdown | Kind::Disk | Kind::RouteTable | Kind::IpGroup => Vec::new(),
+        Kind::ResourceGroup | Kind::Machine | Kind::AutoShutdown | Kind::Disk | Kind::RouteTable | Kind::IpGroup => {
+            Vec::new()
+        }
     }
 }
 
