@@ -13,7 +13,7 @@ use gangplank::{
 };
 use serde_json::Value;
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/plan.md",
@@ -22,7 +22,9 @@ const PAGES: [&str; 9] = [
     "docs/deadline.md",
     "docs/iam.md",
     "docs/sandbox.md",
+    "docs/state.md",
     "docs/verify.md",
+    "tests/README.md",
 ];
 
 fn path(relative: &str) -> PathBuf {
