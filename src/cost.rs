@@ -185,9 +185,15 @@ pub fn machine(size: &str) -> Item {
     Item::one(format!("machine {size}"))
 }
 
-/// The disk of such a machine.
+/// The disk of such a machine: 30 GiB, which are billed as 32.
 pub fn disk() -> Item {
-    Item::one("disk StandardSSD_LRS 32 GiB")
+    disk_of("StandardSSD_LRS", 30)
+}
+
+/// A managed disk: billed by the next larger of Azure's sizes, from 4 GiB on each twice the one before ("Azure managed disk types").
+pub fn disk_of(kind: &str, gib: u64) -> Item {
+    let billed = gib.max(4).checked_next_power_of_two().unwrap_or(gib);
+    Item::one(format!("disk {kind} {billed} GiB"))
 }
 
 /// Where a location's prices are: a profile before the region (`aws prod@us-east-1`) does not matter.
@@ -264,6 +270,14 @@ mod tests {
         assert!(bill("aws us-east-1", &[], None).to_string().starts_with("costs nothing"));
         assert_eq!(bill("gcp x", &items, Some(-5)).monthly_words(), "an unknown sum");
         assert_eq!(bill("gcp x", &items, Some(-5)).until_deadline, None);
+    }
+
+    #[test]
+    fn a_disk_is_billed_by_its_size_class() {
+        for (gib, billed) in [(0, 4), (4, 4), (5, 8), (30, 32), (32, 32), (33, 64)] {
+            assert_eq!(disk_of("Premium_LRS", gib).name, format!("disk Premium_LRS {billed} GiB"));
+        }
+        assert!(disk_of("StandardSSD_LRS", u64::MAX).name.contains("GiB"));
     }
 
     #[test]

@@ -129,7 +129,10 @@ fn part(resource: &Resource) -> Part {
         Kind::Address => vec![Item::one("public address")],
         Kind::Firewall => vec![Item::one(format!("firewall {}", Firewall(resource).tier()))],
         Kind::Policy => vec![Item::one("firewall policy")],
-        Kind::Disk => vec![Item::one("disk")],
+        Kind::Disk => {
+            let gib = resource.raw.pointer("/properties/diskSizeGB").and_then(serde_json::Value::as_u64);
+            vec![cost::disk_of(resource.text("/sku/name"), gib.unwrap_or_default())]
+        }
         _ => Vec::new(),
     };
     let alone = resource.kind == Kind::Disk && resource.id_at("/managedBy").is_none();
@@ -153,7 +156,7 @@ fn strangers(location: &str, seen: &Observed) -> Vec<Stranger> {
         why: format!("it is called as gangplank's own are and has no tag {}", tags::BASTION),
         items: part(r).items,
     };
-    let resources = seen.resources.iter().filter(alike).map(|r| stranger(r, r.words()));
+    let resources = seen.resources.iter().filter(alike).map(|r| stranger(r, part(r).what));
     let rules = seen.of_kind(Kind::RuleGroup).filter(|g| {
         let name = g.name().to_ascii_lowercase();
         let marked =

@@ -100,7 +100,8 @@ impl World {
         let (Some(machine), Some(kind)) = (self.resources.get(key), find("Microsoft.Compute/disks")) else { return };
         let Some(disk) = machine.body().pointer("/properties/storageProfile/osDisk") else { return };
         let Some(id) = disk.pointer("/managedDisk/id").and_then(Value::as_str).map(str::to_owned) else { return };
-        let body = json!({"location": machine.body()["location"], "tags": machine.body()["tags"], "properties": {
+        let sku = json!({"name": disk.pointer("/managedDisk/storageAccountType"), "tier": "Standard"});
+        let body = json!({"location": machine.body()["location"], "tags": machine.body()["tags"], "sku": sku, "properties": {
             "creationData": {"createOption": "FromImage"}, "diskSizeGB": disk["diskSizeGB"]}});
         let name = disk["name"].as_str().unwrap_or_default().to_owned();
         if !self.resources.contains_key(&id.to_lowercase()) {

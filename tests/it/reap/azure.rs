@@ -119,6 +119,7 @@ fn a_disk_that_is_left_goes_and_nobody_elses_does() {
     let (run, _) = story.cloud.execute(&REAP[..3], &[]);
     let run = run.expect(2);
     assert!(run.stdout.matches("attached to nothing").count() == 2, "{run}");
+    assert!(run.stdout.contains("disk StandardSSD_LRS 32 GiB 2.40"), "{run}");
     let (run, calls) = story.reap(&[]);
     run.expect(0);
     let deleted = calls.0.iter().filter(|call| call.operation.starts_with("DELETE Microsoft.Compute/disks")).count();
