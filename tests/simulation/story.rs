@@ -342,6 +342,8 @@ impl Story {
 
     /// Whether somebody had something in a bastion's network.
     async fn others_leave(&self) -> bool {
+        // Azure lets nobody delete what it is still at work on.
+        self.calm().await;
         let weather = &self.weather;
         let left = self.sandbox.change(|worlds, now| weather.judge(|judge| judge.others_leave(worlds, now)));
         self.calm().await;
