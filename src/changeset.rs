@@ -64,8 +64,8 @@ impl<A> Step<A> {
 }
 
 /// The steps of a teardown in waves: what nothing has to precede comes first, of whichever bastion, and of that what most
-/// waits for. So many machines end in one call,
-/// nobody gets in any more from the first moment, and what EC2 keeps for a while after a machine's end is free when its turn comes.
+/// waits for. So many machines end in one call, nobody gets in any more from the first moment, and what EC2 keeps for a while
+/// after a machine's end is free when its turn comes.
 pub fn in_waves<'a, A>(steps: &[&'a Step<A>]) -> Vec<&'a Step<A>> {
     let mut waves: HashMap<&StepId, usize> = HashMap::new();
     for step in steps {

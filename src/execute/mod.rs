@@ -24,8 +24,8 @@ use crate::{
     provider::{Progress, Provider},
 };
 
-/// How many steps of one place ([`Provider::place`]) run at once. A step is mostly waiting, so this many hide the latency of a call; many more would only be
-/// throttled, since EC2 gives an account a bucket of calls per kind and region (EC2 developer guide, "Request throttling").
+/// How many steps of one place ([`Provider::place`]) run at once. A step is mostly waiting, so this many hide the
+/// latency of a call; many more would only be throttled, since EC2 gives an account a bucket of calls per kind and region (EC2 developer guide, "Request throttling").
 pub const IN_FLIGHT: usize = 32;
 
 /// How often the watcher hears of steps that take longer than this.

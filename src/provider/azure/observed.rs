@@ -12,8 +12,8 @@ use super::{
 /// One look at a subscription.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// All of the subscription's of each [`Kind`] but subnets, and disks only where no plan is asked; of rule collection groups those of the policies that a plan
-    /// names or that refer to one of our name. In the order of their ids.
+    /// All of the subscription's of each [`Kind`] but subnets, and disks only where no plan is asked; of rule
+    /// collection groups those of the policies that a plan names or that refer to one of our name. In the order of their ids.
     pub resources: Vec<Resource>,
     /// Everything in the subscription, of any type, where a resource group carries our tag; nothing otherwise.
     pub contents: Vec<Content>,

@@ -71,8 +71,8 @@ pub struct Visit {
 }
 
 impl Daemon {
-    /// Opens a connection from within this process; it is served until one side ends it, or the machine does. Whether the machine listens on the
-    /// port ([`Machine::listens`]) and whether anything lets the connection through is the caller's to know.
+    /// Opens a connection from within this process; it is served until one side ends it, or the machine does. Whether the
+    /// machine listens on the port ([`Machine::listens`]) and whether anything lets the connection through is the caller's to know.
     pub fn open(self: &Arc<Self>, visit: Visit) -> DuplexStream {
         let (near, mut outside) = tokio::io::duplex(BUFFER);
         let (mut inside, far) = tokio::io::duplex(BUFFER);

@@ -41,32 +41,14 @@ pub const DIFFERENT: &[Difference] = &[
         moto: ("InvalidGroup.NotFound", 400),
         world: ("InvalidPermission.NotFound", 400),
         why: "a rule that refers to a group which is gone: for moto the group is missing, for the world the rule is; gone is gone",
-        shown: || {
-            let pairs = json!([{"GroupId": "$a", "Description": "d"}]);
-            let peer = json!([{"IpProtocol": "tcp", "FromPort": 1, "ToPort": 2, "UserIdGroupPairs": pairs}]);
-            let rule = json!({"GroupId": "$warehouse_group", "IpPermissions": peer});
-            vec![
-                group("a"),
-                step("it goes", "delete_security_group", json!({"GroupId": "$a"})),
-                step("its rule", "revoke_security_group_ingress", rule),
-            ]
-        },
+        shown: || a_lost_group("revoke_security_group_ingress"),
     },
     Difference {
         call: "revoke_security_group_egress",
         moto: ("InvalidGroup.NotFound", 400),
         world: ("InvalidPermission.NotFound", 400),
         why: "the same on the way out",
-        shown: || {
-            let pairs = json!([{"GroupId": "$a", "Description": "d"}]);
-            let peer = json!([{"IpProtocol": "tcp", "FromPort": 1, "ToPort": 2, "UserIdGroupPairs": pairs}]);
-            let rule = json!({"GroupId": "$warehouse_group", "IpPermissions": peer});
-            vec![
-                group("a"),
-                step("it goes", "delete_security_group", json!({"GroupId": "$a"})),
-                step("its rule", "revoke_security_group_egress", rule),
-            ]
-        },
+        shown: || a_lost_group("revoke_security_group_egress"),
     },
     Difference {
         call: "create_tags",
@@ -234,6 +216,14 @@ pub const TOLD_OTHERWISE: &[ToldOtherwise] = &[
         },
     },
 ];
+
+/// A group goes, and then a rule that refers to it is revoked.
+fn a_lost_group(revoke: &'static str) -> Vec<Step> {
+    let pairs = json!([{"GroupId": "$a", "Description": "d"}]);
+    let peer = json!([{"IpProtocol": "tcp", "FromPort": 1, "ToPort": 2, "UserIdGroupPairs": pairs}]);
+    let rule = json!({"GroupId": "$warehouse_group", "IpPermissions": peer});
+    vec![group("a"), step("it goes", "delete_security_group", json!({"GroupId": "$a"})), step("its rule", revoke, rule)]
+}
 
 fn an_address_moves() -> Vec<Step> {
     let to = |machine: &str| {
