@@ -89,6 +89,7 @@ pub struct Demo {
 #[derive(Debug, Subcommand)]
 pub enum SandboxVerb {
     /// Answer the AWS CLI, SDKs and Azure's on a loopback port, and SSH for each bastion, until interrupted
+    #[command(long_flag = "listen")]
     Listen {
         /// The port of 127.0.0.1; 0 takes a free one
         #[arg(long, default_value_t = 0)]

@@ -28,7 +28,7 @@ pub fn render(plan: &Plan) -> Result<UserData, RenderError> {
     let document = Document::new(plan);
     let text = document.text()?;
     check_size(&document, &text, &plan.cloud)?;
-    Ok(UserData { parts: document.parts()?, text })
+    Ok(UserData { parts: document.parts()?, digest: short_digest(&text), text })
 }
 
 /// What a machine is given at its creation.
@@ -36,18 +36,13 @@ pub fn render(plan: &Plan) -> Result<UserData, RenderError> {
 pub struct UserData {
     /// One `#cloud-config` document in ASCII.
     pub text: String,
+    /// 12 hexadecimal digits that stand for the whole text.
+    pub digest: String,
     /// Short digests of what the document is made of, by kind, in this order: `keys` (which are accepted; `live-` and the
     /// way in which the machine takes them where they are not in the document), `tunnels` (users and what each may
     /// open), `sshd` (port, sessions, startups, open files), `system` (all the rest, which only another version of
     /// gangplank changes). They tell later why a document differs. Equal texts have equal digests.
     pub parts: Vec<(&'static str, String)>,
-}
-
-impl UserData {
-    /// 12 hexadecimal digits that stand for the whole text.
-    pub fn digest(&self) -> String {
-        short_digest(&self.text)
-    }
 }
 
 /// What the document lets one account do.
@@ -107,10 +102,10 @@ impl RenderError {
 }
 
 /// A document's text as clouds get it: compressed, which cloud-init undoes on each of them (its documentation, "User-data
-/// formats", gzip compressed content). Equal texts give equal bytes. The last two hundredths take more than half of the time: that is
-/// spent where the text would not fit otherwise.
+/// formats", gzip compressed content). Equal texts give equal bytes. Most of the time is spent on the last few hundredths: only
+/// where the text would not fit otherwise.
 pub fn compressed(text: &str) -> Vec<u8> {
-    let quick = gzip(text, Compression::new(4));
+    let quick = gzip(text, Compression::new(2));
     if quick.len() <= EC2_LIMIT { quick } else { gzip(text, Compression::best()) }
 }
 

@@ -7,7 +7,7 @@ use crate::cloudinit::UserData;
 /// `document=… keys=… sshd=…`: 12 hex digits each, far below a tag's 256 characters.
 pub fn boot_text(user_data: &UserData) -> String {
     let parts = user_data.parts.iter().map(|(part, digest)| format!(" {part}={digest}"));
-    std::iter::once(format!("document={}", user_data.digest())).chain(parts).collect()
+    std::iter::once(format!("document={}", user_data.digest)).chain(parts).collect()
 }
 
 /// A part of the cloud-init document that differs: its digests, or `none` where one side does not have it.

@@ -74,7 +74,7 @@ fn good(plan: &Plan) -> Value {
         .collect();
     let time = MADE as f64;
     json!({
-        "gangplank": 1, "instance": INSTANCE, "document": cloudinit::render(plan).unwrap().digest(), "why": "boot",
+        "gangplank": 1, "instance": INSTANCE, "document": cloudinit::render(plan).unwrap().digest, "why": "boot",
         "boot_id": "ad4a3ac8-2c51-4c26-b7d2-d64f71fc8a11", "uptime": 120.5, "time": time,
         "clock": {"skew": 0.4, "synchronised": true},
         "cloud_init": {"status": "done", "errors": [], "warnings": [], "version": "25.1.4"},

@@ -12,7 +12,7 @@ use gangplank::{
         fleet::{Action, Fleet},
         tags::BASTION,
     },
-    sandbox::ec2,
+    sandbox::{call::Cloud, ec2},
 };
 
 use super::{hand::net, lookalikes, story::Nobody};
@@ -61,17 +61,18 @@ impl Bug {
         Self::Sparing,
     ];
 
-    /// The invariant that it breaks, or one of those.
-    pub fn breaks(self) -> &'static str {
+    /// The invariants that it breaks: what a story shows first depends on how it ends.
+    pub fn breaks(self) -> &'static [&'static str] {
         match self {
-            Self::Untagged | Self::Forgetful => "convergence",
-            Self::Doubled => "no duplicate",
-            Self::Generous | Self::GenerousOnAzure => "least exposure",
-            Self::Greedy | Self::Blind => "only its own",
-            Self::Impatient => "only what is due",
-            Self::Overlooking | Self::Sparing => "reap leaves nothing",
-            Self::Leaving => "destroy leaves nothing",
-            Self::Eager => "a dry run writes nothing",
+            Self::Untagged => &["convergence", "destroy leaves nothing"],
+            Self::Forgetful => &["convergence"],
+            Self::Doubled => &["no duplicate"],
+            Self::Generous | Self::GenerousOnAzure => &["least exposure"],
+            Self::Greedy | Self::Blind => &["only its own"],
+            Self::Impatient => &["only what is due"],
+            Self::Overlooking | Self::Sparing => &["reap leaves nothing"],
+            Self::Leaving => &["destroy leaves nothing"],
+            Self::Eager => &["a dry run writes nothing"],
         }
     }
 
@@ -147,7 +148,9 @@ impl Bug {
             Self::Blind => {
                 let action = match set.steps.first().map(|step| &step.action) {
                     Some(Action::Aws(action)) => {
-                        let Some(allocation) = lookalikes::address(&lookalikes::company()) else { return };
+                        let Some(allocation) = lookalikes::address(&lookalikes::company(&[Cloud::Aws], 0)) else {
+                            return;
+                        };
                         let call = Call::ReleaseAddress { allocation };
                         Action::Aws(gangplank::provider::aws::action::Action { call, ..action.clone() })
                     }

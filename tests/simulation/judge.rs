@@ -11,13 +11,16 @@ use serde_json::Value;
 
 use super::{
     meddler::{self, MEDDLER, Touched},
-    view::{all_of, beside, counts, exposed_on_aws, exposed_on_azure, runs},
+    plans::Bastion,
+    view::{all_of, beside, counts, exposed, runs},
 };
 
 /// What one of the invariants says, and how it was broken.
 pub struct Judge {
     /// Of the story's bastions; those of others are other people's.
     bastions: Vec<&'static str>,
+    /// The clouds that the story's plans name.
+    clouds: Vec<Cloud>,
     /// Whom the plans that were applied so far admit, by bastion.
     admitted: BTreeSet<(String, String)>,
     /// What is nobody's of ours, as people have left it.
@@ -29,15 +32,16 @@ pub struct Judge {
 }
 
 impl Judge {
-    pub fn new(worlds: &State, bastions: Vec<&'static str>) -> Self {
+    pub fn new(worlds: &State, bastions: Vec<&'static str>, clouds: Vec<Cloud>) -> Self {
         let theirs = worlds.inventory(Timestamp::UNIX_EPOCH).into_iter().collect();
-        let mut judge = Self { bastions, admitted: BTreeSet::new(), foreign: BTreeMap::new(), theirs, broken: None };
+        let (admitted, foreign) = (BTreeSet::new(), BTreeMap::new());
+        let mut judge = Self { bastions, clouds, admitted, foreign, theirs, broken: None };
         judge.foreign = judge.foreign_now(worlds);
         judge
     }
 
     fn foreign_now(&self, worlds: &State) -> BTreeMap<String, Value> {
-        beside(worlds, &|name| self.bastions.contains(&name))
+        beside(worlds, &self.clouds, &|name| self.bastions.contains(&name))
     }
 
     pub fn admit(&mut self, bastion: &str, sources: &BTreeSet<String>) {
@@ -49,13 +53,16 @@ impl Judge {
         self.broken.get_or_insert_with(|| format!("{invariant}: {how}"));
     }
 
+    /// Before each call: a cloud that no plan names is not asked, so that nothing there has to be compared.
+    pub fn hear(&mut self, call: &Call) {
+        if !self.clouds.contains(&call.cloud) {
+            self.breaks("only its own", format!("{} in a cloud that no plan names", call.operation));
+        }
+    }
+
     /// After each write: nobody is let in whom no plan lists.
     pub fn look(&mut self, worlds: &State, call: &Call) {
-        let exposed = match call.cloud {
-            Cloud::Aws => exposed_on_aws(worlds),
-            Cloud::Azure => exposed_on_azure(worlds),
-        };
-        for (bastion, source) in exposed {
+        for (bastion, source) in exposed(worlds, call.cloud) {
             if source != MEDDLER && !self.admitted.contains(&(bastion.clone(), source.clone())) {
                 self.breaks("least exposure", format!("{} lets {source} into {bastion}", call.operation));
             }
@@ -74,14 +81,14 @@ impl Judge {
     }
 
     /// A bastion that stands lets exactly those in whom its plan lists, whatever somebody has opened, and its machine runs.
-    pub fn as_listed(&mut self, worlds: &State, bastion: &str, sources: &BTreeSet<String>, now: Timestamp) {
-        let exposed = exposed_on_aws(worlds).into_iter().chain(exposed_on_azure(worlds));
-        let exposed: BTreeSet<String> =
-            exposed.filter(|(owner, _)| owner == bastion).map(|(_, source)| source).collect();
+    pub fn as_listed(&mut self, worlds: &State, bastion: Bastion, sources: &BTreeSet<String>, now: Timestamp) {
+        let (bastion, cloud) = (bastion.name, bastion.cloud());
+        let exposed = exposed(worlds, cloud).into_iter().filter(|(owner, _)| owner == bastion);
+        let exposed: BTreeSet<String> = exposed.map(|(_, source)| source).collect();
         if exposed != *sources {
             self.breaks("convergence", format!("{bastion} lets in {exposed:?} and its plan {sources:?}"));
         }
-        if !runs(worlds, bastion, now) {
+        if !runs(worlds, bastion, cloud, now) {
             self.breaks("convergence", format!("{bastion}'s machine does not run, and nobody says so"));
         }
     }
@@ -101,13 +108,13 @@ impl Judge {
     }
 
     /// Everything but these bastions', to be held against what is there after they were reaped.
-    pub fn beside(worlds: &State, due: &[&str]) -> BTreeMap<String, Value> {
-        beside(worlds, &|name| due.contains(&name))
+    pub fn beside(&self, worlds: &State, due: &[&str]) -> BTreeMap<String, Value> {
+        beside(worlds, &self.clouds, &|name| due.contains(&name))
     }
 
     /// While some bastions are reaped, nothing happens to anything else.
     pub fn only_what_is_due(&mut self, worlds: &State, due: &[&str], before: &BTreeMap<String, Value>) {
-        if let Some((id, how)) = difference(before, &Self::beside(worlds, due)) {
+        if let Some((id, how)) = difference(before, &self.beside(worlds, due)) {
             let invariant = if self.foreign.contains_key(&id) { "only its own" } else { "only what is due" };
             self.breaks(invariant, how);
         }

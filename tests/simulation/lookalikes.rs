@@ -1,11 +1,14 @@
 //! What stands in a company's clouds beside the bastions and must never be touched: things that are called as gangplank's are and
 //! carry no tag, the tag with a value that is nobody's name, and a bastion of somebody's whose time has not come.
 
-use std::sync::LazyLock;
+use std::{
+    collections::BTreeMap,
+    sync::{LazyLock, Mutex, PoisonError},
+};
 
 use gangplank::{
     provider::tags::{BASTION, EXPIRES},
-    sandbox::{cloud::State, ec2},
+    sandbox::{call::Cloud, cloud::State, ec2},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -15,25 +18,40 @@ use super::hand::{arm, collection, ec2, net, region, rewrite, rule_group};
 const FAR: &str = "2999-01-01T00:00:00Z";
 const PAST: &str = "2020-02-29T23:59:59Z";
 
+type Look = &'static [(&'static str, &'static str)];
+
 /// Tags by whose they look like.
-const LOOKS: [&[(&str, &str)]; 4] = [
+const LOOKS: [Look; 4] = [
     &[("Name", "gangplank-warehouse"), ("gangplank-bastion", "warehouse"), (EXPIRES, PAST)],
     &[("Name", "gangplank-lookalike"), (BASTION, "Somebody Else's"), (EXPIRES, PAST)],
     &[("Name", "gangplank-reports"), (BASTION, "reports"), (EXPIRES, FAR)],
     &[("Name", "gangplank-odd"), (BASTION, "odd"), (EXPIRES, "next week")],
 ];
 
-/// A company with all of them.
-pub fn company() -> State {
-    static COMPANY: LazyLock<State> = LazyLock::new(|| {
+type Companies = BTreeMap<([bool; 2], usize), State>;
+
+/// How many companies there are: the first lookalike is in each of them, and one of the others.
+pub const COMPANIES: usize = LOOKS.len() - 1;
+
+/// One of them, with lookalikes in these clouds.
+pub fn company(clouds: &[Cloud], which: usize) -> State {
+    static MADE: LazyLock<Mutex<Companies>> = LazyLock::new(Mutex::default);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let [aws, azure] = [Cloud::Aws, Cloud::Azure].map(|cloud| clouds.contains(&cloud));
+    let company = made.entry(([aws, azure], which)).or_insert_with(|| {
         let mut worlds = State::company();
         // Room for the bastions' beside them.
         worlds.ec2.quotas.addresses = 20;
-        on_aws(&mut worlds);
-        on_azure(&mut worlds);
+        let looks = [LOOKS[0], LOOKS[1 + which]];
+        if aws {
+            on_aws(&mut worlds, looks);
+        }
+        if azure {
+            on_azure(&mut worlds, looks);
+        }
         worlds
     });
-    COMPANY.clone()
+    company.clone()
 }
 
 /// What a reaper that does not look at tags would take for its own: a name says so.
@@ -43,7 +61,7 @@ pub fn address(worlds: &State) -> Option<String> {
     all.iter().find(|(_, a)| looks(&a.tags) && !a.tags.contains_key(BASTION)).map(|(id, _)| id.clone())
 }
 
-fn on_aws(worlds: &mut State) {
+fn on_aws(worlds: &mut State, looks: [Look; 2]) {
     let now = Timestamp::UNIX_EPOCH;
     let vpc = worlds.ec2.regions["us-east-1"].groups[ec2::DATABASE_GROUP].vpc.clone();
     let images = ec2(
@@ -53,7 +71,7 @@ fn on_aws(worlds: &mut State) {
     );
     let images = String::from_utf8(images.body).expect("text");
     let image = images.split("<imageId>").nth(1).and_then(|rest| rest.split('<').next()).expect("an image").to_owned();
-    for (number, tags) in LOOKS.iter().enumerate() {
+    for (number, tags) in looks.iter().enumerate() {
         let mut make = |kind: &str, more: &[(&str, &str)]| {
             let mut fields: Vec<(String, String)> =
                 more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -75,14 +93,14 @@ fn on_aws(worlds: &mut State) {
     }
 }
 
-fn on_azure(worlds: &mut State) {
+fn on_azure(worlds: &mut State, looks: [Look; 2]) {
     let now = Timestamp::UNIX_EPOCH;
     let put = |worlds: &mut State, id: &str, body: &Value| {
         let reply = arm(worlds, now, "PUT", id, Some(body));
         assert!(reply.status < 300, "{id}: {}", String::from_utf8_lossy(&reply.body));
         worlds.arm.finish(now);
     };
-    for (number, tags) in LOOKS.iter().enumerate() {
+    for (number, tags) in looks.iter().enumerate() {
         let tags: Value =
             tags.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect::<serde_json::Map<_, _>>().into();
         let name = if number == 0 { "gangplank-warehouse".to_owned() } else { format!("gangplank-look-{number}") };

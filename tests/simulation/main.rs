@@ -3,6 +3,8 @@
 //! at the same time, deadlines that pass, and reapers. After each of them the invariants hold, judged on the worlds themselves. Time is
 //! virtual: nothing waits.
 //!
+//! Each ends as somebody wanted it last, brought about in peace: as the plans say, or with nothing left; what stands is then destroyed.
+//!
 //! `GANGPLANK_TEST_SEEDS=N` runs so many; `GANGPLANK_TEST_SEED=N` replays one and tells its calls. `tests/run` runs 10,000 with
 //! this crate optimised, which takes more minutes to compile than it saves for fewer.
 
@@ -32,7 +34,11 @@ use self::{
     story::{Tally, tell},
 };
 
-/// Half a minute of two cores without optimisation; `GANGPLANK_TEST_SEEDS` asks for more.
+/// A fifth of the time goes with the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Seconds on two cores without optimisation; `GANGPLANK_TEST_SEEDS` asks for more.
 const SEEDS: u64 = 200;
 
 #[test]
@@ -73,7 +79,8 @@ fn planted_bugs_are_caught() {
         let (broken, _) = sweep(0..400, Some(bug), 1);
         let Some((seed, what)) = broken.first_key_value() else { panic!("400 seeds do not notice {bug:?}") };
         println!("{bug:?}: seed {seed}: {what}");
-        assert!(what.starts_with(bug.breaks()), "{bug:?} is taken for something else: seed {seed}: {what}");
+        let known = bug.breaks().iter().any(|invariant| what.starts_with(invariant));
+        assert!(known, "{bug:?} is taken for something else: seed {seed}: {what}");
     }
 }
 

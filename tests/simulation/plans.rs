@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use gangplank::{
     diagnostic::Source,
     plan::{self, Plan},
-    sandbox::{arm, ec2},
+    sandbox::{arm, call::Cloud, ec2},
 };
 
 const KEYS: [&str; 3] = [
@@ -35,10 +35,23 @@ enum Place {
     Azure { edge: usize },
 }
 
-/// One version of a bastion's plan, and whom it admits.
+/// One version of the plans of all bastions of a story, and whom each admits.
+#[derive(Clone, Default)]
 pub struct Version {
-    pub plan: Plan,
-    pub sources: BTreeSet<String>,
+    pub plans: Vec<Plan>,
+    pub sources: Vec<BTreeSet<String>>,
+}
+
+impl Version {
+    pub fn some(rng: &mut fastrand::Rng, bastions: &[Bastion]) -> Self {
+        let (plans, sources) = bastions.iter().map(|bastion| bastion.plan(rng)).unzip();
+        Self { plans, sources }
+    }
+
+    /// The bastions' names, and whom each admits.
+    pub fn admitted(&self) -> impl Iterator<Item = (&str, &BTreeSet<String>)> {
+        self.plans.iter().map(|plan| plan.name.as_str()).zip(&self.sources)
+    }
 }
 
 impl Bastion {
@@ -48,10 +61,17 @@ impl Bastion {
     }
 
     pub fn is_on_aws(&self) -> bool {
-        matches!(self.place, Place::Aws)
+        self.cloud() == Cloud::Aws
     }
 
-    pub fn version(&self, rng: &mut fastrand::Rng) -> Version {
+    pub fn cloud(&self) -> Cloud {
+        match self.place {
+            Place::Aws => Cloud::Aws,
+            Place::Azure { .. } => Cloud::Azure,
+        }
+    }
+
+    fn plan(&self, rng: &mut fastrand::Rng) -> (Plan, BTreeSet<String>) {
         let mut sources = BTreeSet::new();
         for source in SOURCES {
             if rng.u8(..3) == 0 {
@@ -101,6 +121,6 @@ impl Bastion {
         let source = Source { path: format!("{}.yaml", self.name), text: text.clone() };
         let plan = plan::read(Arc::new(source))
             .unwrap_or_else(|problems| panic!("{text}\n{}", gangplank::diagnostic::render(&problems, false)));
-        Version { plan, sources }
+        (plan, sources)
     }
 }

@@ -12,12 +12,11 @@ use super::{
     view,
     weather::{Storm, Weather},
 };
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join, select};
 use gangplank::{
     changeset::Changeset,
     event::{Event, Watcher},
     execute::{self, Outcome, Stop},
-    plan::Plan,
     provider::{
         Refused,
         clouds::Clouds,
@@ -25,6 +24,7 @@ use gangplank::{
     },
     sandbox::{
         arm,
+        call::Cloud,
         cloud::{Sandbox, State},
         ec2,
     },
@@ -97,79 +97,121 @@ struct Story {
     bastions: Vec<Bastion>,
 }
 
+/// What somebody wants the clouds to be, and the fleet with which to bring it about. Nothing of a run stays in a fleet but rendered
+/// documents, so that one serves many runs.
+struct Wanted<'a> {
+    version: &'a Version,
+    fleet: Fleet<'a>,
+}
+
+/// One run in bad weather, by the numbers of the versions of the plans that it is for.
+#[derive(Clone, Copy)]
+enum Run {
+    Apply(usize),
+    Destroy(usize),
+    /// Two applies at the same time.
+    Both(usize, usize),
+}
+
 impl Story {
     fn new(seed: u64, bug: Option<Bug>, aloud: bool) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let worlds = worlds(&mut rng, seed);
         let mut bastions = vec![Bastion::some(&mut rng, "warehouse")];
-        if rng.u8(..3) == 0 {
+        if rng.u8(..8) == 0 {
             bastions.push(Bastion::some(&mut rng, "warehouse-2"));
         }
+        let clouds: Vec<Cloud> = bastions.iter().map(Bastion::cloud).collect();
+        let worlds = worlds(&mut rng, seed, &clouds);
         let names = bastions.iter().map(|bastion| bastion.name).collect();
-        let weather = Weather::new(rng.fork(), Judge::new(&worlds, names), aloud);
+        let weather = Weather::new(rng.fork(), Judge::new(&worlds, names, clouds), aloud);
         let from = "2026-11-22T12:00:00Z".parse().expect("a time");
         let sandbox = Sandbox::at_the_mercy_of(Box::new(weather.clone()), worlds, from);
         Self { rng, bug, aloud, weather, sandbox, bastions }
     }
 
     async fn tell(mut self) -> Result<Tally, String> {
-        let mut last = self.versions();
-        for _ in 0..self.rng.usize(1..4) {
-            if self.rng.u8(..3) > 0 {
-                last = self.versions();
-            }
+        let (versions, runs) = self.script();
+        let clouds = Clouds::Sandbox(self.sandbox.clone());
+        let mut wanted = Vec::new();
+        for version in &versions {
+            let fleet = Fleet::connect(&version.plans, &clouds).await.map_err(|refused| told(&refused))?;
+            wanted.push(Wanted { version, fleet });
+        }
+        let mut last = &wanted[0];
+        let mut to_stand = true;
+        for run in runs {
             let storm = self.storm();
             self.say(&format!("{storm:?}"));
             self.weather.set(Some(storm));
-            match self.rng.u8(..10) {
-                0 | 1 => self.remove(&last).await,
-                2 | 3 => {
-                    // Somebody else has the same plan, or an older one.
-                    let other = if self.rng.bool() { self.versions() } else { self.again(&last) };
-                    self.weather.count(|tally| tally.together += 1);
-                    self.at_once(&last, &other).await;
+            match run {
+                Run::Apply(version) => {
+                    last = &wanted[version];
+                    self.bring(last).await;
                 }
-                _ => self.bring(&last).await,
+                Run::Destroy(version) => {
+                    last = &wanted[version];
+                    self.remove(last).await;
+                }
+                Run::Both(version, other) => {
+                    last = &wanted[version];
+                    self.at_once(last, &wanted[other]).await;
+                }
             }
+            to_stand = !matches!(run, Run::Destroy(_));
             self.weather.set(None);
             self.verdict()?;
         }
         // Whoever reaps finds bastions that stand, or what a crash has left of them.
-        let reaps = self.rng.bool();
-        if !reaps || self.rng.u8(..3) > 0 {
-            self.peace(&last).await?;
+        let reaps = self.rng.u8(..6) == 0;
+        if to_stand && (!reaps || self.rng.bool()) {
+            self.peace(last).await?;
         }
         if reaps {
             self.reaping().await?;
         }
-        self.end(&last).await?;
+        self.end(last).await?;
         Ok(self.weather.tally())
     }
 
-    fn versions(&mut self) -> Vec<Version> {
+    /// Mostly one run, rarely three, of plans that change between them or do not.
+    fn script(&mut self) -> (Vec<Version>, Vec<Run>) {
         let Self { bastions, rng, .. } = self;
-        bastions.iter().map(|bastion| bastion.version(rng)).collect()
-    }
-
-    /// The same plans once more.
-    fn again(&self, versions: &[Version]) -> Vec<Version> {
-        versions.iter().map(|v| Version { plan: v.plan.clone(), sources: v.sources.clone() }).collect()
+        let mut versions = vec![Version::some(rng, bastions)];
+        let mut runs = Vec::new();
+        let mut last = 0;
+        for run in 0..[1, 1, 1, 1, 1, 1, 1, 1, 2, 3][rng.usize(..10)] {
+            if run > 0 && rng.u8(..3) > 0 {
+                last = versions.len();
+                versions.push(Version::some(rng, bastions));
+            }
+            runs.push(match rng.u8(..10) {
+                // What never stood is seldom destroyed.
+                0..4 if run > 0 => Run::Destroy(last),
+                0 => Run::Destroy(last),
+                8 | 9 => {
+                    // Somebody else has another plan, or the same.
+                    versions.push(if rng.bool() { Version::some(rng, bastions) } else { versions[last].clone() });
+                    Run::Both(last, versions.len() - 1)
+                }
+                _ => Run::Apply(last),
+            });
+        }
+        (versions, runs)
     }
 
     fn storm(&mut self) -> Storm {
         let rng = &mut self.rng;
-        let dies_at = (rng.u8(..2) == 0).then(|| rng.u32(..45));
+        let dies_at = (rng.u8(..8) < 5).then(|| rng.u32(..25));
         let [lost, refused, meddled] = [60, 60, 120].map(|most| if rng.bool() { rng.u32(..most) } else { 0 });
         Storm { dies_at, lost, refused, meddled }
     }
 
     /// An apply, as far as it gets.
-    async fn bring(&mut self, versions: &[Version]) {
-        let plans = self.admitted(versions);
+    async fn bring(&mut self, wanted: &Wanted<'_>) {
+        self.admit(wanted);
         let clouds = Clouds::Sandbox(self.sandbox.clone());
         let death = self.weather.death();
-        let bug = self.bug;
-        let run = apply(&plans, &clouds, bug);
+        let run = apply(&wanted.fleet, &clouds, self.bug);
         let ended = matches!(select(pin!(run), pin!(death.notified())).await, Either::Left((Ok(true), _)));
         self.weather.count(|tally| {
             tally.runs += 1;
@@ -177,65 +219,68 @@ impl Story {
         });
     }
 
-    async fn at_once(&mut self, one: &[Version], other: &[Version]) {
-        let (one, other) = (self.admitted(one), self.admitted(other));
+    async fn at_once(&mut self, one: &Wanted<'_>, other: &Wanted<'_>) {
+        self.admit(one);
+        self.admit(other);
         let clouds = Clouds::Sandbox(self.sandbox.clone());
         let death = self.weather.death();
-        let bug = self.bug;
-        let both = futures_util::future::join(apply(&one, &clouds, bug), apply(&other, &clouds, bug));
+        let both = join(apply(&one.fleet, &clouds, self.bug), apply(&other.fleet, &clouds, self.bug));
         let _ = select(pin!(both), pin!(death.notified())).await;
-        self.weather.count(|tally| tally.runs += 2);
+        self.weather.count(|tally| {
+            tally.runs += 2;
+            tally.together += 1;
+        });
     }
 
-    async fn remove(&mut self, versions: &[Version]) {
-        let plans: Vec<Plan> = versions.iter().map(|v| v.plan.clone()).collect();
-        let clouds = Clouds::Sandbox(self.sandbox.clone());
+    async fn remove(&mut self, wanted: &Wanted<'_>) {
         let death = self.weather.death();
-        let bug = self.bug;
-        let run = destroy(&plans, &clouds, bug);
+        let run = destroy(&wanted.fleet, self.bug);
         let _ = select(pin!(run), pin!(death.notified())).await;
         self.weather.count(|tally| tally.runs += 1);
     }
 
-    fn admitted(&self, versions: &[Version]) -> Vec<Plan> {
+    fn admit(&self, wanted: &Wanted<'_>) {
         self.weather.judge(|judge| {
-            for version in versions {
-                judge.admit(version.plan.name.as_str(), &version.sources);
+            for (bastion, sources) in wanted.version.admitted() {
+                judge.admit(bastion, sources);
             }
         });
-        versions.iter().map(|version| version.plan.clone()).collect()
     }
 
     /// Nobody disturbs any more: a bounded number of runs makes the clouds match the plans.
-    async fn peace(&mut self, last: &[Version]) -> Result<(), String> {
+    async fn peace(&mut self, last: &Wanted<'_>) -> Result<(), String> {
         self.say("peace");
         self.calm().await;
-        let plans = self.admitted(last);
+        self.admit(last);
         let clouds = Clouds::Sandbox(self.sandbox.clone());
         let mut trouble = String::new();
-        for _ in 0..CONVERGES {
-            let fleet = Fleet::connect(&plans, &clouds).await.map_err(|refused| told(&refused))?;
-            match apply_with(&fleet, &clouds, self.bug).await {
-                Ok(true) => {
-                    trouble.clear();
-                    self.once(false);
-                }
-                Ok(false) => "a step failed".clone_into(&mut trouble),
-                Err(why) => trouble = why,
-            }
-            self.verdict()?;
+        for _ in 0..=CONVERGES {
             let writes = self.weather.tally().writes;
-            let differs = match outlook(&fleet, &clouds, self.bug).await {
-                Ok(sets) => sets.iter().flat_map(|set| &set.steps).map(|step| step.id.to_string()).collect(),
-                Err(why) => vec![why],
-            };
+            let outlook = outlook(&last.fleet, &clouds, self.bug).await;
             if self.weather.tally().writes != writes {
                 return Err("a dry run writes nothing: it wrote".to_owned());
             }
-            if differs.is_empty() && trouble.is_empty() {
-                return self.as_planned(last).await;
+            let mut sets = match outlook {
+                Ok(sets) => sets,
+                Err(why) => {
+                    trouble = why;
+                    continue;
+                }
+            };
+            let steps: Vec<String> = sets.iter().flat_map(|set| &set.steps).map(|step| step.id.to_string()).collect();
+            if steps.is_empty() {
+                return self.as_planned(last.version).await;
             }
-            trouble = format!("{trouble} {}", differs.join(", "));
+            trouble = steps.join(", ");
+            if let Some(bug) = self.bug {
+                sets.iter_mut().for_each(|set| bug.in_an_apply(set));
+            }
+            match carry_out(&last.fleet, &sets).await {
+                Ok(true) => self.once(false),
+                Ok(false) => trouble.push_str(": a step failed"),
+                Err(why) => trouble = why,
+            }
+            self.verdict()?;
         }
         Err(format!("convergence: after {CONVERGES} runs in peace: {trouble}"))
     }
@@ -249,12 +294,12 @@ impl Story {
         });
     }
 
-    async fn as_planned(&mut self, last: &[Version]) -> Result<(), String> {
+    async fn as_planned(&mut self, last: &Version) -> Result<(), String> {
         self.calm().await;
         self.once(true);
         self.ask(|judge, worlds, now| {
-            for version in last {
-                judge.as_listed(worlds, version.plan.name.as_str(), &version.sources, now);
+            for (bastion, sources) in self.bastions.iter().zip(&last.sources) {
+                judge.as_listed(worlds, *bastion, sources, now);
             }
             judge.nothing_foreign_is_touched(worlds);
         });
@@ -273,11 +318,11 @@ impl Story {
         let days = [0, 20, 40, 100][self.rng.usize(..4)];
         tokio::time::sleep(Duration::from_secs(days * 86_400)).await;
         self.calm().await;
-        let bastions = &self.bastions;
+        let (bastions, weather) = (&self.bastions, &self.weather);
         let (due, before) = self.sandbox.change(|worlds, now| {
             let due = bastions.iter().filter(|b| view::is_due(worlds, b.name, b.is_on_aws(), now));
             let due: Vec<&'static str> = due.map(|bastion| bastion.name).collect();
-            let before = Judge::beside(worlds, &due);
+            let before = weather.judge(|judge| judge.beside(worlds, &due));
             (due, before)
         });
         let places = places(bastions);
@@ -293,8 +338,7 @@ impl Story {
             let death = self.weather.death();
             if self.rng.bool() {
                 self.weather.count(|tally| tally.reapers_together += 1);
-                let both =
-                    futures_util::future::join(reap(&places, &clouds, self.bug), reap(&places, &clouds, self.bug));
+                let both = join(reap(&places, &clouds, self.bug), reap(&places, &clouds, self.bug));
                 let _ = select(pin!(both), pin!(death.notified())).await;
             } else {
                 let _ = select(pin!(reap(&places, &clouds, self.bug)), pin!(death.notified())).await;
@@ -321,8 +365,10 @@ impl Story {
         self.verdict()
     }
 
-    async fn end(&mut self, last: &[Version]) -> Result<(), String> {
+    async fn end(&mut self, last: &Wanted<'_>) -> Result<(), String> {
         self.say("end");
+        // What a read does not show yet, nobody can take away.
+        self.calm().await;
         self.destroyed(last).await?;
         if self.others_leave().await {
             self.destroyed(last).await?;
@@ -331,10 +377,8 @@ impl Story {
         self.verdict()
     }
 
-    async fn destroyed(&mut self, last: &[Version]) -> Result<(), String> {
-        let plans: Vec<Plan> = last.iter().map(|v| v.plan.clone()).collect();
-        let clouds = Clouds::Sandbox(self.sandbox.clone());
-        destroy(&plans, &clouds, self.bug).await.map_err(|why| format!("destroy leaves nothing: {why}"))?;
+    async fn destroyed(&mut self, last: &Wanted<'_>) -> Result<(), String> {
+        destroy(&last.fleet, self.bug).await.map_err(|why| format!("destroy leaves nothing: {why}"))?;
         self.calm().await;
         self.ask(|judge, worlds, _| judge.nothing_foreign_is_touched(worlds));
         self.verdict()
@@ -373,25 +417,27 @@ impl Story {
     }
 }
 
-/// A company's clouds, slow or quick, in which reads may lag.
-fn worlds(rng: &mut fastrand::Rng, seed: u64) -> State {
-    let mut worlds = lookalikes::company();
+/// A company's clouds, at once, slow or as slow as the real ones, in which reads may lag.
+fn worlds(rng: &mut fastrand::Rng, seed: u64, clouds: &[Cloud]) -> State {
+    let mut worlds = lookalikes::company(clouds, rng.usize(..lookalikes::COMPANIES));
     worlds.ec2.seed = seed;
-    if rng.bool() {
-        worlds.ec2.pace = ec2::Pace::instant();
-    }
+    worlds.ec2.pace = match rng.u8(..16) {
+        0 => ec2::Pace::default(),
+        1..6 => ec2::Pace { stop: Duration::from_secs(3), end: Duration::from_secs(5), ..ec2::Pace::default() },
+        _ => ec2::Pace::instant(),
+    };
     if rng.u8(..3) == 0 {
         worlds.ec2.lag = Some(Duration::from_secs(rng.u64(1..20)));
     }
-    worlds.arm.pace = match rng.u8(..3) {
-        0 => arm::Pace::none(),
-        1 => arm::Pace::default(),
-        _ => arm::Pace { interface: Duration::from_secs(5), ..arm::Pace::default() },
+    worlds.arm.pace = match rng.u8(..16) {
+        0 => arm::Pace::default(),
+        1..6 => arm::Pace { interface: Duration::from_secs(2), ..arm::Pace::default().faster(10) },
+        _ => arm::Pace::none(),
     };
     worlds
 }
 
-/// The look with which `gangplank apply` ends, and all of `gangplank plan`.
+/// What `gangplank plan` does.
 async fn outlook(fleet: &Fleet<'_>, clouds: &Clouds, bug: Option<Bug>) -> Result<Vec<Changeset<Action>>, String> {
     let outlook = whole(fleet.changes(clouds.now(), &Nobody).await)?;
     if let Some(bug) = bug {
@@ -401,14 +447,8 @@ async fn outlook(fleet: &Fleet<'_>, clouds: &Clouds, bug: Option<Bug>) -> Result
 }
 
 /// What `gangplank apply` does; whether every step was done.
-async fn apply(plans: &[Plan], clouds: &Clouds, bug: Option<Bug>) -> Result<bool, String> {
-    let fleet = Fleet::connect(plans, clouds).await.map_err(|refused| told(&refused))?;
-    apply_with(&fleet, clouds, bug).await
-}
-
-async fn apply_with(fleet: &Fleet<'_>, clouds: &Clouds, bug: Option<Bug>) -> Result<bool, String> {
-    let outlook = whole(fleet.changes(clouds.now(), &Nobody).await)?;
-    let mut sets = outlook.changesets;
+async fn apply(fleet: &Fleet<'_>, clouds: &Clouds, bug: Option<Bug>) -> Result<bool, String> {
+    let mut sets = whole(fleet.changes(clouds.now(), &Nobody).await)?.changesets;
     if let Some(bug) = bug {
         sets.iter_mut().for_each(|set| bug.in_an_apply(set));
     }
@@ -416,8 +456,7 @@ async fn apply_with(fleet: &Fleet<'_>, clouds: &Clouds, bug: Option<Bug>) -> Res
 }
 
 /// What `gangplank destroy` does, until nothing is left.
-async fn destroy(plans: &[Plan], clouds: &Clouds, bug: Option<Bug>) -> Result<(), String> {
-    let fleet = Fleet::connect(plans, clouds).await.map_err(|refused| told(&refused))?;
+async fn destroy(fleet: &Fleet<'_>, bug: Option<Bug>) -> Result<(), String> {
     let mut sets = fleet
         .teardowns(&Nobody)
         .await
@@ -425,7 +464,7 @@ async fn destroy(plans: &[Plan], clouds: &Clouds, bug: Option<Bug>) -> Result<()
     if let Some(bug) = bug {
         sets.iter_mut().for_each(|set| bug.in_a_destroy(set));
     }
-    if !carry_out(&fleet, &sets).await? {
+    if !carry_out(fleet, &sets).await? {
         return Err("a step failed".to_owned());
     }
     Ok(())

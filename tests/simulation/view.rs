@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gangplank::{
     provider::tags::{BASTION, EXPIRES},
     sandbox::{
+        call::Cloud,
         cloud::State,
         ec2::model::{Peer, Tags},
     },
@@ -18,8 +19,15 @@ use super::hand::{last, owner, region, tags, whole};
 /// Of the firewalls' subnets, from which a machine behind one is reached.
 const INSIDE: [&str; 3] = ["10.60.0.0/26", "10.8.3.0/26", "10.7.3.0/26"];
 
-/// Every source that anything of a bastion's admits, with the bastion.
-pub fn exposed_on_aws(worlds: &State) -> BTreeSet<(String, String)> {
+/// Every source that anything of a bastion's admits in a cloud, with the bastion.
+pub fn exposed(worlds: &State, cloud: Cloud) -> BTreeSet<(String, String)> {
+    match cloud {
+        Cloud::Aws => exposed_on_aws(worlds),
+        Cloud::Azure => exposed_on_azure(worlds),
+    }
+}
+
+fn exposed_on_aws(worlds: &State) -> BTreeSet<(String, String)> {
     let mut sources = BTreeSet::new();
     for group in worlds.ec2.regions.values().flat_map(|region| region.groups.values()) {
         let Some(owner) = group.tags.get(BASTION) else { continue };
@@ -32,8 +40,8 @@ pub fn exposed_on_aws(worlds: &State) -> BTreeSet<(String, String)> {
     sources
 }
 
-/// The same on Azure: in rule collection groups and classic collections that are called as ours are, and in security groups.
-pub fn exposed_on_azure(worlds: &State) -> BTreeSet<(String, String)> {
+/// In rule collection groups and classic collections that are called as ours are, and in security groups.
+fn exposed_on_azure(worlds: &State) -> BTreeSet<(String, String)> {
     let mut sources = BTreeSet::new();
     let mut admit = |bastion: &str, source: &str| {
         let source = if source.contains('/') { source.to_owned() } else { format!("{source}/32") };
@@ -99,21 +107,24 @@ pub fn counts(worlds: &State, bastion: &str, on_aws: bool) -> Vec<(&'static str,
 }
 
 /// Whether a bastion has a machine that runs.
-pub fn runs(worlds: &State, bastion: &str, now: Timestamp) -> bool {
-    let ours = |tags: &Tags| tags.get(BASTION).is_some_and(|owner| owner == bastion);
-    let own = |id: &str| {
-        region(worlds)
-            .and_then(|region| region.instances.get(id))
-            .map_or_else(|| ours(&tags(&worlds.arm, id)), |i| ours(&i.tags))
-    };
-    let all = worlds.ec2.machines(now).into_iter().chain(worlds.arm.machines(now));
-    all.into_iter().any(|vm| vm.running && own(&vm.id))
+pub fn runs(worlds: &State, bastion: &str, cloud: Cloud, now: Timestamp) -> bool {
+    match cloud {
+        Cloud::Aws => {
+            let ours = |tags: &Tags| tags.get(BASTION).is_some_and(|owner| owner == bastion);
+            let own = |id: &str| region(worlds)?.instances.get(id).map(|instance| ours(&instance.tags));
+            worlds.ec2.machines(now).iter().any(|vm| vm.running && own(&vm.id) == Some(true))
+        }
+        Cloud::Azure => {
+            let all = worlds.arm.machines(now);
+            all.iter().any(|vm| vm.running && owner(&worlds.arm, &vm.id) == Some(bastion))
+        }
+    }
 }
 
-/// Everything that is not one of these bastions', by id, without what changes by itself.
-pub fn beside(worlds: &State, is_one: &dyn Fn(&str) -> bool) -> BTreeMap<String, Value> {
+/// Everything in these clouds that is not one of these bastions', by id, without what changes by itself.
+pub fn beside(worlds: &State, clouds: &[Cloud], is_one: &dyn Fn(&str) -> bool) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::new();
-    for region in worlds.ec2.regions.values() {
+    for region in worlds.ec2.regions.values().filter(|_| clouds.contains(&Cloud::Aws)) {
         let ours = |tags: &Tags| tags.get(BASTION).is_some_and(|owner| is_one(owner));
         let own: BTreeSet<&String> = region.groups.iter().filter(|(_, g)| ours(&g.tags)).map(|(id, _)| id).collect();
         for (id, group) in region.groups.iter().filter(|(_, g)| !ours(&g.tags)) {
@@ -128,7 +139,7 @@ pub fn beside(worlds: &State, is_one: &dyn Fn(&str) -> bool) -> BTreeMap<String,
         all.extend(region.volumes.iter().filter(|(_, v)| !ours(&v.tags)).map(|(id, v)| (id.clone(), json(&v.tags))));
         all.extend(region.subnets.iter().map(|(id, s)| (id.clone(), json(s))));
     }
-    for id in worlds.arm.ids() {
+    for id in worlds.arm.ids().into_iter().filter(|_| clouds.contains(&Cloud::Azure)) {
         if owner_on_azure(worlds, &id).is_some_and(is_one) {
             continue;
         }

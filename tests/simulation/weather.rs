@@ -74,6 +74,7 @@ impl Fates for Weather {
         let mut inner = self.lock();
         let inner = &mut *inner;
         inner.tally.calls += 1;
+        inner.judge.hear(call);
         let Some(storm) = &mut inner.storm else { return Fate::Answered };
         if let Some(left) = &mut storm.dies_at {
             if *left == 0 {

@@ -205,7 +205,7 @@ pub async fn look<'p>(
 impl<'a> Look<'a> {
     fn new(plan: &'a Plan, seen: Seen, identity: Option<Arc<Identity>>) -> Result<Self, Error> {
         let report = read_report(&seen);
-        let document = cloudinit::render(plan).map(|user_data| user_data.digest());
+        let document = cloudinit::render(plan).map(|user_data| user_data.digest);
         match document {
             Ok(document) => Ok(Self { plan, identity, seen, report, document }),
             Err(error) => Err(Diagnostics::from(error.in_plan(plan)).into()),

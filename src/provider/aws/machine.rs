@@ -60,7 +60,7 @@ pub fn replacement_reasons(want: &Desired<'_>, have: &Instance, newest: Option<&
                 Detail::changed(format!("cloud-init {}", part.name), part.before, part.after).note(note)
             }));
         }
-        None => reasons.push(forgotten("cloud-init", tags::BOOT, want.user_data.digest())),
+        None => reasons.push(forgotten("cloud-init", tags::BOOT, want.user_data.digest.clone())),
     }
     reasons
 }

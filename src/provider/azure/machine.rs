@@ -75,7 +75,7 @@ pub fn replacement_reasons(want: &Desired<'_>, have: &Resource, new_interface: b
         })),
         None => {
             let note = format!("the machine has lost its tag {}", tags::BOOT);
-            reasons.push(Detail::changed("cloud-init", "unknown", want.user_data.digest()).note(note));
+            reasons.push(Detail::changed("cloud-init", "unknown", want.user_data.digest.clone()).note(note));
         }
     }
     if have.state == State::Failed {

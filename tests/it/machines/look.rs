@@ -52,7 +52,7 @@ impl<'a> Watch<'a> {
     }
 
     fn document(&self) -> String {
-        cloudinit::render(self.plan).expect("a plan that has a document").digest()
+        cloudinit::render(self.plan).expect("a plan that has a document").digest
     }
 
     /// Has the machine report once more, and judges that. `ahead` is how far its clock is ahead of the world's.

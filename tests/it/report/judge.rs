@@ -31,7 +31,7 @@ fn judged_with(
     report: Result<&Reading, Silence<'_>>,
     change: impl FnOnce(&mut MachineEvidence<'_>),
 ) -> Vec<Check> {
-    let document = cloudinit::render(plan).unwrap().digest();
+    let document = cloudinit::render(plan).unwrap().digest;
     let mut seen = MachineEvidence {
         report,
         now: made() + SignedDuration::from_mins(10),

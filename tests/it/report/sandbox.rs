@@ -58,12 +58,12 @@ fn hosts() -> Hosts {
 }
 
 fn last(lines: &[String], plan: &Plan) -> Report {
-    let seal = cloudinit::render(plan).unwrap().digest();
+    let seal = cloudinit::render(plan).unwrap().digest;
     report::read(&lines.join("\n"), &seal, Some(INSTANCE)).unwrap_or_else(|none| panic!("{none}: {lines:#?}")).report
 }
 
 fn judged(plan: &Plan, lines: &[String], machine: &Machine) -> Vec<Check> {
-    let document = cloudinit::render(plan).unwrap().digest();
+    let document = cloudinit::render(plan).unwrap().digest;
     let reading = report::read(&lines.join("\n"), &machine.document, Some(INSTANCE)).unwrap();
     let pin = machine.host_keys().pop();
     judge(

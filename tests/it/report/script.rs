@@ -31,7 +31,7 @@ impl Fake {
         }
         let folder = tempfile::tempdir().unwrap();
         let text = cloudinit::render(&read_plan(&plan_text("replace"))).unwrap();
-        let fake = Self { folder, document: text.digest(), user: "nobody" };
+        let fake = Self { folder, document: text.digest, user: "nobody" };
         fake.write("var/lib/cloud/instance/user-data.txt", cloudinit::compressed(&text.text));
         fake.write("var/lib/cloud/data/instance-id", format!("{INSTANCE}\n"));
         fake.write(

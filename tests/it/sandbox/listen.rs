@@ -220,7 +220,7 @@ fn a_port_in_use_is_named() {
     let desk = Desk::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let refused = desk.play(&["sandbox", "listen", "--port", &port.to_string()]).expect(1);
+    let refused = desk.play(&["sandbox", "--listen", "--port", &port.to_string()]).expect(1);
     assert!(refused.stderr.contains(&format!("port {port} of 127.0.0.1")), "{refused}");
     assert!(refused.stderr.contains("--port 0"), "{refused}");
 }
