@@ -186,8 +186,7 @@ impl Story {
             }
             runs.push(match rng.u8(..10) {
                 // What never stood is seldom destroyed.
-                0..4 if run > 0 => Run::Destroy(last),
-                0 => Run::Destroy(last),
+                dice if dice < if run > 0 { 4 } else { 1 } => Run::Destroy(last),
                 8 | 9 => {
                     // Somebody else has another plan, or the same.
                     versions.push(if rng.bool() { Version::some(rng, bastions) } else { versions[last].clone() });
