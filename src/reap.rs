@@ -39,6 +39,23 @@ pub struct Part {
     pub what: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<Item>,
+    /// What people recognise it by; `None` for what is no machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineFacts>,
+}
+
+/// What people recognise a machine by: ids tell them nothing. What the cloud does not tell is `None`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MachineFacts {
+    /// The tag `Name` on AWS, the resource's name on Azure.
+    pub name: Option<String>,
+    /// `t4g.nano`, `Standard_B1s`
+    pub machine_type: String,
+    pub launched: Option<Timestamp>,
+    /// The principal that launched it, as the cloud names it.
+    pub launched_by: Option<String>,
+    /// Whether the cloud refuses to delete it: termination protection on AWS, a lock on Azure.
+    pub protected: Option<bool>,
 }
 
 /// What the tags of a bastion's resources together say about its end.
@@ -184,6 +201,9 @@ pub struct Stranger {
     pub called: String,
     pub why: String,
     pub items: Vec<Item>,
+    /// What people recognise it by; `None` for what is no machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineFacts>,
 }
 
 /// Whether a tag's value can be a bastion's name: what no plan can have made is not ours.

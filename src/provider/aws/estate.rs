@@ -200,6 +200,7 @@ fn sight(key: &str, seen: &Observed, alike: &[Instance], rules: &[TaggedRule], v
                 called: name.clone(),
                 why: "no plan can have that name".to_owned(),
                 items: Vec::new(),
+                machine: None,
             });
             continue;
         }
@@ -233,18 +234,22 @@ fn found(
             InstanceState::Pending | InstanceState::Running => vec![Item::one(format!("instance {}", i.instance_type))],
             _ => Vec::new(),
         },
+        machine: None,
     });
     let addresses = seen.addresses_of(name).map(|a| Part {
         what: format!("elastic IP {}", a.ip.map_or_else(|| a.allocation.clone(), |ip| ip.to_string())),
         items: vec![Item::one("public IPv4")],
+        machine: None,
     });
     let volumes = volumes.iter().filter(|v| own(&v.tags)).map(|v| Part {
         what: format!("volume {}{}", v.id, if v.attached { "" } else { " (attached to nothing)" }),
         items: vec![Item::gp3(v.gib)],
+        machine: None,
     });
-    let groups = seen.groups_of(name).map(|g| Part { what: format!("security group {}", g.id), items: Vec::new() });
+    let plain = |what: String| Part { what, items: Vec::new(), machine: None };
+    let groups = seen.groups_of(name).map(|g| plain(format!("security group {}", g.id)));
     let rules = set.steps.iter().filter(|step| step.resource.starts_with("rules for "));
-    let rules = rules.map(|step| Part { what: step.resource.clone(), items: Vec::new() });
+    let rules = rules.map(|step| plain(step.resource.clone()));
     let parts: Vec<Part> = instances.chain(addresses).chain(volumes).chain(groups).chain(rules).collect();
     let dated: Vec<&Tags> = machines
         .iter()
@@ -278,6 +283,7 @@ fn strangers(key: &str, seen: &Observed, alike: &[Instance], volumes: &[Volume])
         called: called.to_owned(),
         why: format!("it is called as gangplank's own are and has no tag {}", tags::BASTION),
         items,
+        machine: None,
     };
     let name = |tags: &Tags| tags.get(tags::NAME).cloned().unwrap_or_default();
     let instances = alike.iter().filter(|i| i.state.is_there() && untagged(&i.tags)).map(|i| {

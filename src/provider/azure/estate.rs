@@ -74,6 +74,7 @@ fn sight(subscription: &str, seen: &Observed) -> Sight {
                 called: name.clone(),
                 why: "no plan can have that name".to_owned(),
                 items: Vec::new(),
+                machine: None,
             });
             continue;
         }
@@ -100,9 +101,10 @@ fn found(name: &str, location: &str, seen: &Observed, set: &Changeset<Action>) -
     let machines = || owned.iter().filter(|r| r.kind == Kind::Machine);
     let mut parts: Vec<Part> = owned.iter().map(|r| part(r)).collect();
     let elsewhere = teardown::rules_elsewhere(seen, name).into_iter();
-    parts.extend(elsewhere.map(|r| Part { what: format!("DNAT rules in {}", r.holder.words()), items: Vec::new() }));
+    let plain = |what: String| Part { what, items: Vec::new(), machine: None };
+    parts.extend(elsewhere.map(|r| plain(format!("DNAT rules in {}", r.holder.words()))));
     let going = seen.resources.iter().filter(|r| r.is_owned(name) && r.state == State::Deleting);
-    parts.extend(going.map(|r| Part { what: format!("{}, which Azure is removing", r.words()), items: Vec::new() }));
+    parts.extend(going.map(|r| plain(format!("{}, which Azure is removing", r.words()))));
     // A disk has the tags that its machine had when it was made: what was decided since is not among them.
     let dated: Vec<&Tags> = owned.iter().filter(|r| r.kind != Kind::Disk).map(|r| &r.tags).collect();
     let created = machines().filter_map(|m| m.text("/properties/timeCreated").parse::<Timestamp>().ok());
@@ -136,7 +138,11 @@ fn part(resource: &Resource) -> Part {
         _ => Vec::new(),
     };
     let alone = resource.kind == Kind::Disk && resource.id_at("/managedBy").is_none();
-    Part { what: format!("{}{}", resource.words(), if alone { ", attached to nothing" } else { "" }), items }
+    Part {
+        what: format!("{}{}", resource.words(), if alone { ", attached to nothing" } else { "" }),
+        items,
+        machine: None,
+    }
 }
 
 /// What is called as ours are and does not carry the tag.
@@ -155,6 +161,7 @@ fn strangers(location: &str, seen: &Observed) -> Vec<Stranger> {
         called: r.name().to_owned(),
         why: format!("it is called as gangplank's own are and has no tag {}", tags::BASTION),
         items: part(r).items,
+        machine: None,
     };
     let resources = seen.resources.iter().filter(alike).map(|r| stranger(r, part(r).what));
     let rules = seen.of_kind(Kind::RuleGroup).filter(|g| {
