@@ -31,6 +31,10 @@ pub struct Found {
     pub parts: Vec<Part>,
     /// What stays when it is destroyed, and why.
     pub notes: Vec<String>,
+    /// What of it the cloud refuses to delete while it is protected, a line each: `virtual machine X: the lock keep`. A machine's
+    /// termination protection is in its [`MachineFacts`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub protected: Vec<String>,
 }
 
 /// One resource, as people call it, and what is paid for it.
@@ -200,6 +204,9 @@ pub struct Stranger {
     /// Its name: `gangplank-warehouse`.
     pub called: String,
     pub why: String,
+    /// The bastion that its tag names; `None` where it carries none, and only its name is like ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tagged: Option<String>,
     pub items: Vec<Item>,
     /// What people recognise it by; `None` for what is no machine.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -239,6 +246,7 @@ mod tests {
             made: None,
             parts: Vec::new(),
             notes: Vec::new(),
+            protected: Vec::new(),
         }
     }
 

@@ -199,6 +199,7 @@ fn sight(key: &str, seen: &Observed, alike: &[Instance], rules: &[TaggedRule], v
                 what: format!("what carries the tag {} with {name:?}", tags::BASTION),
                 called: name.clone(),
                 why: "no plan can have that name".to_owned(),
+                tagged: Some(name.clone()),
                 items: Vec::new(),
                 machine: None,
             });
@@ -268,6 +269,7 @@ fn found(
         made: dated.iter().filter_map(|tags| began(tags)).chain(launched).min(),
         parts,
         notes: set.notes.clone(),
+        protected: Vec::new(),
     }
 }
 
@@ -282,6 +284,7 @@ fn strangers(key: &str, seen: &Observed, alike: &[Instance], volumes: &[Volume])
         what,
         called: called.to_owned(),
         why: format!("it is called as gangplank's own are and has no tag {}", tags::BASTION),
+        tagged: None,
         items,
         machine: None,
     };

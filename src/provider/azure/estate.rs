@@ -73,6 +73,7 @@ fn sight(subscription: &str, seen: &Observed) -> Sight {
                 what: format!("what carries the tag {} with {name:?}", tags::BASTION),
                 called: name.clone(),
                 why: "no plan can have that name".to_owned(),
+                tagged: Some(name.clone()),
                 items: Vec::new(),
                 machine: None,
             });
@@ -121,6 +122,7 @@ fn found(name: &str, location: &str, seen: &Observed, set: &Changeset<Action>) -
         made: dated.iter().filter_map(|tags| began(tags)).chain(created).min(),
         parts,
         notes: set.notes.clone(),
+        protected: Vec::new(),
     }
 }
 
@@ -160,6 +162,7 @@ fn strangers(location: &str, seen: &Observed) -> Vec<Stranger> {
         what,
         called: r.name().to_owned(),
         why: format!("it is called as gangplank's own are and has no tag {}", tags::BASTION),
+        tagged: None,
         items: part(r).items,
         machine: None,
     };
