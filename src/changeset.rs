@@ -5,12 +5,14 @@ use std::{cmp::Reverse, collections::HashMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use crate::location::Location;
+
 /// One bastion's part of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Changeset<A> {
     pub bastion: String,
-    /// Where it is, for people: `aws us-east-1`.
-    pub location: String,
+    #[serde(flatten)]
+    pub location: Location,
     /// The plan's file.
     pub plan: String,
     /// In an order that can be executed one by one.

@@ -4,9 +4,12 @@
 
 use std::{collections::BTreeMap, fmt, sync::LazyLock};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::plan::{Aws, AwsAddress, Azure, Cloud, Edge, FirewallSku, Plan};
+use crate::{
+    location::PriceRegion,
+    plan::{Aws, AwsAddress, Azure, Cloud, Edge, FirewallSku, Plan},
+};
 
 /// Hours of a month, as the clouds' own calculators have them.
 const HOURS: f64 = 730.0;
@@ -41,12 +44,18 @@ struct Table {
 struct Row {
     item: String,
     /// `aws us-east-1`; a cloud alone where the price is the same everywhere.
-    place: String,
+    #[serde(deserialize_with = "price_region")]
+    place: PriceRegion,
     /// USD an hour, or a month.
     hour: Option<f64>,
     month: Option<f64>,
     source: String,
     confirmed: bool,
+}
+
+fn price_region<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PriceRegion, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    PriceRegion::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no cloud's region")))
 }
 
 fn table() -> &'static Table {
@@ -61,8 +70,7 @@ fn table() -> &'static Table {
 /// What something costs, a line for each kind of item.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Bill {
-    /// `aws us-east-1`
-    pub place: String,
+    pub place: PriceRegion,
     pub currency: &'static str,
     /// The day that the price table is of.
     pub prices_of: &'static str,
@@ -89,8 +97,8 @@ pub struct Line {
     pub confirmed: bool,
 }
 
-/// The bill of `items` in a place (`aws us-east-1`). `seconds_left`: until the deadline.
-pub fn bill(place: &str, items: &[Item], seconds_left: Option<i64>) -> Bill {
+/// The bill of `items` in a region. `seconds_left`: until the deadline.
+pub fn bill(place: &PriceRegion, items: &[Item], seconds_left: Option<i64>) -> Bill {
     let mut all: BTreeMap<&str, u32> = BTreeMap::new();
     for item in items {
         let sum = all.entry(&item.name).or_default();
@@ -102,7 +110,7 @@ pub fn bill(place: &str, items: &[Item], seconds_left: Option<i64>) -> Bill {
     #[allow(clippy::cast_precision_loss)]
     let until = |seconds: i64| monthly / (HOURS * 3600.0) * seconds as f64;
     Bill {
-        place: place.to_owned(),
+        place: place.clone(),
         currency: "USD",
         prices_of: &table().date,
         complete: lines.iter().all(|l| l.monthly.is_some()),
@@ -112,10 +120,10 @@ pub fn bill(place: &str, items: &[Item], seconds_left: Option<i64>) -> Bill {
     }
 }
 
-fn line(place: &str, item: &str, quantity: u32) -> Line {
-    let cloud = place.split(' ').next().unwrap_or_default();
+fn line(place: &PriceRegion, item: &str, quantity: u32) -> Line {
+    let everywhere = PriceRegion { cloud: place.cloud, region: None };
     let rows = || table().rows.iter().filter(|row| row.item.eq_ignore_ascii_case(item));
-    let row = rows().find(|row| row.place == place).or_else(|| rows().find(|row| row.place == cloud));
+    let row = rows().find(|row| row.place == *place).or_else(|| rows().find(|row| row.place == everywhere));
     let price = row.and_then(|row| row.month.or(row.hour.map(|hour| hour * HOURS)));
     Line {
         item: item.to_owned(),
@@ -196,14 +204,6 @@ pub fn disk_of(kind: &str, gib: u64) -> Item {
     Item::one(format!("disk {kind} {billed} GiB"))
 }
 
-/// Where a location's prices are: a profile before the region (`aws prod@us-east-1`) does not matter.
-pub fn place(location: &str) -> String {
-    match location.split_once(' ') {
-        Some((cloud, region)) => format!("{cloud} {}", region.rsplit('@').next().unwrap_or_default()),
-        None => location.to_owned(),
-    }
-}
-
 impl Bill {
     /// `7.36 USD a month`, `at least 3.07 USD a month`, `an unknown sum`.
     pub fn monthly_words(&self) -> String {
@@ -239,6 +239,7 @@ impl fmt::Display for Bill {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::location::CloudKind;
 
     #[test]
     fn every_row_of_the_table_can_be_used() {
@@ -249,27 +250,27 @@ mod tests {
             let price = [row.hour, row.month];
             assert_eq!(price.iter().flatten().count(), 1, "{} has one price", row.item);
             assert!(price.iter().flatten().all(|p| (0.0..10_000.0).contains(p)), "{}", row.item);
-            assert!(row.place == "aws" || row.place == "azure" || row.place.contains(' '), "{}", row.place);
             assert!(!row.source.is_empty());
-            assert!(seen.insert((&row.item, &row.place)), "{} in {} twice", row.item, row.place);
+            assert!(seen.insert((&row.item, row.place.to_string())), "{} in {} twice", row.item, row.place);
         }
     }
 
     #[test]
     fn a_bill_adds_up_and_says_what_it_does_not_know() {
         let items = [Item::one("instance t4g.nano"), Item::gp3(8), Item::one("public IPv4")];
-        let known = bill("aws us-east-1", &items, Some(730 * 3600 * 3));
+        let known = bill(&PriceRegion::new(CloudKind::Aws, "us-east-1"), &items, Some(730 * 3600 * 3));
         assert!(known.complete);
         assert!((known.monthly - (0.0042 * 730.0 + 8.0 * 0.08 + 0.005 * 730.0)).abs() < 1e-9, "{known}");
         assert!((known.until_deadline.unwrap_or_default() - 3.0 * known.monthly).abs() < 1e-9);
 
-        let partly = bill("aws mars-north-1", &items, None);
+        let partly = bill(&PriceRegion::new(CloudKind::Aws, "mars-north-1"), &items, None);
         assert!(!partly.complete);
         assert!(partly.to_string().starts_with("costs at least 3.65 USD a month: 8 × gp3 GiB unknown"), "{partly}");
         assert!(partly.to_string().contains("unknown"), "{partly}");
-        assert!(bill("aws us-east-1", &[], None).to_string().starts_with("costs nothing"));
-        assert_eq!(bill("gcp x", &items, Some(-5)).monthly_words(), "an unknown sum");
-        assert_eq!(bill("gcp x", &items, Some(-5)).until_deadline, None);
+        let azure = PriceRegion::new(CloudKind::Azure, "x");
+        assert!(bill(&azure, &[], None).to_string().starts_with("costs nothing"));
+        assert_eq!(bill(&azure, &[Item::one("instance t4g.nano")], Some(-5)).monthly_words(), "an unknown sum");
+        assert_eq!(bill(&azure, &items, Some(-5)).until_deadline, None);
     }
 
     #[test]
@@ -278,11 +279,5 @@ mod tests {
             assert_eq!(disk_of("Premium_LRS", gib).name, format!("disk Premium_LRS {billed} GiB"));
         }
         assert!(disk_of("StandardSSD_LRS", u64::MAX).name.contains("GiB"));
-    }
-
-    #[test]
-    fn a_place_is_the_locations_region() {
-        assert_eq!(place("aws prod@us-east-1"), "aws us-east-1");
-        assert_eq!(place("azure westeurope"), "azure westeurope");
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::{
     changeset::{Changeset, Detail, Op},
+    location::Location,
     plan::{Plan, catalogue},
     verify::{Check, Vantage, Verdict},
 };
@@ -21,7 +22,8 @@ const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24);
 #[derive(Clone, Debug, Serialize)]
 pub struct Drift {
     pub bastion: String,
-    pub location: String,
+    #[serde(flatten)]
+    pub location: Location,
     /// The plan's file.
     pub plan: String,
     pub differences: Vec<Difference>,
@@ -265,7 +267,7 @@ mod tests {
         let plan = plan::read(Arc::new(source)).expect("an example");
         let set = Changeset {
             bastion: "warehouse".to_owned(),
-            location: "aws us-east-1".to_owned(),
+            location: Location::aws("us-east-1"),
             plan: "warehouse.yaml".to_owned(),
             steps,
             exposure: Vec::new(),

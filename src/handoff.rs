@@ -16,6 +16,7 @@ pub use self::{
     ssh::{ByHand, HostKey, Trial},
 };
 use crate::{
+    location::Location,
     plan::{self, Cloud, Deadline, Edge, FormValue, Plan},
     provider::deadline::{ResolvedDeadline, span, time_left},
     verify::{Check, Part, Verdict, Verification},
@@ -24,8 +25,7 @@ use crate::{
 /// What is known beside the plan.
 #[derive(Clone, Debug)]
 pub struct Known<'a> {
-    /// `aws us-east-1`
-    pub location: String,
+    pub location: Location,
     /// Where the vendor connects to, once there is such an address.
     pub address: Option<String>,
     pub port: u16,
@@ -42,7 +42,8 @@ pub struct Known<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HandOff {
     pub bastion: String,
-    pub location: String,
+    #[serde(flatten)]
+    pub location: Location,
     /// The plan's file.
     pub plan: String,
     /// The moment that everything else is as of.

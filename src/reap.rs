@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     cost::Item,
+    location::{Location, PriceRegion},
     provider::tags::{EXPIRES, LIFETIME, Tags},
 };
 
@@ -17,10 +18,9 @@ const SETTLING: SignedDuration = SignedDuration::from_mins(30);
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Found {
     pub bastion: String,
-    /// `aws us-east-1`, `azure SUBSCRIPTION`
-    pub location: String,
-    /// Where its prices are from: `aws us-east-1`, `azure westeurope`.
-    pub priced_at: String,
+    #[serde(flatten)]
+    pub location: Location,
+    pub priced_at: PriceRegion,
     pub expires: Expires,
     /// There is a machine, running or not, that is not on its way out.
     pub has_machine: bool,
@@ -198,8 +198,9 @@ pub fn unchanged(before: &Found, after: &Found) -> bool {
 /// Something that looks like gangplank's and is not: it is told and left alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stranger {
-    pub location: String,
-    pub priced_at: String,
+    #[serde(flatten)]
+    pub location: Location,
+    pub priced_at: PriceRegion,
     pub what: String,
     /// Its name: `gangplank-warehouse`.
     pub called: String,
@@ -238,8 +239,8 @@ mod tests {
     fn found(expires: Expires) -> Found {
         Found {
             bastion: "warehouse".to_owned(),
-            location: "aws us-east-1".to_owned(),
-            priced_at: "aws us-east-1".to_owned(),
+            location: Location::aws("us-east-1"),
+            priced_at: Location::aws("us-east-1").price_region(),
             expires,
             has_machine: true,
             busy: false,

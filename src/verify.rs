@@ -9,6 +9,8 @@ pub mod report;
 
 use serde::Serialize;
 
+use crate::location::Location;
+
 /// From where something was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -134,8 +136,8 @@ impl Check {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verification {
     pub bastion: String,
-    /// `aws us-east-1`
-    pub location: String,
+    #[serde(flatten)]
+    pub location: Location,
     /// Where the vendor connects to, once there is such an address.
     pub address: Option<String>,
     pub port: u16,

@@ -245,7 +245,7 @@ fn bastion(id: usize, of: &HandOff) -> Bastion {
     Bastion {
         id,
         name: shown(&of.bastion),
-        location: shown(&of.location),
+        location: shown(&of.location.to_string()),
         plan: shown(&of.plan),
         made: of.made.to_string(),
         address: of.address.as_ref().map(|address| format!("{} port {}", shown(address), of.port)),

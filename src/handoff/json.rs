@@ -10,7 +10,7 @@ const FORMAT_VERSION: u32 = 1;
 /// One JSON document, ending in a newline:
 ///
 /// - `format_version`: 1
-/// - `bastions[]`: `bastion`, `location`, `plan` (the file), `made`, `address` (null: none yet), `port`, and
+/// - `bastions[]`: `bastion`, `location` and whose (`region`, `account`, `sandbox`), `plan` (the file), `made`, `address` (null: none yet), `port`, and
 ///   - `ends`: `kind` (`never`; `after-creation` with `seconds`; `at` with `time` and `seconds_left`)
 ///   - `next[]`: what to do, in order: `kind` (`destroy`, `apply`, `repair`, `verify`, `add-key`, `test`, `renew`), `text`, and
 ///     where there is one `tunnel`, `url`, `command`

@@ -55,7 +55,8 @@ fn write_fields(out: &mut String, tunnel: &Tunnel) -> Result {
 
 fn write_all(out: &mut String, of: &HandOff, palette: &Palette) -> Result {
     let Palette { heading, faint, create, warning, .. } = palette;
-    let (bastion, location, plan) = (clean(&of.bastion), clean(&of.location), clean(&of.plan));
+    let location = of.location.to_string();
+    let (bastion, location, plan) = (clean(&of.bastion), clean(&location), clean(&of.plan));
     writeln!(out, "{heading}{bastion}{heading:#}  {location}  {faint}{plan}{faint:#}\n")?;
     match &of.address {
         Some(address) => writeln!(out, "  {:<LABEL$} {} port {}", "address", clean(address), of.port)?,

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     changeset::Changeset,
     event::Watcher,
+    location::Location,
     reap::{Found, Stranger},
 };
 
@@ -38,7 +39,7 @@ pub struct Sight {
     pub found: Vec<(Found, Changeset<Action>)>,
     pub strangers: Vec<Stranger>,
     /// Regions and subscriptions that did not answer.
-    pub unread: Vec<(String, CloudError)>,
+    pub unread: Vec<(Location, CloudError)>,
     /// How many did.
     pub read: usize,
 }

@@ -13,6 +13,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     drift::Who,
     event::Watcher,
+    location::Location,
     plan::{Cloud, Plan},
     provider::{
         extend::Wish,
@@ -68,8 +69,7 @@ pub struct Told<'a, T, E = CloudError> {
 
 /// What a cloud tells about one bastion.
 pub struct Seen {
-    /// `aws us-east-1`
-    pub location: String,
+    pub location: Location,
     /// Where the vendor connects to.
     pub address: Option<IpAddr>,
     pub machine: Option<Machine>,

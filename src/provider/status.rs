@@ -3,11 +3,13 @@
 use serde::Serialize;
 
 use super::deadline::Moved;
+use crate::location::Location;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
     pub bastion: String,
-    pub location: String,
+    #[serde(flatten)]
+    pub location: Location,
     pub plan: String,
     pub state: State,
     /// Where the vendor connects to.

@@ -139,7 +139,7 @@ fn what_is_read_of_drift() {
     };
     let drifted = Drift {
         bastion: "warehouse".to_owned(),
-        location: "aws us-east-1".to_owned(),
+        location: support::location(),
         plan: "warehouse.yaml".to_owned(),
         differences: vec![
             difference(Kind::Cloud, "ingress rules of gangplank-warehouse", Some(unknown)),

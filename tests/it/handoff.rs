@@ -59,7 +59,7 @@ fn ends(at: &str) -> Option<ResolvedDeadline> {
 
 fn known(verification: Option<&Verification>) -> Known<'_> {
     Known {
-        location: "aws us-east-1".to_owned(),
+        location: support::location(),
         address: Some("203.0.113.10".to_owned()),
         port: 22,
         host_keys: vec![HOST_KEY.to_owned()],
@@ -80,7 +80,7 @@ fn target() -> Part {
 fn verification(checks: Vec<Check>) -> Verification {
     Verification {
         bastion: "warehouse".to_owned(),
-        location: "aws us-east-1".to_owned(),
+        location: support::location(),
         address: Some("203.0.113.10".to_owned()),
         port: 22,
         checks,

@@ -7,10 +7,12 @@ use gangplank::{
 };
 use insta::assert_snapshot;
 
+use crate::support;
+
 fn set(bastion: &str, steps: Vec<Step<()>>) -> Changeset<()> {
     Changeset {
         bastion: bastion.to_owned(),
-        location: "aws us-east-1".to_owned(),
+        location: support::location(),
         plan: format!("plans/{bastion}.yaml"),
         steps,
         exposure: vec![],

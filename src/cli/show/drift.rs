@@ -30,7 +30,8 @@ pub fn human(drifts: &[Drift], palette: &Palette) -> String {
 fn write_human(out: &mut String, drifts: &[Drift], palette: &Palette) -> std::fmt::Result {
     let Palette { heading, faint, update, .. } = palette;
     for drift in drifts {
-        let (bastion, location, plan) = (clean(&drift.bastion), clean(&drift.location), clean(&drift.plan));
+        let location = drift.location.to_string();
+        let (bastion, location, plan) = (clean(&drift.bastion), clean(&location), clean(&drift.plan));
         write!(out, "{heading}{bastion}{heading:#}  {location}  {faint}{plan}{faint:#}")?;
         match drift.differences.len() {
             0 => writeln!(out, "  as the plan says")?,
@@ -111,7 +112,7 @@ fn write_markdown(out: &mut String, drifts: &[Drift], whole: bool) -> std::fmt::
         if !drift.is_drifted() && drift.unseen.is_empty() {
             continue;
         }
-        let (bastion, location, plan) = (plain(&drift.bastion), plain(&drift.location), plain(&drift.plan));
+        let (bastion, location, plan) = (plain(&drift.bastion), plain(&drift.location.to_string()), plain(&drift.plan));
         let differences = count(drift.differences.len(), "difference");
         writeln!(out, "\n#### {bastion} ({location}, {plan}): {differences}\n")?;
         for of in drift.differences.iter().filter(|_| whole) {
@@ -150,7 +151,7 @@ fn write_markdown(out: &mut String, drifts: &[Drift], whole: bool) -> std::fmt::
 ///
 /// - `format_version`: 1
 /// - `drifted`: whether any bastion has a difference
-/// - `bastions[]`: `bastion`, `location`, `plan` (the file), `drifted`, and
+/// - `bastions[]`: `bastion`, `location` and whose (`region`, `account`, `sandbox`), `plan` (the file), `drifted`, and
 ///   - `differences[]`: `kind` (`cloud`, `catalogue`, `control-plane`, `machine`), `what`, `why`, `details[]` (as in `plan`:
 ///     `before` is what the cloud has, `after` what the plan says), `seen[]`, `repair`, and where the cloud was asked `who`:
 ///     `known` is `log` (with `acts[]`: `at`, `who`, `what`, and `ours` where gangplank did it) or `unknown` (with `reason`, and `ask`: a command)

@@ -77,7 +77,8 @@ fn write_all<A>(
 
 fn write_heading<A>(out: &mut String, set: &Changeset<A>, palette: &Palette) -> std::fmt::Result {
     let Palette { heading, faint, .. } = palette;
-    let (bastion, location, plan) = (clean(&set.bastion), clean(&set.location), clean(&set.plan));
+    let location = set.location.to_string();
+    let (bastion, location, plan) = (clean(&set.bastion), clean(&location), clean(&set.plan));
     writeln!(out, "{heading}{bastion}{heading:#}  {location}  {faint}{plan}{faint:#}")
 }
 
@@ -154,7 +155,9 @@ fn write_notes<A>(out: &mut String, set: &Changeset<A>) -> std::fmt::Result {
 
 fn write_unchanged<A>(out: &mut String, sets: &[&Changeset<A>], palette: &Palette) -> std::fmt::Result {
     let Palette { heading, faint, .. } = palette;
-    let rows: Vec<_> = sets.iter().map(|s| (clean(&s.bastion), clean(&s.location), clean(&s.plan))).collect();
+    let locations: Vec<String> = sets.iter().map(|s| s.location.to_string()).collect();
+    let rows: Vec<_> =
+        sets.iter().zip(&locations).map(|(s, location)| (clean(&s.bastion), clean(location), clean(&s.plan))).collect();
     let names = column(rows.iter().map(|r| r.0.as_ref()));
     let locations = column(rows.iter().map(|r| r.1.as_ref()));
     let plans = column(rows.iter().map(|r| r.2.as_ref()));

@@ -7,6 +7,7 @@ use crate::{
     changeset::{Changeset, Detail, Exposure, Impact, Op, Step, StepId},
     cli::words::Totals,
     cost::Bill,
+    location::Location,
 };
 
 /// Raised when a field goes away or changes its meaning; new fields may come without it.
@@ -23,7 +24,8 @@ struct Document<'a> {
 #[derive(Serialize)]
 struct Bastion<'a> {
     name: &'a str,
-    location: &'a str,
+    #[serde(flatten)]
+    location: &'a Location,
     plan: &'a str,
     changed: bool,
     totals: Totals,
@@ -57,7 +59,8 @@ impl<'a, A> From<&'a Step<A>> for StepLine<'a> {
 /// - `format_version`: 1
 /// - `changed`: whether any bastion has a step
 /// - `totals`: how many steps `create`, `update`, `replace` and `delete`, over all bastions
-/// - `bastions[]`: `name`, `location`, `plan` (the file), `changed`, `totals`, and
+/// - `bastions[]`: `name`, `location` (`aws us-east-1`) and whose (`region`, `account`, `sandbox`: see docs/automation.md),
+///   `plan` (the file), `changed`, `totals`, and
 ///   - `steps[]`: `id`, `op` (`create`, `update`, `replace`, `delete`), `resource`, `reason`, `impact` (`live`, `restart`,
 ///     `replacement`, `teardown`), `after` (ids of the steps that come first), `details[]` (`name`, and where there is one
 ///     `before`, `after`, `note`)

@@ -59,7 +59,7 @@ fn write_all<A>(out: &mut String, sets: &[Changeset<A>], depth: Depth) -> std::f
 }
 
 fn write_bastion<A>(out: &mut String, set: &Changeset<A>, fold: bool, depth: Depth) -> std::fmt::Result {
-    let (name, location, plan) = (plain(&set.bastion), plain(&set.location), plain(&set.plan));
+    let (name, location, plan) = (plain(&set.bastion), plain(&set.location.to_string()), plain(&set.plan));
     // Nothing that cuts connections hides in a fold.
     let impact_of_all = strongest_impact(set).map(|i| format!(" ⚠️ {i}")).unwrap_or_default();
     let totals = totals(set).to_do().unwrap_or_default() + &impact_of_all;

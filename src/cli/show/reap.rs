@@ -12,6 +12,8 @@ use crate::{
         words::count,
     },
     cost::{Bill, Item, bill},
+    location::Location,
+    provider::CloudError,
     reap::{Expires, Found, Stranger, Verdict, Why},
 };
 
@@ -53,7 +55,7 @@ fn write_human(out: &mut String, judged: &Judged, now: Timestamp, palette: &Pale
     }
     write_strangers(out, &judged.sight.strangers, palette)?;
     for (place, error) in &judged.sight.unread {
-        writeln!(out, "{warning}not read:{warning:#} {}: {}", clean(place), clean(&error.to_string()))?;
+        writeln!(out, "{warning}not read:{warning:#} {}: {}", clean(&place.to_string()), clean(&error.to_string()))?;
     }
     let going = judged.bastions.iter().filter(|b| b.verdict.why().is_some()).count();
     let reported = judged.bastions.iter().filter(|b| b.verdict.is_reported()).count();
@@ -72,7 +74,8 @@ fn write_bastion(out: &mut String, bastion: &Bastion, now: Timestamp, palette: &
         Verdict::Report { .. } => ("?", update),
         Verdict::Keep { .. } => (" ", faint),
     };
-    let (name, location, why) = (clean(&found.bastion), clean(&found.location), words(&bastion.verdict, found));
+    let location = found.location.to_string();
+    let (name, location, why) = (clean(&found.bastion), clean(&location), words(&bastion.verdict, found));
     writeln!(out, "{color}{sign}{color:#} {heading}{name}{heading:#}  {location}  {}", clean(&why))?;
     if matches!(bastion.verdict, Verdict::Keep { .. }) {
         return writeln!(out, "    {faint}costs {}{faint:#}", bill_of(found, now).monthly_words());
@@ -109,7 +112,7 @@ fn write_leftovers(
     let strangers: Vec<Stranger> = judged.iter().flat_map(|j| &j.sight.strangers).filter(called).cloned().collect();
     let found: Vec<&Found> = judged.iter().flat_map(|j| &j.bastions).map(|b| &b.found).collect();
     for found in found.iter().filter(|f| bastions.contains(&f.bastion.as_str())) {
-        writeln!(out, "With the tag of {} in {} there is:", clean(&found.bastion), clean(&found.location))?;
+        writeln!(out, "With the tag of {} in {} there is:", clean(&found.bastion), clean(&found.location.to_string()))?;
         for part in &found.parts {
             writeln!(out, "  {}", clean(&part.what))?;
         }
@@ -117,7 +120,12 @@ fn write_leftovers(
     }
     write_strangers(out, &strangers, palette)?;
     for (place, error) in judged.iter().flat_map(|j| &j.sight.unread) {
-        writeln!(out, "{warning}No inventory{warning:#} of {}: {}", clean(place), clean(&error.to_string()))?;
+        writeln!(
+            out,
+            "{warning}No inventory{warning:#} of {}: {}",
+            clean(&place.to_string()),
+            clean(&error.to_string())
+        )?;
     }
     if out.is_empty() {
         writeln!(out, "Inventory: nothing carries their tag or their name any more.")?;
@@ -128,7 +136,8 @@ fn write_leftovers(
 fn write_strangers(out: &mut String, strangers: &[Stranger], palette: &Palette) -> std::fmt::Result {
     let Palette { update, faint, .. } = palette;
     for stranger in strangers {
-        let (what, location, why) = (clean(&stranger.what), clean(&stranger.location), clean(&stranger.why));
+        let location = stranger.location.to_string();
+        let (what, location, why) = (clean(&stranger.what), clean(&location), clean(&stranger.why));
         let cost = bill(&stranger.priced_at, &stranger.items, None);
         let cost = if stranger.items.is_empty() { String::new() } else { format!("; costs {}", cost.monthly_words()) };
         writeln!(out, "{update}?{update:#} {what}  {location}  {faint}left alone: {why}{cost}{faint:#}")?;
@@ -155,7 +164,12 @@ fn write_inventory(
     let Palette { heading, delete, faint, .. } = palette;
     writeln!(out, "Looked again: nothing is left of {}.", count(gone.len(), "bastion"))?;
     for found in left {
-        writeln!(out, "{delete}still there{delete:#} of {} in {}:", clean(&found.bastion), clean(&found.location))?;
+        writeln!(
+            out,
+            "{delete}still there{delete:#} of {} in {}:",
+            clean(&found.bastion),
+            clean(&found.location.to_string())
+        )?;
         let parts = after.bastions.iter().filter(|b| b.found.bastion == found.bastion);
         for part in parts.filter(|b| b.found.location == found.location).flat_map(|b| &b.found.parts) {
             writeln!(out, "  {}", clean(&part.what))?;
@@ -167,7 +181,8 @@ fn write_inventory(
     writeln!(out, "\n{heading}What there is by tag and by name:{heading:#}")?;
     for bastion in &after.bastions {
         let (found, cost) = (&bastion.found, bill_of(&bastion.found, now));
-        let (name, location) = (clean(&found.bastion), clean(&found.location));
+        let location = found.location.to_string();
+        let (name, location) = (clean(&found.bastion), clean(&location));
         writeln!(
             out,
             "  {name}  {location}  {}  {faint}costs {}{faint:#}",
@@ -180,11 +195,11 @@ fn write_inventory(
 
 /// The fields of the event `found`:
 ///
-/// - `format_version`: 1; `read`: how many regions and subscriptions answered; `unread[]`: `place`, `error`
-/// - `bastions[]`: `bastion`, `location`, `expires` (`"never"`, `{"at": ...}`, `{"unclear": ...}`), `has_machine`, `busy`, `made`,
+/// - `format_version`: 1; `read`: how many regions and subscriptions answered; `unread[]`: `place`, its location, `error`
+/// - `bastions[]`: `bastion`, `location` and whose (`region`, `account`, `sandbox`), `expires` (`"never"`, `{"at": ...}`, `{"unclear": ...}`), `has_machine`, `busy`, `made`,
 ///   `parts[]` (`what`, `items`), `notes`, `verdict` (`reap` with `why`: `expired` or `orphaned`; `report` with `problem`;
 ///   `keep` with `reason`), `cost`
-/// - `strangers[]`: `location`, `what`, `why`, `cost`
+/// - `strangers[]`: its location, `what`, `why`, `cost`
 pub fn json(judged: &Judged, now: Timestamp) -> Value {
     let bastions: Vec<Value> = judged.bastions.iter().map(|b| bastion_json(b, now)).collect();
     json!({
@@ -206,17 +221,31 @@ fn bastion_json(bastion: &Bastion, now: Timestamp) -> Value {
 }
 
 fn strangers_json(strangers: &[Stranger]) -> Vec<Value> {
-    let one = |s: &Stranger| json!({"location": s.location, "what": s.what, "why": s.why, "cost": bill(&s.priced_at, &s.items, None)});
+    let one = |s: &Stranger| {
+        let cost = bill(&s.priced_at, &s.items, None);
+        at(&s.location, json!({"what": s.what, "why": s.why, "cost": cost}))
+    };
     strangers.iter().map(one).collect()
 }
 
 fn unread(judged: &Judged) -> Vec<Value> {
-    judged.sight.unread.iter().map(|(place, error)| json!({"place": place, "error": error})).collect()
+    let one =
+        |(place, error): &(Location, CloudError)| at(place, json!({"place": place.without_account(), "error": error}));
+    judged.sight.unread.iter().map(one).collect()
 }
 
-/// The fields of the event `inventory`: `gone[]` and `left[]` (`bastion`, `location`), and what there is: as in [`json()`].
+/// Fields, and those of a location beside them.
+fn at(location: &Location, fields: Value) -> Value {
+    let mut value = json!(location);
+    if let (Some(all), Value::Object(fields)) = (value.as_object_mut(), fields) {
+        all.extend(fields);
+    }
+    value
+}
+
+/// The fields of the event `inventory`: `gone[]` and `left[]` (`bastion`, its location), and what there is: as in [`json()`].
 pub fn inventory_json(gone: &[&Found], left: &[Found], after: &Judged, now: Timestamp) -> Value {
-    let name = |f: &Found| json!({"bastion": f.bastion, "location": f.location});
+    let name = |f: &Found| at(&f.location, json!({"bastion": f.bastion}));
     let mut value = json!({
         "gone": gone.iter().map(|f| name(f)).collect::<Vec<_>>(),
         "left": left.iter().map(name).collect::<Vec<_>>(),

@@ -82,7 +82,8 @@ fn write_verification(out: &mut String, of: &Verification, palette: &Palette, de
         Some(address) => format!("{} port {}", clean(address), of.port),
         None => "no address yet".to_owned(),
     };
-    let (bastion, location) = (clean(&of.bastion), clean(&of.location));
+    let location = of.location.to_string();
+    let (bastion, location) = (clean(&of.bastion), clean(&location));
     writeln!(out, "{heading}{bastion}{heading:#}  {location}  {faint}{address}{faint:#}")?;
     let names = of.checks.iter().map(|check| clean(&check.name()).chars().count());
     let width = names.filter(|width| *width <= WIDEST).max().unwrap_or(0);
@@ -143,7 +144,7 @@ fn write_check(out: &mut String, check: &Check, width: usize, palette: &Palette,
 ///
 /// - `format_version`: 1
 /// - `passed`, `failed`, `unknown`: how many checks, over all bastions
-/// - `bastions[]`: `bastion`, `location`, `address` (null: none yet), `port`, the same counts, and
+/// - `bastions[]`: `bastion`, `location` and whose (`region`, `account`, `sandbox`), `address` (null: none yet), `port`, the same counts, and
 ///   - `checks[]`: `id`, `subject` (where there are several of one id), `vantage` (`control-plane`, `machine`, `network`),
 ///     `part` (`"edge"`, `"bastion"`, `{"target": NAME}`), `proves`, `evidence[]`, `verdict` (`pass`; `fail` with `cause` and
 ///     `fix`; `unknown` with `reason`)

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    cost::{Bill, Item, Parts, bill, parts, place},
+    cost::{Bill, Item, Parts, bill, parts},
     plan::{Cloud, Deadline, Plan},
     provider::status::Status,
 };
@@ -20,7 +20,7 @@ pub fn bill_of_status(plan: &Plan, status: &Status, now: Timestamp) -> Bill {
 }
 
 fn of(plan: &Plan, status: &Status, items: &[Item], now: Timestamp) -> Bill {
-    bill(&place(&status.location), items, seconds_left(plan, status, now))
+    bill(&status.location.price_region(), items, seconds_left(plan, status, now))
 }
 
 fn existing(plan: &Plan, status: &Status) -> Vec<Item> {

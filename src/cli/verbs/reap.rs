@@ -21,7 +21,6 @@ use crate::{
         summary::Resume,
         words::elapsed,
     },
-    cost::place,
     plan::{Cloud, Plan},
     provider::{
         estate::{Places, Sight},
@@ -108,9 +107,7 @@ pub async fn inventory(sets: &[Changeset<Action>], plans: &[Plan], cx: &Context)
     for (set, plan) in sets.iter().zip(plans) {
         match &plan.cloud {
             Cloud::Aws(aws) => {
-                let region = place(&set.location);
-                let region = region.rsplit(' ').next().unwrap_or_default().to_owned();
-                regions.entry(aws.profile.clone()).or_default().push(region);
+                regions.entry(aws.profile.clone()).or_default().extend(set.location.region.clone());
             }
             Cloud::Azure(azure) => subscriptions.push(azure.subscription.clone()),
         }

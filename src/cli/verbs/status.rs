@@ -54,8 +54,12 @@ fn human(status: &Status, bill: &Bill, palette: &Palette) -> String {
         State::Partial => (warning, "incomplete: `gangplank apply` completes it"),
         State::Up => (create, "up"),
     };
-    let mut lines =
-        vec![format!("{heading}{}{heading:#}  {}  {}", status.bastion, status.location, clean(&status.plan))];
+    let mut lines = vec![format!(
+        "{heading}{}{heading:#}  {}  {}",
+        status.bastion,
+        clean(&status.location.to_string()),
+        clean(&status.plan)
+    )];
     let mut line = |name: &str, value: String| lines.push(format!("  {name:<16} {value}"));
     line("state", format!("{style}{state}{style:#}"));
     if let Some(address) = &status.address {

@@ -158,7 +158,7 @@ fn parts(of: &HandOff) -> Parts {
         bastion: Part {
             kind: "bastion".to_owned(),
             name: shown(&of.bastion),
-            detail: shown(&of.location),
+            detail: shown(&of.location.to_string()),
             light: Some(of.path.bastion),
         },
         vendors: first(vendors, "vendors"),

@@ -10,6 +10,7 @@ use super::{
     keys, machine,
     network::Subnet,
     observed::{ElasticIp, Group, Image, Instance, Observed, Surroundings},
+    region,
     steps::Differ,
     tags, teardown,
 };
@@ -58,7 +59,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
 
     Ok(Changeset {
         bastion: want.bastion().to_owned(),
-        location: format!("aws {}", world.region),
+        location: region::location(world.region),
         plan: want.plan.origin.source.path.clone(),
         steps: plan.steps,
         exposure: want.exposure(&current.public_address()),

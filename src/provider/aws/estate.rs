@@ -20,8 +20,9 @@ use super::{
 };
 use crate::{
     changeset::{Changeset, StepId},
-    cost::{self, Item},
+    cost::Item,
     event::Watcher,
+    location::Location,
     provider::{CloudError, ErrorKind, Progress, Residue, clouds::Clouds},
     reap::{Expires, Found, Part, Stranger, began, is_name},
 };
@@ -97,8 +98,8 @@ impl Estate {
     }
 
     /// Looks at every region at once. Writes nothing. A region that can't be read is told by itself.
-    pub async fn look(&self, watcher: &dyn Watcher) -> Vec<(String, Result<Sight, CloudError>)> {
-        let each = self.regions.iter().map(async |(key, ec2)| (format!("aws {key}"), look(key, ec2, watcher).await));
+    pub async fn look(&self, watcher: &dyn Watcher) -> Vec<(Location, Result<Sight, CloudError>)> {
+        let each = self.regions.iter().map(async |(key, ec2)| (region::location(key), look(key, ec2, watcher).await));
         join_all(each).await
     }
 
@@ -180,7 +181,7 @@ fn left(volume: &aws_sdk_ec2::types::Volume) -> Left {
 }
 
 fn sight(key: &str, seen: &Observed, alike: &[Instance], rules: &[TaggedRule], volumes: &[Volume]) -> Sight {
-    let location = format!("aws {key}");
+    let location = region::location(key);
     let there = |instance: &&Instance| instance.state != InstanceState::Terminated;
     let instances: Vec<&Instance> = seen.instances.iter().filter(there).collect();
     let tags = instances.iter().map(|i| &i.tags);
@@ -195,7 +196,7 @@ fn sight(key: &str, seen: &Observed, alike: &[Instance], rules: &[TaggedRule], v
         if !is_name(name) {
             sight.strangers.push(Stranger {
                 location: location.clone(),
-                priced_at: cost::place(&location),
+                priced_at: location.price_region(),
                 what: format!("what carries the tag {} with {name:?}", tags::BASTION),
                 called: name.clone(),
                 why: "no plan can have that name".to_owned(),
@@ -220,7 +221,7 @@ fn sight(key: &str, seen: &Observed, alike: &[Instance], rules: &[TaggedRule], v
 
 fn found(
     name: &str,
-    location: &str,
+    location: &Location,
     seen: &Observed,
     instances: &[&Instance],
     volumes: &[Volume],
@@ -261,8 +262,8 @@ fn found(
     let launched = machines.iter().filter_map(|i| i.launched).min();
     Found {
         bastion: name.to_owned(),
-        location: location.to_owned(),
-        priced_at: format!("aws {}", region::name(location.trim_start_matches("aws "))),
+        location: location.clone(),
+        priced_at: location.price_region(),
         expires: Expires::of(dated.iter().copied()),
         has_machine: !machines.is_empty(),
         busy: false,
@@ -275,12 +276,12 @@ fn found(
 
 /// What is called as ours are and does not carry the tag.
 fn strangers(key: &str, seen: &Observed, alike: &[Instance], volumes: &[Volume]) -> Vec<Stranger> {
-    let location = format!("aws {key}");
+    let location = region::location(key);
     let named = |tags: &Tags| tags.get(tags::NAME).is_some_and(|name| name.starts_with("gangplank-"));
     let untagged = |tags: &Tags| !tags.contains_key(tags::BASTION);
     let stranger = |what: String, called: &str, items: Vec<Item>| Stranger {
         location: location.clone(),
-        priced_at: cost::place(&location),
+        priced_at: location.price_region(),
         what,
         called: called.to_owned(),
         why: format!("it is called as gangplank's own are and has no tag {}", tags::BASTION),

@@ -10,7 +10,10 @@ use super::{
     observed::{Attachment, ElasticIp, Instance, InstanceState, Observed},
     region, tags,
 };
-use crate::plan::{Aws, AwsAddress};
+use crate::{
+    location::Location,
+    plan::{Aws, AwsAddress},
+};
 
 /// Everything that was read about one bastion, at one time. The region's part is shared by all bastions of it.
 #[derive(Clone, Debug)]
@@ -70,9 +73,8 @@ impl Evidence {
         self.instance()?.tags.get(tags::HOST_KEY).map(String::as_str)
     }
 
-    /// `aws us-east-1`
-    pub fn location(&self) -> String {
-        format!("aws {}", region::name(&self.region))
+    pub fn location(&self) -> Location {
+        region::location(&self.region)
     }
 }
 

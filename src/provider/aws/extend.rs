@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{action::Action, deadline, observed::Observed, steps::Differ, tags};
+use super::{action::Action, deadline, observed::Observed, region as regions, steps::Differ, tags};
 use crate::{
     changeset::Changeset,
     diagnostic::Diagnostic,
@@ -43,7 +43,7 @@ pub fn extend(
     let remembered = Remembered { start: end.start(), moved: end.moved };
     Ok(Changeset {
         bastion: name.to_owned(),
-        location: format!("aws {region}"),
+        location: regions::location(region),
         plan: plan.origin.source.path.clone(),
         steps: differ.steps,
         exposure: Vec::new(),

@@ -1,5 +1,13 @@
 //! A run's region, as its steps name it: `us-east-1`, or `prod@us-east-1` where the plan names a profile.
 
+use crate::location::{CloudAccount, Location};
+
+/// Where it is, as far as the key tells.
+pub fn location(key: &str) -> Location {
+    let profile = key.rsplit_once('@').map(|(profile, _)| profile.to_owned());
+    Location::aws(name(key)).of(&CloudAccount::Aws { id: None, profile }, None)
+}
+
 /// The region alone.
 pub fn name(key: &str) -> &str {
     key.rsplit_once('@').map_or(key, |(_, region)| region)

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{deadline::ResolvedDeadline, observed::Observed, rule::Direction};
+use super::{deadline::ResolvedDeadline, observed::Observed, region as regions, rule::Direction};
 use crate::{
     plan::{Aws, AwsAddress, Plan},
     provider::status::{Machine, State, Status},
@@ -34,7 +34,7 @@ impl Status {
         let ingress = groups.iter().flat_map(|g| g.ingress.keys());
         Self {
             bastion: name.to_owned(),
-            location: format!("aws {region}"),
+            location: regions::location(region),
             plan: plan.origin.source.path.clone(),
             state,
             address: address.and_then(|a| a.ip).map(|ip| ip.to_string()),

@@ -4,6 +4,7 @@ use super::{
     action::{Action, Call, DescribedRule, Ref},
     desire::{database_mark, rule_removed, rule_words},
     observed::{Attachment, ElasticIp, Group, InstanceState, Observed},
+    region as regions,
     rule::{Direction, Peer, Rule},
     steps::Differ,
     tags::{self, Tags},
@@ -56,7 +57,7 @@ pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Cha
     notes.extend(foreign_references(bastion, seen).iter().map(ForeignReference::note));
     Changeset {
         bastion: bastion.to_owned(),
-        location: format!("aws {region}"),
+        location: regions::location(region),
         plan: plan.to_owned(),
         steps: differ.steps,
         exposure: Vec::new(),

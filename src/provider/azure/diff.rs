@@ -24,6 +24,7 @@ use super::{
 use crate::{
     changeset::{Changeset, Detail, Impact},
     diagnostic::{Diagnostic, Diagnostics},
+    location::Location,
     plan::{AzureNetwork, Edge, FirewallSku, ResourceGroup},
     provider::deadline::{self, ResolvedDeadline},
 };
@@ -83,7 +84,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     let address = run.public_address();
     Ok(Changeset {
         bastion: want.bastion().to_owned(),
-        location: format!("azure {}", want.azure.location),
+        location: Location::azure(&want.azure.subscription, &want.azure.location),
         plan: want.plan.origin.source.path.clone(),
         exposure: want.exposure(address.unwrap_or("the new address"), &run.egress),
         notes: run.notes().into_iter().chain(left).collect(),

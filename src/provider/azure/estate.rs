@@ -22,6 +22,7 @@ use crate::{
     changeset::{Changeset, StepId},
     cost::{self, Item},
     event::Watcher,
+    location::{CloudKind, Location, PriceRegion},
     provider::{CloudError, Progress},
     reap::{Expires, Found, Part, Stranger, began, is_name},
 };
@@ -46,11 +47,11 @@ impl Estate {
     }
 
     /// Looks at every subscription at once. Writes nothing. One that can't be read is told by itself.
-    pub async fn look(&self, watcher: &dyn Watcher) -> Vec<(String, Result<Sight, CloudError>)> {
+    pub async fn look(&self, watcher: &dyn Watcher) -> Vec<(Location, Result<Sight, CloudError>)> {
         let each = self.subscriptions.iter().map(async |subscription| {
             let step = StepId(format!("{subscription}/observe"));
             let seen = observe::estate(&self.arm, subscription, &Progress { step: &step, watcher }).await;
-            (format!("azure {subscription}"), seen.map(|seen| sight(subscription, &seen)))
+            (Location::subscription(subscription), seen.map(|seen| sight(subscription, &seen)))
         });
         join_all(each).await
     }
@@ -61,7 +62,7 @@ impl Estate {
 }
 
 fn sight(subscription: &str, seen: &Observed) -> Sight {
-    let location = format!("azure {subscription}");
+    let location = Location::subscription(subscription);
     let tagged = seen.resources.iter().filter_map(|r| r.tags.get(tags::BASTION).cloned());
     let names: BTreeSet<String> = tagged.chain(by_rules(seen)).collect();
     let mut sight = Sight { found: Vec::new(), strangers: strangers(&location, seen) };
@@ -69,7 +70,7 @@ fn sight(subscription: &str, seen: &Observed) -> Sight {
         if !is_name(name) {
             sight.strangers.push(Stranger {
                 location: location.clone(),
-                priced_at: location.clone(),
+                priced_at: location.price_region(),
                 what: format!("what carries the tag {} with {name:?}", tags::BASTION),
                 called: name.clone(),
                 why: "no plan can have that name".to_owned(),
@@ -97,7 +98,7 @@ fn by_rules(seen: &Observed) -> Vec<String> {
     groups.chain(classic).filter(|name| is_name(name) && !teardown::rules_elsewhere(seen, name).is_empty()).collect()
 }
 
-fn found(name: &str, location: &str, seen: &Observed, set: &Changeset<Action>) -> Found {
+fn found(name: &str, location: &Location, seen: &Observed, set: &Changeset<Action>) -> Found {
     let owned: Vec<&Resource> = seen.owned(name).filter(|r| !teardown::goes_with_machine(r, seen)).collect();
     let machines = || owned.iter().filter(|r| r.kind == Kind::Machine);
     let mut parts: Vec<Part> = owned.iter().map(|r| part(r)).collect();
@@ -111,11 +112,11 @@ fn found(name: &str, location: &str, seen: &Observed, set: &Changeset<Action>) -
     let created = machines().filter_map(|m| m.text("/properties/timeCreated").parse::<Timestamp>().ok());
     Found {
         bastion: name.to_owned(),
-        location: location.to_owned(),
+        location: location.clone(),
         priced_at: owned
             .iter()
             .find(|r| !r.location.is_empty())
-            .map_or_else(|| location.to_owned(), |r| format!("azure {}", r.location)),
+            .map_or_else(|| location.price_region(), |r| PriceRegion::new(CloudKind::Azure, &r.location)),
         expires: Expires::of(dated.iter().copied()),
         has_machine: machines().next().is_some(),
         busy: owned.iter().any(|r| r.state == State::Busy),
@@ -148,7 +149,7 @@ fn part(resource: &Resource) -> Part {
 }
 
 /// What is called as ours are and does not carry the tag.
-fn strangers(location: &str, seen: &Observed) -> Vec<Stranger> {
+fn strangers(location: &Location, seen: &Observed) -> Vec<Stranger> {
     let alike = |r: &&Resource| {
         r.name().to_ascii_lowercase().starts_with("gangplank-")
             && !r.tags.contains_key(tags::BASTION)
@@ -157,8 +158,8 @@ fn strangers(location: &str, seen: &Observed) -> Vec<Stranger> {
             && r.state != State::Deleting
     };
     let stranger = |r: &Resource, what: String| Stranger {
-        location: location.to_owned(),
-        priced_at: format!("azure {}", r.location),
+        location: location.clone(),
+        priced_at: PriceRegion::new(CloudKind::Azure, &r.location),
         what,
         called: r.name().to_owned(),
         why: format!("it is called as gangplank's own are and has no tag {}", tags::BASTION),

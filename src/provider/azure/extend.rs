@@ -18,6 +18,7 @@ use super::{
 use crate::{
     changeset::{Changeset, Detail, Draft, Op},
     diagnostic::Diagnostic,
+    location::Location,
     plan::{Azure, Plan},
     provider::{
         deadline::{self, Remembered, ResolvedDeadline},
@@ -113,7 +114,7 @@ pub fn extend(
     notes.extend(schedule.into_iter().flat_map(|schedule| schedule.notes(seen, name)));
     Ok(Changeset {
         bastion: name.to_owned(),
-        location: format!("azure {}", azure.location),
+        location: Location::azure(&azure.subscription, &azure.location),
         plan: plan.origin.source.path.clone(),
         steps: differ.steps,
         exposure: Vec::new(),

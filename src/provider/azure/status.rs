@@ -10,6 +10,7 @@ use super::{
     views::{Interface, Machine as View},
 };
 use crate::{
+    location::Location,
     plan::{Azure, Edge, Plan},
     provider::{
         deadline::ResolvedDeadline,
@@ -46,7 +47,7 @@ pub fn of(plan: &Plan, azure: &Azure, seen: &Observed, now: Timestamp) -> Status
     let deadline = owned.iter().find_map(|r| ResolvedDeadline::from_tags(&r.tags));
     Status {
         bastion: name.to_owned(),
-        location: format!("azure {}", azure.location),
+        location: Location::azure(&azure.subscription, &azure.location),
         plan: plan.origin.source.path.clone(),
         state,
         address,

@@ -14,13 +14,15 @@ use super::{
 };
 use crate::{
     changeset::{Changeset, Detail, Draft, Impact, Op, StepId},
+    location::Location,
     plan::{Azure, Edge, Plan},
 };
 
 /// Removes everything that carries the bastion's tag, and its rules in the firewalls of others; nothing else.
 pub fn teardown(plan: &Plan, azure: &Azure, seen: &Observed) -> Changeset<Action> {
     let set = towards_nothing(plan.name.as_str(), &azure.subscription, Some(&azure.edge), seen);
-    Changeset { location: format!("azure {}", azure.location), plan: plan.origin.source.path.clone(), ..set }
+    let location = Location::azure(&azure.subscription, &azure.location);
+    Changeset { location, plan: plan.origin.source.path.clone(), ..set }
 }
 
 /// The same without a plan: the tags say what is the bastion's.
@@ -41,7 +43,7 @@ fn towards_nothing(bastion: &str, subscription: &str, edge: Option<&Edge>, seen:
     let notes = remove(&mut differ, seen, bastion, &going, why, &after);
     Changeset {
         bastion: bastion.to_owned(),
-        location: format!("azure {subscription}"),
+        location: Location::subscription(subscription),
         plan: String::new(),
         steps: differ.steps,
         exposure: Vec::new(),

@@ -15,6 +15,7 @@ use std::{
     thread,
 };
 
+use gangplank::location::{AccountId, CloudAccount, Location};
 use serde_json::Value;
 
 pub use moto::{Account, Moto, Seed, World};
@@ -51,6 +52,12 @@ pub fn cannot(why: &str) {
     let current = thread::current();
     // Not `eprintln!`: the test harness would keep it to itself when the test passes.
     let _ = writeln!(stderr(), "skipped: {} ({why})", current.name().unwrap_or("a test"));
+}
+
+/// Where a bastion of the tests is.
+pub fn location() -> Location {
+    let account = CloudAccount::Aws { id: AccountId::new("111122223333"), profile: None };
+    Location::aws("us-east-1").of(&account, None)
 }
 
 /// What to add to a verb where its end is not the point: moto boots no machines, so nothing would ever report to `apply`.
