@@ -140,7 +140,19 @@ impl fmt::Display for Location {
     }
 }
 
+/// As a location without a region.
+impl fmt::Display for CloudAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = Location { account: self.clone(), region: None, sandbox: None };
+        write!(f, "{whole}")
+    }
+}
+
 impl CloudAccount {
+    pub fn is_subscription(&self, id: &str) -> bool {
+        matches!(self, Self::Azure { subscription, .. } if subscription.eq_ignore_ascii_case(id))
+    }
+
     pub fn cloud(&self) -> CloudKind {
         match self {
             Self::Aws { .. } => CloudKind::Aws,
@@ -199,6 +211,41 @@ impl TryFrom<String> for AccountId {
 impl From<AccountId> for String {
     fn from(id: AccountId) -> Self {
         id.0
+    }
+}
+
+/// An account that `reap --account` allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountGuard {
+    Aws(AccountId),
+    /// A subscription's id.
+    Azure(String),
+}
+
+impl AccountGuard {
+    /// Twelve digits are an account of AWS, a UUID is a subscription of Azure; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some(id) = AccountId::new(text) {
+            return Some(Self::Aws(id));
+        }
+        let parts: Vec<&str> = text.split('-').collect();
+        let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+        let hexadecimal = parts.iter().all(|part| part.bytes().all(|b| b.is_ascii_hexdigit()));
+        (lengths == [8, 4, 4, 4, 12] && hexadecimal).then(|| Self::Azure(text.to_lowercase()))
+    }
+
+    pub fn aws(&self) -> Option<&AccountId> {
+        match self {
+            Self::Aws(id) => Some(id),
+            Self::Azure(_) => None,
+        }
+    }
+
+    pub fn azure(&self) -> Option<&str> {
+        match self {
+            Self::Aws(_) => None,
+            Self::Azure(id) => Some(id),
+        }
     }
 }
 
@@ -342,6 +389,16 @@ mod tests {
         }
         let odd = json!({"location": "", "region": null, "account": {"cloud": "aws", "id": "12", "profile": null}});
         assert!(serde_json::from_value::<Location>(odd).is_err());
+    }
+
+    #[test]
+    fn a_guard_is_an_account_or_a_subscription_by_its_form() {
+        assert_eq!(AccountGuard::parse("111122223333"), AccountId::new("111122223333").map(AccountGuard::Aws));
+        let upper = AccountGuard::parse("0000000A-0000-0000-0000-000000000000");
+        assert_eq!(upper, Some(AccountGuard::Azure("0000000a-0000-0000-0000-000000000000".to_owned())));
+        for odd in ["", "1111-2222-3333", "Data Platform", "0000000g-0000-0000-0000-000000000000", "----"] {
+            assert_eq!(AccountGuard::parse(odd), None, "{odd}");
+        }
     }
 
     #[test]

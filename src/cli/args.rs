@@ -6,7 +6,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 
 use super::style::Color;
-use crate::plan::time;
+use crate::{location::AccountGuard, plan::time};
 
 /// SSH bastions for SaaS vendors, from one YAML plan: shown as a diff, applied, proven, and gone again.
 #[derive(Debug, Parser)]
@@ -212,6 +212,9 @@ pub struct Reap {
     /// A subscription of Azure; again for more
     #[arg(long = "subscription", value_name = "ID")]
     pub subscriptions: Vec<String>,
+    /// Look at this AWS account or Azure subscription only, and refuse any other; again for more
+    #[arg(long = "account", value_name = "ID", value_parser = account)]
+    pub accounts: Vec<AccountGuard>,
     /// Only the bastion of this name; again for more
     #[arg(long, value_name = "NAME")]
     pub only: Vec<String>,
@@ -230,6 +233,11 @@ pub struct Reap {
     /// How to report
     #[arg(long, value_enum, default_value_t)]
     pub output: RunOutput,
+}
+
+fn account(text: &str) -> Result<AccountGuard, String> {
+    AccountGuard::parse(text)
+        .ok_or_else(|| "write an AWS account's twelve digits, or an Azure subscription's id".to_owned())
 }
 
 fn duration(text: &str) -> Result<SignedDuration, String> {

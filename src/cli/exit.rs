@@ -101,7 +101,11 @@ impl From<Refused> for Error {
 
 impl<E: Into<Error>> From<Vec<E>> for Error {
     fn from(errors: Vec<E>) -> Self {
-        Error::Several(errors.into_iter().map(Into::into).collect())
+        let mut errors: Vec<Error> = errors.into_iter().map(Into::into).collect();
+        match (errors.len(), errors.pop()) {
+            (1, Some(only)) => only,
+            (_, last) => Error::Several(errors.into_iter().chain(last).collect()),
+        }
     }
 }
 

@@ -5,10 +5,21 @@ use super::{
     fields::{Field, Shape, excerpt, near},
     report::{Read, Report},
 };
+use crate::location::AccountId;
 
 pub(super) const AWS: Shape = Shape {
     what: "`aws`",
-    fields: &["region", "profile", "subnet", "image", "image_update", "instance_type", "address", "database_access"],
+    fields: &[
+        "region",
+        "account",
+        "profile",
+        "subnet",
+        "image",
+        "image_update",
+        "instance_type",
+        "address",
+        "database_access",
+    ],
 };
 pub(super) const SUBNET: Shape = Shape { what: "`subnet`", fields: &["tag"] };
 pub(super) const DATABASE_ACCESS: Shape = Shape { what: "a database access", fields: &["security_group", "port"] };
@@ -16,6 +27,7 @@ pub(super) const DATABASE_ACCESS: Shape = Shape { what: "a database access", fie
 pub(super) fn aws(field: &Field<'_>, report: &mut Report) -> Read<Aws> {
     let block = field.block(&AWS, report)?;
     let region = block.optional("region", report, region);
+    let account = block.optional("account", report, account);
     let profile = block.optional("profile", report, profile);
     let subnet = block.required("subnet", report, subnet);
     let image = block.required("image", report, image);
@@ -32,6 +44,7 @@ pub(super) fn aws(field: &Field<'_>, report: &mut Report) -> Read<Aws> {
     let database_access = block.optional("database_access", report, database_access);
     Ok(Aws {
         region: region?,
+        account: account?,
         profile: profile?,
         subnet: subnet?,
         image: image?,
@@ -85,6 +98,32 @@ fn region(field: &Field<'_>, report: &mut Report) -> Read<String> {
         Some(region) => problem.fix(format!("this is an availability zone; the region is `{region}`")),
         None => problem.fix("regions are written like us-east-1"),
     }))
+}
+
+/// Twelve digits, with or without quotes; what begins with a zero needs them, since YAML 1.1 takes it for an octal number.
+fn account(field: &Field<'_>, report: &mut Report) -> Read<AccountId> {
+    let scalar = field.scalar("an AWS account: twelve digits", report)?;
+    let text = scalar.text.as_str();
+    let zero = scalar.plain && text.starts_with('0');
+    if let (Some(id), false) = (AccountId::new(text), zero) {
+        return Ok(id);
+    }
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let grouped = text.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | ' ' | '_'));
+    let label = format!("`{}` is not twelve digits", excerpt(text));
+    let (label, fix) = match digits.len() {
+        12 if grouped && digits == text => (
+            "an account that begins with a zero, without quotes".to_owned(),
+            format!("put it in quotes, since YAML versions read leading zeros differently: `account: \"{digits}\"`"),
+        ),
+        12 if grouped => (label, format!("write the digits only: `account: \"{digits}\"`")),
+        1..=11 if digits == text => {
+            (label, format!("an account has twelve digits; were zeros lost at its front? `account: \"{digits:0>12}\"`"))
+        }
+        _ => (label, "`aws sts get-caller-identity --query Account --output text` prints it".to_owned()),
+    };
+    let problem = field.problem(report, "not an AWS account", label);
+    Err(report.push(problem.fix(fix)))
 }
 
 fn profile(field: &Field<'_>, report: &mut Report) -> Read<String> {

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, ops::Range, sync::Arc};
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::diagnostic::{Diagnostic, Place, Source};
+use crate::{
+    diagnostic::{Diagnostic, Place, Source},
+    location::AccountId,
+};
 
 /// One bastion, as its file describes it.
 #[derive(Clone, Debug)]
@@ -321,6 +324,8 @@ pub enum Cloud {
 pub struct Aws {
     /// From the standard chain (AWS_REGION, profile) where the plan names none.
     pub region: Option<String>,
+    /// The only account that the bastion may be in.
+    pub account: Option<AccountId>,
     /// A named profile of the shared configuration files; the standard chain where the plan names none.
     pub profile: Option<String>,
     pub subnet: SubnetRef,

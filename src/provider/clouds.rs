@@ -10,7 +10,10 @@ use super::aws::api::{Ec2, NoRegion};
 use super::{CloudError, azure::arm::Arm};
 #[cfg(feature = "aws")]
 use crate::sandbox::ec2::client::Direct;
-use crate::sandbox::{call::Cloud, cloud::Sandbox};
+use crate::{
+    location::SandboxName,
+    sandbox::{call::Cloud, cloud::Sandbox},
+};
 
 /// The region of a sandbox for plans that name none.
 #[cfg(feature = "aws")]
@@ -29,6 +32,14 @@ impl Clouds {
         match self {
             Self::Real => Timestamp::now(),
             Self::Sandbox(sandbox) => sandbox.now(),
+        }
+    }
+
+    /// The sandbox that these are in, where they are in one.
+    pub fn sandbox(&self) -> Option<SandboxName> {
+        match self {
+            Self::Real => None,
+            Self::Sandbox(sandbox) => Some(sandbox.name()),
         }
     }
 

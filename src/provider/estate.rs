@@ -3,15 +3,18 @@
 // A cloud that was built without adds nothing.
 #![cfg_attr(not(all(feature = "aws", feature = "azure")), allow(unused_variables, clippy::unused_async))]
 
+use futures_util::future::join;
+
 use super::{
-    CloudError, ErrorKind, Residue, aws, azure,
+    CloudError, ErrorKind, Refused, Residue, aws, azure,
     clouds::Clouds,
     fleet::{Action, Performer},
+    identity::{IdentifiedAccount, Located, check_guards, unknown},
 };
 use crate::{
     changeset::Changeset,
     event::Watcher,
-    location::Location,
+    location::{AccountGuard, CloudAccount, Location, SandboxName},
     reap::{Found, Stranger},
 };
 
@@ -23,9 +26,16 @@ pub struct Places {
     /// The AWS profile; the standard chain where none is named.
     pub profile: Option<String>,
     pub subscriptions: Vec<String>,
+    /// The only accounts and subscriptions that may be asked; all where there is none.
+    pub guards: Vec<AccountGuard>,
+    /// Accounts that the run has asked for already.
+    pub known: Vec<CloudAccount>,
 }
 
 pub struct Estate {
+    /// Of AWS first.
+    accounts: Vec<IdentifiedAccount>,
+    sandbox: Option<SandboxName>,
     #[cfg(feature = "aws")]
     aws: Option<aws::estate::Estate>,
     #[cfg(feature = "azure")]
@@ -42,28 +52,30 @@ pub struct Sight {
     pub unread: Vec<(Location, CloudError)>,
     /// How many did.
     pub read: usize,
+    /// What was looked at: accounts without a region.
+    pub accounts: Vec<Location>,
 }
 
 impl Estate {
-    /// Asks AWS for its regions where none is named.
+    /// Asks whose accounts these are, and then AWS for its regions where none is named.
     ///
     /// # Errors
-    /// A cloud that can't be reached at all, or that this gangplank was built without.
-    pub async fn connect(places: &Places, clouds: &Clouds, watcher: &dyn Watcher) -> Result<Self, CloudError> {
+    /// An account that no guard names, a cloud that can't be reached at all, or one that this gangplank was built without.
+    pub async fn connect(places: &Places, clouds: &Clouds, watcher: &dyn Watcher) -> Result<Self, Refused> {
         #[cfg(not(feature = "aws"))]
         if places.regions.is_some() {
-            return Err(without("AWS", "aws"));
+            return Err(without("AWS", "aws").into());
         }
         #[cfg(not(feature = "azure"))]
         if !places.subscriptions.is_empty() {
-            return Err(without("Azure", "azure"));
+            return Err(without("Azure", "azure").into());
         }
-        Ok(Self {
+        let mut estate = Self {
+            accounts: Vec::new(),
+            sandbox: clouds.sandbox(),
             #[cfg(feature = "aws")]
             aws: match &places.regions {
-                Some(regions) => {
-                    Some(aws::estate::Estate::connect(places.profile.as_deref(), regions, clouds, watcher).await?)
-                }
+                Some(regions) => Some(aws::estate::Estate::open(places.profile.as_deref(), regions, clouds).await?),
                 None => None,
             },
             #[cfg(feature = "azure")]
@@ -72,7 +84,67 @@ impl Estate {
             } else {
                 Some(azure::estate::Estate::new(clouds.arm()?, &places.subscriptions))
             },
+        };
+        estate.accounts = estate.identify(&places.known, watcher).await;
+        check_guards(&places.guards, &estate.accounts)?;
+        #[cfg(feature = "aws")]
+        if let (Some(aws), Some(regions)) = (&mut estate.aws, &places.regions) {
+            aws.choose_regions(regions, watcher).await?;
+        }
+        Ok(estate)
+    }
+
+    /// One call for the profile and one for each subscription, all at once, but for those that are known.
+    async fn identify(&self, known: &[CloudAccount], watcher: &dyn Watcher) -> Vec<IdentifiedAccount> {
+        let told = |account: &CloudAccount| IdentifiedAccount { account: account.clone(), arn: None, unknown: None };
+        let aws = async {
+            #[cfg(feature = "aws")]
+            if let Some(estate) = &self.aws {
+                let known = known.iter().find(|account| matches!(account, CloudAccount::Aws { id: Some(_), .. }));
+                return vec![match known {
+                    Some(account) => told(account),
+                    None => estate.identify(watcher).await,
+                }];
+            }
+            Vec::new()
+        };
+        let azure = async {
+            #[cfg(feature = "azure")]
+            if let Some(estate) = &self.azure {
+                let known = |subscription: &str| known.iter().find(|account| account.is_subscription(subscription));
+                return estate.identify(|subscription| known(subscription).map(told), watcher).await;
+            }
+            Vec::new()
+        };
+        let (mut all, azure) = join(aws, azure).await;
+        all.extend(azure);
+        all
+    }
+
+    /// That every account is known, which whoever writes needs.
+    ///
+    /// # Errors
+    /// Why one is not.
+    pub fn require_known(&self) -> Result<(), CloudError> {
+        match self.accounts.iter().find_map(|found| found.unknown.as_ref()) {
+            Some(error) => Err(unknown(error, "nothing is written into an unknown account")),
+            None => Ok(()),
+        }
+    }
+
+    /// The account that something of this look is in.
+    fn account_of(&self, location: &Location) -> Option<&CloudAccount> {
+        let mut all = self.accounts.iter().map(|found| &found.account);
+        all.find(|account| match (account, &location.account) {
+            (CloudAccount::Aws { .. }, CloudAccount::Aws { .. }) => true,
+            (account, CloudAccount::Azure { subscription, .. }) => account.is_subscription(subscription),
+            (CloudAccount::Azure { .. }, CloudAccount::Aws { .. }) => false,
         })
+    }
+
+    fn locate(&self, location: &mut Location) {
+        let account = self.account_of(location).cloned();
+        location.locate(account.as_ref(), self.sandbox.as_ref());
     }
 
     /// Looks everywhere at once. Writes nothing.
@@ -104,6 +176,18 @@ impl Estate {
                 }
             }
         }
+        for (found, set) in &mut sight.found {
+            self.locate(&mut found.location);
+            self.locate(&mut set.location);
+        }
+        sight.strangers.iter_mut().for_each(|stranger| self.locate(&mut stranger.location));
+        sight.unread.iter_mut().for_each(|(place, _)| self.locate(place));
+        let whole = |found: &IdentifiedAccount| Location {
+            account: found.account.clone(),
+            region: None,
+            sandbox: self.sandbox.clone(),
+        };
+        sight.accounts = self.accounts.iter().map(whole).collect();
         sight
     }
 

@@ -7,13 +7,17 @@ use futures_util::future::join;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CloudError, Progress, Provider, Refused, aws, azure, clouds::Clouds};
+use super::{
+    CloudError, Progress, Provider, Refused, aws, azure,
+    clouds::Clouds,
+    identity::{self, IdentityNeed, Located},
+};
 use crate::{
     changeset::{Changeset, Step},
     diagnostic::{Diagnostic, Diagnostics},
     drift::Who,
     event::Watcher,
-    location::Location,
+    location::{CloudAccount, Location, SandboxName},
     plan::{Cloud, Plan},
     provider::{
         extend::Wish,
@@ -33,6 +37,9 @@ pub enum Action {
 /// The plans of one run, each in its cloud.
 pub struct Fleet<'a> {
     plans: &'a [Plan],
+    /// In the order of the plans, once they have been asked for.
+    accounts: Vec<CloudAccount>,
+    sandbox: Option<SandboxName>,
     #[cfg(feature = "aws")]
     aws: Option<aws::fleet::Fleet<'a>>,
     #[cfg(feature = "azure")]
@@ -134,6 +141,8 @@ impl<'a> Fleet<'a> {
         }
         Ok(Self {
             plans,
+            accounts: Vec::new(),
+            sandbox: clouds.sandbox(),
             #[cfg(feature = "aws")]
             aws: if plans.iter().any(|p| matches!(p.cloud, Cloud::Aws(_))) {
                 Some(aws::fleet::Fleet::connect(plans, clouds).await?)
@@ -147,6 +156,43 @@ impl<'a> Fleet<'a> {
                 None
             },
         })
+    }
+
+    /// Asks every cloud whose account the plans' bastions are in, and holds these to what the plans say. To be called before
+    /// anything else is asked: one call for each profile and for each subscription, all at once.
+    ///
+    /// # Errors
+    /// A plan that is for another account, or why an account that must be known is not.
+    pub async fn identify(&mut self, need: IdentityNeed, watcher: &dyn Watcher) -> Result<(), Vec<Refused>> {
+        let aws = async {
+            #[cfg(feature = "aws")]
+            if let Some(fleet) = &self.aws {
+                return fleet.identify(watcher).await;
+            }
+            Vec::new()
+        };
+        let azure = async {
+            #[cfg(feature = "azure")]
+            if let Some(fleet) = &self.azure {
+                return fleet.identify(watcher).await;
+            }
+            Vec::new()
+        };
+        let (aws, azure) = join(aws, azure).await;
+        let (mut aws, mut azure) = (aws.into_iter(), azure.into_iter());
+        let of = |plan: &'a Plan| match plan.cloud {
+            Cloud::Aws(_) => Some((plan, aws.next()?)),
+            Cloud::Azure(_) => Some((plan, azure.next()?)),
+        };
+        let each: Vec<_> = self.plans.iter().filter_map(of).collect();
+        identity::check(&each, need, self.sandbox.is_some())?;
+        self.accounts = each.into_iter().map(|(_, found)| found.account).collect();
+        Ok(())
+    }
+
+    /// Whose account each plan's bastion is in, in their order; empty until [`Self::identify`] has asked.
+    pub fn accounts(&self) -> &[CloudAccount] {
+        &self.accounts
     }
 
     /// Looks at every cloud and works out what would make it match the plans. Writes nothing.
@@ -370,16 +416,20 @@ impl<'a> Fleet<'a> {
     }
 
     /// Each cloud answers in the order of its plans.
-    fn told<T, E>(&self, aws: Result<Vec<T>, E>, azure: Result<Vec<T>, E>) -> Told<'a, T, E> {
+    fn told<T: Located, E>(&self, aws: Result<Vec<T>, E>, azure: Result<Vec<T>, E>) -> Told<'a, T, E> {
         let mut failed = Vec::new();
         let mut answers =
             |of: Result<Vec<T>, E>| of.map_err(|error| failed.push(error)).unwrap_or_default().into_iter();
         let (mut aws, mut azure) = (answers(aws), answers(azure));
-        let next = |plan: &'a Plan| match plan.cloud {
-            Cloud::Aws(_) => Some((plan, aws.next()?)),
-            Cloud::Azure(_) => Some((plan, azure.next()?)),
+        let next = |(i, plan): (usize, &'a Plan)| {
+            let mut answer = match plan.cloud {
+                Cloud::Aws(_) => aws.next()?,
+                Cloud::Azure(_) => azure.next()?,
+            };
+            answer.locate(self.accounts.get(i), self.sandbox.as_ref());
+            Some((plan, answer))
         };
-        Told { of: self.plans.iter().filter_map(next).collect(), failed }
+        Told { of: self.plans.iter().enumerate().filter_map(next).collect(), failed }
     }
 
     /// Something that performs this fleet's steps, with nothing made yet.

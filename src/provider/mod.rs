@@ -11,6 +11,8 @@ pub mod estate;
 pub mod extend;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod fleet;
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub mod identity;
 mod judging;
 pub mod keys;
 pub mod pin;

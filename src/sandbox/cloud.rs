@@ -22,7 +22,10 @@ use super::{
     store::{Folder, Trouble},
     vm::{Vm, Way},
 };
-use crate::verify::network::dial::{Dialed, Dialer, NoConnection};
+use crate::{
+    location::SandboxName,
+    verify::network::dial::{Dialed, Dialer, NoConnection},
+};
 
 /// Where this machine stands in a sandbox's internet: the operator's address in the example plans.
 pub const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 20));
@@ -79,6 +82,7 @@ impl State {
 pub struct Sandbox(Arc<Shared>);
 
 struct Shared {
+    name: SandboxName,
     inner: Mutex<Inner>,
     /// Of the machines that are up, by their ids.
     daemons: Mutex<BTreeMap<String, Arc<Daemon>>>,
@@ -108,7 +112,8 @@ impl Sandbox {
         let (folder, kept) = Folder::open::<State>(path)?;
         let state = kept.unwrap_or_else(first);
         let clock = Clock::resumed(state.clock, Timestamp::now());
-        let sandbox = Self::new(state, clock, Some(folder), None, true);
+        let name = SandboxName { folder: Some(path.display().to_string()) };
+        let sandbox = Self::new(name, Inner { state, clock, folder: Some(folder), fates: None, machines: true });
         sandbox.lock().save().map_err(|error| {
             Trouble::new(
                 format!("the sandbox in {} cannot be written: {error}", path.display()),
@@ -120,17 +125,23 @@ impl Sandbox {
 
     /// In memory, from a moment on.
     pub fn in_memory(state: State, from: Timestamp) -> Self {
-        Self::new(state, Clock::starting(from), None, None, true)
+        let inner = Inner { state, clock: Clock::starting(from), folder: None, fates: None, machines: true };
+        Self::new(SandboxName { folder: None }, inner)
     }
 
     /// In memory and without machines, every call at the mercy of `fates`.
     pub fn at_the_mercy_of(fates: Box<dyn Fates>, state: State, from: Timestamp) -> Self {
-        Self::new(state, Clock::starting(from), None, Some(fates), false)
+        let inner = Inner { state, clock: Clock::starting(from), folder: None, fates: Some(fates), machines: false };
+        Self::new(SandboxName { folder: None }, inner)
     }
 
-    fn new(state: State, clock: Clock, folder: Option<Folder>, fates: Option<Box<dyn Fates>>, machines: bool) -> Self {
-        let inner = Mutex::new(Inner { state, clock, folder, fates, machines });
-        Self(Arc::new(Shared { inner, daemons: Mutex::default() }))
+    fn new(name: SandboxName, inner: Inner) -> Self {
+        Self(Arc::new(Shared { name, inner: Mutex::new(inner), daemons: Mutex::default() }))
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> SandboxName {
+        self.0.name.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

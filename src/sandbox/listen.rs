@@ -169,7 +169,9 @@ async fn answer(
     };
     // Whoever signs is AWS's, where EC2 has one path; everything else is Azure's.
     let served = match foreign::service(&ask) {
-        Some(service) if !["ec2", "cloudtrail"].contains(&service) => Served::Reply(foreign::refuse(service, &ask)),
+        Some(service) if !["ec2", "cloudtrail", "sts"].contains(&service) => {
+            Served::Reply(foreign::refuse(service, &ask))
+        }
         Some(_) => sandbox.door(Cloud::Aws).serve(ask),
         None if ask.path == "/" => sandbox.door(Cloud::Aws).serve(ask),
         None => sandbox.door(Cloud::Azure).serve(ask),

@@ -20,6 +20,7 @@ const ED25519: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIGQw0RMvT3lBbAtTuKXyWlSiaRbsGRcAQ
 fn aws() -> Cloud {
     Cloud::Aws(Aws {
         region: None,
+        account: None,
         profile: None,
         subnet: SubnetRef::Id("subnet-0a1b2c3d".into()),
         image: AwsImage::Alias(ImageAlias::Debian13),

@@ -1,5 +1,7 @@
 //! All integration tests, as one binary: linking is what costs.
 
+#[cfg(feature = "aws")]
+mod account;
 // Without the clouds not all of it is used.
 #[allow(dead_code)]
 mod arm;

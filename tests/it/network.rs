@@ -98,6 +98,7 @@ fn plan(port: u16, tunnels: Vec<Tunnel>, operators: Vec<Operator>) -> Plan {
         operators,
         cloud: Cloud::Aws(Aws {
             region: None,
+            account: None,
             profile: None,
             subnet: SubnetRef::Id("subnet-0a1b2c3d".into()),
             image: AwsImage::Alias(ImageAlias::Debian13),

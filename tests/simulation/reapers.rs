@@ -15,7 +15,12 @@ use gangplank::{
 };
 use jiff::SignedDuration;
 
-use super::{bugs::Bug, hand::REGION, plans::Bastion, story::Nobody};
+use super::{
+    bugs::Bug,
+    hand::REGION,
+    plans::Bastion,
+    story::{Nobody, told},
+};
 
 /// Between two looks at what has no machine: the program's default.
 const SETTLE: Duration = Duration::from_secs(120);
@@ -28,12 +33,13 @@ pub fn places(bastions: &[Bastion]) -> Places {
         regions: on_aws.then(|| vec![REGION.to_owned()]),
         profile: None,
         subscriptions: on_azure.then(|| SUBSCRIPTION.to_owned()).into_iter().collect(),
+        ..Places::default()
     }
 }
 
 /// One reaping: how many bastions went, once everything was read and every step was done.
 pub async fn reap(places: &Places, clouds: &Clouds, bug: Option<Bug>) -> Result<usize, String> {
-    let estate = Estate::connect(places, clouds, &Nobody).await.map_err(|error| error.to_string())?;
+    let estate = Estate::connect(places, clouds, &Nobody).await.map_err(|refused| told(&refused))?;
     let (mut going, mut unread) = look(&estate, clouds, bug).await;
     if going.iter().any(|(_, verdict, _)| verdict.why() == Some(Why::Orphaned)) {
         tokio::time::sleep(SETTLE).await;

@@ -482,7 +482,7 @@ fn whole(outlook: Outlook) -> Result<Outlook, String> {
     outlook.whole().map_err(|refused| refused.iter().map(told).collect::<Vec<_>>().join("\n"))
 }
 
-fn told(refused: &Refused) -> String {
+pub fn told(refused: &Refused) -> String {
     match refused {
         Refused::Plan(problems) => gangplank::diagnostic::render(problems, false),
         Refused::Cloud(error) => error.to_string(),

@@ -5,16 +5,20 @@ use std::{cell::RefCell, io::Write};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::event::{Event, Watcher};
+use crate::{
+    event::{Event, Watcher},
+    location::Location,
+};
 
 /// Raised when a field goes away or changes its meaning; new fields and events may come without it.
 const FORMAT_VERSION: u32 = 1;
 
 /// Writes `{"time": "2026-11-02T10:50:00Z", "event": "step-started", ...}`. The fields are those of [`Event`], in its names;
-/// the first line of each run (`run-started`) carries `format_version` too.
+/// the first line of each run (`run-started`) carries `format_version` and `locations` too: where something is changed.
 pub struct Json<'c, W> {
     out: RefCell<W>,
     clock: Box<dyn Fn() -> Timestamp + 'c>,
+    locations: Vec<Location>,
 }
 
 #[derive(Serialize)]
@@ -24,18 +28,26 @@ struct Line<'a> {
     format_version: Option<u32>,
     #[serde(flatten)]
     event: &'a Event,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    locations: &'a [Location],
 }
 
 impl<'c, W: Write> Json<'c, W> {
     pub fn new(out: W, clock: impl Fn() -> Timestamp + 'c) -> Self {
-        Self { out: RefCell::new(out), clock: Box::new(clock) }
+        Self { out: RefCell::new(out), clock: Box::new(clock), locations: Vec::new() }
+    }
+
+    pub(super) fn at(self, locations: Vec<Location>) -> Self {
+        Self { locations, ..self }
     }
 }
 
 impl<W: Write> Watcher for Json<'_, W> {
     fn event(&self, event: Event) {
-        let format_version = matches!(event, Event::RunStarted { .. }).then_some(FORMAT_VERSION);
-        let line = Line { time: (self.clock)(), format_version, event: &event };
+        let first = matches!(event, Event::RunStarted { .. });
+        let format_version = first.then_some(FORMAT_VERSION);
+        let locations = if first { self.locations.as_slice() } else { &[] };
+        let line = Line { time: (self.clock)(), format_version, event: &event, locations };
         // Cannot fail: every map key is a string.
         let Ok(mut text) = serde_json::to_string(&line) else { return };
         text.push('\n');

@@ -19,7 +19,10 @@ use jiff::Timestamp;
 
 pub use self::{bars::Bars, board::retrying, json::Json, lines::Lines};
 use super::style::Palette;
-use crate::event::{Event, Watcher};
+use crate::{
+    event::{Event, Watcher},
+    location::Location,
+};
 
 /// How often a terminal's elapsed times and spinners move.
 const TICK: Duration = Duration::from_millis(100);
@@ -42,6 +45,15 @@ impl<'c> Console<'c> {
             Self::Lines(Lines::new(io::stderr(), palette))
         } else {
             Self::Bars(Bars::new(terminal, palette))
+        }
+    }
+
+    /// Where the run changes something, which its first line of JSON tells. People were told before.
+    #[must_use]
+    pub fn at(self, locations: Vec<Location>) -> Self {
+        match self {
+            Self::Json(json) => Self::Json(json.at(locations)),
+            for_people => for_people,
         }
     }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     human::write_details,
     markdown::{LONGEST, code, plain, write_detail},
+    places::distinct,
 };
 use crate::{
     cli::{
@@ -102,7 +103,12 @@ pub fn markdown(drifts: &[Drift]) -> String {
 fn write_markdown(out: &mut String, drifts: &[Drift], whole: bool) -> std::fmt::Result {
     let drifted = drifts.iter().filter(|d| d.is_drifted()).count();
     match drifted {
-        0 => writeln!(out, "### gangplank: no drift\n\nNo drift in what could be compared.")?,
+        0 => {
+            writeln!(out, "### gangplank: no drift\n\nNo drift in what could be compared.")?;
+            for place in distinct(drifts.iter().map(|drift| &drift.location)) {
+                writeln!(out, "\n{}", plain(&place.to_string()))?;
+            }
+        }
         _ => writeln!(out, "### gangplank: drift in {drifted} of {}", count(drifts.len(), "bastion"))?,
     }
     if !whole {

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{Common, directions, impact, no_changes, steps_with_impact, strongest_impact, totals, totals_of_all};
+use super::{
+    Common, directions, impact, no_changes, places::distinct, steps_with_impact, strongest_impact, totals,
+    totals_of_all,
+};
 use crate::{
     changeset::{Changeset, Detail, Impact, Op},
     cli::{style::clean, words::verb},
@@ -38,7 +41,9 @@ pub fn markdown<A>(sets: &[Changeset<A>]) -> String {
 
 fn write_all<A>(out: &mut String, sets: &[Changeset<A>], depth: Depth) -> std::fmt::Result {
     let Some(all) = totals_of_all(sets).to_do() else {
-        return writeln!(out, "### gangplank: no changes\n\n{}", no_changes(sets.len()));
+        writeln!(out, "### gangplank: no changes\n\n{}", no_changes(sets.len()))?;
+        let places = distinct(sets.iter().map(|set| &set.location));
+        return places.into_iter().try_for_each(|place| writeln!(out, "\n{}", plain(&place.to_string())));
     };
     writeln!(out, "### gangplank: {all}")?;
     match depth {
@@ -52,8 +57,11 @@ fn write_all<A>(out: &mut String, sets: &[Changeset<A>], depth: Depth) -> std::f
         write_bastion(out, set, fold, depth)?;
     }
     if !unchanged.is_empty() {
-        let names: Vec<_> = unchanged.iter().map(|set| code(&set.bastion)).collect();
-        writeln!(out, "\nNo changes: {}", names.join(", "))?;
+        for place in distinct(unchanged.iter().map(|set| &set.location)) {
+            let there = unchanged.iter().filter(|set| set.location == *place);
+            let names: Vec<_> = there.map(|set| code(&set.bastion)).collect();
+            writeln!(out, "\nNo changes in {}: {}", plain(&place.to_string()), names.join(", "))?;
+        }
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ pub mod drift;
 mod human;
 mod json;
 mod markdown;
+pub mod places;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod reap;
 pub mod verification;

@@ -63,7 +63,14 @@ fn write_human(out: &mut String, judged: &Judged, now: Timestamp, palette: &Pale
     let read = count(judged.sight.read, "place");
     let doubt = if reported == 0 { String::new() } else { format!(", {reported} to look at") };
     let color = if going > 0 { delete } else { heading };
-    writeln!(out, "{color}{going} to destroy{color:#}{doubt}, {staying} staying, in {read}.")
+    let accounts = accounts(judged);
+    writeln!(out, "{color}{going} to destroy{color:#}{doubt}, {staying} staying, in {read}{accounts}.")
+}
+
+/// ` of aws 111122223333 (profile data) and azure Data Platform (SUBSCRIPTION)`
+fn accounts(judged: &Judged) -> String {
+    let accounts: Vec<String> = judged.sight.accounts.iter().map(|one| clean(&one.to_string()).into_owned()).collect();
+    if accounts.is_empty() { String::new() } else { format!(" of {}", accounts.join(" and ")) }
 }
 
 fn write_bastion(out: &mut String, bastion: &Bastion, now: Timestamp, palette: &Palette) -> std::fmt::Result {
@@ -176,7 +183,11 @@ fn write_inventory(
         }
     }
     if after.bastions.is_empty() && after.sight.strangers.is_empty() {
-        return writeln!(out, "Nothing with gangplank's tag or name is there any more.");
+        return writeln!(
+            out,
+            "Nothing with gangplank's tag or name is there any more{}.",
+            accounts(after).replacen(" of", " in", 1)
+        );
     }
     writeln!(out, "\n{heading}What there is by tag and by name:{heading:#}")?;
     for bastion in &after.bastions {
@@ -195,7 +206,7 @@ fn write_inventory(
 
 /// The fields of the event `found`:
 ///
-/// - `format_version`: 1; `read`: how many regions and subscriptions answered; `unread[]`: `place`, its location, `error`
+/// - `format_version`: 1; `read`: how many regions and subscriptions answered; `accounts[]`: whose they are; `unread[]`: `place`, its location, `error`
 /// - `bastions[]`: `bastion`, `location` and whose (`region`, `account`, `sandbox`), `expires` (`"never"`, `{"at": ...}`, `{"unclear": ...}`), `has_machine`, `busy`, `made`,
 ///   `parts[]` (`what`, `items`), `notes`, `verdict` (`reap` with `why`: `expired` or `orphaned`; `report` with `problem`;
 ///   `keep` with `reason`), `cost`
@@ -205,6 +216,7 @@ pub fn json(judged: &Judged, now: Timestamp) -> Value {
     json!({
         "format_version": FORMAT_VERSION,
         "read": judged.sight.read,
+        "accounts": judged.sight.accounts,
         "unread": unread(judged),
         "bastions": bastions,
         "strangers": strangers_json(&judged.sight.strangers),

@@ -23,6 +23,7 @@ use crate::{
     },
     diagnostic::{Diagnostic, Diagnostics},
     handoff::{self, HandOff, Known, handoff},
+    location::CloudAccount,
     plan::Plan,
     provider::{
         deadline::ResolvedDeadline,
@@ -40,7 +41,7 @@ pub async fn run(args: &Apply, cx: &Context) -> Result<Exit, Error> {
     }
     let now = cx.now();
     let plans = load_together(&args.run.paths.paths)?;
-    let fleet = cx.connect(&plans).await?;
+    let fleet = cx.connect_to_write(&plans).await?;
     let outlook = fleet.changes(now, &cx.reading()).await.whole()?;
     carry_on(&plans, &fleet, outlook, args, cx, now, Resume::SameCommand).await
 }
@@ -50,7 +51,8 @@ async fn saved(path: &Path, args: &Apply, cx: &Context) -> Result<Exit, Error> {
     let saved = Saved::<Action>::read(path)?;
     let plans = saved.plans()?;
     check_current(&plans, cx.now())?;
-    let fleet = cx.connect(&plans).await?;
+    let fleet = cx.connect_to_write(&plans).await?;
+    check_accounts(path, &saved.changesets, fleet.accounts())?;
     let outlook = fleet.changes(saved.made, &cx.reading()).await.whole()?;
     if outlook.changesets != saved.changesets {
         if args.run.output == RunOutput::Human {
@@ -63,6 +65,17 @@ async fn saved(path: &Path, args: &Apply, cx: &Context) -> Result<Exit, Error> {
         return Err(Diagnostics::from(moved).into());
     }
     carry_on(&plans, &fleet, outlook, args, cx, saved.made, Resume::NewChangeset).await
+}
+
+/// A changeset is for the account that it was made in, whatever the plans say.
+fn check_accounts(path: &Path, sets: &[Changeset<Action>], accounts: &[CloudAccount]) -> Result<(), Diagnostics> {
+    let differs = |(set, account): &(&Changeset<Action>, &CloudAccount)| set.location.account != **account;
+    let Some((set, account)) = sets.iter().zip(accounts).find(differs) else { return Ok(()) };
+    let made = &set.location.account;
+    let problem = Diagnostic::new(format!("{} was made in another account", path.display()))
+        .because(format!("it was made in {made}, and these credentials are for {account}"))
+        .fix("use the credentials that it was made with, or make a new one: `gangplank plan --out FILE`");
+    Err(problem.into())
 }
 
 /// Names the steps that come out otherwise.
@@ -100,7 +113,11 @@ async fn carry_on<'p>(
         closing_event(cx, args.run.output, "converged", &json!({"changed": false, "bastions": outlook.statuses}))?;
         return proven(plans, fleet, &vantages, args, cx, None).await;
     }
-    if !confirmed("\nApply this?", args.run.yes, args.run.output)? {
+    if !confirmed(
+        &show::places::question("Apply this", "to", &show::places::changed(sets)),
+        args.run.yes,
+        args.run.output,
+    )? {
         say("Nothing was changed.\n");
         return Ok(Exit::Done);
     }

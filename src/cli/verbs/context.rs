@@ -15,6 +15,7 @@ use crate::{
         clouds::Clouds,
         estate::{Estate, Places},
         fleet::Fleet,
+        identity::IdentityNeed,
     },
     verify::network::dial::{Dialer, Tcp},
 };
@@ -29,9 +30,21 @@ impl Context {
         self.clouds.now()
     }
 
-    /// Connects to the clouds that the plans name.
+    /// Connects to the clouds that the plans name, and asks whose accounts these are. What is only read may be in one that does
+    /// not tell.
     pub async fn connect<'p>(&self, plans: &'p [Plan]) -> Result<Fleet<'p>, Error> {
-        Ok(Fleet::connect(plans, &self.clouds).await?)
+        self.connect_as(plans, IdentityNeed::ToRead).await
+    }
+
+    /// The same for a verb that writes, into accounts that are known.
+    pub async fn connect_to_write<'p>(&self, plans: &'p [Plan]) -> Result<Fleet<'p>, Error> {
+        self.connect_as(plans, IdentityNeed::ToWrite).await
+    }
+
+    async fn connect_as<'p>(&self, plans: &'p [Plan], need: IdentityNeed) -> Result<Fleet<'p>, Error> {
+        let mut fleet = Fleet::connect(plans, &self.clouds).await?;
+        fleet.identify(need, &self.reading()).await?;
+        Ok(fleet)
     }
 
     /// Keeps what happened in a sandbox. It goes on from the last call otherwise, without the time that has passed since.

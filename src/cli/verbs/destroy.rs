@@ -19,6 +19,7 @@ use crate::{
         summary::Resume,
         words::count,
     },
+    location::Location,
     plan,
     provider::fleet::Fleet,
 };
@@ -26,14 +27,18 @@ use crate::{
 pub async fn run(args: &Run, cx: &Context) -> Result<Exit, Error> {
     // A plan whose time is up is just the one to destroy: its deadline is not asked about.
     let plans = plan::load(&args.paths.paths)?;
-    let fleet = cx.connect(&plans).await?;
+    let fleet = cx.connect_to_write(&plans).await?;
     let reading = cx.reading();
     let sets = fleet.teardowns(&reading).await?;
     if !sets.iter().all(Changeset::is_empty) {
         if args.output == RunOutput::Human {
             print(&show::human(&sets, &cx.palette()))?;
         }
-        if !confirmed("\nDestroy this?", args.yes, args.output)? {
+        if !confirmed(
+            &show::places::question("Destroy this", "in", &show::places::changed(&sets)),
+            args.yes,
+            args.output,
+        )? {
             say("Nothing was changed.\n");
             return Ok(Exit::Done);
         }
@@ -41,7 +46,8 @@ pub async fn run(args: &Run, cx: &Context) -> Result<Exit, Error> {
             return Ok(exit);
         }
     }
-    let exit = gone(&fleet, &reading, args.output, cx).await?;
+    let places = show::places::distinct(sets.iter().map(|set| &set.location));
+    let exit = gone(&fleet, &reading, args.output, &places, cx).await?;
     // The tags have been looked at; names are looked at, too, and what is still paid for is said.
     let inventory = inventory(&sets, &plans, cx).await?;
     let names: Vec<&str> = plans.iter().map(|plan| plan.name.as_str()).collect();
@@ -52,7 +58,13 @@ pub async fn run(args: &Run, cx: &Context) -> Result<Exit, Error> {
 }
 
 /// Looks until nothing of the bastions is there, or long enough to believe that something is.
-async fn gone(fleet: &Fleet<'_>, reading: &Reading, output: RunOutput, cx: &Context) -> Result<Exit, Error> {
+async fn gone(
+    fleet: &Fleet<'_>,
+    reading: &Reading,
+    output: RunOutput,
+    places: &[&Location],
+    cx: &Context,
+) -> Result<Exit, Error> {
     let mut left = Vec::new();
     for pause in LOOKS {
         tokio::time::sleep(Duration::from_secs(pause)).await;
@@ -71,7 +83,7 @@ async fn gone(fleet: &Fleet<'_>, reading: &Reading, output: RunOutput, cx: &Cont
             return Err(told.failed.into());
         }
         if left.is_empty() {
-            closing_event(cx, output, "gone", &json!({}))?;
+            closing_event(cx, output, "gone", &json!({ "locations": places }))?;
             if output == RunOutput::Human {
                 print(&format!("Looked again: nothing is left of {}.\n", count(bastions, "bastion")))?;
             }
@@ -79,7 +91,8 @@ async fn gone(fleet: &Fleet<'_>, reading: &Reading, output: RunOutput, cx: &Cont
         }
     }
     let remains = |(bastion, what): &(String, Vec<String>)| json!({"bastion": bastion, "what": what});
-    closing_event(cx, output, "remains", &json!({"remains": left.iter().map(remains).collect::<Vec<_>>()}))?;
+    let remains: Vec<_> = left.iter().map(remains).collect();
+    closing_event(cx, output, "remains", &json!({"remains": remains, "locations": places}))?;
     for (bastion, remains) in &left {
         say(&format!("error: of {bastion} there is still:\n"));
         for what in remains {

@@ -32,13 +32,17 @@ pub async fn run(args: &Extend, which: Which, cx: &Context) -> Result<Exit, Erro
         (None, Some(time)) => End::Until(time),
         (None, None) => return Err(Error::Usage("say --by or --until".to_owned())),
     };
-    let fleet = cx.connect(&plans).await?;
+    let fleet = cx.connect_to_write(&plans).await?;
     let sets = fleet.extensions(Wish { which, end }, now, &cx.reading()).await?;
     if args.run.output == RunOutput::Human {
         print(&show::human_of_tags(&sets, &cx.palette()))?;
     }
     if !sets.iter().all(Changeset::is_empty) {
-        if !confirmed("\nMove the end?", args.run.yes, args.run.output)? {
+        if !confirmed(
+            &show::places::question("Move the end", "in", &show::places::changed(&sets)),
+            args.run.yes,
+            args.run.output,
+        )? {
             say("Nothing was changed.\n");
             return Ok(Exit::Done);
         }

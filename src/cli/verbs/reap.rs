@@ -17,7 +17,10 @@ use crate::{
     cli::{
         args::{self, RunOutput},
         exit::{Error, Exit, print, say},
-        show::reap as show,
+        show::{
+            places::{distinct, question},
+            reap as show,
+        },
         summary::Resume,
         words::elapsed,
     },
@@ -31,6 +34,7 @@ use crate::{
 
 pub async fn run(args: &args::Reap, cx: &Context) -> Result<Exit, Error> {
     let places = places(args);
+    check_guards(&places)?;
     let policy = || Policy { now: cx.now(), grace: args.grace, only: args.only.clone(), older_than: args.older_than };
     let estate = cx.estate(&places).await?;
     let reading = cx.reading();
@@ -50,7 +54,10 @@ pub async fn run(args: &args::Reap, cx: &Context) -> Result<Exit, Error> {
         say("Nothing was destroyed: add --yes to destroy what was found.\n");
         return Ok(judged.exit());
     }
-    if !confirmed("\nDestroy this?", args.yes, args.output)? {
+    // Nothing is destroyed in an account that is not known.
+    estate.require_known()?;
+    let places = distinct(judged.going().map(|(found, _)| &found.location));
+    if !confirmed(&question("Destroy this", "in", &places), args.yes, args.output)? {
         say("Nothing was changed.\n");
         return Ok(judged.exit());
     }
@@ -102,25 +109,29 @@ pub async fn run(args: &args::Reap, cx: &Context) -> Result<Exit, Error> {
 
 /// Looks by tag and by name at where changesets were for: what is left there of their bastions, and what it costs.
 pub async fn inventory(sets: &[Changeset<Action>], plans: &[Plan], cx: &Context) -> Result<Vec<Judged>, Error> {
-    let mut regions: BTreeMap<Option<String>, Vec<String>> = BTreeMap::new();
-    let mut subscriptions = Vec::new();
+    // By profile.
+    let mut aws: BTreeMap<Option<String>, Places> = BTreeMap::new();
+    let mut azure = Places::default();
     for (set, plan) in sets.iter().zip(plans) {
-        match &plan.cloud {
-            Cloud::Aws(aws) => {
-                regions.entry(aws.profile.clone()).or_default().extend(set.location.region.clone());
+        let places = match &plan.cloud {
+            Cloud::Aws(of) => {
+                let places = aws.entry(of.profile.clone()).or_default();
+                places.profile.clone_from(&of.profile);
+                places.regions.get_or_insert_default().extend(set.location.region.clone());
+                places
             }
-            Cloud::Azure(azure) => subscriptions.push(azure.subscription.clone()),
-        }
+            Cloud::Azure(of) => {
+                azure.subscriptions.push(of.subscription.clone());
+                &mut azure
+            }
+        };
+        // The run has asked whose these are.
+        places.known.push(set.location.account.clone());
     }
-    let aws = regions.into_iter().map(|(profile, regions)| Places {
-        regions: Some(regions),
-        profile,
-        subscriptions: Vec::new(),
-    });
-    let azure = (!subscriptions.is_empty()).then(|| Places { subscriptions, ..Places::default() });
+    let azure = (!azure.subscriptions.is_empty()).then_some(azure);
     let policy = Policy { now: cx.now(), grace: SignedDuration::ZERO, only: Vec::new(), older_than: None };
     let mut all = Vec::new();
-    for places in aws.chain(azure) {
+    for places in aws.into_values().chain(azure) {
         all.push(Judged::of(cx.estate(&places).await?.look(&cx.reading()).await, &policy));
     }
     Ok(all)
@@ -132,7 +143,23 @@ fn places(args: &args::Reap) -> Places {
         regions: (!only_azure).then(|| args.regions.clone()),
         profile: args.profile.clone(),
         subscriptions: args.subscriptions.clone(),
+        guards: args.accounts.clone(),
+        known: Vec::new(),
     }
+}
+
+/// A guard for a cloud that is not looked at would guard nothing.
+fn check_guards(places: &Places) -> Result<(), Error> {
+    let guards = &places.guards;
+    if places.regions.is_none() && guards.iter().any(|guard| guard.aws().is_some()) {
+        return Err(Error::Usage("--account names an account of AWS, which is not looked at: add --region".to_owned()));
+    }
+    if places.subscriptions.is_empty() && guards.iter().any(|guard| guard.azure().is_some()) {
+        return Err(Error::Usage(
+            "--account names a subscription of Azure, and none is looked at: add --subscription".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 fn same(one: &Found, other: &Found) -> bool {

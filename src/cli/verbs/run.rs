@@ -11,6 +11,7 @@ use crate::{
         args::RunOutput,
         console::Console,
         exit::{Error, Exit, print, say},
+        show,
         summary::{Resume, summary},
     },
     execute::{self, Outcome, Stop},
@@ -40,7 +41,8 @@ pub async fn carry_out(
     cx: &Context,
 ) -> Result<Option<Exit>, Error> {
     let palette = cx.color.palette(&io::stderr());
-    let console = Console::new(output == RunOutput::Json, palette, || cx.now());
+    let places = show::places::changed(sets).into_iter().cloned().collect();
+    let console = Console::new(output == RunOutput::Json, palette, || cx.now()).at(places);
     let mut steps: Vec<_> = sets.iter().flat_map(|set| &set.steps).collect();
     if sets.iter().all(Changeset::is_teardown) {
         steps = in_waves(&steps);

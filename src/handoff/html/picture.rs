@@ -158,7 +158,7 @@ fn parts(of: &HandOff) -> Parts {
         bastion: Part {
             kind: "bastion".to_owned(),
             name: shown(&of.bastion),
-            detail: shown(&of.location.to_string()),
+            detail: shown(&of.location.without_account()),
             light: Some(of.path.bastion),
         },
         vendors: first(vendors, "vendors"),

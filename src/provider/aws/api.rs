@@ -38,7 +38,11 @@ pub struct Ec2 {
     pub client: Client,
     /// CloudTrail, as the same identity in the same region.
     trail: aws_sdk_cloudtrail::Client,
+    /// STS, likewise.
+    pub sts: aws_sdk_sts::Client,
     pub region: String,
+    /// The profile that names the credentials, where one was named.
+    pub profile: Option<String>,
 }
 
 /// The standard chain found no region.
@@ -68,7 +72,14 @@ impl Ec2 {
         }
         let config = loader.load().await;
         let region = config.region().ok_or(NoRegion)?.to_string();
-        Ok(Self { client: Client::new(&config), trail: aws_sdk_cloudtrail::Client::new(&config), region })
+        let from_environment = || std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty());
+        Ok(Self {
+            client: Client::new(&config),
+            trail: aws_sdk_cloudtrail::Client::new(&config),
+            sts: aws_sdk_sts::Client::new(&config),
+            region,
+            profile: profile.map(str::to_owned).or_else(from_environment),
+        })
     }
 
     /// The same identity in another region.
@@ -76,8 +87,14 @@ impl Ec2 {
     pub fn in_region(&self, region: &str) -> Self {
         let config = self.client.config().to_builder().region(Region::new(region.to_owned())).build();
         let trail = self.trail.config().to_builder().region(Region::new(region.to_owned())).build();
-        let trail = aws_sdk_cloudtrail::Client::from_conf(trail);
-        Self { client: Client::from_conf(config), trail, region: region.to_owned() }
+        let sts = self.sts.config().to_builder().region(Region::new(region.to_owned())).build();
+        Self {
+            client: Client::from_conf(config),
+            trail: aws_sdk_cloudtrail::Client::from_conf(trail),
+            sts: aws_sdk_sts::Client::from_conf(sts),
+            region: region.to_owned(),
+            profile: self.profile.clone(),
+        }
     }
 
     /// Over a transport of the caller's, with credentials that nobody gave out: for worlds that check none. Asks neither the
@@ -95,8 +112,13 @@ impl Ec2 {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         config.set_app_name(AppName::new(NAME).ok());
         let config = config.build();
-        let (client, trail) = (Client::new(&config), aws_sdk_cloudtrail::Client::new(&config));
-        Self { client, trail, region: region.to_owned() }
+        Self {
+            client: Client::new(&config),
+            trail: aws_sdk_cloudtrail::Client::new(&config),
+            sts: aws_sdk_sts::Client::new(&config),
+            region: region.to_owned(),
+            profile: None,
+        }
     }
 
     /// Calls until it succeeds, fails for good, or patience ends.
@@ -188,7 +210,11 @@ impl Ec2 {
             }
             _ => Residue::Unknown,
         };
-        let service = if operation == "LookupEvents" { "CloudTrail" } else { "EC2" };
+        let service = match operation {
+            "LookupEvents" => "CloudTrail",
+            "GetCallerIdentity" => "STS",
+            _ => "EC2",
+        };
         no_answer(
             ErrorKind::Unreachable,
             format!("no readable answer from {service} in {}: {}", self.region, chain(error)),

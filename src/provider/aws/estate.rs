@@ -10,7 +10,8 @@ use super::{
     action::Action,
     api::Ec2,
     convert,
-    fleet::FleetPerformer,
+    fleet::{FleetPerformer, identified},
+    identity,
     observe::{self, PAGE, pages},
     observed::{Instance, InstanceState, Observed},
     region,
@@ -23,7 +24,7 @@ use crate::{
     cost::Item,
     event::Watcher,
     location::Location,
-    provider::{CloudError, ErrorKind, Progress, Residue, clouds::Clouds},
+    provider::{CloudError, ErrorKind, Progress, Residue, clouds::Clouds, identity::IdentifiedAccount},
     reap::{Expires, Found, Part, Stranger, began, is_name},
 };
 
@@ -32,6 +33,9 @@ const ANY_REGION: &str = "us-east-1";
 
 /// Regions of one account, as one identity.
 pub struct Estate {
+    /// Where what is of no region is asked for.
+    first: Ec2,
+    profile: Option<String>,
     /// By key: `us-east-1`, or `profile@us-east-1`.
     regions: Vec<(String, Ec2)>,
 }
@@ -77,24 +81,38 @@ impl Volume {
 }
 
 impl Estate {
-    /// In these regions; in every one that the account has enabled where none is named.
+    /// As one identity, with no region yet. Nobody is asked.
     ///
     /// # Errors
-    /// EC2 does not tell its regions.
-    pub async fn connect(
-        profile: Option<&str>,
-        regions: &[String],
-        clouds: &Clouds,
-        watcher: &dyn Watcher,
-    ) -> Result<Self, CloudError> {
+    /// Nobody knows a region to ask in.
+    pub async fn open(profile: Option<&str>, regions: &[String], clouds: &Clouds) -> Result<Self, CloudError> {
         let first = match clouds.ec2(profile, regions.first().map(String::as_str)).await {
             Ok(ec2) => ec2,
             Err(_) => clouds.ec2(profile, Some(ANY_REGION)).await.map_err(|_| no_region())?,
         };
+        Ok(Self { first, profile: profile.map(str::to_owned), regions: Vec::new() })
+    }
+
+    /// Whose account it is.
+    pub async fn identify(&self, watcher: &dyn Watcher) -> IdentifiedAccount {
+        let step = StepId("aws/identity".to_owned());
+        let told = identity::caller(&self.first, &Progress { step: &step, watcher }).await;
+        identified(self.first.profile.clone(), told)
+    }
+
+    /// These regions; every one that the account has enabled where none is named.
+    ///
+    /// # Errors
+    /// EC2 does not tell its regions.
+    pub async fn choose_regions(&mut self, regions: &[String], watcher: &dyn Watcher) -> Result<(), CloudError> {
         let names: BTreeSet<String> =
-            if regions.is_empty() { enabled(&first, watcher).await? } else { regions.iter().cloned().collect() };
-        let key = |name: &str| profile.map_or_else(|| name.to_owned(), |profile| format!("{profile}@{name}"));
-        Ok(Self { regions: names.iter().map(|name| (key(name), first.in_region(name))).collect() })
+            if regions.is_empty() { enabled(&self.first, watcher).await? } else { regions.iter().cloned().collect() };
+        let key = |name: &str| match &self.profile {
+            Some(profile) => format!("{profile}@{name}"),
+            None => name.to_owned(),
+        };
+        self.regions = names.iter().map(|name| (key(name), self.first.in_region(name))).collect();
+        Ok(())
     }
 
     /// Looks at every region at once. Writes nothing. A region that can't be read is told by itself.

@@ -5,7 +5,7 @@ use std::{
     sync::OnceLock,
 };
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use tokio::{
     sync::Mutex,
@@ -19,6 +19,7 @@ use super::{
     diff::{self, World},
     evidence::Evidence,
     extend, history,
+    identity::{self, CallerIdentity},
     inspect::Question,
     machine::{self, Needs},
     observe,
@@ -33,8 +34,11 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     drift::Who,
     event::Watcher,
+    location::CloudAccount,
     plan::{Aws, Cloud, Plan},
-    provider::{CloudError, Progress, Refused, clouds::Clouds, extend::Wish, status::Status},
+    provider::{
+        CloudError, Progress, Refused, clouds::Clouds, extend::Wish, identity::IdentifiedAccount, status::Status,
+    },
 };
 
 /// The AWS plans of one run, each in its region.
@@ -114,6 +118,21 @@ impl<'a> Fleet<'a> {
             self.regions.push(Region { key, ec2, turn: Mutex::default() });
             self.regions.len() - 1
         })
+    }
+
+    /// Whose account each plan is for, in the order of the plans: one call for each profile.
+    pub async fn identify(&self, watcher: &dyn Watcher) -> Vec<IdentifiedAccount> {
+        let mut profiles: BTreeMap<Option<&str>, &Region> = BTreeMap::new();
+        for bastion in &self.bastions {
+            profiles.entry(bastion.aws.profile.as_deref()).or_insert(&self.regions[bastion.region]);
+        }
+        let asked = profiles.into_iter().map(async |(profile, region)| {
+            let step = StepId(format!("{}/identity", region.key));
+            let told = identity::caller(&region.ec2, &Progress { step: &step, watcher }).await;
+            (profile, identified(region.ec2.profile.clone(), told))
+        });
+        let told: BTreeMap<Option<&str>, IdentifiedAccount> = join_all(asked).await.into_iter().collect();
+        self.bastions.iter().filter_map(|b| told.get(&b.aws.profile.as_deref()).cloned()).collect()
     }
 
     /// Looks at every region and works out what would make it match the plans. Writes nothing.
@@ -337,6 +356,19 @@ impl FleetPerformer<'_> {
         match self.0.get(action.region.as_str()) {
             Some(performer) => performer.perform(action, progress).await,
             None => Err(CloudError::mistake(format!("{step} is in a region that this run does not know"))),
+        }
+    }
+}
+
+/// What STS told of the account that a profile leads to.
+pub(super) fn identified(profile: Option<String>, told: Result<CallerIdentity, CloudError>) -> IdentifiedAccount {
+    match told {
+        Ok(CallerIdentity { account, arn }) => {
+            let account = CloudAccount::Aws { id: Some(account), profile };
+            IdentifiedAccount { account, arn: Some(arn).filter(|arn| !arn.is_empty()), unknown: None }
+        }
+        Err(error) => {
+            IdentifiedAccount { account: CloudAccount::Aws { id: None, profile }, arn: None, unknown: Some(error) }
         }
     }
 }

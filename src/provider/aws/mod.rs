@@ -21,6 +21,8 @@ pub mod extend;
 pub mod fleet;
 pub mod history;
 #[cfg(feature = "aws")]
+pub mod identity;
+#[cfg(feature = "aws")]
 mod inspect;
 pub mod keys;
 pub mod machine;

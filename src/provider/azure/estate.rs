@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use super::{
     action::Action,
     arm::Arm,
+    fleet::identified,
     id::Kind,
-    observe,
+    identity, observe,
     observed::{Observed, Resource, State, list, text},
     perform::Performer,
     rules,
@@ -23,7 +24,7 @@ use crate::{
     cost::{self, Item},
     event::Watcher,
     location::{CloudKind, Location, PriceRegion},
-    provider::{CloudError, Progress},
+    provider::{CloudError, Progress, identity::IdentifiedAccount},
     reap::{Expires, Found, Part, Stranger, began, is_name},
 };
 
@@ -44,6 +45,23 @@ pub struct Sight {
 impl Estate {
     pub fn new(arm: Arm, subscriptions: &[String]) -> Self {
         Self { arm, subscriptions: subscriptions.iter().cloned().collect() }
+    }
+
+    /// Whose subscriptions these are: one call for each that is not known already.
+    pub async fn identify(
+        &self,
+        known: impl Fn(&str) -> Option<IdentifiedAccount>,
+        watcher: &dyn Watcher,
+    ) -> Vec<IdentifiedAccount> {
+        let each = self.subscriptions.iter().map(async |subscription| {
+            if let Some(known) = known(subscription) {
+                return known;
+            }
+            let step = StepId(format!("{subscription}/identity"));
+            let told = identity::subscription(&self.arm, subscription, &Progress { step: &step, watcher }).await;
+            identified(subscription, told)
+        });
+        join_all(each).await
     }
 
     /// Looks at every subscription at once. Writes nothing. One that can't be read is told by itself.

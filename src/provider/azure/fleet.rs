@@ -17,7 +17,7 @@ use super::{
     diff::{self, World},
     extend, history,
     id::{Id, Kind, Names},
-    observe,
+    identity, observe,
     observed::{Observed, Surroundings},
     perform::Performer,
     retry::Repeat,
@@ -32,12 +32,14 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     drift::Who,
     event::Watcher,
+    location::CloudAccount,
     plan::{Azure, Cloud, Plan},
     provider::{
         CloudError, Progress, Refused,
         deadline::{Remembered, ResolvedDeadline, deadline},
         extend::Wish,
         fleet::{Control, Machine, Seen},
+        identity::IdentifiedAccount,
         status::Status,
     },
 };
@@ -89,6 +91,17 @@ impl<'a> Fleet<'a> {
         } else {
             Err(Diagnostics(problems))
         }
+    }
+
+    /// Whose subscription each plan is for, in the order of the plans: one call for each subscription.
+    pub async fn identify(&self, watcher: &dyn Watcher) -> Vec<IdentifiedAccount> {
+        let asked = self.subscriptions.iter().map(async |subscription| {
+            let step = StepId(format!("{subscription}/identity"));
+            let told = identity::subscription(&self.arm, subscription, &Progress { step: &step, watcher }).await;
+            (*subscription, identified(subscription, told))
+        });
+        let told: BTreeMap<&str, IdentifiedAccount> = join_all(asked).await.into_iter().collect();
+        self.bastions.iter().filter_map(|b| told.get(b.azure.subscription.as_str()).cloned()).collect()
     }
 
     /// Looks at every subscription and works out what would make it match the plans. Writes nothing.
@@ -379,6 +392,17 @@ fn place(azure: &Azure) -> (&str, &str) {
     (&azure.subscription, &azure.location)
 }
 
+/// What Azure told of a subscription.
+pub(super) fn identified(subscription: &str, told: Result<CloudAccount, CloudError>) -> IdentifiedAccount {
+    match told {
+        Ok(account) => IdentifiedAccount { account, arn: None, unknown: None },
+        Err(error) => {
+            let account = CloudAccount::Azure { subscription: subscription.to_owned(), name: None, tenant: None };
+            IdentifiedAccount { account, arn: None, unknown: Some(error) }
+        }
+    }
+}
+
 fn same_bastion(plan: &Plan, twin: &Bastion<'_>) -> Diagnostic {
     plan.origin
         .problem(
@@ -394,7 +418,7 @@ fn same_bastion(plan: &Plan, twin: &Bastion<'_>) -> Diagnostic {
 }
 
 /// A failure to look that the plan is the cause of: it names a subscription that is not there.
-fn blamed(plan: &Plan, azure: &Azure, error: &CloudError) -> Option<Diagnostic> {
+pub(in crate::provider) fn blamed(plan: &Plan, azure: &Azure, error: &CloudError) -> Option<Diagnostic> {
     let gone = matches!(error.code.as_deref(), Some("SubscriptionNotFound" | "InvalidSubscriptionId"));
     if !gone || !error.message.contains(&azure.subscription) {
         return None;

@@ -22,6 +22,8 @@ pub mod extend;
 pub mod fleet;
 pub mod history;
 pub mod id;
+#[cfg(feature = "azure")]
+pub mod identity;
 pub mod keys;
 pub mod machine;
 mod machine_steps;

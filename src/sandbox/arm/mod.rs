@@ -41,6 +41,7 @@ pub use self::{pace::Pace, power::Power, state::Failure, survey::refuse};
 use super::http::{Ask, Reply};
 
 pub const SUBSCRIPTION: &str = "00000000-0000-0000-0000-000000000000";
+const TENANT: &str = "00000000-0000-0000-0000-0000000000aa";
 
 /// One subscription.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    World,
+    TENANT, World,
     kinds::find,
     reply::{Call, answered, gone, refused},
 };
@@ -21,10 +21,14 @@ impl World {
             return refusal;
         }
         match words[..] {
+            // The sample response of "Subscriptions - Get", Azure Resource Manager's REST API, 2022-12-01.
             ["subscriptions", id] if get => answered(
                 200,
-                &json!({"id": format!("/subscriptions/{id}"), "subscriptionId": id, "displayName": "Sandbox",
-                        "state": self.subscription_state}),
+                &json!({"id": format!("/subscriptions/{id}"), "authorizationSource": "RoleBased", "managedByTenants": [],
+                        "subscriptionId": id, "tenantId": TENANT, "displayName": "Sandbox",
+                        "state": self.subscription_state,
+                        "subscriptionPolicies": {"locationPlacementId": "Internal_2014-09-01",
+                                                 "quotaId": "Internal_2014-09-01", "spendingLimit": "Off"}}),
             ),
             ["subscriptions", _, "locations"] if get => {
                 let list = self.sizes.keys().map(|l| json!({"name": l, "displayName": l, "type": "Region"}));

@@ -20,6 +20,7 @@ mod parts;
 mod refusal;
 mod routes;
 mod rules;
+mod sts;
 mod survey;
 mod tags;
 #[cfg(test)]

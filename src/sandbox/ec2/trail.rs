@@ -48,14 +48,12 @@ impl World {
         resources.extend(ids(answer));
         resources.sort();
         resources.dedup();
-        let key = ask.header("authorization").and_then(|text| text.split("Credential=").nth(1));
-        let key = key.and_then(|scope| scope.split('/').next()).unwrap_or("somebody");
-        let (user, from) = if key == OPERATORS.0 { (OPERATORS.1, "198.51.100.20") } else { (key, "203.0.113.99") };
+        let (user, from) = user_of(ask);
         self.trail.push(Event {
             at: now,
             region: region_of(ask),
             action: action.to_owned(),
-            user: user.to_owned(),
+            user,
             from: from.to_owned(),
             agent: ask.header("user-agent").unwrap_or_default().to_owned(),
             resources,
@@ -133,6 +131,13 @@ impl World {
             "CloudTrailEvent": record.to_string(),
         })
     }
+}
+
+/// Whose a request is, by its key, and where it comes from.
+pub(super) fn user_of(ask: &Ask) -> (String, &'static str) {
+    let key = ask.header("authorization").and_then(|text| text.split("Credential=").nth(1));
+    let key = key.and_then(|scope| scope.split('/').next()).unwrap_or("somebody");
+    if key == OPERATORS.0 { (OPERATORS.1.to_owned(), "198.51.100.20") } else { (key.to_owned(), "203.0.113.99") }
 }
 
 /// The words in a text that are ids of EC2's.

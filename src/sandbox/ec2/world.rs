@@ -11,6 +11,7 @@ use super::{
     kind::Kind,
     model::{Region, State},
     refusal::{Outcome, Refusal, missing_parameter, refusal, refuse},
+    sts,
     trail::{self, Event},
     xml::{Xml, escape},
 };
@@ -163,6 +164,9 @@ impl World {
             return self.history(now, ask, operation);
         }
         let request = request_id(self.seed, self.calls);
+        if sts::is_asked(ask) {
+            return sts::answer(ask, &request);
+        }
         match self.call(now, ask) {
             Ok((action, xml, changes)) => {
                 let content = xml.into_text();
@@ -336,7 +340,7 @@ impl Region {
     }
 }
 
-fn read(ask: &Ask) -> Outcome<Form> {
+pub(super) fn read(ask: &Ask) -> Outcome<Form> {
     match ask.method.as_str() {
         "GET" => Form::read(ask.query.iter().cloned()),
         "POST" => {

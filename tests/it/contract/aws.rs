@@ -66,6 +66,7 @@ def everybody(protocol, **more):
 
 impl<const EC2: usize> Cloud for Aws<EC2> {
     const DENIED: &'static str = "UnauthorizedOperation";
+    const IDENTITY: &'static str = "GetCallerIdentity";
 
     fn company() -> Option<Self> {
         let account = support::moto_or_skip()?.account();

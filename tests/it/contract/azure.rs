@@ -66,6 +66,7 @@ impl<const EDGE: usize> Azure<EDGE> {
 
 impl<const EDGE: usize> Cloud for Azure<EDGE> {
     const DENIED: &'static str = "AuthorizationFailed";
+    const IDENTITY: &'static str = "GET subscriptions/00000000-0000-0000-0000-000000000000";
 
     fn company() -> Option<Self> {
         Some(Self { server: Server::start(company()), home: TempDir::new().expect("a temporary folder") })

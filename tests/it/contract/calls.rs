@@ -1,6 +1,6 @@
 //! The calls that it costs: none that writes for a plan, and as many reads for fifty bastions as for one.
 
-use super::{Calls, Cloud, Lab, Wish};
+use super::{Call, Calls, Cloud, Lab, Wish};
 
 pub fn reading_costs_the_same_for_any_number_of_bastions<C: Cloud>() {
     let costs = |count: usize| -> Option<[Calls; 3]> {
@@ -23,6 +23,7 @@ pub fn reading_costs_the_same_for_any_number_of_bastions<C: Cloud>() {
     let Some(one) = costs(1) else { return };
     for calls in &one {
         assert_eq!(calls.writes(), 0, "{calls}");
+        assert_identity_first::<C>(calls);
     }
     for count in [10, 50] {
         let many = costs(count).expect("there was one before");
@@ -38,6 +39,14 @@ pub fn reading_costs_the_same_for_any_number_of_bastions<C: Cloud>() {
             );
         }
     }
+}
+
+/// Whose account it is costs one read, and nothing else is asked before.
+#[track_caller]
+fn assert_identity_first<C: Cloud>(calls: &Calls) {
+    let asks = |call: &Call| call.operation == C::IDENTITY;
+    assert_eq!(calls.0.iter().position(asks), Some(0), "{calls}");
+    assert_eq!(calls.0.iter().filter(|call| asks(call)).count(), 1, "{calls}");
 }
 
 pub fn looking_writes_nothing<C: Cloud>() {

@@ -60,6 +60,23 @@ pub fn a_refusal_names_the_operation_the_code_and_what_to_do<C: Cloud>() {
     }
 }
 
+/// Whose account it is is the first call of all. Refused, it ends what writes, and what reads goes on without it.
+pub fn nothing_is_written_into_an_unknown_account<C: Cloud>() {
+    let Some(lab) = Lab::<C>::new() else { return };
+    let wish = Wish::warehouse();
+    let refused = [Trouble::new(To::Any, 0..1, Kind::Denied)];
+    for verb in ["apply", "destroy"] {
+        let (run, calls) = lab.troubled(verb, &wish, &["--yes"], &refused);
+        let run = run.expect(1);
+        assert!(run.stderr.contains("nothing is written into an unknown account"), "{run}");
+        assert!(run.stderr.contains(C::DENIED), "{run}");
+        assert_eq!(calls.0.iter().map(|call| call.operation.as_str()).collect::<Vec<_>>(), [C::IDENTITY], "{run}");
+    }
+    let (run, calls) = lab.troubled("plan", &wish, &[], &refused);
+    run.expect(0);
+    assert_eq!(calls.writes(), 0, "{calls}");
+}
+
 /// Each write in turn meets a connection that closes without an answer.
 fn lose_each_answer<C: Cloud>(verb: &'static str, moment: Moment) {
     let Some((_, expected)) = undisturbed::<C>() else { return };

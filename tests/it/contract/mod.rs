@@ -33,6 +33,9 @@ pub trait Cloud: Sized {
     /// The code of a refusal for want of a permission.
     const DENIED: &'static str;
 
+    /// The call that tells whose account it is.
+    const IDENTITY: &'static str;
+
     /// A world where nothing of ours happened before; `None` where that can't be here, which was said aloud.
     fn company() -> Option<Self>;
 
@@ -312,6 +315,7 @@ macro_rules! suite {
             suite!($cloud, faults:
                 throttling_is_waited_out
                 a_refusal_names_the_operation_the_code_and_what_to_do
+                nothing_is_written_into_an_unknown_account
                 answers_lost_after_the_effect_duplicate_nothing
                 calls_lost_before_the_effect_are_made_up_for
                 removals_whose_answers_are_lost_leave_nothing

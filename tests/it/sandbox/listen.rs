@@ -296,9 +296,12 @@ def refused(call):
     raise SystemExit("that was answered")
 assert refused(ec2.describe_spot_price_history)["Code"] == "InvalidAction"
 assert refused(lambda: ec2.describe_security_groups(GroupIds=[group]))["Code"] == "InvalidGroup.NotFound"
-for service, method in [("s3", "list_buckets"), ("sts", "get_caller_identity"), ("dynamodb", "list_tables"), ("lambda", "list_functions")]:
+for service, method in [("s3", "list_buckets"), ("dynamodb", "list_tables"), ("lambda", "list_functions")]:
     error = refused(getattr(boto3.client(service), method))
     assert error["Code"] == "NotInTheSandbox" and service in error["Message"], error
+sts = boto3.client("sts")
+assert sts.get_caller_identity()["Account"] == "123456789012"
+assert refused(sts.get_session_token)["Code"] == "InvalidAction"
 print("all")
 "#;
 

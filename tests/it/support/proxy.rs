@@ -300,7 +300,7 @@ impl Shared {
         };
         match fault {
             None => write_all(caller, &answer),
-            Some(Fault::Answer { status, code, message }) => write_all(caller, &refusal(status, code, message)),
+            Some(Fault::Answer { status, code, message }) => write_all(caller, &refusal(&call, status, code, message)),
             Some(Fault::Garbage) => write_all(caller, b"\x16\x03\x01 this is not HTTP \xff\r\n\r\n"),
             Some(Fault::Drop(_)) => caller.shutdown(Shutdown::Both),
             Some(Fault::Kill(_)) => {
@@ -361,11 +361,21 @@ impl Request {
 }
 
 /// An error as EC2 words it: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
-fn refusal(status: u16, code: &str, message: &str) -> Vec<u8> {
-    let body = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
-         <Message>{message}</Message></Error></Errors><RequestID>ea966190-f9aa-478e-9ede-example</RequestID></Response>"
-    );
+/// STS's are those of "Common Errors" in its own reference.
+fn refusal(call: &Call, status: u16, code: &str, message: &str) -> Vec<u8> {
+    let error = format!("<Code>{code}</Code><Message>{message}</Message>");
+    let id = "ea966190-f9aa-478e-9ede-example";
+    let body = if call.action == "GetCallerIdentity" {
+        format!(
+            "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type>{error}</Error>\
+             <RequestId>{id}</RequestId></ErrorResponse>"
+        )
+    } else {
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error>{error}</Error></Errors>\
+             <RequestID>{id}</RequestID></Response>"
+        )
+    };
     format!(
         "HTTP/1.1 {status} {code}\r\nContent-Type: text/xml;charset=UTF-8\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n{body}",
