@@ -20,6 +20,12 @@ fn a_program_reads_the_hand_off() {
         {
           "bastion": "warehouse",
           "location": "aws us-east-1",
+          "region": "us-east-1",
+          "account": {
+            "cloud": "aws",
+            "id": "111122223333",
+            "profile": null
+          },
           "plan": "plans/aws-warehouse.yaml",
           "made": "2026-11-22T12:00:00Z",
           "address": "203.0.113.10",

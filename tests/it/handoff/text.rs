@@ -7,7 +7,7 @@ fn without_an_address_the_only_step_is_to_apply() {
     let plan = warehouse();
     let none = Known { address: None, host_keys: vec![], deadline: None, ..known(None) };
     assert_snapshot!(plain(&[handoff::handoff(&plan, &none)]), @r#"
-    warehouse  aws us-east-1  plans/aws-warehouse.yaml
+    warehouse  aws 111122223333 us-east-1  plans/aws-warehouse.yaml
 
       address          not known yet: apply the plan
       ends             90 days after its creation
@@ -47,7 +47,7 @@ fn without_a_key_the_hand_off_points_at_the_line_where_it_belongs() {
       Next: Fill in the vendor's form with the fields of tunnel secoda. Paste the public key that it shows then under `keys` of tunnel secoda in plans/aws-warehouse.yaml, line 21, and apply again: the machine takes it while it runs.
     "#);
     assert_snapshot!(plain(&[handoff]), @r#"
-    warehouse  aws us-east-1  plans/aws-warehouse.yaml
+    warehouse  aws 111122223333 us-east-1  plans/aws-warehouse.yaml
 
       address          203.0.113.10 port 22
       ends             2027-02-20T12:00:00Z, in 90 days
@@ -102,7 +102,7 @@ fn with_everything_green_the_vendor_tests_the_connection() {
     let handoff = handoff::handoff(&plan, &known(Some(&verified)));
     page("green", std::slice::from_ref(&handoff));
     assert_snapshot!(plain(&[handoff]), @r#"
-    warehouse  aws us-east-1  plans/aws-warehouse.yaml
+    warehouse  aws 111122223333 us-east-1  plans/aws-warehouse.yaml
 
       address          203.0.113.10 port 22
       ends             2027-02-20T12:00:00Z, in 90 days
@@ -176,7 +176,7 @@ fn another_port_two_vendors_and_two_operators() {
     let plan = analytics();
     let soon = Known { port: 2222, deadline: ends("2026-11-25T12:00:00Z"), ..known(None) };
     assert_snapshot!(plain(&[handoff::handoff(&plan, &soon)]), @r#"
-    analytics  aws us-east-1  plans/aws-two-vendors.yaml
+    analytics  aws 111122223333 us-east-1  plans/aws-two-vendors.yaml
 
       address          203.0.113.10 port 2222
       ends             2026-11-25T12:00:00Z, in 3 days

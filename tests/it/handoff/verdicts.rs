@@ -8,7 +8,7 @@ fn a_person_reads_a_verification() {
     let text = verification::human(&verified, &Palette::PLAIN, false);
     assert_eq!(strip_str(&verification::human(&verified, &Palette::COLORED, false)).to_string(), text);
     assert_snapshot!(text, @r#"
-    warehouse  aws us-east-1  203.0.113.10 port 22
+    warehouse  aws 111122223333 us-east-1  203.0.113.10 port 22
 
       control plane
       ✓ control.ingress                    exactly the listed addresses may connect
@@ -34,7 +34,7 @@ fn a_person_reads_a_verification() {
       4 passed, 1 failed, 5 unknown
     "#);
     assert_snapshot!(verification::human(&[all_pass(), no_report()], &Palette::PLAIN, true), @r#"
-    warehouse  aws us-east-1  203.0.113.10 port 22
+    warehouse  aws 111122223333 us-east-1  203.0.113.10 port 22
 
       control plane
       ✓ control.ingress                    exactly the listed addresses may connect
@@ -60,7 +60,7 @@ fn a_person_reads_a_verification() {
 
       10 passed
 
-    warehouse  aws us-east-1  203.0.113.10 port 22
+    warehouse  aws 111122223333 us-east-1  203.0.113.10 port 22
 
       control plane
       ? control.ingress                    exactly the listed addresses may connect
@@ -96,7 +96,7 @@ fn one_reason_for_many_checks_is_told_once() {
     });
     let text = verification::human(&[verification(many.collect())], &Palette::PLAIN, false);
     assert_snapshot!(text, @r#"
-    warehouse  aws us-east-1  203.0.113.10 port 22
+    warehouse  aws 111122223333 us-east-1  203.0.113.10 port 22
 
       network
       ? 20 checks, network.forward[t0] to network.forward[t19]  --details lists them
@@ -135,8 +135,10 @@ fn a_program_reads_a_verification() {
             "format_version": 1, "passed": 14, "failed": 1, "unknown": 5,
             "bastions": [
                 {"passed": 4, "failed": 1, "unknown": 5, "bastion": "warehouse", "location": "aws us-east-1",
+                 "region": "us-east-1", "account": {"cloud": "aws", "id": "111122223333", "profile": null},
                  "address": "203.0.113.10", "port": 22, "checks": null},
                 {"passed": 10, "failed": 0, "unknown": 0, "bastion": "warehouse", "location": "aws us-east-1",
+                 "region": "us-east-1", "account": {"cloud": "aws", "id": "111122223333", "profile": null},
                  "address": "203.0.113.10", "port": 22, "checks": null},
             ],
         })
