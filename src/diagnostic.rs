@@ -1,7 +1,6 @@
 //! Problems of a plan file, each pointing at its place. They are collected, never thrown singly, so that one run shows all.
 
 mod render;
-pub(crate) mod secret;
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -14,7 +13,7 @@ pub struct Source {
     pub text: String,
 }
 
-/// Without the text: a private key may have been pasted into it.
+/// Without the text: a secret may have been pasted into it.
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Source").field("path", &self.path).field("bytes", &self.text.len()).finish()

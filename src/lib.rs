@@ -28,4 +28,6 @@ pub mod provider;
 pub mod reap;
 pub mod sandbox;
 pub mod saved;
+mod secret;
+pub mod text;
 pub mod verify;

@@ -11,6 +11,8 @@ use crate::{
     diagnostic::{self, Diagnostic, Diagnostics},
     provider::{CloudError, Refused},
     sandbox::store::Trouble,
+    secret,
+    text::for_stream,
 };
 
 /// The documented exit codes; README has the table.
@@ -109,19 +111,19 @@ impl<E: Into<Error>> From<Vec<E>> for Error {
     }
 }
 
-/// Writes to stdout. A reader that has gone away wants no more, and that is no error.
+/// Writes to stdout, through [`for_stream`]. A reader that has gone away wants no more, and that is no error.
 ///
 /// # Errors
 /// Any other failure of the stream: a full disk behind a redirection must not look like success.
 pub fn print(text: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(for_stream(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Io("stdout".to_owned(), error)),
         _ => Ok(()),
     }
 }
 
-/// Writes to stderr, where there is nowhere to report a failure.
+/// Writes to stderr, where there is nowhere to report a failure. It ends in CI's logs: no secret passes, whoever wrote it.
 pub fn say(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let _ = io::stderr().lock().write_all(for_stream(&secret::redact(text)).as_bytes());
 }

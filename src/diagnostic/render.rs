@@ -4,7 +4,8 @@ use std::{ops::Range, sync::Arc};
 
 use annotate_snippets::{Annotation, AnnotationKind, Element, Group, Level, Renderer, Snippet};
 
-use super::{Diagnostic, Diagnostics, Place, Source, secret};
+use super::{Diagnostic, Diagnostics, Place, Source};
+use crate::{secret, text::same_length};
 
 /// The longest stretch that is underlined, in bytes: a pasted RSA key must not flood the terminal.
 const UNDERLINED: usize = 80;
@@ -14,7 +15,7 @@ const SHOWN: usize = 200;
 
 /// Every problem with its place, a snippet, the reason and the fix. Ends with a newline.
 ///
-/// Private keys are blanked out and control characters replaced, wherever they stand.
+/// Secrets are masked and harmful characters replaced, wherever they stand.
 pub fn render(diagnostics: &Diagnostics, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let mut texts = Texts::default();
@@ -52,7 +53,7 @@ impl Texts {
     fn of(&mut self, source: &Arc<Source>) -> &str {
         let known = self.0.iter().position(|(known, _)| Arc::ptr_eq(known, source));
         let at = known.unwrap_or_else(|| {
-            self.0.push((Arc::clone(source), visible(&secret::redact(&source.text))));
+            self.0.push((Arc::clone(source), same_length(&secret::mask_plan(&source.text))));
             self.0.len() - 1
         });
         self.0.get(at).map_or("", |(_, text)| text)
@@ -61,7 +62,7 @@ impl Texts {
 
 /// One line of the source, however long the place is: what is wrong begins there.
 fn snippet<'a>(place: &Place, text: &str, label: &str) -> Snippet<'a, Annotation<'a>> {
-    let start = boundary(text, place.span.start);
+    let start = text.floor_char_boundary(place.span.start);
     let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
     let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
     let line = text[line_start..line_end].trim_end_matches('\r');
@@ -74,28 +75,10 @@ fn snippet<'a>(place: &Place, text: &str, label: &str) -> Snippet<'a, Annotation
 
 fn within(line: &str, start: usize, len: usize) -> Range<usize> {
     let start = start.min(line.len());
-    let end = boundary(line, start.saturating_add(len.min(UNDERLINED)));
+    let end = line.floor_char_boundary(start.saturating_add(len.min(UNDERLINED)));
     start..end.max(start)
 }
 
-/// The nearest character boundary at or before an offset.
-fn boundary(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
-}
-
 fn shown(text: &str) -> String {
-    visible(&secret::redact(text)).replace('\t', " ").replace('\r', "␍")
-}
-
-/// Every character that a terminal would obey or hide becomes a visible one of the same length in UTF-8: places stay valid.
-/// Line ends and tabs stay; the renderer draws them.
-fn visible(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{7f}' => '?',
-            '\u{80}'..='\u{9f}' | '\u{ad}' | '\u{61c}' => '·',
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => '\u{fffd}',
-            other => other,
-        })
-        .collect()
+    same_length(&secret::redact(text)).replace('\t', " ").replace('\r', "␍")
 }

@@ -62,7 +62,7 @@ fn digest(text: &str) -> String {
 
 /// Text that no character of which acts: not on who reads the page, nor on what parses it.
 fn shown(text: &str) -> String {
-    clean(text).replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
+    clean(text).into_owned()
 }
 
 #[derive(Serialize)]

@@ -100,6 +100,11 @@ pub(super) fn by_hand(
     line(&format!("  IdentityFile {}", operator.keys.first().map_or("~/.ssh/id_ed25519", identity_file)));
     line("  IdentitiesOnly yes");
     line(&format!("  UserKnownHostsFile {known_hosts_file}"));
+    // Settings of the operator's machine stay in force where this says nothing: another key would be enough to be believed.
+    line("  GlobalKnownHostsFile /dev/null");
+    line(&format!("  HostKeyAlias {}", host_pattern(address, port)));
+    line("  CheckHostIP no");
+    line("  ForwardAgent no");
     // Without a known key the first connection asks, and the operator compares.
     line(&format!("  StrictHostKeyChecking {}", if host_key_known { "yes" } else { "ask" }));
     // OpenSSH knows SessionType since 8.7; older ones need `ssh -N`, and would refuse the whole file.

@@ -128,11 +128,13 @@ fn account(field: &Field<'_>, report: &mut Report) -> Read<AccountId> {
 
 fn profile(field: &Field<'_>, report: &mut Report) -> Read<String> {
     let text = field.text(report)?;
-    if !text.is_empty() && text.len() <= 128 && !text.contains(['[', ']']) && !text.chars().any(char::is_control) {
+    // It is printed with everything that is done in its name.
+    let printable = text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+    if (1..=128).contains(&text.len()) && printable && !text.contains(['[', ']']) && text.trim() == text {
         return Ok(text.to_owned());
     }
     let problem = field.problem(report, "not a profile", "this cannot be a profile of the AWS configuration files");
-    Err(report.push(problem))
+    Err(report.push(problem.fix("a profile's name has at most 128 printable ASCII characters, and no brackets")))
 }
 
 /// EC2's ids are a prefix and 8 (older) or 17 hexadecimal digits.

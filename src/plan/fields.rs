@@ -277,12 +277,7 @@ pub(super) fn near<'w>(written: &str, known: impl Iterator<Item = &'w str>) -> O
 
 /// A user's text for a message: short, on one line.
 pub(super) fn excerpt(text: &str) -> String {
-    const LONGEST: usize = 48;
-    let mut short: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
-    if text.chars().nth(LONGEST).is_some() {
-        short.push_str("...");
-    }
-    short.replace("\\\"", "\"").replace("\\'", "'")
+    crate::text::excerpt(text, 48)
 }
 
 enum Kind {

@@ -14,6 +14,7 @@ mod net;
 mod read;
 mod report;
 mod schema;
+mod secrets;
 mod source;
 mod tags;
 pub mod time;

@@ -8,12 +8,12 @@ use super::{
     azure::{azure, check_name},
     fields::{Block, Field, Shape, excerpt},
     net,
-    report::{PRIVATE_KEY, Read, Report},
+    report::{Read, Report},
     tags::{self, Bearer, tags},
     time, tree,
     tunnel::{Census, operator, tunnel},
 };
-use crate::diagnostic::{Diagnostics, Source, secret};
+use crate::diagnostic::{Diagnostics, Source};
 
 pub(super) const PLAN: Shape = Shape {
     what: "a plan",
@@ -40,23 +40,13 @@ pub(super) const SSH: Shape = Shape { what: "`ssh`", fields: &["port", "max_sess
 /// Every problem of the file, in the order of the file, each with its place.
 pub fn read(source: Arc<Source>) -> Result<Plan, Diagnostics> {
     let mut report = Report::new(source);
-    report_private_keys(&mut report);
     let text = Arc::clone(report.source());
-    let plan = tree::parse(&text.text, &mut report).and_then(|root| plan(&Field::root(&root), &mut report));
+    let root = tree::parse(&text.text, &mut report);
+    report.report_secrets();
+    let plan = root.and_then(|root| plan(&Field::root(&root), &mut report));
     match plan {
         Ok(plan) if report.is_clean() => Ok(Plan { origin: Origin { source: text, fields: report.fields }, ..plan }),
         _ => Err(report.into_problems()),
-    }
-}
-
-fn report_private_keys(report: &mut Report) {
-    let source = Arc::clone(report.source());
-    for span in secret::find(&source.text) {
-        let problem = report
-            .at(&span, PRIVATE_KEY, "this is a private key (its text is hidden here)")
-            .because("Whoever has seen this file can use the key. Treat it as compromised, also if the file was never committed.")
-            .fix("replace the key pair everywhere it is used, and put the new pair's public key (the .pub file's one line) here");
-        report.push(problem);
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use crate::diagnostic::{Diagnostic, Diagnostics, Place, Source, secret};
+use super::secrets::{self, FoundSecrets};
+use crate::diagnostic::{Diagnostic, Diagnostics, Place, Source};
 
 /// Proof that a problem has been reported. Only [`Report::push`] makes one, so nothing can fail silently and nothing that
 /// builds on a broken field needs to be reported again.
@@ -16,11 +17,12 @@ pub(super) struct Report {
     problems: Vec<Diagnostic>,
     /// Dotted field path → the bytes to point at.
     pub fields: BTreeMap<String, Range<usize>>,
+    pub secrets: FoundSecrets,
 }
 
 impl Report {
     pub fn new(source: Arc<Source>) -> Self {
-        Self { source, problems: Vec::new(), fields: BTreeMap::new() }
+        Self { source, problems: Vec::new(), fields: BTreeMap::new(), secrets: FoundSecrets::default() }
     }
 
     pub fn source(&self) -> &Arc<Source> {
@@ -46,21 +48,17 @@ impl Report {
         Place { source: Arc::clone(&self.source), span: span.clone() }.line_column().0
     }
 
+    /// Reports every secret of the file. Called when the YAML has been read as far as it can be.
+    pub fn report_secrets(&mut self) {
+        let found = self.secrets.reported(&self.source.text);
+        self.problems.extend(found.iter().map(|secret| secrets::problem(secret, &self.source)));
+    }
+
     /// Every problem in the order of the file, each once: an alias shows the same text to several readers.
-    ///
-    /// A private key drowns what stands in it: the YAML around a pasted key is broken in ways that do not matter.
     pub fn into_problems(mut self) -> Diagnostics {
-        let secrets = secret::find(&self.source.text);
-        let drowned = |problem: &Diagnostic| {
-            let span = problem.place.as_ref().map(|place| place.span.clone()).unwrap_or_default();
-            secrets.iter().any(|secret| span.start <= secret.end && secret.start <= span.end)
-        };
-        self.problems.retain(|problem| problem.summary == PRIVATE_KEY || !drowned(problem));
+        self.secrets.hide(&self.source, &mut self.problems);
         self.problems.sort_by_key(|problem| problem.place.as_ref().map_or(0, |place| place.span.start));
         self.problems.dedup();
         Diagnostics(self.problems)
     }
 }
-
-/// The one problem that stays when a private key hides everything else around it.
-pub(super) const PRIVATE_KEY: &str = "a private key in a plan";

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{Plan, read};
-use crate::diagnostic::{Diagnostic, Diagnostics, Source};
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics, Source},
+    secret,
+};
 
 /// The largest plan file: fifty times the largest that anybody writes, and nothing for the memory.
 const LARGEST: u64 = 256 * 1024;
@@ -61,6 +64,12 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
 }
 
 fn text(path: &Path) -> Result<Source, Diagnostic> {
+    // Each output names the plan's file.
+    if let Some(found) = secret::find(&path.display().to_string()).first() {
+        return Err(Diagnostic::new(format!("{} in a file's name", found.kind.description()))
+            .because("Names of files are shown in every output, and kept in logs. Treat it as compromised.")
+            .fix(format!("rename the file; {}", found.kind.remedy())));
+    }
     // Looked at before it is opened: opening a pipe waits for a writer.
     let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if !metadata.is_file() {

@@ -130,6 +130,9 @@ impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, span: &Span, report: &mut Report) -> Read<()> {
         let tag_span = span.tag_span().map(|span| bytes(self.text, &span));
         let bytes = bytes(self.text, span);
+        if let Event::Scalar(text, ..) = &event {
+            report.secrets.scalar(self.text, text, &bytes);
+        }
         let mut tagged = |_| tagged(tag_span.as_ref().unwrap_or(&bytes), report);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -223,6 +226,7 @@ impl Builder<'_> {
                 None => *key = Some(key_text(node, report)),
                 Some(None) => {}
                 Some(Some((text, span))) => {
+                    report.secrets.field(&text, &node);
                     if let Some(first) = seen.get(&text) {
                         let label = format!("`{}` already stands on line {}", excerpt(&text), report.line(first));
                         let problem = report.at(&span, "a field twice", label);
@@ -275,7 +279,7 @@ fn tagged(span: &Range<usize>, report: &mut Report) -> Reported {
 
 fn syntax_error(text: &str, error: &ScanError, report: &mut Report) -> Reported {
     let at = error.marker().byte_offset().unwrap_or(0);
-    let mut at = boundary(text, at);
+    let mut at = text.floor_char_boundary(at);
     let (summary, label, fix) = match error.kind() {
         ErrorKind::RecursionLimitExceeded => (
             "nested too deeply",
@@ -305,13 +309,8 @@ fn syntax_error(text: &str, error: &ScanError, report: &mut Report) -> Reported 
 }
 
 fn bytes(text: &str, span: &Span) -> Range<usize> {
-    let start = boundary(text, span.start.byte_offset().unwrap_or(0));
-    let end = boundary(text, span.end.byte_offset().unwrap_or(start)).max(start);
+    let start = text.floor_char_boundary(span.start.byte_offset().unwrap_or(0));
+    let end = text.floor_char_boundary(span.end.byte_offset().unwrap_or(start)).max(start);
     let written = text.get(start..end).unwrap_or_default();
     start..start + written.trim_end().len()
-}
-
-/// The nearest character boundary at or before an offset.
-fn boundary(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
 }

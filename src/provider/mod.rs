@@ -28,6 +28,7 @@ use crate::{
     changeset::{Step, StepId},
     diagnostic::Diagnostics,
     event::{Event, Watcher},
+    secret,
 };
 
 /// Carries out steps. Deciding happened before: a provider does what the step's action says, and nothing else.
@@ -82,6 +83,8 @@ pub struct CloudError {
     pub code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// As the cloud, the SDK or a program wrote it. It may quote a proxy's or an endpoint's password: it is shown without.
+    #[serde(serialize_with = "without_secrets")]
     pub message: String,
     /// What exists because of this call.
     pub residue: Residue,
@@ -138,6 +141,10 @@ impl CloudError {
     }
 }
 
+fn without_secrets<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&secret::redact(text))
+}
+
 /// Why there is no changeset: the plan can't be fulfilled in this cloud, or the cloud didn't answer.
 #[derive(Clone, Debug)]
 pub enum Refused {
@@ -159,7 +166,7 @@ impl From<CloudError> for Refused {
 
 impl fmt::Display for CloudError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} failed: {}", self.operation, self.message)?;
+        write!(f, "{} failed: {}", self.operation, secret::redact(&self.message))?;
         if let Some(code) = &self.code {
             write!(f, "\n  code: {code}")?;
         }
@@ -176,7 +183,7 @@ impl fmt::Display for CloudError {
             }
         }
         if let Some(remedy) = &self.remedy {
-            write!(f, "\n  to do: {remedy}")?;
+            write!(f, "\n  to do: {}", secret::redact(remedy))?;
         }
         Ok(())
     }

@@ -11,8 +11,9 @@ use std::{
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
-    Request, Response, StatusCode,
+    HeaderMap, Request, Response, StatusCode,
     body::{Bytes, Incoming},
+    header::HeaderValue,
     server::conn::http1,
     service::service_fn,
 };
@@ -131,6 +132,24 @@ impl std::fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
+/// Whether a request was sent by a program on this machine, and not by a page that a browser shows: pages may come under a
+/// name of their own (`Host`), from elsewhere (`Origin`), or as what a page embeds ("Fetch Metadata Request Headers", W3C).
+fn from_here(headers: &HeaderMap) -> Result<(), &'static str> {
+    let mut hosts = headers.get_all("host").iter();
+    let (Some(host), None) = (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()) else {
+        return Err("a request needs one Host");
+    };
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    if !["127.0.0.1", "localhost"].contains(&name) {
+        return Err("ask 127.0.0.1");
+    }
+    let own_site = |value: &HeaderValue| ["none", "same-origin"].iter().any(|own| value.as_bytes() == own.as_bytes());
+    if headers.contains_key("origin") || !headers.get_all("sec-fetch-site").iter().all(own_site) {
+        return Err("requests of other sites are refused");
+    }
+    Ok(())
+}
+
 async fn answer(
     sandbox: &Sandbox,
     request: Request<Incoming>,
@@ -142,17 +161,14 @@ async fn answer(
         Ok(response)
     };
     let (parts, body) = request.into_parts();
+    if let Err(why) = from_here(&parts.headers) {
+        return plain(StatusCode::FORBIDDEN, why);
+    }
     let headers: HashMap<String, String> = parts
         .headers
         .iter()
         .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect();
-    // A page in a browser must not reach it, neither under a name of its own nor from its own place.
-    let host = headers.get("host").map(String::as_str).unwrap_or_default();
-    let named = ["127.0.0.1", "localhost"].contains(&host.rsplit_once(':').map_or(host, |(name, _)| name));
-    if !named || headers.contains_key("origin") {
-        return plain(StatusCode::FORBIDDEN, "ask 127.0.0.1");
-    }
     let Ok(body) = Limited::new(body, LARGEST).collect().await else {
         return plain(StatusCode::PAYLOAD_TOO_LARGE, "the request is larger than 4 MB, or has not come to its end");
     };
@@ -173,7 +189,9 @@ async fn answer(
             Served::Reply(foreign::refuse(service, &ask))
         }
         Some(_) => sandbox.door(Cloud::Aws).serve(ask),
-        None if ask.path == "/" => sandbox.door(Cloud::Aws).serve(ask),
+        // SDKs sign each call. A page in a browser cannot send the header without asking first, which is refused: an image's
+        // address or a form would be enough to change the sandbox otherwise.
+        None if ask.path == "/" => Served::Reply(foreign::unsigned()),
         None => sandbox.door(Cloud::Azure).serve(ask),
     };
     match served {

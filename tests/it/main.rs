@@ -32,6 +32,8 @@ mod reap;
 mod report;
 #[cfg(all(feature = "aws", feature = "azure"))]
 mod sandbox;
+#[cfg(all(feature = "aws", feature = "azure"))]
+mod secrets;
 mod show;
 #[cfg(unix)]
 mod signals;

@@ -4,6 +4,7 @@
 mod demo;
 mod ends;
 mod front;
+mod hostile;
 mod listen;
 mod reads;
 

@@ -12,6 +12,7 @@ use crate::{
     },
     event::Event,
     provider::ErrorKind,
+    secret,
 };
 
 /// The state of a run, as far as its events have told it.
@@ -123,8 +124,8 @@ pub fn ended(event: &Event, step: &Running, palette: &Palette) -> Option<String>
             Some(format!("{good}✓{good:#} {} {resource}{made} {faint}{elapsed}{faint:#}", verb.past))
         }
         Event::StepFailed { error, .. } => {
-            let (operation, message) = (clean(&error.operation), clean(&error.message));
-            Some(format!("{bad}✗{bad:#} could not {} {resource}: {operation} failed: {message}", verb.plain))
+            let (operation, message) = (clean(&error.operation), secret::redact(&error.message));
+            Some(format!("{bad}✗{bad:#} could not {} {resource}: {operation} failed: {}", verb.plain, clean(&message)))
         }
         _ => None,
     }

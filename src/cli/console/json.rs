@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{
     event::{Event, Watcher},
     location::Location,
+    text::for_stream,
 };
 
 /// Raised when a field goes away or changes its meaning; new fields and events may come without it.
@@ -52,7 +53,7 @@ impl<W: Write> Watcher for Json<'_, W> {
         let Ok(mut text) = serde_json::to_string(&line) else { return };
         text.push('\n');
         let mut out = self.out.borrow_mut();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        let _ = out.write_all(for_stream(&text).as_bytes()).and_then(|()| out.flush());
     }
 }
 

@@ -162,6 +162,9 @@ pub(super) fn plain(text: &str) -> String {
             }
             // Otherwise an address becomes a link.
             ':' if text[i..].starts_with("://") => out.push_str("&#58;"),
+            '.' if i >= 3 && text.get(i - 3..i).is_some_and(|www| www.eq_ignore_ascii_case("www")) => {
+                out.push_str("&#46;")
+            }
             _ => out.push(c),
         }
     }
@@ -190,6 +193,7 @@ mod tests {
     fn text_cannot_leave_its_place() {
         assert_eq!(plain("a|b `c` <img> @all"), "a&#124;b &#96;c&#96; &lt;img&gt; @<!-- -->all");
         assert_eq!(plain("[x](http://e.example)"), "&#91;x&#93;(http&#58;//e.example)");
+        assert_eq!(plain("see www.evil.example"), "see www&#46;evil.example");
         assert_eq!(code("35.175.75.15/32"), "`35.175.75.15/32`");
         assert_eq!(code("a`|\n"), "<code>a&#96;&#124;&#92;n</code>");
     }

@@ -56,12 +56,12 @@ fn human(status: &Status, bill: &Bill, palette: &Palette) -> String {
     };
     let mut lines = vec![format!(
         "{heading}{}{heading:#}  {}  {}",
-        status.bastion,
+        clean(&status.bastion),
         clean(&status.location.to_string()),
         clean(&status.plan)
     )];
-    let mut line = |name: &str, value: String| lines.push(format!("  {name:<16} {value}"));
-    line("state", format!("{style}{state}{style:#}"));
+    lines.push(format!("  {:<16} {style}{state}{style:#}", "state"));
+    let mut line = |name: &str, value: String| lines.push(format!("  {name:<16} {}", clean(&value)));
     if let Some(address) = &status.address {
         line("address", format!("{address} port {}", status.port));
     }

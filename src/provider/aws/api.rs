@@ -27,7 +27,10 @@ use super::{
     error::{Refusal, cloud_error},
     retry::{self, Repeat},
 };
-use crate::provider::{CloudError, ErrorKind, Progress, Residue};
+use crate::{
+    provider::{CloudError, ErrorKind, Progress, Residue},
+    secret,
+};
 
 /// What AWS is told that calls it.
 const NAME: &str = "gangplank";
@@ -224,7 +227,8 @@ impl Ec2 {
     }
 }
 
-/// An error and its causes, each in its own words. The SDK's full context would add requests and headers.
+/// An error and its causes, each in its own words, without secrets: `credential_process` prints what it likes, and a proxy's
+/// address may hold a password. The SDK's full context would add requests and headers.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut words = vec![error.to_string()];
     let mut current = error.source();
@@ -235,7 +239,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         }
         current = cause.source();
     }
-    words.join(": ")
+    secret::redact(&words.join(": ")).into_owned()
 }
 
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {

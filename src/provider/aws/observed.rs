@@ -112,8 +112,9 @@ impl InstanceState {
     }
 }
 
-/// The instance metadata service as gangplank wants it: session tokens only, and one hop, so that nothing behind the machine
-/// (a forwarded connection among them) is answered.
+/// The instance metadata service as gangplank wants it: session tokens only, and a hop limit of 1, so that a token does not reach
+/// what lies behind the machine, a container among it. A forwarded connection is made by the machine itself and is no hop: only
+/// sshd's PermitOpen keeps it from the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MetadataOptions {
     pub tokens_required: bool,

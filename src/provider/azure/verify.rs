@@ -59,6 +59,7 @@ pub fn judge(plan: &Plan, azure: &Azure, evidence: &Evidence, resolved: &BTreeMa
         machine::metadata(&scene),
         machine::encryption(&scene),
         machine::profile(&scene),
+        machine::extensions(&scene),
         machine::deadline(&scene),
     ]);
     checks.extend(target::checks(&scene, resolved));

@@ -33,6 +33,19 @@ pub fn refuse(service: &str, ask: &Ask) -> Reply {
     }
 }
 
+/// What EC2 says to a call that nobody signed ("Common errors", EC2 API Reference).
+pub fn unsigned() -> Reply {
+    let (code, message) = (
+        "MissingAuthenticationToken",
+        "The request must contain either a valid (registered) AWS access key ID or X.509 certificate.",
+    );
+    Reply::text(
+        403,
+        format!("<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors></Response>"),
+    )
+    .with("content-type", "text/xml")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -33,7 +33,7 @@ const SETTINGS: &str = "addressfamily allowagentforwarding allowgroups allowstre
      permittunnel permituserenvironment permituserrc persourcemaxstartups port pubkeyacceptedalgorithms pubkeyauthentication \
      requiredrsasize strictmodes trustedusercakeys usepam x11forwarding";
 
-/// One line, sealed with the document's digest. Remembers what the targets answered.
+/// One line, with a checksum that begins with the document's digest. Remembers what the targets answered.
 pub fn line(machine: &mut Machine, around: &dyn Around, why: &str, now: Timestamp) -> String {
     let seal = machine.document.clone();
     let mut said = report(machine, around, why, now);

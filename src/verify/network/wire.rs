@@ -212,14 +212,9 @@ fn printable(byte: u8) -> bool {
     byte >= 0x20 && byte != 0x7f || byte == b'\t'
 }
 
-/// A beginning, with everything that is not plain text escaped.
+/// The beginning of what a peer sent.
 pub(super) fn excerpt(bytes: &[u8]) -> String {
-    let start = bytes.get(..bytes.len().min(120)).unwrap_or_default();
-    let more = if start.len() < bytes.len() { "..." } else { "" };
-    match std::str::from_utf8(start) {
-        Ok(text) if !text.chars().any(char::is_control) => format!("{text}{more}"),
-        _ => format!("{}{more}", start.escape_ascii()),
-    }
+    crate::text::excerpt_of_bytes(bytes, 120)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::form::{Report, VERSION};
+use crate::text;
 
 const START: &str = "{\"gangplank\":";
 const CHECKSUM: &str = ",\"sha256\":\"";
@@ -136,12 +137,14 @@ fn judge(candidate: Candidate<'_>, seal: &str, instance: Option<&str>) -> Result
             _ => Reason::Checksum,
         });
     }
-    let value: Value = serde_json::from_str(&json).map_err(|e| Reason::Unreadable(e.to_string()))?;
+    let value: Value =
+        serde_json::from_str(&json).map_err(|e| Reason::Unreadable(text::excerpt(&e.to_string(), 200)))?;
     match value.get("gangplank") {
         Some(version) if version.as_u64() == Some(VERSION) => {}
         other => return Err(Reason::Version(excerpt(&other.map(Value::to_string).unwrap_or_default()))),
     }
-    let report: Report = serde_json::from_value(value).map_err(|e| Reason::Unreadable(e.to_string()))?;
+    let report: Report =
+        serde_json::from_value(value).map_err(|e| Reason::Unreadable(text::excerpt(&e.to_string(), 200)))?;
     match instance {
         Some(instance) => match report.instance.as_result() {
             Ok(other) if other != instance => Err(Reason::OtherInstance(excerpt(other))),
@@ -152,9 +155,8 @@ fn judge(candidate: Candidate<'_>, seal: &str, instance: Option<&str>) -> Result
     }
 }
 
-/// Somebody else's text, short enough to be shown.
 fn excerpt(text: &str) -> String {
-    text.chars().take(40).collect()
+    text::excerpt(text, 40)
 }
 
 impl fmt::Display for Reason {

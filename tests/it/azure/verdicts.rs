@@ -178,6 +178,7 @@ fn what_apply_leaves_is_green_at_every_edge() {
     control.encryption - every disk of the machine is a managed one, which Azure always encrypts at rest
         the system's disk: managed, encrypted at rest with a key of the platform's
     control.profile - the machine holds no permissions in the subscription: it has no managed identity
+    control.extensions - the machine takes no extensions: nobody runs commands on it through Azure's agent
     control.deadline - everything of the bastion carries the plan's deadline, and it has not passed
         gangplank-warehouse: 2027-02-18T12:00:00Z
     control.target-egress[db-5432] - the network security groups let the machine open connections to db.internal:5432
@@ -482,9 +483,12 @@ fn other_ways_to_the_machine_are_told() {
 #[test]
 fn what_is_wrong_with_the_machine_is_told() {
     type Fault<'a> = (&'a [&'a str], &'a dyn Fn(&mut World));
-    let faults: [Fault<'_>; 7] = [
+    let faults: [Fault<'_>; 8] = [
         (&["control.instance"], &|world| disturb(world, Drift::Stop)),
         (&["control.profile"], &|world| machine(world)["identity"] = json!({"type": "SystemAssigned"})),
+        (&["control.extensions"], &|world| {
+            machine(world)["properties"]["osProfile"]["allowExtensionOperations"] = json!(true);
+        }),
         (&["control.deadline"], &|world| disturb(world, Drift::PostponeTheEnd)),
         // The earliest of the tags counts, and the machine itself goes by its user data.
         (&["control.metadata", "control.deadline"], &|world| {
@@ -508,6 +512,8 @@ fn what_is_wrong_with_the_machine_is_told() {
       → run `gangplank apply plans/warehouse.yaml`: it starts it again
     control.profile: gangplank-warehouse has a managed identity (SystemAssigned)
       → take it away: `az vm identity remove --ids /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-shared/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse --identities [system]`
+    control.extensions: gangplank-warehouse takes extensions: whoever may write them can run commands as root
+      → remove its extensions, then switch them off: `az vm update --ids /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-shared/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse --set osProfile.allowExtensionOperations=false`
     control.deadline: the plan's deadline is 2027-02-18T12:00:00Z; the virtual machine gangplank-warehouse says 2099-01-01T00:00:00Z
       → run `gangplank apply plans/warehouse.yaml`: it sets the tags
     control.metadata: the user data has another deadline than the plan: the machine goes by that

@@ -28,6 +28,10 @@ fn openssh_reads_the_snippet_and_the_host_keys() {
         has("identitiesonly yes");
         has("exitonforwardfailure yes");
         has("stricthostkeychecking true");
+        has("globalknownhostsfile /dev/null");
+        has(&format!("hostkeyalias {pattern}"));
+        has("checkhostip no");
+        has("forwardagent no");
         for target in plan.tunnels.iter().flat_map(|tunnel| &tunnel.targets) {
             let trial = by_hand.trials.iter().find(|trial| trial.target == target.name).expect("a trial");
             has(&format!("localforward [127.0.0.1]:{} [{}]:{}", trial.local_port, target.host, target.port));

@@ -82,6 +82,10 @@ fn without_a_key_the_hand_off_points_at_the_line_where_it_belongs() {
         IdentityFile ~/.ssh/id_ed25519
         IdentitiesOnly yes
         UserKnownHostsFile ~/.ssh/gangplank-warehouse.known_hosts
+        GlobalKnownHostsFile /dev/null
+        HostKeyAlias 203.0.113.10
+        CheckHostIP no
+        ForwardAgent no
         StrictHostKeyChecking ask
         IgnoreUnknown SessionType
         SessionType none
@@ -135,6 +139,10 @@ fn with_everything_green_the_vendor_tests_the_connection() {
         IdentityFile ~/.ssh/id_ed25519
         IdentitiesOnly yes
         UserKnownHostsFile ~/.ssh/gangplank-warehouse.known_hosts
+        GlobalKnownHostsFile /dev/null
+        HostKeyAlias 203.0.113.10
+        CheckHostIP no
+        ForwardAgent no
         StrictHostKeyChecking yes
         IgnoreUnknown SessionType
         SessionType none

@@ -15,6 +15,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{Desk, FOLDER, bytes};
+use crate::support::program::{Victim, run};
 
 #[test]
 fn one_folder_carries_a_life_over_many_commands() {
@@ -109,17 +110,26 @@ fn no_leap_of_time_breaks_a_sandbox() {
     desk.play(&["destroy", "--yes", "plans"]).expect(0);
 }
 
-/// /dev/full stands for a full disk: every write to it fails.
+/// A limit on the size of files stands for a full disk.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_stops_a_command_and_loses_nothing() {
     let desk = Desk::new();
     desk.play(&["apply", "--yes", "--no-verify", "plans"]).expect(0);
     let kept = fs::read(desk.state()).unwrap();
-    std::os::unix::fs::symlink("/dev/full", desk.path(FOLDER).join("sandbox.json.next")).unwrap();
-    let refused = desk.play(&["destroy", "--yes", "plans"]).expect(1);
-    assert!(refused.stderr.contains("cannot be written: No space left on device"), "{refused}");
+    let program = env!("CARGO_BIN_EXE_gangplank");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "sh"]).arg(program);
+    command
+        .args(["destroy", "--yes", "plans", "--sandbox"])
+        .current_dir(desk.path(""))
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let refused = run(&mut command, &Victim::default()).expect(1);
+    assert!(refused.stderr.contains("cannot be written: File too large"), "{refused}");
     assert_eq!(fs::read(desk.state()).unwrap(), kept);
+    let names: Vec<_> = fs::read_dir(desk.path(FOLDER)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!names.iter().any(|name| name.to_string_lossy().ends_with(".next")), "{names:?}");
     desk.play(&["plan", "--detailed-exitcode", "plans"]).expect(0);
 }
 

@@ -15,6 +15,9 @@ use crate::support::{
     program::{Run, Victim, run},
 };
 
+/// What a client signs with; nobody looks at more of it than the service.
+const SIGNED: &str = "authorization: AWS4-HMAC-SHA256 Credential=any/20261122/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=00";
+
 /// Elastic addresses that the company has from the beginning.
 const THEIRS: usize = 1;
 
@@ -75,8 +78,10 @@ impl Listening {
     }
 
     fn ec2(&self, call: &str) -> String {
-        let head =
-            format!("POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: application/x-www-form-urlencoded", self.address);
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: application/x-www-form-urlencoded\r\n{SIGNED}",
+            self.address
+        );
         self.ask(&head, &format!("Version=2016-11-15&{call}"))
     }
 
@@ -97,9 +102,14 @@ fn only_this_machine_and_no_browser_is_answered() {
     let desk = Desk::new();
     let listening = Listening::start(&desk);
     let call = "Action=DescribeVpcs&Version=2016-11-15";
-    let of = |headers: &str| listening.ask(&format!("POST / HTTP/1.1\r\n{headers}"), call);
+    let of = |headers: &str| listening.ask(&format!("POST / HTTP/1.1\r\n{headers}\r\n{SIGNED}"), call);
     let port = listening.address.port();
-    for good in [format!("host: 127.0.0.1:{port}"), format!("host: localhost:{port}"), "host: localhost".to_owned()] {
+    for good in [
+        format!("host: 127.0.0.1:{port}"),
+        format!("host: localhost:{port}"),
+        "host: localhost".to_owned(),
+        format!("host: 127.0.0.1:{port}\r\nsec-fetch-site: none"),
+    ] {
         let answer = of(&good);
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("<vpcId>"), "{good}: {answer}");
     }
@@ -110,6 +120,11 @@ fn only_this_machine_and_no_browser_is_answered() {
         "host:".to_owned(),
         format!("host: 127.0.0.1:{port}\r\norigin: http://evil.example"),
         format!("host: 127.0.0.1:{port}\r\norigin: null"),
+        format!("host: evil.example\r\nhost: 127.0.0.1:{port}"),
+        format!("host: 127.0.0.1:{port}\r\nhost: evil.example"),
+        format!("host: 127.0.0.1:{port}\r\nsec-fetch-site: cross-site"),
+        format!("host: 127.0.0.1:{port}\r\nsec-fetch-site: same-site"),
+        format!("host: 127.0.0.1:{port}\r\nsec-fetch-site: none\r\nsec-fetch-site: cross-site"),
     ] {
         let answer = of(&bad);
         assert!(answer.starts_with("HTTP/1.1 403") && !answer.contains("vpcId"), "{bad}: {answer}");
@@ -118,6 +133,39 @@ fn only_this_machine_and_no_browser_is_answered() {
     assert!(listening.ec2(&large).starts_with("HTTP/1.1 413"));
     assert!(listening.ec2("Action=Nonsense").contains("<Code>InvalidAction</Code>"));
     assert!(listening.address.ip().is_loopback());
+}
+
+/// `<img src="http://127.0.0.1:PORT/?Action=...">` on any page, with the headers that browsers send, new ones and old ones.
+#[test]
+fn an_image_on_a_page_changes_nothing() {
+    let desk = Desk::new();
+    desk.play(&["apply", "--yes", "--no-verify", "plans"]).expect(0);
+    let listening = Listening::start(&desk);
+    let groups = listening.ec2("Action=DescribeSecurityGroups");
+    let group = groups.split("<groupId>").nth(1).and_then(|rest| rest.split('<').next()).expect("a group");
+    let open = format!(
+        "/?Version=2016-11-15&Action=AuthorizeSecurityGroupIngress&GroupId={group}&IpProtocol=tcp&FromPort=22&ToPort=22&CidrIp=0.0.0.0/0"
+    );
+    let before = listening.ec2("Action=DescribeSecurityGroupRules");
+    for (path, browser) in [
+        (
+            open.clone(),
+            "sec-fetch-site: cross-site\r\nsec-fetch-mode: no-cors\r\nsec-fetch-dest: image\r\nreferer: http://evil.example/",
+        ),
+        (open.clone(), "accept: image/*\r\nreferer: http://evil.example/"),
+        // Whoever makes the address can pretend a signature in it.
+        (
+            format!("{open}&X-Amz-Credential=any/20261122/us-east-1/ec2/aws4_request&X-Amz-Signature=00"),
+            "accept: image/*",
+        ),
+    ] {
+        let answer = listening.ask(&format!("GET {path} HTTP/1.1\r\nhost: {}\r\n{browser}", listening.address), "");
+        assert!(answer.starts_with("HTTP/1.1 403"), "{browser}: {answer}");
+    }
+    assert_eq!(
+        listening.ec2("Action=DescribeSecurityGroupRules").split("<securityGroupRuleSet>").nth(1),
+        before.split("<securityGroupRuleSet>").nth(1)
+    );
 }
 
 /// Every listener of the process, the machines' too, as the kernel has them.
@@ -240,8 +288,7 @@ fn its_end_loses_nothing() {
     assert_eq!(Listening::start(&desk).addresses(), THEIRS + 2);
 }
 
-/// /dev/full stands for a full disk: every write to it fails.
-#[cfg(target_os = "linux")]
+/// A folder that is not where it was stands for a disk that cannot be written.
 #[test]
 fn a_call_that_cannot_be_kept_is_not_done() {
     let desk = Desk::new();
@@ -249,12 +296,13 @@ fn a_call_that_cannot_be_kept_is_not_done() {
     let allocate = "Action=AllocateAddress&Domain=vpc";
     assert!(listening.ec2(allocate).starts_with("HTTP/1.1 200"));
     let kept = fs::read(desk.state()).unwrap();
-    std::os::unix::fs::symlink("/dev/full", desk.path(FOLDER).join("sandbox.json.next")).unwrap();
+    fs::rename(desk.path(FOLDER), desk.path("away")).unwrap();
     let refused = listening.ec2(allocate);
-    assert!(refused.contains("<Code>SandboxNotWritable</Code>") && refused.contains("No space left"), "{refused}");
+    assert!(refused.contains("<Code>SandboxNotWritable</Code>") && refused.contains("No such file"), "{refused}");
+    fs::rename(desk.path("away"), desk.path(FOLDER)).unwrap();
     assert_eq!(listening.addresses(), THEIRS + 1);
     assert_eq!(fs::read(desk.state()).unwrap(), kept);
-    // There is room again.
+    // It can be written again.
     assert!(listening.ec2(allocate).starts_with("HTTP/1.1 200"));
     assert_eq!(listening.addresses(), THEIRS + 2);
 }

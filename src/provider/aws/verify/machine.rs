@@ -102,7 +102,7 @@ pub fn metadata(scene: &Scene<'_>) -> Check {
     } else {
         "it does not show the tags"
     };
-    let proves = format!("the metadata service asks for session tokens and answers over one hop only, and {tags}");
+    let proves = format!("the metadata service requires session tokens, which travel one hop only, and {tags}");
     judged(check("control.metadata", Part::Bastion, proves), |check| {
         let have = scene.machine()?.metadata;
         let word = |yes: bool, one: &'static str, other: &'static str| if yes { one } else { other };
@@ -118,7 +118,7 @@ pub fn metadata(scene: &Scene<'_>) -> Check {
         }
         if have.hop_limit != want.hop_limit {
             causes.push(format!(
-                "its hop limit is {}, not {}: what is behind the machine may ask it",
+                "its hop limit is {}, not {}: its tokens travel beyond the machine",
                 have.hop_limit, want.hop_limit
             ));
         }

@@ -258,7 +258,7 @@ fn what_apply_leaves_is_green() {
     control.egress - the machine may open connections to the plan's targets and for its updates (tcp 80 and 443), no others
     control.route - the bastion's subnet sends what goes back to each source to an internet gateway
     control.acl - the network ACL of the bastion's subnet lets tcp 22 in from each source, and the answers out to its ports 1024-65535
-    control.metadata - the metadata service asks for session tokens and answers over one hop only, and the machine may read its tags, where its keys and its deadline are
+    control.metadata - the metadata service requires session tokens, which travel one hop only, and the machine may read its tags, where its keys and its deadline are
     control.encryption - every volume of the machine is encrypted
     control.profile - the machine holds no permissions in the account: it has no instance profile
     control.deadline - the machine, its group and its address carry the plan's deadline, and it has not passed
@@ -388,7 +388,7 @@ fn the_machine() {
       → run `gangplank apply warehouse.yaml`: it keeps the one that serves and ends the others
     ");
     insta::assert_snapshot!(with(|r| r.instance().metadata.hop_limit = 2), @"
-    control.metadata: its hop limit is 2, not 1: what is behind the machine may ask it
+    control.metadata: its hop limit is 2, not 1: its tokens travel beyond the machine
       → run `gangplank apply warehouse.yaml`: it sets it right
     ");
     insta::assert_snapshot!(with(|r| r.instance().metadata.tokens_required = false), @"

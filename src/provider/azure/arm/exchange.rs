@@ -13,7 +13,10 @@ use super::{
     super::request::{Answer, Condition, Headers, MARK, Method, Request},
     Arm, ENDPOINT, origin, unreadable,
 };
-use crate::provider::{CloudError, ErrorKind, Residue};
+use crate::{
+    provider::{CloudError, ErrorKind, Residue},
+    secret,
+};
 
 /// One request's answer, to its last byte.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -121,7 +124,8 @@ fn verb(method: Method) -> http::Method {
     }
 }
 
-/// An error and its causes, each in its own words, without the addresses: a signature in one of them is a secret.
+/// An error and its causes, each in its own words, without the addresses: a signature in one of them is a
+/// secret, and the Azure CLI prints what it likes.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut words = vec![unaddressed(&error.to_string())];
     let mut current = error.source();
@@ -132,7 +136,7 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
         }
         current = cause.source();
     }
-    words.join(": ")
+    secret::redact(&words.join(": ")).into_owned()
 }
 
 /// The HTTP client appends `for url (https://...)` to what it says.

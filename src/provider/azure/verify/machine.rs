@@ -165,6 +165,25 @@ pub fn profile(scene: &Scene<'_>) -> Check {
     })
 }
 
+/// Extensions are how Azure's agent runs commands as root: Run Command, VMAccess, Custom Script.
+pub fn extensions(scene: &Scene<'_>) -> Check {
+    let proves = "the machine takes no extensions: nobody runs commands on it through Azure's agent";
+    judged(check("control.extensions", Part::Bastion, proves), |_| {
+        let machine = scene.machine()?;
+        match machine.raw.pointer("/properties/osProfile/allowExtensionOperations").and_then(|on| on.as_bool()) {
+            Some(false) => Ok(Verdict::Pass),
+            Some(true) => Ok(fail(
+                format!("{} takes extensions: whoever may write them can run commands as root", machine.name()),
+                format!(
+                    "remove its extensions, then switch them off: `az vm update --ids {} --set osProfile.allowExtensionOperations=false`",
+                    machine.id
+                ),
+            )),
+            None => Err(format!("Azure did not tell whether {} takes extensions", machine.name())),
+        }
+    })
+}
+
 pub fn deadline(scene: &Scene<'_>) -> Check {
     let proves = match scene.plan.deadline {
         Some(_) => "everything of the bastion carries the plan's deadline, and it has not passed",

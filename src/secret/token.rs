@@ -1,0 +1,197 @@
+//! Keys and tokens that their own form gives away.
+
+use super::{Secret, SecretKind};
+
+/// A prefix that a service puts before its tokens, the fewest characters that follow it, and which.
+struct Prefix {
+    text: &'static str,
+    least: usize,
+    kind: SecretKind,
+}
+
+const fn of(text: &'static str, least: usize, service: &'static str) -> Prefix {
+    Prefix { text, least, kind: SecretKind::ServiceToken(service) }
+}
+
+/// By the services' own documentation of their tokens' formats, and GitHub's list of supported secret scanning patterns.
+const PREFIXES: [Prefix; 52] = [
+    of("ghp_", 30, "GitHub"),
+    of("gho_", 30, "GitHub"),
+    of("ghu_", 30, "GitHub"),
+    of("ghs_", 30, "GitHub"),
+    of("ghr_", 30, "GitHub"),
+    of("github_pat_", 20, "GitHub"),
+    of("glpat-", 16, "GitLab"),
+    of("gldt-", 16, "GitLab"),
+    of("glrt-", 16, "GitLab"),
+    of("glptt-", 16, "GitLab"),
+    of("glcbt-", 16, "GitLab"),
+    of("gloas-", 16, "GitLab"),
+    of("xoxa-", 10, "Slack"),
+    of("xoxb-", 10, "Slack"),
+    of("xoxe-", 10, "Slack"),
+    of("xoxo-", 10, "Slack"),
+    of("xoxp-", 10, "Slack"),
+    of("xoxr-", 10, "Slack"),
+    of("xoxs-", 10, "Slack"),
+    of("xapp-", 10, "Slack"),
+    of("sk_live_", 10, "Stripe"),
+    of("sk_test_", 10, "Stripe"),
+    of("rk_live_", 10, "Stripe"),
+    of("rk_test_", 10, "Stripe"),
+    of("whsec_", 16, "Stripe"),
+    of("npm_", 30, "npm"),
+    of("pypi-", 16, "PyPI"),
+    of("dckr_pat_", 16, "Docker"),
+    of("dckr_oat_", 16, "Docker"),
+    of("hvs.", 20, "HashiCorp Vault"),
+    of("hvb.", 20, "HashiCorp Vault"),
+    of("dop_v1_", 30, "DigitalOcean"),
+    of("doo_v1_", 30, "DigitalOcean"),
+    of("SG.", 40, "SendGrid"),
+    of("shpat_", 30, "Shopify"),
+    of("shpss_", 30, "Shopify"),
+    of("sk-ant-", 20, "Anthropic"),
+    of("sk-proj-", 20, "OpenAI"),
+    of("AIza", 35, "Google"),
+    of("ya29.", 20, "Google"),
+    of("GOCSPX-", 20, "Google"),
+    of("hf_", 30, "Hugging Face"),
+    of("dapi", 32, "Databricks"),
+    of("PMAK-", 40, "Postman"),
+    of("rubygems_", 40, "RubyGems"),
+    of("lin_api_", 30, "Linear"),
+    of("AGE-SECRET-KEY-1", 40, "age"),
+    // The first bytes of what STS issues, in base64: a region's name stands in each.
+    Prefix { text: "IQoJb3JpZ2lu", least: 60, kind: SecretKind::AwsSessionToken },
+    Prefix { text: "AgoJb3JpZ2lu", least: 60, kind: SecretKind::AwsSessionToken },
+    Prefix { text: "FwoGZXIvYXdz", least: 60, kind: SecretKind::AwsSessionToken },
+    Prefix { text: "FQoGZXIvYXdz", least: 60, kind: SecretKind::AwsSessionToken },
+    Prefix { text: "AQoDYXdz", least: 60, kind: SecretKind::AwsSessionToken },
+];
+
+pub(super) fn find(text: &str, found: &mut Vec<Secret>) {
+    for prefix in &PREFIXES {
+        for (at, mark) in text.match_indices(prefix.text) {
+            let length = length(&text[at + mark.len()..], |b| is_base64(b) || matches!(b, b'_' | b'-' | b'.' | b'='));
+            let end = at + mark.len() + length;
+            if length >= prefix.least && begins_word(text, at) && (prefix.text != "dapi" || is_hex(&text[at + 4..end]))
+            {
+                found.push(Secret { span: at..end, kind: prefix.kind });
+            }
+        }
+    }
+    json_web_tokens(text, found);
+    bearer(text, found);
+    client_secrets(text, found);
+    runs(text, found);
+}
+
+/// Three parts of base64url with dots between; the first is JSON's `{"`.
+fn json_web_tokens(text: &str, found: &mut Vec<Secret>) {
+    let part = |text: &str| length(text, |b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    for (at, _) in text.match_indices("eyJ") {
+        let rest = &text[at..];
+        let first = part(rest);
+        let Some(rest) = rest[first..].strip_prefix('.') else { continue };
+        let second = part(rest);
+        let third = rest[second..].strip_prefix('.').map_or(0, |rest| 1 + part(rest));
+        if first >= 12 && second >= 8 && begins_word(text, at) {
+            found.push(Secret { span: at..at + first + 1 + second + third, kind: SecretKind::JsonWebToken });
+        }
+    }
+}
+
+/// `Authorization: Bearer ...` and `Basic ...`, as they stand in logs and in errors.
+fn bearer(text: &str, found: &mut Vec<Secret>) {
+    for (mark, least) in [("Bearer ", 20), ("bearer ", 20), ("Authorization: Basic ", 4), ("authorization: Basic ", 4)]
+    {
+        for (at, _) in text.match_indices(mark) {
+            let start = at + mark.len();
+            let length = length(&text[start..], |b| is_base64(b) || matches!(b, b'_' | b'-' | b'.' | b'~' | b'='));
+            if length >= least {
+                found.push(Secret {
+                    span: start..start + length,
+                    kind: SecretKind::ServiceToken("the API that it is for"),
+                });
+            }
+        }
+    }
+}
+
+/// A client secret of Entra ID: three characters, a digit, `Q~`, and 31 to 34 more.
+fn client_secrets(text: &str, found: &mut Vec<Secret>) {
+    let is_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'~');
+    for (at, mark) in text.match_indices("Q~") {
+        let Some(start) = at.checked_sub(4) else { continue };
+        let Some(before) = text.get(start..at) else { continue };
+        let after = length(&text[at + mark.len()..], is_part);
+        if after >= 31 && before.bytes().all(is_part) && before.ends_with(|c: char| c.is_ascii_digit()) {
+            found.push(Secret { span: start..at + mark.len() + after, kind: SecretKind::AzureClientSecret });
+        }
+    }
+}
+
+/// What only its length and its letters give away, in runs of base64 that nothing continues.
+fn runs(text: &str, found: &mut Vec<Secret>) {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let run = bytes[at..].iter().take_while(|b| is_base64(**b)).count();
+        let padding = bytes[at + run..].iter().take_while(|b| **b == b'=').count();
+        if run > 0 {
+            // Base64 is ASCII: these are boundaries of characters.
+            let text_of_run = text.get(at..at + run).unwrap_or_default();
+            let before = at.checked_sub(1).and_then(|before| bytes.get(before));
+            let continued =
+                [before, bytes.get(at + run + padding)].into_iter().flatten().any(|b| matches!(b, b'_' | b'-'));
+            let kind = match (run, padding) {
+                (20, 0) if is_access_key_id(text_of_run) => Some(SecretKind::AwsAccessKey),
+                (40, 0) if !continued && is_random(text_of_run) => Some(SecretKind::AwsAccessKey),
+                // A digest of SHA-512 is as long: its algorithm stands before it.
+                (86, 2) if !continued && before != Some(&b':') && is_random(text_of_run) => {
+                    Some(SecretKind::AzureStorageKey)
+                }
+                _ => None,
+            };
+            found.extend(kind.map(|kind| Secret { span: at..at + run + padding, kind }));
+        }
+        at += (run + padding).max(1);
+    }
+}
+
+/// The four prefixes of keys and temporary keys ("IAM identifiers", unique identifiers, IAM User Guide).
+fn is_access_key_id(run: &str) -> bool {
+    ["AKIA", "ASIA", "ABIA", "ACCA"].iter().any(|prefix| run.starts_with(prefix))
+        && run.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+}
+
+/// Whether letters follow each other as in random base64, and not as in words, paths and digests in hexadecimal.
+fn is_random(run: &str) -> bool {
+    let class = |b: u8| match b {
+        b'a'..=b'z' => 0,
+        b'A'..=b'Z' => 1,
+        b'0'..=b'9' => 2,
+        _ => 3,
+    };
+    let classes: Vec<u8> = run.bytes().map(class).collect();
+    let count = |wanted: u8| classes.iter().filter(|class| **class == wanted).count();
+    let changes = classes.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    changes >= 14 && count(0) >= 4 && count(1) >= 4 && count(2) >= 1
+}
+
+fn length(text: &str, is_part: impl Fn(u8) -> bool) -> usize {
+    text.bytes().take_while(|b| is_part(*b)).count()
+}
+
+fn is_base64(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/')
+}
+
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn begins_word(text: &str, at: usize) -> bool {
+    !text[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '_'))
+}
