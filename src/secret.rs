@@ -123,7 +123,7 @@ pub(crate) fn mask_plan(text: &str) -> Cow<'_, str> {
     if found.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(mask(text, &found)) }
 }
 
-/// Every secret of a plan's text, as far as they can be found without reading it as YAML.
+/// Every secret of a plan's text, or of a value in it, as far as they can be found without reading it as YAML.
 pub(crate) fn find_in_plan(text: &str) -> Vec<Secret> {
     let mut found = find(text);
     found.extend(named_in(text));

@@ -25,7 +25,7 @@ pub(super) struct FoundSecrets {
 impl FoundSecrets {
     /// Looks at a scalar, a key or a value, whose place in the source is `span`.
     pub fn scalar(&mut self, source: &str, text: &str, span: &Range<usize>) {
-        for Secret { span: within, kind } in secret::find(text) {
+        for Secret { span: within, kind } in secret::find_in_plan(text) {
             let value = text.get(within).unwrap_or_default();
             self.values.push(value.to_owned());
             if !source.contains(value) {

@@ -155,19 +155,24 @@ fn yaml_value(text: &str, key: usize, from: usize) -> Range<usize> {
     }
     let end = line_end(start);
     let is_block = rest.is_empty() || rest.starts_with(['|', '>', '\n', '\r', '&', '!']);
-    if !is_block {
-        return start..end;
-    }
-    // The lines that are indented deeper than the key's line, and the empty ones between them.
     let key_line = text[..key].rfind('\n').map_or(0, |at| at + 1);
-    let indent = |line: &str| line.len() - line.trim_start_matches([' ', '-']).len();
-    let depth = text[key_line..key].len() - text[key_line..key].trim_start_matches(' ').len();
+    if !is_block {
+        let in_braces = text[key_line..key].contains('{');
+        return start..if in_braces { rest.find([',', '}', '\n']).map_or(text.len(), |end| start + end) } else { end };
+    }
+    // The lines that are indented deeper than the key, the items of a list below it, and the empty lines between them.
+    let lead = &text[key_line..key];
+    let depth = lead.len() - lead.trim_start_matches([' ', '-']).len();
+    let belongs = |line: &str| {
+        let rest = line.trim_start_matches(' ');
+        let indent = line.len() - rest.len();
+        rest.trim().is_empty() || indent > depth || (indent == depth && rest.starts_with("- "))
+    };
     let mut last = end;
     while last < text.len() {
         let next = last + 1;
         let next_end = line_end(next);
-        let line = &text[next..next_end];
-        if !line.trim().is_empty() && indent(line) <= depth {
+        if !belongs(&text[next..next_end]) {
             break;
         }
         last = next_end;

@@ -109,7 +109,7 @@ fn secrets_are_found_by_their_own_form() {
     );
     assert_eq!(
         redact("DefaultEndpointsProtocol=https;AccountName=a;AccountKey=abc+/=="),
-        "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=********"
+        "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=*******"
     );
     assert_eq!(
         redact("Authorization: Bearer abcdefghijklmnopqrstuvwxyz"),

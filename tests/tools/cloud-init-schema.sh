@@ -16,6 +16,7 @@ dir=$(cd "$1" && pwd)
 # Not resolved further: a virtual environment's python is a link.
 python=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")
 checker=$dir/cloud-init-schema
+requirements=$(cd "$(dirname "$0")" && pwd)/cloud-init-requirements.txt
 # The environment may have been made anew since.
 if [ -x "$checker" ] && "$python" -c 'import configobj, jinja2, jsonpatch, jsonschema, oauthlib, requests, yaml' 2>/dev/null; then
     exit 0
@@ -43,8 +44,7 @@ dpkg --compare-versions "$version" ge 25.1 || fail "cloud-init $version is older
 rm -rf "$dir/root"
 dpkg-deb -x "$1" "$dir/root"
 
-"$python" -m pip install -q --disable-pip-version-check \
-    configobj jinja2 jsonpatch jsonschema oauthlib pyyaml requests || fail "pip failed"
+"$python" -m pip install -q --disable-pip-version-check -r "$requirements" || fail "pip failed"
 
 # In place last and at once, so that an interrupted run is not taken for a finished one.
 cat >"$checker.new" <<EOF
