@@ -245,6 +245,19 @@ mod tests {
         assert_eq!(fs::read_to_string(&victim).unwrap(), "mine\n");
     }
 
+    /// Only root can give a folder away, and so make this one.
+    #[cfg(unix)]
+    #[test]
+    fn another_users_folder_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        if std::os::unix::fs::chown(home.path(), Some(12_345), None).is_err() {
+            return;
+        }
+        let text = Folder::open::<Vec<u8>>(home.path()).unwrap_err().to_string();
+        assert!(text.contains("it belongs to another user"), "{text}");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    }
+
     #[cfg(unix)]
     #[test]
     fn nobody_else_may_look_into_it() {
