@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     changeset::{Op, StepId},
-    provider::{CloudError, ErrorKind},
+    provider::{CloudError, ErrorKind, no_answer::NoAnswer},
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,6 +33,9 @@ pub enum Event {
         /// Throttled, or why else the call is worth repeating.
         kind: ErrorKind,
         code: String,
+        /// Where nobody answered, whom it was that did not.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        no_answer: Option<NoAnswer>,
         attempt: u32,
         #[serde(rename = "delay_s", serialize_with = "seconds")]
         delay: Duration,

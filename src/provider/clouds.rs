@@ -5,7 +5,7 @@ use std::env;
 use jiff::Timestamp;
 
 #[cfg(feature = "aws")]
-use super::aws::api::{Ec2, NoRegion};
+use super::aws::api::{Ec2, NotConnected};
 #[cfg(feature = "azure")]
 use super::{CloudError, azure::arm::Arm};
 #[cfg(feature = "aws")]
@@ -46,9 +46,9 @@ impl Clouds {
     /// EC2 in a region, as a profile.
     ///
     /// # Errors
-    /// Neither the plan nor the environment names a region.
+    /// No region or no such profile, or a setting that can't be used.
     #[cfg(feature = "aws")]
-    pub async fn ec2(&self, profile: Option<&str>, region: Option<&str>) -> Result<Ec2, NoRegion> {
+    pub async fn ec2(&self, profile: Option<&str>, region: Option<&str>) -> Result<Ec2, NotConnected> {
         match self {
             Self::Real => Ec2::connect(profile, region).await,
             Self::Sandbox(sandbox) => Ok(Ec2::over(Direct::new(sandbox.door(Cloud::Aws)), region.unwrap_or(REGION))),

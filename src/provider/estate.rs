@@ -3,6 +3,8 @@
 // A cloud that was built without adds nothing.
 #![cfg_attr(not(all(feature = "aws", feature = "azure")), allow(unused_variables, clippy::unused_async))]
 
+use std::collections::BTreeSet;
+
 use futures_util::future::join;
 
 use super::{
@@ -145,6 +147,15 @@ impl Estate {
     fn locate(&self, location: &mut Location) {
         let account = self.account_of(location).cloned();
         location.locate(account.as_ref(), self.sandbox.as_ref());
+    }
+
+    /// What of the environment is not used, for a reader; each once.
+    pub fn notes(&self) -> BTreeSet<&str> {
+        #[cfg(feature = "aws")]
+        if let Some(estate) = &self.aws {
+            return estate.notes();
+        }
+        BTreeSet::new()
     }
 
     /// Looks everywhere at once. Writes nothing.

@@ -1,7 +1,7 @@
 //! All plans of a run, whichever clouds they are for. Only the clouds that plans name are connected to, and what comes back is in
 //! the order of the plans.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use futures_util::future::join;
 use jiff::Timestamp;
@@ -193,6 +193,15 @@ impl<'a> Fleet<'a> {
     /// Whose account each plan's bastion is in, in their order; empty until [`Self::identify`] has asked.
     pub fn accounts(&self) -> &[CloudAccount] {
         &self.accounts
+    }
+
+    /// What of the environment is not used, for a reader; each once.
+    pub fn notes(&self) -> BTreeSet<&str> {
+        #[cfg(feature = "aws")]
+        if let Some(fleet) = &self.aws {
+            return fleet.notes();
+        }
+        BTreeSet::new()
     }
 
     /// Looks at every cloud and works out what would make it match the plans. Writes nothing.

@@ -6,6 +6,7 @@ pub mod boot;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod clouds;
 pub mod deadline;
+mod endpoint_setting;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod estate;
 pub mod extend;
@@ -15,6 +16,7 @@ pub mod fleet;
 pub mod identity;
 mod judging;
 pub mod keys;
+pub mod no_answer;
 pub mod pin;
 mod space;
 pub mod status;
@@ -24,6 +26,7 @@ use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
+use self::no_answer::NoAnswer;
 use crate::{
     changeset::{Step, StepId},
     diagnostic::Diagnostics,
@@ -66,6 +69,21 @@ impl Progress<'_> {
             operation: operation.to_owned(),
             kind,
             code: code.to_owned(),
+            no_answer: None,
+            attempt,
+            delay,
+        });
+    }
+
+    /// The same, where it may be known who did not answer.
+    pub fn retrying_after(&self, failure: &Failure, attempt: u32, delay: Duration) {
+        let Failure { error, no_answer } = failure;
+        self.watcher.event(Event::StepRetrying {
+            step: self.step.clone(),
+            operation: error.operation.clone(),
+            kind: error.kind,
+            code: error.code.clone().unwrap_or_default(),
+            no_answer: no_answer.clone(),
             attempt,
             delay,
         });
@@ -91,6 +109,20 @@ pub struct CloudError {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+}
+
+/// A failed call, while it is open whether it is made again.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub error: CloudError,
+    /// Where nobody answered, whom it was that did not.
+    pub no_answer: Option<NoAnswer>,
+}
+
+impl From<CloudError> for Failure {
+    fn from(error: CloudError) -> Self {
+        Self { error, no_answer: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

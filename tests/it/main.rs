@@ -12,6 +12,8 @@ mod cloudinit;
 #[cfg(any(feature = "aws", feature = "azure"))]
 mod contract;
 #[cfg(all(feature = "aws", feature = "azure"))]
+mod credentials;
+#[cfg(all(feature = "aws", feature = "azure"))]
 mod deadline;
 mod docs;
 #[cfg(feature = "aws")]

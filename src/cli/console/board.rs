@@ -1,6 +1,6 @@
 //! What a run's events add up to: the state that a view draws, and the sentences that views share.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::{
         words,
     },
     event::Event,
-    provider::ErrorKind,
+    provider::{ErrorKind, no_answer::NoAnswer},
     secret,
 };
 
@@ -59,6 +59,7 @@ impl Board {
             Event::StepWaiting { step, for_what } => {
                 self.see(step, format!("waiting for {}", clean(for_what)));
             }
+            Event::StepRetrying { step, no_answer: Some(no_answer), .. } => self.see(step, unanswered(no_answer)),
             Event::StepRetrying { step, operation, kind, code, delay, .. } => {
                 self.see(step, retrying(operation, *kind, code, *delay));
             }
@@ -105,11 +106,38 @@ impl Board {
 
 /// `the cloud is throttling RunInstances (RequestLimitExceeded), trying again in 4 s`
 pub fn retrying(operation: &str, kind: ErrorKind, code: &str, delay: Duration) -> String {
-    let (operation, code, delay) = (clean(operation), clean(code), words::elapsed(delay));
+    let (operation, code) = (clean(operation), clean(code));
+    let again = match words::elapsed(delay) {
+        none if none == "0 s" => "trying again".to_owned(),
+        delay => format!("trying again in {delay}"),
+    };
     match kind {
-        ErrorKind::Throttled => format!("the cloud is throttling {operation} ({code}), trying again in {delay}"),
-        ErrorKind::Unreachable => format!("no answer to {operation}, trying again in {delay}"),
-        _ => format!("{operation} failed for now ({code}), trying again in {delay}"),
+        ErrorKind::Throttled => format!("the cloud is throttling {operation} ({code}), {again}"),
+        ErrorKind::Unreachable => format!("no answer to {operation}, {again}"),
+        _ => format!("{operation} failed for now ({code}), {again}"),
+    }
+}
+
+/// `no answer from 127.0.0.1:1 (connection refused), trying again`
+fn unanswered(no_answer: &NoAnswer) -> String {
+    format!("{}, trying again", clean(&no_answer.to_string()))
+}
+
+/// Hosts that do not answer. All the calls that wait for one are one line.
+#[derive(Debug, Default)]
+pub struct OutageLog(HashMap<NoAnswer, Instant>);
+
+impl OutageLog {
+    /// A host that stays away is told again after so long.
+    const EVERY: Duration = Duration::from_secs(60);
+
+    /// The line about a host, where it is due.
+    pub fn line(&mut self, no_answer: &NoAnswer, now: Instant) -> Option<String> {
+        let due = self.0.get(no_answer).is_none_or(|told| now.duration_since(*told) >= Self::EVERY);
+        due.then(|| {
+            self.0.insert(no_answer.clone(), now);
+            unanswered(no_answer)
+        })
     }
 }
 
@@ -147,7 +175,7 @@ pub mod tests {
     use super::*;
     use crate::{
         event::RunningStep,
-        provider::{CloudError, Residue},
+        provider::{CloudError, Residue, no_answer::NoAnswerReason},
     };
 
     pub fn started(step: &str, op: Op, resource: &str) -> Event {
@@ -183,6 +211,7 @@ pub mod tests {
                     operation: "RunInstances".to_owned(),
                     kind: ErrorKind::Throttled,
                     code: "RequestLimitExceeded".to_owned(),
+                    no_answer: None,
                     attempt: 1,
                     delay: s(4.0),
                 },
@@ -217,6 +246,19 @@ pub mod tests {
                 "waiting for i-0abc to run"
             ]
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_does_not_answer_is_told_once_for_all_calls() {
+        let refused = NoAnswer { host: "127.0.0.1:1".to_owned(), reason: NoAnswerReason::ConnectionRefused };
+        let lost = NoAnswer { reason: NoAnswerReason::ConnectionLost, ..refused.clone() };
+        let mut log = OutageLog::default();
+        let line = log.line(&refused, Instant::now());
+        assert_eq!(line.as_deref(), Some("no answer from 127.0.0.1:1 (connection refused), trying again"));
+        assert_eq!(log.line(&refused, Instant::now()), None);
+        assert!(log.line(&lost, Instant::now()).is_some(), "another reason is news");
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(log.line(&refused, Instant::now()).is_some(), "it is still away");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{cell::RefCell, io::Write, time::Duration};
 
 use tokio::time::Instant;
 
-use super::board::{Board, ended, stopping};
+use super::board::{Board, OutageLog, ended, stopping};
 use crate::{
     cli::{style::Palette, words},
     event::{Event, Watcher},
@@ -19,12 +19,13 @@ const WAITING_EVERY: Duration = Duration::from_secs(60);
 /// while steps take long.
 pub struct Lines<W> {
     state: RefCell<(Board, W)>,
+    outages: RefCell<OutageLog>,
     palette: Palette,
 }
 
 impl<W: Write> Lines<W> {
     pub fn new(out: W, palette: Palette) -> Self {
-        Self { state: RefCell::new((Board::default(), out)), palette }
+        Self { state: RefCell::new((Board::default(), out)), outages: RefCell::default(), palette }
     }
 
     fn text(&self, event: &Event, board: &mut Board) -> Option<String> {
@@ -36,6 +37,9 @@ impl<W: Write> Lines<W> {
                 Some(format!("  {} {}", words::verb(step.op).now, step.resource))
             }
             Event::StepWaiting { step, .. } if !board.is_time_to_tell(step, now, WAITING_EVERY) => None,
+            Event::StepRetrying { no_answer: Some(no_answer), .. } => {
+                Some(format!("  {}", self.outages.borrow_mut().line(no_answer, now)?))
+            }
             Event::StepWaiting { step, .. } | Event::StepRetrying { step, .. } => {
                 let step = board.find(step)?;
                 Some(format!("  {}: {}", step.resource, step.latest.as_deref()?))

@@ -17,7 +17,12 @@ use std::{
 use indicatif::ProgressDrawTarget;
 use jiff::Timestamp;
 
-pub use self::{bars::Bars, board::retrying, json::Json, lines::Lines};
+pub use self::{
+    bars::Bars,
+    board::{OutageLog, retrying},
+    json::Json,
+    lines::Lines,
+};
 use super::style::Palette;
 use crate::{
     event::{Event, Watcher},

@@ -1,14 +1,18 @@
 //! What every verb that asks a cloud works with: how to reach it, its clock, and how to show what comes back.
 
-use std::{io, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use jiff::Timestamp;
 
 use super::online::Reading;
 use crate::{
     cli::{
-        exit::Error,
-        style::{Color, Palette},
+        exit::{Error, say},
+        style::{Color, Palette, clean},
     },
     plan::Plan,
     provider::{
@@ -43,6 +47,7 @@ impl Context {
 
     async fn connect_as<'p>(&self, plans: &'p [Plan], need: IdentityNeed) -> Result<Fleet<'p>, Error> {
         let mut fleet = Fleet::connect(plans, &self.clouds).await?;
+        self.tell(&fleet.notes());
         fleet.identify(need, &self.reading()).await?;
         Ok(fleet)
     }
@@ -70,7 +75,21 @@ impl Context {
 
     /// Connects to whole accounts.
     pub async fn estate(&self, places: &Places) -> Result<Estate, Error> {
-        Ok(Estate::connect(places, &self.clouds, &self.reading()).await?)
+        let estate = Estate::connect(places, &self.clouds, &self.reading()).await?;
+        self.tell(&estate.notes());
+        Ok(estate)
+    }
+
+    /// Each note once in the life of this process, however often it connects.
+    fn tell(&self, notes: &BTreeSet<&str>) {
+        static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+        let Palette { faint, .. } = self.color.palette(&io::stderr());
+        let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+        for note in notes {
+            if told.insert((*note).to_owned()) {
+                say(&format!("{faint}note: {}{faint:#}\n", clean(note)));
+            }
+        }
     }
 
     pub fn reading(&self) -> Reading {

@@ -1,10 +1,15 @@
 //! How reads of a cloud are watched.
 
-use std::{cell::Cell, io};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+};
+
+use tokio::time::Instant;
 
 use crate::{
     cli::{
-        console,
+        console::{self, OutageLog},
         exit::say,
         style::{Color, Palette, clean},
     },
@@ -17,6 +22,11 @@ pub struct Reading {
     said: Cell<bool>,
 }
 
+thread_local! {
+    /// One for all looks of a run.
+    static OUTAGES: RefCell<OutageLog> = RefCell::default();
+}
+
 impl Reading {
     pub fn new(color: Color) -> Self {
         Self { palette: color.palette(&io::stderr()), said: Cell::new(false) }
@@ -25,11 +35,16 @@ impl Reading {
 
 impl Watcher for Reading {
     fn event(&self, event: Event) {
-        if let Event::StepRetrying { operation, kind, code, delay, .. } = event {
-            let Palette { faint, .. } = self.palette;
-            let what = console::retrying(&clean(&operation), kind, &clean(&code), delay);
-            let opening = if self.said.replace(true) { "" } else { "Looking at the cloud takes longer than usual.\n" };
-            say(&format!("{opening}{faint}  {what}{faint:#}\n"));
+        let Event::StepRetrying { operation, kind, code, no_answer, delay, .. } = event else { return };
+        let Palette { faint, .. } = self.palette;
+        if let Some(no_answer) = no_answer {
+            if let Some(line) = OUTAGES.with_borrow_mut(|log| log.line(&no_answer, Instant::now())) {
+                say(&format!("{faint}{line}{faint:#}\n"));
+            }
+            return;
         }
+        let what = console::retrying(&clean(&operation), kind, &clean(&code), delay);
+        let opening = if self.said.replace(true) { "" } else { "Looking at the cloud takes longer than usual.\n" };
+        say(&format!("{opening}{faint}  {what}{faint:#}\n"));
     }
 }

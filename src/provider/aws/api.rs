@@ -1,15 +1,18 @@
 //! The client of one region, and the one way to call it: repeated while that can help, its errors in our words.
 
-use std::error::Error;
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use aws_config::{
     AppName, BehaviorVersion, Region, SdkConfig, retry::RetryConfig,
     stalled_stream_protection::StalledStreamProtectionConfig, timeout::TimeoutConfig,
 };
-use aws_credential_types::{
-    Credentials,
-    provider::{SharedCredentialsProvider, error::CredentialsError},
-};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_cloudtrail::types::{LookupAttribute, LookupAttributeKey};
 use aws_sdk_ec2::{
     Client,
@@ -20,20 +23,22 @@ use aws_sdk_ec2::{
 use aws_smithy_runtime_api::client::http::HttpClient;
 use aws_smithy_types::DateTime;
 use jiff::Timestamp;
-use std::time::Duration;
 use tokio::time::Instant;
 
+pub use super::connection::NotConnected;
 use super::{
+    connection::{self, Connection, ServiceHosts},
+    credentials::{CredentialFailure, CredentialSource, told},
     error::{Refusal, cloud_error},
     retry::{self, Repeat},
 };
-use crate::{
-    provider::{CloudError, ErrorKind, Progress, Residue},
-    secret,
+use crate::provider::{
+    CloudError, ErrorKind, Failure, Progress, Residue,
+    no_answer::{NoAnswer, NoAnswerReason, causes, second_try},
 };
 
 /// What AWS is told that calls it.
-const NAME: &str = "gangplank";
+pub(super) const NAME: &str = "gangplank";
 
 /// EC2 in one region, as one identity.
 #[derive(Clone, Debug)]
@@ -43,45 +48,36 @@ pub struct Ec2 {
     trail: aws_sdk_cloudtrail::Client,
     /// STS, likewise.
     pub sts: aws_sdk_sts::Client,
+    hosts: ServiceHosts,
+    source: Arc<CredentialSource>,
+    /// Somebody has answered: what is silent now was there before.
+    answered: Arc<AtomicBool>,
+    /// Credentials of the environment that are not used, for a reader.
+    pub note: Option<String>,
     pub region: String,
     /// The profile that names the credentials, where one was named.
     pub profile: Option<String>,
 }
 
-/// The standard chain found no region.
-#[derive(Debug)]
-pub struct NoRegion;
-
 impl Ec2 {
-    /// Through the standard chain: environment, profile, web identity, container, instance; `AWS_ENDPOINT_URL` is honoured.
-    /// Reads files and environment; the network is first asked by the first call (or for the region, on an EC2 machine).
-    pub async fn connect(profile: Option<&str>, region: Option<&str>) -> Result<Self, NoRegion> {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            // CloudTrail shows it with each call: so drift knows what gangplank did itself.
-            .app_name(AppName::new(NAME).map_err(|_| NoRegion)?)
-            // `call` repeats, since it knows which calls may be, and says so while it waits.
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(Duration::from_secs(5))
-                    .operation_attempt_timeout(Duration::from_secs(60))
-                    .build(),
-            );
-        if let Some(profile) = profile {
-            loader = loader.profile_name(profile);
-        }
-        if let Some(region) = region {
-            loader = loader.region(Region::new(region.to_owned()));
-        }
-        let config = loader.load().await;
-        let region = config.region().ok_or(NoRegion)?.to_string();
-        let from_environment = || std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty());
+    /// As a profile where one is named, by the caller or by `AWS_PROFILE`; otherwise through the standard chain: environment,
+    /// default profile, web identity, container, instance. See [`connection::load`].
+    ///
+    /// # Errors
+    /// What has to be corrected before anybody can be called.
+    pub async fn connect(profile: Option<&str>, region: Option<&str>) -> Result<Self, NotConnected> {
+        let Connection { config, region, source, hosts, note } = connection::load(profile, region).await?;
+        let profile = source.profile().map(str::to_owned);
         Ok(Self {
             client: Client::new(&config),
             trail: aws_sdk_cloudtrail::Client::new(&config),
             sts: aws_sdk_sts::Client::new(&config),
+            profile,
+            hosts,
+            source: Arc::new(source),
+            answered: Arc::default(),
+            note,
             region,
-            profile: profile.map(str::to_owned).or_else(from_environment),
         })
     }
 
@@ -96,7 +92,7 @@ impl Ec2 {
             trail: aws_sdk_cloudtrail::Client::from_conf(trail),
             sts: aws_sdk_sts::Client::from_conf(sts),
             region: region.to_owned(),
-            profile: self.profile.clone(),
+            ..self.clone()
         }
     }
 
@@ -119,6 +115,10 @@ impl Ec2 {
             client: Client::new(&config),
             trail: aws_sdk_cloudtrail::Client::new(&config),
             sts: aws_sdk_sts::Client::new(&config),
+            hosts: ServiceHosts::default(),
+            source: Arc::new(CredentialSource::Sandbox),
+            answered: Arc::default(),
+            note: None,
             region: region.to_owned(),
             profile: None,
         }
@@ -139,15 +139,22 @@ impl Ec2 {
         let started = Instant::now();
         let mut attempt = 1;
         loop {
-            let error = match send().await {
-                Ok(answer) => return Ok(answer),
+            let failure = match send().await {
+                Ok(answer) => {
+                    self.answered.store(true, Ordering::Relaxed);
+                    return Ok(answer);
+                }
                 Err(error) => self.explain(operation, &error),
             };
-            let Some(pause) = retry::delay(&error, repeat, attempt, started.elapsed(), (progress.step, operation))
-            else {
-                return Err(error);
+            let Failure { error, no_answer } = &failure;
+            let seldom_passes = no_answer.as_ref().is_some_and(|n| n.reason.is_unsent());
+            let pause = if seldom_passes && !self.answered.load(Ordering::Relaxed) {
+                second_try(attempt)
+            } else {
+                retry::delay(error, repeat, attempt, started.elapsed(), (progress.step, operation))
             };
-            progress.retrying(operation, error.kind, error.code.as_deref().unwrap_or_default(), attempt, pause);
+            let Some(pause) = pause else { return Err(failure.error) };
+            progress.retrying_after(&failure, attempt, pause);
             tokio::time::sleep(pause).await;
             attempt += 1;
         }
@@ -166,89 +173,93 @@ impl Ec2 {
         let time = |at: Timestamp| DateTime::from_secs(at.as_second());
         let lookup = self.trail.lookup_events().lookup_attributes(attribute).max_results(50);
         let answer = lookup.start_time(time(since)).end_time(time(now)).send().await;
-        let answer = answer.map_err(|error| self.explain("LookupEvents", &error))?;
+        let answer = answer.map_err(|error| self.explain("LookupEvents", &error).error)?;
         let events = answer.events.unwrap_or_default().into_iter();
         Ok(events.filter_map(|event| event.cloud_trail_event).collect())
     }
 
-    fn explain<E>(&self, operation: &str, error: &SdkError<E, HttpResponse>) -> CloudError
+    fn explain<E>(&self, operation: &str, error: &SdkError<E, HttpResponse>) -> Failure
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
         if let SdkError::ServiceError(service) = error {
+            self.answered.store(true, Ordering::Relaxed);
             let meta = service.err().meta();
-            return cloud_error(
-                operation,
-                Refusal {
-                    code: meta.code().map(str::to_owned),
-                    status: Some(service.raw().status().as_u16()),
-                    message: meta.message().unwrap_or("AWS gave no reason").to_owned(),
-                    request_id: error.request_id().map(str::to_owned),
-                },
-            );
+            let refusal = Refusal {
+                code: meta.code().map(str::to_owned),
+                status: Some(service.raw().status().as_u16()),
+                message: meta.message().unwrap_or("AWS gave no reason").to_owned(),
+                request_id: error.request_id().map(str::to_owned),
+            };
+            let ended = session_has_ended(&refusal);
+            let mut error = cloud_error(operation, refusal);
+            if ended && let CredentialSource::Profile(..) = *self.source {
+                error.remedy = Some(format!("the session has ended or the clock is wrong: {}", self.source.remedy()));
+            }
+            return error.into();
         }
-        let no_answer = |kind, message, residue, remedy: String| CloudError {
+        let request_id = error.request_id().map(str::to_owned);
+        let unanswered = |kind, message, residue, remedy: String| CloudError {
             operation: operation.to_owned(),
             kind,
             code: None,
-            request_id: error.request_id().map(str::to_owned),
+            request_id,
             message,
             residue,
             remedy: Some(remedy),
         };
-        if let Some(missing) = find::<CredentialsError>(error) {
-            return no_answer(
-                ErrorKind::Credentials,
-                format!("there are no AWS credentials: {}", chain(missing)),
-                Residue::Nothing,
-                "log in (`aws sso login`, `aws configure`), set AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; asked were \
-                 the environment, the shared files, web identity, the container and the instance"
-                    .to_owned(),
-            );
+        if let Some(missing) = causes(error).find_map(|cause| cause.downcast_ref::<CredentialFailure>()) {
+            let CredentialFailure { kind, message, remedy, no_answer } = missing.clone();
+            let error = unanswered(kind, message, Residue::Nothing, remedy);
+            return Failure { error, no_answer };
         }
-        let residue = match error {
-            SdkError::ConstructionFailure(_) => Residue::Nothing,
-            _ if operation == "LookupEvents" || operation.starts_with("Describe") || operation.starts_with("Get") => {
-                Residue::Nothing
+        self.silence(operation, error, unanswered)
+    }
+
+    /// No answer, or one that can't be read.
+    fn silence<E>(
+        &self,
+        operation: &str,
+        error: &SdkError<E, HttpResponse>,
+        unanswered: impl FnOnce(ErrorKind, String, Residue, String) -> CloudError,
+    ) -> Failure
+    where
+        E: Error + 'static,
+    {
+        let (service, named) = match operation {
+            "LookupEvents" => ("CloudTrail", &self.hosts.cloudtrail),
+            "GetCallerIdentity" => ("STS", &self.hosts.sts),
+            _ => ("EC2", &self.hosts.ec2),
+        };
+        let host = named.clone().unwrap_or_else(|| format!("{service} in {}", self.region));
+        let reason = match error {
+            SdkError::TimeoutError(_) => Some(NoAnswerReason::TimedOut),
+            SdkError::DispatchFailure(_) => Some(NoAnswerReason::of(error)),
+            _ => None,
+        };
+        let is_read = ["Describe", "Get", "Lookup"].iter().any(|verb| operation.starts_with(verb));
+        let harmless = is_read
+            || matches!(error, SdkError::ConstructionFailure(_))
+            || reason.is_some_and(NoAnswerReason::is_unsent);
+        let residue = if harmless { Residue::Nothing } else { Residue::Unknown };
+        let no_answer = reason.map(|reason| NoAnswer { host: host.clone(), reason });
+        let message = match &no_answer {
+            Some(no_answer) if no_answer.reason != NoAnswerReason::ConnectionLost => no_answer.to_string(),
+            _ => format!("no readable answer from {host}: {}", told(error)),
+        };
+        let region = &self.region;
+        let remedy = match (reason, named) {
+            (Some(NoAnswerReason::UntrustedCertificate), _) => {
+                "behind a proxy that reads TLS, name the file with its certificate authority in AWS_CA_BUNDLE"
+                    .to_owned()
             }
-            _ => Residue::Unknown,
+            (_, Some(_)) => "check the network, and AWS_ENDPOINT_URL or the profile's `endpoint_url`".to_owned(),
+            (_, None) => format!("check the network, the proxy, and that {region} is a region of AWS"),
         };
-        let service = match operation {
-            "LookupEvents" => "CloudTrail",
-            "GetCallerIdentity" => "STS",
-            _ => "EC2",
-        };
-        no_answer(
-            ErrorKind::Unreachable,
-            format!("no readable answer from {service} in {}: {}", self.region, chain(error)),
-            residue,
-            format!("check the network, AWS_ENDPOINT_URL, and that {} is a region of this account", self.region),
-        )
+        Failure { error: unanswered(ErrorKind::Unreachable, message, residue, remedy), no_answer }
     }
 }
 
-/// An error and its causes, each in its own words, without secrets: `credential_process` prints what it likes, and a proxy's
-/// address may hold a password. The SDK's full context would add requests and headers.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut words = vec![error.to_string()];
-    let mut current = error.source();
-    while let Some(cause) = current {
-        let text = cause.to_string();
-        if !words.contains(&text) {
-            words.push(text);
-        }
-        current = cause.source();
-    }
-    secret::redact(&words.join(": ")).into_owned()
-}
-
-fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    let mut current = Some(error);
-    while let Some(error) = current {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        current = error.source();
-    }
-    None
+fn session_has_ended(refusal: &Refusal) -> bool {
+    matches!(refusal.code.as_deref(), Some("ExpiredToken" | "ExpiredTokenException" | "RequestExpired"))
 }

@@ -78,7 +78,20 @@ fn remedy(operation: &str, kind: ErrorKind, code: &str) -> Option<String> {
             "the session has ended or the clock is wrong: log in again, check the time, run the command again"
                 .to_owned()
         }
-        (ErrorKind::Credentials, "OptInRequired") => "the account has not enabled this region".to_owned(),
+        (ErrorKind::Credentials, "OptInRequired") if operation == "RunInstances" => {
+            "the account has not enabled this region, or not accepted the image's terms in AWS Marketplace".to_owned()
+        }
+        (ErrorKind::Credentials, "OptInRequired") => {
+            "the account has not enabled this region: `aws account enable-region`, or another `aws.region`".to_owned()
+        }
+        // EC2 says the same to a key that it does not know, and to a good one in a region that its account has not enabled.
+        (ErrorKind::Credentials, "AuthFailure") => {
+            let image = if operation == "RunInstances" { ", or may not use the image" } else { "" };
+            format!(
+                "AWS does not accept these credentials, or the account has not enabled this region{image}: `aws sts \
+                 get-caller-identity` tells whether they are good, `aws ec2 describe-regions --all-regions` which regions are enabled"
+            )
+        }
         (ErrorKind::Credentials, _) => {
             "AWS does not accept these credentials: see `aws sts get-caller-identity`".to_owned()
         }
@@ -157,6 +170,9 @@ mod tests {
         assert!(told("InsufficientFreeAddressesInSubnet").contains("aws.subnet"));
         assert!(told("TagLimitExceeded").contains("50 tags"), "no quota to raise");
         assert!(told("VcpuLimitExceeded").contains("Service Quotas"));
+        let refused = |operation: &str| remedy(operation, ErrorKind::Credentials, "AuthFailure").unwrap_or_default();
+        assert!(refused("DescribeInstances").contains("has not enabled this region"), "a good key gets the same code");
+        assert!(!refused("DescribeInstances").contains("image") && refused("RunInstances").contains("image"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use super::{
     action::Action,
-    api::Ec2,
+    api::{Ec2, NotConnected},
     convert,
     fleet::{FleetPerformer, identified},
     identity,
@@ -24,7 +24,7 @@ use crate::{
     cost::Item,
     event::Watcher,
     location::Location,
-    provider::{CloudError, ErrorKind, Progress, Residue, clouds::Clouds, identity::IdentifiedAccount},
+    provider::{CloudError, Progress, clouds::Clouds, identity::IdentifiedAccount},
     reap::{Expires, Found, Part, Stranger, began, is_name},
 };
 
@@ -84,11 +84,14 @@ impl Estate {
     /// As one identity, with no region yet. Nobody is asked.
     ///
     /// # Errors
-    /// Nobody knows a region to ask in.
+    /// What has to be corrected before anybody can be called.
     pub async fn open(profile: Option<&str>, regions: &[String], clouds: &Clouds) -> Result<Self, CloudError> {
         let first = match clouds.ec2(profile, regions.first().map(String::as_str)).await {
             Ok(ec2) => ec2,
-            Err(_) => clouds.ec2(profile, Some(ANY_REGION)).await.map_err(|_| no_region())?,
+            Err(NotConnected::NoRegion) => {
+                clouds.ec2(profile, Some(ANY_REGION)).await.map_err(NotConnected::into_error)?
+            }
+            Err(other) => return Err(other.into_error()),
         };
         Ok(Self { first, profile: profile.map(str::to_owned), regions: Vec::new() })
     }
@@ -115,6 +118,11 @@ impl Estate {
         Ok(())
     }
 
+    /// What of the environment is not used, each once.
+    pub fn notes(&self) -> BTreeSet<&str> {
+        self.first.note.as_deref().into_iter().collect()
+    }
+
     /// Looks at every region at once. Writes nothing. A region that can't be read is told by itself.
     pub async fn look(&self, watcher: &dyn Watcher) -> Vec<(Location, Result<Sight, CloudError>)> {
         let each = self.regions.iter().map(async |(key, ec2)| (region::location(key), look(key, ec2, watcher).await));
@@ -123,18 +131,6 @@ impl Estate {
 
     pub fn performer(&self) -> FleetPerformer<'_> {
         FleetPerformer::of(self.regions.iter().map(|(key, ec2)| (key.as_str(), ec2)))
-    }
-}
-
-fn no_region() -> CloudError {
-    CloudError {
-        operation: "connect to AWS".to_owned(),
-        kind: ErrorKind::Invalid,
-        code: None,
-        request_id: None,
-        message: "no region is known".to_owned(),
-        residue: Residue::Nothing,
-        remedy: Some("name one with --region".to_owned()),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     action::Action,
-    api::Ec2,
+    api::{Ec2, NotConnected},
     desire::Desired,
     diff::{self, World},
     evidence::Evidence,
@@ -25,6 +25,7 @@ use super::{
     observe,
     observed::{Observed, Surroundings},
     perform::Performer,
+    profile::{MissingProfile, NamedBy},
     tags::{self, Tags},
     teardown,
 };
@@ -80,8 +81,8 @@ impl<'a> Fleet<'a> {
     /// Resolves credentials' sources and regions; plans of other clouds are left to their own providers.
     ///
     /// # Errors
-    /// A plan whose region nobody knows, or two plans that are the same bastion.
-    pub async fn connect(plans: &'a [Plan], clouds: &Clouds) -> Result<Self, Diagnostics> {
+    /// A plan whose region or profile nobody knows, two plans that are the same bastion, or a setting that can't be used.
+    pub async fn connect(plans: &'a [Plan], clouds: &Clouds) -> Result<Self, Refused> {
         let mut fleet = Self { regions: Vec::new(), bastions: Vec::new(), rendered: OnceLock::new() };
         let mut connected: BTreeMap<(Option<&str>, Option<&str>), usize> = BTreeMap::new();
         let mut problems = Vec::new();
@@ -96,10 +97,15 @@ impl<'a> Fleet<'a> {
                         connected.insert(wanted, region);
                         region
                     }
-                    Err(_) => {
+                    Err(NotConnected::NoRegion) => {
                         problems.push(no_region(plan));
                         continue;
                     }
+                    Err(NotConnected::NoProfile(missing)) if missing.profile.named_by == NamedBy::Caller => {
+                        problems.push(no_profile(plan, &missing));
+                        continue;
+                    }
+                    Err(other) => return Err(other.into_error().into()),
                 },
             };
             if let Some(twin) = fleet.bastions.iter().find(|b| b.region == region && b.plan.name == plan.name) {
@@ -108,7 +114,12 @@ impl<'a> Fleet<'a> {
             }
             fleet.bastions.push(Bastion { plan, aws, region });
         }
-        if problems.is_empty() { Ok(fleet) } else { Err(Diagnostics(problems)) }
+        if problems.is_empty() { Ok(fleet) } else { Err(Diagnostics(problems).into()) }
+    }
+
+    /// What of the environment is not used, each once.
+    pub fn notes(&self) -> BTreeSet<&str> {
+        self.regions.iter().filter_map(|region| region.ec2.note.as_deref()).collect()
     }
 
     fn add_region(&mut self, profile: Option<&str>, ec2: Ec2) -> usize {
@@ -381,6 +392,13 @@ fn no_region(plan: &Plan) -> Diagnostic {
             "no region here, and none in the environment or the profile",
         )
         .fix("add `region: us-east-1` (or yours) here, or set AWS_REGION")
+}
+
+fn no_profile(plan: &Plan, missing: &MissingProfile) -> Diagnostic {
+    plan.origin
+        .problem("aws.profile", "there is no such profile", missing.where_not())
+        .because("a plan's profile is the only source of its credentials")
+        .fix(missing.remedy())
 }
 
 fn same_bastion(plan: &Plan, twin: &Plan, region: &str) -> Diagnostic {

@@ -2,14 +2,20 @@
 //!
 //! `desire` → `observe` → `diff` → `perform`; `machine` decides about the instance, `teardown` about everything's removal.
 //! `keys` brings the accepted keys to the running machine. `inspect` → `evidence` → `verify` asks whether it would work, and
-//! nothing else. Only `api`, `convert`, `observe`, `inspect` and `perform` know the SDK.
+//! nothing else. Only `api`, `connection`, `credentials`, `ca_bundle`, `convert`, `observe`, `inspect` and `perform` know the SDK.
 
 pub mod action;
 #[cfg(feature = "aws")]
 pub mod api;
+#[cfg(feature = "aws")]
+mod ca_bundle;
 mod check;
 #[cfg(feature = "aws")]
+mod connection;
+#[cfg(feature = "aws")]
 mod convert;
+#[cfg(feature = "aws")]
+mod credentials;
 pub mod desire;
 pub mod diff;
 pub mod error;
@@ -33,6 +39,7 @@ pub mod observe;
 pub mod observed;
 #[cfg(feature = "aws")]
 pub mod perform;
+pub mod profile;
 pub mod region;
 pub mod retry;
 pub mod rule;

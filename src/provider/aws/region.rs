@@ -22,7 +22,7 @@ pub fn cli(key: &str) -> String {
 }
 
 /// For a shell, where it needs quoting.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-/@".contains(c));
     if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -5,7 +5,13 @@ mod credentials;
 mod exchange;
 mod wait;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use azure_core::{
     cloud::CloudConfiguration,
@@ -15,7 +21,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-pub use self::credentials::{Source, Tokens, sources};
+pub use self::credentials::{Credential, Source, Tokens, sources};
 use super::{
     error::{Refusal, cloud_error},
     poll::Poller,
@@ -23,13 +29,15 @@ use super::{
     retry::{self, Attempt, Repeat},
 };
 use crate::{
-    provider::{CloudError, ErrorKind, Progress, Residue},
+    provider::{CloudError, ErrorKind, Failure, Progress, Residue, endpoint_setting, no_answer::second_try},
     sandbox::{arm::client::client, http::Serve},
 };
 
 const PUBLIC: &str = "https://management.azure.com";
 /// Names another cloud's endpoint, such as `https://management.usgovcloudapi.net`.
 const ENDPOINT: &str = "AZURE_RESOURCE_MANAGER_ENDPOINT";
+/// Addresses that this and the libraries for signing in read from the environment.
+const ADDRESSES: &[&str] = &[ENDPOINT, "AZURE_AUTHORITY_HOST", "IDENTITY_ENDPOINT", "MSI_ENDPOINT", "IMDS_ENDPOINT"];
 /// Pages of one list. A page has at least 100 resources: beyond this a link leads in a circle.
 const PAGES: usize = 10_000;
 
@@ -42,6 +50,8 @@ pub struct Arm {
     tokens: Option<Arc<Tokens>>,
     /// The first pause between calls. An emulator's time passes by looks, not by the clock.
     pace: Duration,
+    /// Somebody has answered: what is silent now was there before.
+    answered: Arc<AtomicBool>,
 }
 
 impl Arm {
@@ -49,6 +59,7 @@ impl Arm {
     /// Nobody is asked before the first call. An endpoint without TLS is for emulators: it must be on this machine, and gets no
     /// token.
     pub fn connect(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, CloudError> {
+        endpoint_setting::check("Azure", ADDRESSES, env)?;
         let text = env(ENDPOINT).filter(|value| !value.is_empty()).unwrap_or_else(|| PUBLIC.to_owned());
         let endpoint = Url::parse(&text).map_err(|error| wrong_endpoint(&text, &error.to_string()))?;
         let http = http::new_http_client(None);
@@ -76,7 +87,7 @@ impl Arm {
     /// Over a transport of the caller's. Tokens go to this endpoint only.
     pub fn new(endpoint: Url, http: Arc<dyn HttpClient>, tokens: Option<Tokens>) -> Self {
         let pace = if is_loopback(&endpoint) { Duration::from_millis(20) } else { Duration::from_secs(2) };
-        Self { endpoint, http, tokens: tokens.map(Arc::new), pace }
+        Self { endpoint, http, tokens: tokens.map(Arc::new), pace, answered: Arc::default() }
     }
 
     /// The same client with another first pause.
@@ -159,16 +170,21 @@ impl Arm {
         }
         let started = Instant::now();
         for number in 1.. {
-            let error = match self.send(Method::Get, &url, &[], None).await {
+            let failure = match self.send(Method::Get, &url, &[], None).await {
                 Ok((200, _, bytes)) => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
                 Ok((status, headers, _)) => {
-                    named(cloud_error(&request, Refusal::of(&Answer { status, headers, body: Value::Null })))
+                    named(cloud_error(&request, Refusal::of(&Answer { status, headers, body: Value::Null }))).into()
                 }
-                Err(cause) => named(self.no_answer(&request, &cause)),
+                Err(cause) => {
+                    let Failure { error, no_answer } = self.no_answer(&request, &cause, &url);
+                    Failure { error: named(error), no_answer }
+                }
             };
-            let attempt = Attempt { error: &error, retry_after: None, number, waited: started.elapsed() };
-            let Some(pause) = retry::delay(attempt, Repeat::SAFE, self.pace, progress.step) else { return Err(error) };
-            progress.retrying(operation, error.kind, "", number, pause);
+            let attempt = Attempt { error: &failure.error, retry_after: None, number, waited: started.elapsed() };
+            let Some(pause) = retry::delay(attempt, Repeat::SAFE, self.pace, progress.step) else {
+                return Err(failure.error);
+            };
+            progress.retrying_after(&failure, number, pause);
             sleep(pause).await;
         }
         Err(named(unreadable(&request, "it does not answer")))
@@ -187,24 +203,31 @@ impl Arm {
         let mut number = 1;
         let mut renewed = false;
         loop {
-            let (error, retry_after) = match self.exchange(request, url).await {
+            let (failure, retry_after) = match self.exchange(request, url).await {
                 Ok(answer) if (200..300).contains(&answer.status) => return Ok(answer),
                 Ok(answer) => {
                     let refused = answer.status == 401;
                     if let (true, false, Some(tokens)) = (refused, renewed, &self.tokens) {
                         // It may have been revoked, or the clocks differ: once is enough to know.
-                        tokens.forget().await;
+                        tokens.forget(subscription(url)).await;
                         renewed = true;
                         continue;
                     }
                     let header = answer.headers.retry_after.as_deref();
                     let retry_after = header.and_then(|h| retry::retry_after(h, Timestamp::now()));
-                    (cloud_error(request, Refusal::of(&answer)), retry_after)
+                    (cloud_error(request, Refusal::of(&answer)).into(), retry_after)
                 }
-                Err(error) => (error, None),
+                Err(failure) => (failure, None),
             };
-            let attempt = Attempt { error: &error, retry_after, number, waited: started.elapsed() };
-            let Some(pause) = retry::delay(attempt, repeat, self.pace, (progress.step, &operation)) else {
+            let attempt = Attempt { error: &failure.error, retry_after, number, waited: started.elapsed() };
+            let seldom_passes = failure.no_answer.as_ref().is_some_and(|n| n.reason.is_unsent());
+            let pause = if seldom_passes && !self.answered.load(Ordering::Relaxed) {
+                second_try(number)
+            } else {
+                retry::delay(attempt, repeat, self.pace, (progress.step, &operation))
+            };
+            let Some(pause) = pause else {
+                let error = failure.error;
                 return Err(match retry_after.filter(|asked| !asked.is_zero()) {
                     Some(asked) => {
                         let message =
@@ -214,7 +237,7 @@ impl Arm {
                     None => error,
                 });
             };
-            progress.retrying(&operation, error.kind, error.code.as_deref().unwrap_or_default(), number, pause);
+            progress.retrying_after(&failure, number, pause);
             sleep(pause).await;
             number += 1;
         }
@@ -273,6 +296,13 @@ fn cloud(endpoint: &Url) -> Option<CloudConfiguration> {
     }
 }
 
+/// The subscription that a call is about.
+fn subscription(url: &Url) -> Option<&str> {
+    let mut parts = url.path_segments()?;
+    let of = parts.next()?.eq_ignore_ascii_case("subscriptions");
+    parts.next().filter(|id| of && !id.is_empty())
+}
+
 fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
@@ -315,6 +345,17 @@ mod tests {
             "https://management.azure.com/subscriptions/s/resourceGroups/gr%C3%BCn%20(a)/resources\
              ?api-version=2021-04-01&%24filter=tagName%20eq%20%27a%2Bb%27"
         );
+    }
+
+    #[test]
+    fn a_call_tells_its_subscription() {
+        let of = |path: &str| {
+            let url = Url::parse(&format!("https://management.azure.com{path}")).expect("an address");
+            subscription(&url).map(str::to_owned)
+        };
+        assert_eq!(of("/subscriptions/s-1/resourceGroups/g?api-version=1").as_deref(), Some("s-1"));
+        assert_eq!(of("/Subscriptions/s-1").as_deref(), Some("s-1"));
+        assert_eq!((of("/subscriptions"), of("/subscriptions/"), of("/tenants/t")), (None, None, None));
     }
 
     #[test]

@@ -6,6 +6,8 @@ pub mod moto;
 pub mod plans;
 pub mod program;
 pub mod proxy;
+pub mod recorder;
+pub mod tls;
 
 use std::{
     env,

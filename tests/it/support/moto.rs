@@ -1,6 +1,7 @@
 //! moto's server, and boto3 beside it, as two Python processes that end with this one.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead, BufReader, Write},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -157,7 +158,7 @@ impl World {
 
 /// A script of ours in a Python process: lines in, lines out. It ends when its standard input does, and so with the process
 /// that holds the other end, even when that is killed.
-struct Python {
+pub struct Python {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: mpsc::Receiver<String>,
@@ -166,9 +167,14 @@ struct Python {
 
 impl Python {
     fn start(python: &Path, script: &'static str) -> Self {
+        Self::start_with(python, script, &[])
+    }
+
+    pub fn start_with(python: &Path, script: &'static str, arguments: &[&OsStr]) -> Self {
         let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "it", "support", script].iter().collect();
         let mut child = Command::new(python)
             .arg(path)
+            .args(arguments)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .stdin(Stdio::piped())
@@ -186,7 +192,7 @@ impl Python {
         writeln!(stdin, "{line}").unwrap_or_else(|error| panic!("{} is gone: {error}", self.script));
     }
 
-    fn line(&self) -> String {
+    pub fn line(&self) -> String {
         self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{} says nothing: {error}", self.script))
     }
 }

@@ -365,7 +365,7 @@ impl Request {
 fn refusal(call: &Call, status: u16, code: &str, message: &str) -> Vec<u8> {
     let error = format!("<Code>{code}</Code><Message>{message}</Message>");
     let id = "ea966190-f9aa-478e-9ede-example";
-    let body = if call.action == "GetCallerIdentity" {
+    let body = if ["AssumeRole", "GetCallerIdentity"].contains(&call.action.as_str()) {
         format!(
             "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type>{error}</Error>\
              <RequestId>{id}</RequestId></ErrorResponse>"

@@ -1,6 +1,6 @@
 //! One request, one answer: bytes on the wire and back.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, sync::atomic::Ordering, time::Duration};
 
 use azure_core::{
     error::ErrorKind as Cause,
@@ -11,22 +11,23 @@ use tokio::time::timeout;
 
 use super::{
     super::request::{Answer, Condition, Headers, MARK, Method, Request},
-    Arm, ENDPOINT, origin, unreadable,
+    Arm, ENDPOINT, origin, subscription, unreadable,
 };
-use crate::{
-    provider::{CloudError, ErrorKind, Residue},
-    secret,
+use crate::provider::{
+    CloudError, ErrorKind, Failure, Residue, endpoint_setting,
+    no_answer::{NoAnswer, NoAnswerReason},
 };
+use crate::secret;
 
 /// One request's answer, to its last byte.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Arm {
     /// One request, one answer, whatever its status.
-    pub(super) async fn exchange(&self, request: &Request, url: &Url) -> Result<Answer, CloudError> {
+    pub(super) async fn exchange(&self, request: &Request, url: &Url) -> Result<Answer, Failure> {
         let mut headers = Vec::new();
         if let Some(tokens) = &self.tokens {
-            headers.push(("authorization", format!("Bearer {}", tokens.get().await?.secret())));
+            headers.push(("authorization", format!("Bearer {}", tokens.get(subscription(url)).await?.secret())));
         }
         match &request.condition {
             Some(Condition::Unchanged(etag)) => headers.push(("if-match", etag.clone())),
@@ -34,7 +35,7 @@ impl Arm {
             None => {}
         }
         let sent = self.send(request.method, url, &headers, request.body.as_ref()).await;
-        let (status, mut headers, bytes) = sent.map_err(|cause| self.no_answer(request, &cause))?;
+        let (status, mut headers, bytes) = sent.map_err(|cause| self.no_answer(request, &cause, url))?;
         // A token follows these addresses: only back to where it came from.
         for address in [&mut headers.operation, &mut headers.location] {
             *address = address.take().filter(|url| self.own(url).is_some());
@@ -42,7 +43,7 @@ impl Arm {
         let body = match serde_json::from_slice(&bytes) {
             Ok(body) => body,
             Err(_) if bytes.is_empty() || status >= 300 => Value::Null,
-            Err(_) => return Err(unreadable(request, "the answer is not JSON: is there a proxy in between?")),
+            Err(_) => return Err(unreadable(request, "the answer is not JSON: is there a proxy in between?").into()),
         };
         Ok(Answer { status, headers, body })
     }
@@ -80,6 +81,7 @@ impl Arm {
         let header = |name: &str| {
             from.iter().find(|(known, _)| known.as_str() == name).map(|(_, value)| value.as_str().to_owned())
         };
+        self.answered.store(true, Ordering::Relaxed);
         let headers = Headers {
             etag: header("etag"),
             operation: header("azure-asyncoperation"),
@@ -90,21 +92,38 @@ impl Arm {
         Ok((status.into(), headers, body.to_vec()))
     }
 
-    pub(super) fn no_answer(&self, request: &Request, lost: &Lost) -> CloudError {
-        let (message, unsent) = match lost {
-            Lost::Late => (format!("no answer within {} s", TIMEOUT.as_secs()), false),
-            Lost::Broken(error) => (chain(error), matches!(error.kind(), Cause::Connection)),
+    pub(super) fn no_answer(&self, request: &Request, lost: &Lost, url: &Url) -> Failure {
+        let (reason, unsent) = match lost {
+            Lost::Late => (NoAnswerReason::TimedOut, false),
+            Lost::Broken(error) => {
+                let reason = NoAnswerReason::of(error);
+                (reason, reason.is_unsent() || matches!(error.kind(), Cause::Connection))
+            }
+        };
+        let no_answer = NoAnswer { host: endpoint_setting::host(&origin(url)), reason };
+        let message = match lost {
+            Lost::Late => format!("no answer from {} within {} s", no_answer.host, TIMEOUT.as_secs()),
+            Lost::Broken(_) if reason != NoAnswerReason::ConnectionLost => no_answer.to_string(),
+            Lost::Broken(error) => format!("no readable answer from {}: {}", no_answer.host, chain(error)),
+        };
+        let remedy = match reason {
+            NoAnswerReason::UntrustedCertificate => {
+                "behind a proxy that reads TLS, name the file with its certificate authority in SSL_CERT_FILE"
+                    .to_owned()
+            }
+            _ => format!("check the network, the proxy, and {ENDPOINT} where it is set"),
         };
         let harmless = unsent || request.method == Method::Get;
-        CloudError {
+        let error = CloudError {
             operation: request.operation(),
             kind: ErrorKind::Unreachable,
             code: None,
             request_id: None,
-            message: format!("no readable answer from {}: {message}", origin(&self.endpoint)),
+            message,
             residue: if harmless { Residue::Nothing } else { Residue::Unknown },
-            remedy: Some(format!("check the network, the proxy, and {ENDPOINT} where it is set")),
-        }
+            remedy: Some(remedy),
+        };
+        Failure { error, no_answer: Some(no_answer) }
     }
 }
 
