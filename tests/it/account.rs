@@ -185,12 +185,59 @@ fn a_saved_changeset_is_for_the_account_that_it_was_made_in() {
     assert!(run.stderr.contains(&made), "{run}");
     // How the same account is reached does not matter.
     let keys = format!("[data]\naws_access_key_id = {}\naws_secret_access_key = secret\n", ours.account.access_key);
-    let credentials = ours.gangplank.home().join("credentials");
-    std::fs::write(&credentials, keys).expect("a writable folder");
+    std::fs::write(ours.gangplank.home().join("credentials"), keys).expect("a writable folder");
     let proxy = ours.proxy();
-    let mut command = ours.gangplank.command(proxy.address());
-    let command = command.env("AWS_SHARED_CREDENTIALS_FILE", credentials).env("AWS_PROFILE", "data");
-    proxy.run(command.args(apply)).expect(0);
+    proxy.run(command_as(&ours, proxy.address(), "data").args(apply)).expect(0);
+    let run = proxy.run(command_as(&ours, proxy.address(), "data").args(["status", "warehouse.yaml"])).expect(0);
+    assert!(run.stdout.contains(&format!("aws {} us-east-1 (profile data)", number(&ours.account))), "{run}");
+}
+
+/// The program with `AWS_PROFILE`, and the file `credentials` in its home.
+fn command_as(lab: &Lab<'_>, endpoint: std::net::SocketAddr, profile: &str) -> Command {
+    let mut command = lab.gangplank.command(endpoint);
+    let file = lab.gangplank.home().join("credentials");
+    command.env("AWS_SHARED_CREDENTIALS_FILE", file).env("AWS_PROFILE", profile);
+    command
+}
+
+/// Somebody at a terminal, who says no.
+const DECLINES: &str = "
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+said, answered = b'', False
+while True:
+    try:
+        read = os.read(terminal, 4096)
+    except OSError:
+        break
+    if not read:
+        break
+    said += read
+    if not answered and b'Apply this' in said:
+        os.write(terminal, b'no\\n')
+        answered = True
+os.waitpid(pid, 0)
+sys.stdout.write(said.decode())
+";
+
+#[test]
+fn the_question_names_the_account() {
+    let Some(moto) = support::moto_or_skip() else { return };
+    let Some(python) = support::python() else { return support::skip("no Python here (tests/run installs it)") };
+    let lab = Lab::new(moto);
+    let plan = lab.gangplank.write(&lab.bastion());
+    let proxy = lab.proxy();
+    let program = lab.gangplank.command(proxy.address());
+    let mut terminal = Command::new(python);
+    terminal.current_dir(lab.gangplank.home()).env_clear();
+    terminal.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    terminal.args(["-c", DECLINES]).arg(program.get_program()).args(["apply", "--no-verify"]).arg(plan);
+    let run = proxy.run(&mut terminal).expect(0);
+    assert!(run.stdout.contains(&format!("Apply this to aws {} us-east-1?", number(&lab.account))), "{run}");
+    let calls = proxy.take_calls();
+    assert_eq!(calls.writes(), 0, "{calls}");
 }
 
 #[test]
