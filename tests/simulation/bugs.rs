@@ -5,17 +5,22 @@ use gangplank::{
     execute::{self, Stop},
     provider::{
         aws::{
-            action::{Call, DescribedRule},
+            action::{Call, DescribedRule, Ref},
             rule::{Direction, Peer, Protocol, Rule},
         },
         azure,
+        clouds::Clouds,
         fleet::{Action, Fleet},
-        tags::BASTION,
+        tags::{BASTION, EXPIRES, EXTENDED},
     },
-    sandbox::{call::Cloud, ec2},
+    sandbox::{arm::SUBSCRIPTION, call::Cloud, cloud::State, ec2},
 };
 
-use super::{hand::net, lookalikes, story::Nobody};
+use super::{
+    hand::{self, net, region, whole},
+    lookalikes,
+    story::Nobody,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
@@ -43,10 +48,18 @@ pub enum Bug {
     Overlooking,
     /// A reaper leaves the address.
     Sparing,
+    /// What carries a bastion's tag is its own, whoever made it.
+    TagIsEnough,
+    /// The address leads to a machine that looks like the bastion's.
+    AdoptsLookalike,
+    /// Sources are closed before others are opened.
+    ClosesFirst,
+    /// One resource's tag decides about the end of all.
+    BelievesAnyEnd,
 }
 
 impl Bug {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Untagged,
         Self::Doubled,
         Self::Forgetful,
@@ -59,6 +72,10 @@ impl Bug {
         Self::Impatient,
         Self::Overlooking,
         Self::Sparing,
+        Self::TagIsEnough,
+        Self::AdoptsLookalike,
+        Self::ClosesFirst,
+        Self::BelievesAnyEnd,
     ];
 
     /// The invariants that it breaks: what a story shows first depends on how it ends.
@@ -68,7 +85,10 @@ impl Bug {
             Self::Forgetful => &["convergence"],
             Self::Doubled => &["no duplicate"],
             Self::Generous | Self::GenerousOnAzure => &["least exposure"],
-            Self::Greedy | Self::Blind => &["only its own"],
+            Self::Greedy | Self::Blind | Self::TagIsEnough => &["only its own"],
+            Self::AdoptsLookalike => &["no impostor"],
+            Self::ClosesFirst => &["no lockout"],
+            Self::BelievesAnyEnd => &["a moved end within bounds"],
             Self::Impatient => &["only what is due"],
             Self::Overlooking | Self::Sparing => &["reap leaves nothing"],
             Self::Leaving => &["destroy leaves nothing"],
@@ -76,7 +96,7 @@ impl Bug {
         }
     }
 
-    pub fn in_an_apply(self, set: &mut Changeset<Action>) {
+    pub fn in_an_apply(self, set: &mut Changeset<Action>, clouds: &Clouds) {
         match self {
             Self::Untagged => {
                 for call in aws(set) {
@@ -125,11 +145,14 @@ impl Bug {
                     widen(body);
                 }
             }
+            Self::AdoptsLookalike => adopt_lookalike(set, clouds),
+            Self::ClosesFirst => close_first(set),
+            Self::BelievesAnyEnd => believe_any_end(set, clouds),
             _ => {}
         }
     }
 
-    pub fn in_a_destroy(self, set: &mut Changeset<Action>) {
+    pub fn in_a_destroy(self, set: &mut Changeset<Action>, clouds: &Clouds) {
         match self {
             Self::Greedy => {
                 for call in aws(set) {
@@ -139,11 +162,12 @@ impl Bug {
                 }
             }
             Self::Leaving => without(set, |call| matches!(call, Call::ReleaseAddress { .. })),
+            Self::TagIsEnough => delete_tagged(set, clouds),
             _ => {}
         }
     }
 
-    pub fn in_a_reap(self, set: &mut Changeset<Action>) {
+    pub fn in_a_reap(self, set: &mut Changeset<Action>, clouds: &Clouds) {
         match self {
             Self::Blind => {
                 let action = match set.steps.first().map(|step| &step.action) {
@@ -165,6 +189,7 @@ impl Bug {
                 set.steps.push(step(id, action));
             }
             Self::Sparing => without(set, |call| matches!(call, Call::ReleaseAddress { .. })),
+            Self::TagIsEnough => delete_tagged(set, clouds),
             _ => {}
         }
     }
@@ -186,6 +211,111 @@ impl Bug {
         });
         let step = step(StepId::new(&set.bastion, "eager"), action);
         let _ = execute::run(&fleet.performer(), &[&step], Stop::new(), &Nobody).await;
+    }
+}
+
+fn peek<T>(clouds: &Clouds, look: impl FnOnce(&State) -> T) -> Option<T> {
+    match clouds {
+        Clouds::Sandbox(sandbox) => Some(sandbox.change(|worlds, _| look(worlds))),
+        Clouds::Real => None,
+    }
+}
+
+fn aws_step(set: &Changeset<Action>, what: &str, call: Call) -> Step<Action> {
+    let (region, bastion) = (hand::REGION.to_owned(), set.bastion.clone());
+    step(
+        StepId::new(&set.bastion, what),
+        Action::Aws(gangplank::provider::aws::action::Action { region, bastion, call }),
+    )
+}
+
+/// Every address, and everything of Azure's, that carries the bastion's tag.
+fn delete_tagged(set: &mut Changeset<Action>, clouds: &Clouds) {
+    let bastion = set.bastion.clone();
+    let (addresses, ids) = peek(clouds, |worlds| {
+        let addresses = region(worlds).into_iter().flat_map(|region| &region.addresses);
+        let tagged = addresses.filter(|(_, a)| a.tags.get(BASTION) == Some(&bastion)).map(|(id, _)| id.clone());
+        let is_tagged = |id: &String| whole(id) == id && hand::owner(&worlds.arm, id) == Some(&bastion);
+        (tagged.collect::<Vec<_>>(), worlds.arm.ids().into_iter().filter(is_tagged).collect::<Vec<_>>())
+    })
+    .unwrap_or_default();
+    let on_aws = set.steps.iter().any(|step| matches!(step.action, Action::Aws(_)));
+    for (at, allocation) in addresses.into_iter().enumerate().filter(|_| on_aws) {
+        let known = |step: &Step<Action>| matches!(&step.action, Action::Aws(a) if matches!(&a.call, Call::ReleaseAddress { allocation: known } if *known == allocation));
+        if !set.steps.iter().any(known) {
+            set.steps.push(aws_step(set, &format!("tagged-{at}"), Call::ReleaseAddress { allocation }));
+        }
+    }
+    for (at, id) in ids.into_iter().filter(|id| id.contains("/providers/") && !id.contains("gangplank-")).enumerate() {
+        let (subscription, bastion) = (SUBSCRIPTION.to_owned(), bastion.clone());
+        let call = azure::action::Call::Delete { id: azure::id::Id::new(id) };
+        let action = Action::Azure(azure::action::Action { subscription, bastion, call });
+        set.steps.push(step(StepId::new(&set.bastion, &format!("tagged-{at}")), action));
+    }
+}
+
+/// The bastion's address leads to another machine that carries its tag.
+fn adopt_lookalike(set: &mut Changeset<Action>, clouds: &Clouds) {
+    let bastion = set.bastion.clone();
+    let found = peek(clouds, |worlds| {
+        let region = region(worlds)?;
+        let (address, real) = region.addresses.iter().find_map(|(id, a)| {
+            let interface = region.interfaces.get(&a.association.as_ref()?.interface)?;
+            (a.tags.get(BASTION) == Some(&bastion)).then_some((id, &interface.attachment.as_ref()?.instance))
+        })?;
+        let others = region.instances.iter().filter(|(id, i)| *id != real && i.tags.get(BASTION) == Some(&bastion));
+        let other = others.filter(|(_, i)| !i.state(jiff::Timestamp::MAX).ends()).map(|(id, _)| id).next()?;
+        Some((address.clone(), other.clone()))
+    });
+    if let Some((address, instance)) = found.flatten() {
+        let call = Call::Associate { address: Ref::Id(address), instance: Ref::Id(instance) };
+        set.steps.push(aws_step(set, "adopted", call));
+    }
+}
+
+/// A step that opens and closes becomes two, and opening waits for closing.
+fn close_first(set: &mut Changeset<Action>) {
+    let mut closing = Vec::new();
+    for step in &mut set.steps {
+        let Action::Aws(action) = &mut step.action else { continue };
+        let Call::ChangeRules { direction: Direction::Ingress, add, remove, .. } = &mut action.call else { continue };
+        if add.is_empty() || remove.is_empty() {
+            continue;
+        }
+        let removed = std::mem::take(remove);
+        let mut before = step.clone();
+        before.id.0.push_str("-first");
+        if let Action::Aws(action) = &mut before.action
+            && let Call::ChangeRules { add, remove, .. } = &mut action.call
+        {
+            add.clear();
+            *remove = removed;
+        }
+        step.after.push(before.id.clone());
+        closing.push(before);
+    }
+    set.steps.extend(closing);
+}
+
+/// Where one resource says that the end was moved, or is another one, all come to say so.
+fn believe_any_end(set: &mut Changeset<Action>, clouds: &Clouds) {
+    let bastion = set.bastion.clone();
+    let found = peek(clouds, |worlds| {
+        let region = region(worlds)?;
+        let groups = region.groups.iter().map(|(id, g)| (id, &g.tags));
+        let addresses = region.addresses.iter().map(|(id, a)| (id, &a.tags));
+        let instances = region.instances.iter().filter(|(_, i)| !i.state(jiff::Timestamp::MAX).ends());
+        let all = groups.chain(addresses).chain(instances.map(|(id, i)| (id, &i.tags)));
+        let tagged: Vec<_> = all.filter(|(_, tags)| tags.get(BASTION) == Some(&bastion)).collect();
+        let moved = tagged.iter().find_map(|(_, tags)| tags.get(EXTENDED)).map(|text| (EXTENDED, text.clone()));
+        let far = |end: &&String| end.starts_with("9998");
+        let end = tagged.iter().filter_map(|(_, tags)| tags.get(EXPIRES)).find(far).map(|text| (EXPIRES, text.clone()));
+        let (key, value) = moved.or(end)?;
+        Some((tagged.iter().map(|(id, _)| (*id).clone()).collect::<Vec<_>>(), key, value))
+    });
+    if let Some((resources, key, value)) = found.flatten() {
+        let call = Call::Tag { resources, set: [(key.to_owned(), value)].into(), remove: Vec::new() };
+        set.steps.push(aws_step(set, "believed", call));
     }
 }
 

@@ -6,42 +6,65 @@ use gangplank::sandbox::{
     call::{Call, Cloud},
     cloud::State,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{
+    external_writers::{self, ExternalWrite, ExternalWriter},
     meddler::{self, MEDDLER, Touched},
     plans::Bastion,
-    view::{all_of, beside, counts, exposed, runs},
+    provenance::{self, ResourceProvenance},
+    source_watch::SourceWatch,
+    view::{
+        ReapExpectation, all_of, beside, counts, exposed, holders, led_astray, reap_expectation, runs, undecided_end,
+    },
 };
 
 /// What one of the invariants says, and how it was broken.
 pub struct Judge {
     /// Of the story's bastions; those of others are other people's.
-    bastions: Vec<&'static str>,
+    bastions: Vec<(&'static str, Cloud)>,
     /// The clouds that the story's plans name.
     clouds: Vec<Cloud>,
     /// Whom the plans that were applied so far admit, by bastion.
     admitted: BTreeSet<(String, String)>,
     /// What is nobody's of ours, as people have left it.
     foreign: BTreeMap<String, Value>,
-    /// The ids of everything that is other people's.
-    theirs: BTreeSet<String>,
+    made: ResourceProvenance,
+    sources: SourceWatch,
+    /// The instances to which addresses lead while one apply is under way that nobody disturbs.
+    holders: Option<BTreeMap<String, String>>,
+    /// The credentials are another account's or subscription's than the plans'.
+    pub other_account: bool,
+    began: Timestamp,
     /// The first that was broken.
     pub broken: Option<String>,
 }
 
+/// The shortest and the longest lifetime of the plans.
+const SHORTEST: SignedDuration = SignedDuration::from_hours(30 * 24);
+const LONGEST: SignedDuration = SignedDuration::from_hours(90 * 24);
+
 impl Judge {
-    pub fn new(worlds: &State, bastions: Vec<&'static str>, clouds: Vec<Cloud>) -> Self {
-        let theirs = worlds.inventory(Timestamp::UNIX_EPOCH).into_iter().collect();
-        let (admitted, foreign) = (BTreeSet::new(), BTreeMap::new());
-        let mut judge = Self { bastions, clouds, admitted, foreign, theirs, broken: None };
+    pub fn new(worlds: &State, bastions: Vec<(&'static str, Cloud)>, clouds: Vec<Cloud>, began: Timestamp) -> Self {
+        let mut judge = Self {
+            bastions,
+            clouds,
+            admitted: BTreeSet::new(),
+            foreign: BTreeMap::new(),
+            made: ResourceProvenance::new(worlds),
+            sources: SourceWatch::default(),
+            holders: None,
+            other_account: false,
+            began,
+            broken: None,
+        };
         judge.foreign = judge.foreign_now(worlds);
         judge
     }
 
     fn foreign_now(&self, worlds: &State) -> BTreeMap<String, Value> {
-        beside(worlds, &self.clouds, &|name| self.bastions.contains(&name))
+        beside(worlds, &self.clouds, &self.made, &|name| self.bastions.iter().any(|(bastion, _)| *bastion == name))
     }
 
     pub fn admit(&mut self, bastion: &str, sources: &BTreeSet<String>) {
@@ -53,25 +76,101 @@ impl Judge {
         self.broken.get_or_insert_with(|| format!("{invariant}: {how}"));
     }
 
-    /// Before each call: a cloud that no plan names is not asked, so that nothing there has to be compared.
+    /// Before each call: a cloud that no plan names is not asked, so that nothing there has to be compared; and nothing is written in
+    /// an account that is not the plans'.
     pub fn hear(&mut self, call: &Call) {
         if !self.clouds.contains(&call.cloud) {
             self.breaks("only its own", format!("{} in a cloud that no plan names", call.operation));
         }
+        if call.write && self.other_account {
+            self.breaks("the right account", format!("{} with the credentials of another account", call.operation));
+        }
     }
 
-    /// After each write: nobody is let in whom no plan lists.
+    /// After each write: nobody is let in whom no plan lists, nobody is shut out whom the plan lists, and no address leads to a machine
+    /// that gangplank has not made.
     pub fn look(&mut self, worlds: &State, call: &Call) {
-        for (bastion, source) in exposed(worlds, call.cloud) {
+        self.made.after_write(call);
+        let exposed = exposed(worlds, call.cloud, &self.made);
+        for (bastion, source) in &exposed {
             if source != MEDDLER && !self.admitted.contains(&(bastion.clone(), source.clone())) {
                 self.breaks("least exposure", format!("{} lets {source} into {bastion}", call.operation));
             }
         }
+        if let Some(how) = self.sources.after_write(call.cloud, &self.bastions, &exposed) {
+            self.breaks("no lockout", format!("{} {how}", call.operation));
+        }
+        if call.cloud == Cloud::Aws {
+            self.look_at_addresses(worlds, call);
+        }
+    }
+
+    fn look_at_addresses(&mut self, worlds: &State, call: &Call) {
+        if let Some((address, machine)) = led_astray(worlds, Cloud::Aws, &self.made) {
+            let how = format!("{} leads {address} to {machine}, which somebody else has launched", call.operation);
+            self.breaks("no impostor", how);
+        }
+        let Some(before) = &self.holders else { return };
+        let now = holders(worlds, &self.made);
+        let displaced = before.iter().find(|(address, _)| !now.contains_key(*address));
+        if let Some((address, machine)) = displaced {
+            let how = format!("{} takes {machine} away, to which {address} leads", call.operation);
+            self.breaks("no impostor", how);
+        }
+        self.holders = Some(now);
+    }
+
+    /// One apply begins, and nothing else changes the bastions.
+    pub fn apply_begins<'v>(&mut self, worlds: &State, wanted: impl Iterator<Item = (&'v str, &'v BTreeSet<String>)>) {
+        let all: BTreeSet<_> = self.clouds.iter().flat_map(|cloud| exposed(worlds, *cloud, &self.made)).collect();
+        self.sources.begin(wanted, &all);
+        self.holders = (!self.sources.is_disturbed()).then(|| holders(worlds, &self.made));
+    }
+
+    pub fn apply_ends(&mut self) {
+        self.sources.end();
+        self.holders = None;
+    }
+
+    /// Everything that was begun has ended.
+    pub fn calm(&mut self) {
+        self.sources.calm();
+    }
+
+    /// What was begun may still be under way.
+    pub fn disturb(&mut self) {
+        self.sources.disturb();
+        self.holders = None;
+    }
+
+    /// No end is one that nobody decided. Where everything is as the plans say, what somebody wrote is gone, too.
+    pub fn ends(&mut self, worlds: &State, as_planned: bool, now: Timestamp) {
+        if as_planned {
+            self.made.repaired();
+        }
+        let at = |from: Timestamp, after| from.saturating_add(after).unwrap_or(from);
+        let bounds = at(self.began, SHORTEST)..=at(now, LONGEST);
+        if let Some((id, end)) = undecided_end(worlds, &self.made, bounds) {
+            self.breaks("a moved end within bounds", format!("{id}: {end}, and nobody decided that"));
+        }
+    }
+
+    /// No bastion's address leads to a machine that gangplank has not made.
+    pub fn no_impostor(&mut self, worlds: &State) {
+        for cloud in self.clouds.clone() {
+            if let Some((address, machine)) = led_astray(worlds, cloud, &self.made) {
+                self.breaks("no impostor", format!("{address} leads to {machine}, which somebody else has made"));
+            }
+        }
+    }
+
+    pub fn reap_expectation(&self, worlds: &State, bastion: Bastion, now: Timestamp) -> ReapExpectation {
+        reap_expectation(worlds, bastion.name, bastion.is_on_aws(), &self.made, now)
     }
 
     /// Nothing is there twice; where a bastion is to stand, everything is there.
     pub fn once(&mut self, worlds: &State, bastion: &str, on_aws: bool, stands: bool) {
-        for (what, count) in counts(worlds, bastion, on_aws) {
+        for (what, count) in counts(worlds, bastion, on_aws, &self.made) {
             if count > 1 {
                 self.breaks("no duplicate", format!("{count} of {bastion}'s {what}"));
             } else if stands && count == 0 {
@@ -83,12 +182,12 @@ impl Judge {
     /// A bastion that stands lets exactly those in whom its plan lists, whatever somebody has opened, and its machine runs.
     pub fn as_listed(&mut self, worlds: &State, bastion: Bastion, sources: &BTreeSet<String>, now: Timestamp) {
         let (bastion, cloud) = (bastion.name, bastion.cloud());
-        let exposed = exposed(worlds, cloud).into_iter().filter(|(owner, _)| owner == bastion);
+        let exposed = exposed(worlds, cloud, &self.made).into_iter().filter(|(owner, _)| owner == bastion);
         let exposed: BTreeSet<String> = exposed.map(|(_, source)| source).collect();
         if exposed != *sources {
             self.breaks("convergence", format!("{bastion} lets in {exposed:?} and its plan {sources:?}"));
         }
-        if !runs(worlds, bastion, cloud, now) {
+        if !runs(worlds, bastion, cloud, &self.made, now) {
             self.breaks("convergence", format!("{bastion}'s machine does not run, and nobody says so"));
         }
     }
@@ -102,14 +201,14 @@ impl Judge {
     }
 
     pub fn nothing_is_left(&mut self, worlds: &State, now: Timestamp) {
-        if let Some(id) = worlds.inventory(now).into_iter().find(|id| !self.theirs.contains(id)) {
+        if let Some(id) = worlds.inventory(now).into_iter().find(|id| self.made.is_own(id)) {
             self.breaks("destroy leaves nothing", id);
         }
     }
 
     /// Everything but these bastions', to be held against what is there after they were reaped.
     pub fn beside(&self, worlds: &State, due: &[&str]) -> BTreeMap<String, Value> {
-        beside(worlds, &self.clouds, &|name| due.contains(&name))
+        beside(worlds, &self.clouds, &self.made, &|name| due.contains(&name))
     }
 
     /// While some bastions are reaped, nothing happens to anything else.
@@ -121,34 +220,79 @@ impl Judge {
     }
 
     pub fn reaped(&mut self, worlds: &State, bastion: &str, now: Timestamp) {
-        if let Some(id) = all_of(worlds, bastion, now).into_iter().next() {
+        if let Some(id) = all_of(worlds, bastion, &self.made, now).into_iter().next() {
             self.breaks("reap leaves nothing", format!("{id} of {bastion}"));
         }
     }
 
     /// Somebody changes something by hand. Whether there was something to change.
     pub fn meddle(&mut self, worlds: &mut State, rng: &mut fastrand::Rng, cloud: Cloud, now: Timestamp) -> bool {
-        // Before somebody changes it: else that would hide what gangplank has changed.
-        self.nothing_foreign_is_touched(worlds);
-        let there = worlds.inventory(now);
-        match meddler::meddle(worlds, rng, cloud, now) {
-            Some(Touched::Theirs(id)) => {
-                self.theirs.extend(worlds.inventory(now).into_iter().filter(|id| !there.contains(id)));
-                if let Some(is) = self.foreign_now(worlds).remove(&id) {
-                    self.foreign.insert(id, is);
-                }
+        self.by_people(worlds, |judge, worlds, before| {
+            let touched = meddler::meddle(worlds, rng, cloud, &judge.made, now)?;
+            if matches!(touched, Touched::Theirs) {
+                judge.made.made_by_people(worlds, before, false);
             }
-            Some(Touched::Ours) => {}
-            None => return false,
-        }
-        true
+            Some(())
+        })
+        .is_some()
+    }
+
+    /// Somebody writes what looks like gangplank's. Whether there was something to write it on.
+    pub fn write_externally(
+        &mut self,
+        worlds: &mut State,
+        rng: &mut fastrand::Rng,
+        (writer, cloud): (ExternalWriter, Cloud),
+        now: Timestamp,
+    ) -> bool {
+        self.by_people(worlds, |judge, worlds, before| {
+            match writer.write(worlds, rng, cloud, &judge.made, now)? {
+                ExternalWrite::Tagged { id, tags } => judge.made.tagged_by_people(&id, &tags),
+                ExternalWrite::Forged { id, end } if end => judge.made.forged_by_people(&id),
+                ExternalWrite::Forged { .. } => {}
+                ExternalWrite::Launched { two_marks } => judge.made.made_by_people(worlds, before, two_marks),
+            }
+            Some(())
+        })
+        .is_some()
+    }
+
+    /// Those who launched machines with both of a bastion's marks end them.
+    pub fn end_impostors(&mut self, worlds: &mut State, now: Timestamp) -> bool {
+        self.by_people(worlds, |judge, worlds, _| {
+            external_writers::end_impostors(worlds, &judge.made, now).then_some(())
+        })
+        .is_some()
     }
 
     /// People take what they have put into bastions' networks away.
     pub fn others_leave(&mut self, worlds: &mut State, now: Timestamp) -> bool {
-        let Some(id) = meddler::leave(worlds, now) else { return false };
-        self.foreign.remove(&id);
-        true
+        self.by_people(worlds, |_, worlds, _| {
+            let interface = meddler::leave(worlds, now);
+            let machine = external_writers::leave_network(worlds, now);
+            (interface || machine).then_some(())
+        })
+        .is_some()
+    }
+
+    /// A machine of a bastion ends by somebody's hand.
+    pub fn end_a_machine(&mut self, worlds: &mut State, bastion: &str, now: Timestamp) {
+        meddler::end_a_machine(worlds, bastion, &self.made, now);
+    }
+
+    /// Something that people do: what is theirs has to stay as they leave it.
+    fn by_people<T>(
+        &mut self,
+        worlds: &mut State,
+        act: impl FnOnce(&mut Self, &mut State, &BTreeSet<String>) -> Option<T>,
+    ) -> Option<T> {
+        // Before they act: else that would hide what gangplank has changed.
+        self.nothing_foreign_is_touched(worlds);
+        let before = provenance::ids(worlds);
+        let done = act(self, worlds, &before)?;
+        self.foreign = self.foreign_now(worlds);
+        self.disturb();
+        Some(done)
     }
 }
 

@@ -9,12 +9,15 @@
 //! this crate optimised, which takes more minutes to compile than it saves for fewer.
 
 mod bugs;
+mod external_writers;
 mod hand;
 mod judge;
 mod lookalikes;
 mod meddler;
 mod plans;
+mod provenance;
 mod reapers;
+mod source_watch;
 mod story;
 mod view;
 mod weather;
@@ -61,6 +64,9 @@ fn the_invariants_hold_whatever_happens() {
             ("refusals", tally.refused),
             ("somebody's changes on AWS", tally.meddled),
             ("somebody's changes on Azure", tally.meddled_on_azure),
+            ("tags on other people's resources", tally.tagged),
+            ("forged ends", tally.forged),
+            ("impostors", tally.impostors),
             ("runs at the same time", tally.together),
             ("runs that failed", tally.failed),
             ("reapers at the same time", tally.reapers_together),

@@ -7,7 +7,10 @@ use gangplank::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::hand::{arm, collection, ec2 as call, last, net, owner, region, rewrite, rule_group, tags, whole};
+use super::{
+    hand::{arm, collection, ec2 as call, last, net, owner, region, rewrite, rule_group, tags, whole},
+    provenance::ResourceProvenance,
+};
 
 /// Whom somebody lets in by hand: no plan's.
 pub const MEDDLER: &str = "203.0.113.66/32";
@@ -18,25 +21,33 @@ const INTERFACE: &str = "networkInterfaces/theirs";
 pub enum Touched {
     /// Something of a bastion's, for an apply to put right.
     Ours,
-    /// Something that is nobody's of ours, by id: from now on it has to stay so.
-    Theirs(String),
+    /// Something that is nobody's of ours: from now on it has to stay so.
+    Theirs,
 }
 
 /// One change in a cloud, where there is something to change and the cloud lets it happen.
-pub fn meddle(worlds: &mut State, rng: &mut fastrand::Rng, cloud: Cloud, now: Timestamp) -> Option<Touched> {
+pub fn meddle(
+    worlds: &mut State,
+    rng: &mut fastrand::Rng,
+    cloud: Cloud,
+    made: &ResourceProvenance,
+    now: Timestamp,
+) -> Option<Touched> {
     match cloud {
-        Cloud::Aws => on_aws(worlds, rng, now),
-        Cloud::Azure => on_azure(worlds, rng, now),
+        Cloud::Aws => on_aws(worlds, rng, made, now),
+        Cloud::Azure => on_azure(worlds, rng, made, now),
     }
 }
 
-fn on_aws(worlds: &mut State, rng: &mut fastrand::Rng, now: Timestamp) -> Option<Touched> {
+fn on_aws(worlds: &mut State, rng: &mut fastrand::Rng, made: &ResourceProvenance, now: Timestamp) -> Option<Touched> {
     let region = region(worlds)?;
     let group =
         || region.groups.iter().find(|(_, g)| g.name.starts_with("gangplank-warehouse")).map(|(id, _)| id.clone());
     let instance = || {
         let ours = |tags: &ec2::model::Tags| tags.get(BASTION).is_some_and(|name| name.starts_with("warehouse"));
-        region.instances.iter().find(|(_, i)| ours(&i.tags) && !i.state(now).ends()).map(|(id, _)| id.clone())
+        let is_own =
+            |(id, i): &(&String, &ec2::model::Instance)| made.is_own(id) && ours(&i.tags) && !i.state(now).ends();
+        region.instances.iter().find(is_own).map(|(id, _)| id.clone())
     };
     let ours = |fields: &[(&str, &str)], worlds: &mut State| {
         (call(worlds, now, fields).status == 200).then_some(Touched::Ours)
@@ -62,8 +73,8 @@ fn on_aws(worlds: &mut State, rng: &mut fastrand::Rng, now: Timestamp) -> Option
             ours(&[("Action", "StopInstances"), ("InstanceId.1", &instance)], worlds)
         }
         4 => {
-            let owned = region.addresses.values().filter(|a| a.tags.contains_key(BASTION));
-            let association = owned.filter_map(|a| a.association.as_ref()).next()?.id.clone();
+            let owned = region.addresses.iter().filter(|(id, a)| made.is_own(id) && a.tags.contains_key(BASTION));
+            let association = owned.filter_map(|(_, a)| a.association.as_ref()).next()?.id.clone();
             ours(&[("Action", "DisassociateAddress"), ("AssociationId", &association)], worlds)
         }
         5 => {
@@ -82,7 +93,7 @@ fn on_aws(worlds: &mut State, rng: &mut fastrand::Rng, now: Timestamp) -> Option
             opening.retain(|(name, _)| !name.ends_with("Port"));
             opening.extend(ports);
             let done = call(worlds, now, &opening).status == 200;
-            done.then(|| Touched::Theirs(ec2::DATABASE_GROUP.to_owned()))
+            done.then_some(Touched::Theirs)
         }
     }
 }
@@ -98,8 +109,8 @@ fn opening<'a>(action: &'a str, group: &'a str, source: &'a str) -> Vec<(&'a str
     ]
 }
 
-fn on_azure(worlds: &mut State, rng: &mut fastrand::Rng, now: Timestamp) -> Option<Touched> {
-    let ids: Vec<String> = worlds.arm.ids().into_iter().filter(|id| is_a_bastions(worlds, id)).collect();
+fn on_azure(worlds: &mut State, rng: &mut fastrand::Rng, made: &ResourceProvenance, now: Timestamp) -> Option<Touched> {
+    let ids: Vec<String> = worlds.arm.ids().into_iter().filter(|id| is_a_bastions(worlds, made, id)).collect();
     let mut one = |kind: &str| {
         let all: Vec<&String> = ids.iter().filter(|id| id.contains(kind)).collect();
         (!all.is_empty()).then(|| all[rng.usize(..all.len())].clone())
@@ -114,7 +125,7 @@ fn on_azure(worlds: &mut State, rng: &mut fastrand::Rng, now: Timestamp) -> Opti
     let priority = rng.u32(1000..1004);
     let old = net("rg-hub", "azureFirewalls/fw-old");
     let ours = |status: u16| (status < 300).then_some(Touched::Ours);
-    let theirs = |status: u16, id: String| (status < 300).then(|| Touched::Theirs(id.to_lowercase()));
+    let theirs = |status: u16| (status < 300).then_some(Touched::Theirs);
     let mut send = |method: &str, id: &str, body: Option<&Value>| arm(worlds, now, method, id, body).status;
     match rng.u8(..14) {
         0 => {
@@ -148,12 +159,12 @@ fn on_azure(worlds: &mut State, rng: &mut fastrand::Rng, now: Timestamp) -> Opti
                 all.push(collection("theirs-too", priority));
                 Some(())
             })?;
-            theirs(status, old)
+            theirs(status)
         }
         7 => {
             let id = net("rg-hub", "firewallPolicies/fwp-hub/ruleCollectionGroups/theirs-too");
             let status = send("PUT", &id, Some(&rule_group(priority)));
-            theirs(status, id)
+            theirs(status)
         }
         8 => ours(send("POST", &format!("{}/deallocate", machine?), None)),
         9 => ours(send("POST", &format!("{}/powerOff", machine?), None)),
@@ -171,30 +182,36 @@ fn on_azure(worlds: &mut State, rng: &mut fastrand::Rng, now: Timestamp) -> Opti
             let body = json!({"location": "westeurope", "properties": {"ipConfigurations": [
                 {"name": "one", "properties": {"subnet": {"id": subnet}}}]}});
             let status = send("PUT", &id, Some(&body));
-            theirs(status, id)
+            theirs(status)
         }
     }
 }
 
 /// People take what stands in a bastion's own network away: else the network could not go.
-pub fn leave(worlds: &mut State, now: Timestamp) -> Option<String> {
+pub fn leave(worlds: &mut State, now: Timestamp) -> bool {
     let id = net("rg-shared", INTERFACE);
-    worlds.arm.resource(&id)?;
+    if worlds.arm.resource(&id).is_none() {
+        return false;
+    }
     let status = arm(worlds, now, "DELETE", &id, None).status;
     assert!(status < 300, "{id}: {status}");
-    Some(id.to_lowercase())
+    worlds.arm.finish_on(&id, now);
+    true
 }
 
 /// A machine of a bastion ends by somebody's hand. Whether there was one.
-pub fn end_a_machine(worlds: &mut State, bastion: &str, now: Timestamp) -> bool {
+pub fn end_a_machine(worlds: &mut State, bastion: &str, made: &ResourceProvenance, now: Timestamp) -> bool {
     let owned = |tags: &ec2::model::Tags| tags.get(BASTION).is_some_and(|name| name == bastion);
     let instances = region(worlds).into_iter().flat_map(|region| &region.instances);
-    let instance = instances.filter(|(_, i)| owned(&i.tags) && !i.state(now).ends()).map(|(id, _)| id.clone()).next();
+    let instance = instances
+        .filter(|(id, i)| made.is_own(id) && owned(&i.tags) && !i.state(now).ends())
+        .map(|(id, _)| id.clone())
+        .next();
     if let Some(instance) = instance {
         return call(worlds, now, &[("Action", "TerminateInstances"), ("InstanceId.1", &instance)]).status == 200;
     }
     let machine = format!("/virtualmachines/gangplank-{bastion}");
-    let machine = worlds.arm.ids().into_iter().find(|id| id.ends_with(&machine) && is_a_bastions(worlds, id));
+    let machine = worlds.arm.ids().into_iter().find(|id| id.ends_with(&machine) && is_a_bastions(worlds, made, id));
     machine.is_some_and(|id| arm(worlds, now, "DELETE", &id, None).status < 300)
 }
 
@@ -207,7 +224,7 @@ fn is_ours(collection: &Value) -> bool {
 }
 
 /// Whether a thing on Azure is one of the story's bastions': by its tag, or its parent's, or as our rules are called.
-fn is_a_bastions(worlds: &State, id: &str) -> bool {
-    owner(&worlds.arm, whole(id)).is_some_and(|name| name.starts_with("warehouse"))
+fn is_a_bastions(worlds: &State, made: &ResourceProvenance, id: &str) -> bool {
+    made.is_own(whole(id)) && owner(&worlds.arm, whole(id)).is_some_and(|name| name.starts_with("warehouse"))
         || id.contains("/rulecollectiongroups/") && last(id).starts_with("gangplank-warehouse")
 }

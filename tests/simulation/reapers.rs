@@ -52,7 +52,7 @@ pub async fn reap(places: &Places, clouds: &Clouds, bug: Option<Bug>) -> Result<
     }
     let mut sets: Vec<Changeset<Action>> = going.into_iter().map(|(_, _, set)| set).collect();
     if let Some(bug) = bug {
-        sets.iter_mut().for_each(|set| bug.in_a_reap(set));
+        sets.iter_mut().for_each(|set| bug.in_a_reap(set, clouds));
     }
     let steps: Vec<_> = sets.iter().flat_map(|set| &set.steps).collect();
     let outcome = execute::run(&estate.performer(), &steps, Stop::new(), &Nobody).await;

@@ -4,12 +4,13 @@ use std::{pin::pin, time::Duration};
 
 use super::{
     bugs::Bug,
+    external_writers::ExternalWriter,
     hand,
     judge::Judge,
-    lookalikes, meddler,
+    lookalikes,
     plans::{Bastion, Version},
     reapers::{places, reap},
-    view,
+    view::ReapExpectation,
     weather::{Storm, Weather},
 };
 use futures_util::future::{Either, join, select};
@@ -47,6 +48,9 @@ pub struct Tally {
     pub refused: u64,
     pub meddled: u64,
     pub meddled_on_azure: u64,
+    pub tagged: u64,
+    pub forged: u64,
+    pub impostors: u64,
     pub reaps: u64,
     pub reapers_together: u64,
     pub reaped: u64,
@@ -66,6 +70,9 @@ impl Tally {
             (&mut self.refused, other.refused),
             (&mut self.meddled, other.meddled),
             (&mut self.meddled_on_azure, other.meddled_on_azure),
+            (&mut self.tagged, other.tagged),
+            (&mut self.forged, other.forged),
+            (&mut self.impostors, other.impostors),
             (&mut self.reaps, other.reaps),
             (&mut self.reapers_together, other.reapers_together),
             (&mut self.reaped, other.reaped),
@@ -122,9 +129,9 @@ impl Story {
         }
         let clouds: Vec<Cloud> = bastions.iter().map(Bastion::cloud).collect();
         let worlds = worlds(&mut rng, seed, &clouds);
-        let names = bastions.iter().map(|bastion| bastion.name).collect();
-        let weather = Weather::new(rng.fork(), Judge::new(&worlds, names, clouds), aloud);
+        let names = bastions.iter().map(|bastion| (bastion.name, bastion.cloud())).collect();
         let from = "2026-11-22T12:00:00Z".parse().expect("a time");
+        let weather = Weather::new(rng.fork(), Judge::new(&worlds, names, clouds, from), aloud);
         let sandbox = Sandbox::at_the_mercy_of(Box::new(weather.clone()), worlds, from);
         Self { rng, bug, aloud, weather, sandbox, bastions }
     }
@@ -139,7 +146,11 @@ impl Story {
         }
         let mut last = &wanted[0];
         let mut to_stand = true;
-        for run in runs {
+        for (number, run) in runs.into_iter().enumerate() {
+            // What is begun has ended, or it has not.
+            if number > 0 && self.rng.bool() {
+                self.calm().await;
+            }
             let storm = self.storm();
             self.say(&format!("{storm:?}"));
             self.weather.set(Some(storm));
@@ -159,8 +170,11 @@ impl Story {
             }
             to_stand = !matches!(run, Run::Destroy(_));
             self.weather.set(None);
+            self.weather.judge(Judge::disturb);
+            self.ask(|judge, worlds, now| judge.ends(worlds, false, now));
             self.verdict()?;
         }
+        self.visit();
         // Whoever reaps finds bastions that stand, or what a crash has left of them.
         let reaps = self.rng.u8(..6) == 0;
         if to_stand && (!reaps || self.rng.bool()) {
@@ -205,13 +219,25 @@ impl Story {
         Storm { dies_at, lost, refused, meddled }
     }
 
+    /// Now and then somebody writes what looks like gangplank's.
+    fn visit(&mut self) {
+        if self.rng.u8(..4) == 0 {
+            let writer = ExternalWriter::some(&mut self.rng);
+            let cloud = self.bastions[self.rng.usize(..self.bastions.len())].cloud();
+            let weather = &self.weather;
+            self.sandbox.change(|worlds, now| weather.write_externally(worlds, writer, cloud, now));
+        }
+    }
+
     /// An apply, as far as it gets.
     async fn bring(&mut self, wanted: &Wanted<'_>) {
         self.admit(wanted);
+        self.ask(|judge, worlds, _| judge.apply_begins(worlds, wanted.version.admitted()));
         let clouds = Clouds::Sandbox(self.sandbox.clone());
         let death = self.weather.death();
         let run = apply(&wanted.fleet, &clouds, self.bug);
         let ended = matches!(select(pin!(run), pin!(death.notified())).await, Either::Left((Ok(true), _)));
+        self.weather.judge(Judge::apply_ends);
         self.weather.count(|tally| {
             tally.runs += 1;
             tally.failed += u64::from(!ended);
@@ -233,7 +259,8 @@ impl Story {
 
     async fn remove(&mut self, wanted: &Wanted<'_>) {
         let death = self.weather.death();
-        let run = destroy(&wanted.fleet, self.bug);
+        let clouds = Clouds::Sandbox(self.sandbox.clone());
+        let run = destroy(&wanted.fleet, &clouds, self.bug);
         let _ = select(pin!(run), pin!(death.notified())).await;
         self.weather.count(|tally| tally.runs += 1);
     }
@@ -250,6 +277,7 @@ impl Story {
     async fn peace(&mut self, last: &Wanted<'_>) -> Result<(), String> {
         self.say("peace");
         self.calm().await;
+        self.end_impostors().await;
         self.admit(last);
         let clouds = Clouds::Sandbox(self.sandbox.clone());
         let mut trouble = String::new();
@@ -272,13 +300,18 @@ impl Story {
             }
             trouble = steps.join(", ");
             if let Some(bug) = self.bug {
-                sets.iter_mut().for_each(|set| bug.in_an_apply(set));
+                sets.iter_mut().for_each(|set| bug.in_an_apply(set, &clouds));
             }
+            self.ask(|judge, worlds, _| judge.apply_begins(worlds, last.version.admitted()));
             match carry_out(&last.fleet, &sets).await {
                 Ok(true) => self.once(false),
                 Ok(false) => trouble.push_str(": a step failed"),
                 Err(why) => trouble = why,
             }
+            self.ask(|judge, worlds, now| {
+                judge.apply_ends();
+                judge.ends(worlds, false, now);
+            });
             self.verdict()?;
         }
         Err(format!("convergence: after {CONVERGES} runs in peace: {trouble}"))
@@ -300,6 +333,8 @@ impl Story {
             for (bastion, sources) in self.bastions.iter().zip(&last.sources) {
                 judge.as_listed(worlds, *bastion, sources, now);
             }
+            judge.no_impostor(worlds);
+            judge.ends(worlds, true, now);
             judge.nothing_foreign_is_touched(worlds);
         });
         self.verdict()
@@ -309,20 +344,27 @@ impl Story {
     async fn reaping(&mut self) -> Result<(), String> {
         self.say("reaping");
         self.others_leave().await;
+        self.end_impostors().await;
         for bastion in self.bastions.clone() {
             if self.rng.u8(..4) == 0 {
-                self.sandbox.change(|worlds, now| meddler::end_a_machine(worlds, bastion.name, now));
+                self.sandbox.change(|worlds, now| self.weather.judge(|j| j.end_a_machine(worlds, bastion.name, now)));
             }
         }
         let days = [0, 20, 40, 100][self.rng.usize(..4)];
         tokio::time::sleep(Duration::from_secs(days * 86_400)).await;
         self.calm().await;
         let (bastions, weather) = (&self.bastions, &self.weather);
-        let (due, before) = self.sandbox.change(|worlds, now| {
-            let due = bastions.iter().filter(|b| view::is_due(worlds, b.name, b.is_on_aws(), now));
-            let due: Vec<&'static str> = due.map(|bastion| bastion.name).collect();
-            let before = weather.judge(|judge| judge.beside(worlds, &due));
-            (due, before)
+        let (due, may_go, before) = self.sandbox.change(|worlds, now| {
+            weather.judge(|judge| {
+                let expected = |is: ReapExpectation| -> Vec<&'static str> {
+                    let all = bastions.iter().filter(|b| judge.reap_expectation(worlds, **b, now) == is);
+                    all.map(|bastion| bastion.name).collect()
+                };
+                let due = expected(ReapExpectation::MustGo);
+                let may_go = [due.clone(), expected(ReapExpectation::MayGo)].concat();
+                let before = judge.beside(worlds, &may_go);
+                (due, may_go, before)
+            })
         });
         let places = places(bastions);
         self.say(&format!("after {days} days {due:?} are due"));
@@ -344,14 +386,14 @@ impl Story {
             }
             self.weather.count(|tally| tally.reaps += 1);
             self.weather.set(None);
-            self.ask(|judge, worlds, _| judge.only_what_is_due(worlds, &due, &before));
+            self.ask(|judge, worlds, _| judge.only_what_is_due(worlds, &may_go, &before));
             self.verdict()?;
         }
         self.calm().await;
         let mut last = Ok(0);
         for _ in 0..CONVERGES {
             last = reap(&places, &clouds, self.bug).await;
-            self.ask(|judge, worlds, _| judge.only_what_is_due(worlds, &due, &before));
+            self.ask(|judge, worlds, _| judge.only_what_is_due(worlds, &may_go, &before));
             self.verdict()?;
             if last == Ok(0) {
                 break;
@@ -368,6 +410,7 @@ impl Story {
         self.say("end");
         // What a read does not show yet, nobody can take away.
         self.calm().await;
+        self.end_impostors().await;
         self.destroyed(last).await?;
         if self.others_leave().await {
             self.destroyed(last).await?;
@@ -377,7 +420,8 @@ impl Story {
     }
 
     async fn destroyed(&mut self, last: &Wanted<'_>) -> Result<(), String> {
-        destroy(&last.fleet, self.bug).await.map_err(|why| format!("destroy leaves nothing: {why}"))?;
+        let clouds = Clouds::Sandbox(self.sandbox.clone());
+        destroy(&last.fleet, &clouds, self.bug).await.map_err(|why| format!("destroy leaves nothing: {why}"))?;
         self.calm().await;
         self.ask(|judge, worlds, _| judge.nothing_foreign_is_touched(worlds));
         self.verdict()
@@ -393,6 +437,14 @@ impl Story {
         left
     }
 
+    /// Those who launched a machine with both of a bastion's marks end it.
+    async fn end_impostors(&self) {
+        let weather = &self.weather;
+        if self.sandbox.change(|worlds, now| weather.judge(|judge| judge.end_impostors(worlds, now))) {
+            self.calm().await;
+        }
+    }
+
     fn ask(&self, question: impl FnOnce(&mut Judge, &State, Timestamp)) {
         let weather = &self.weather;
         self.sandbox.change(|worlds, now| weather.judge(|judge| question(judge, worlds, now)));
@@ -403,6 +455,7 @@ impl Story {
         self.sandbox.change(|worlds, _| worlds.ec2.lag = None);
         tokio::time::sleep(Duration::from_secs(1800)).await;
         self.sandbox.change(hand::settle);
+        self.weather.judge(Judge::calm);
     }
 
     fn verdict(&self) -> Result<(), String> {
@@ -449,19 +502,19 @@ async fn outlook(fleet: &Fleet<'_>, clouds: &Clouds, bug: Option<Bug>) -> Result
 async fn apply(fleet: &Fleet<'_>, clouds: &Clouds, bug: Option<Bug>) -> Result<bool, String> {
     let mut sets = whole(fleet.changes(clouds.now(), &Nobody).await)?.changesets;
     if let Some(bug) = bug {
-        sets.iter_mut().for_each(|set| bug.in_an_apply(set));
+        sets.iter_mut().for_each(|set| bug.in_an_apply(set, clouds));
     }
     carry_out(fleet, &sets).await
 }
 
 /// What `gangplank destroy` does, until nothing is left.
-async fn destroy(fleet: &Fleet<'_>, bug: Option<Bug>) -> Result<(), String> {
+async fn destroy(fleet: &Fleet<'_>, clouds: &Clouds, bug: Option<Bug>) -> Result<(), String> {
     let mut sets = fleet
         .teardowns(&Nobody)
         .await
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     if let Some(bug) = bug {
-        sets.iter_mut().for_each(|set| bug.in_a_destroy(set));
+        sets.iter_mut().for_each(|set| bug.in_a_destroy(set, clouds));
     }
     if !carry_out(fleet, &sets).await? {
         return Err("a step failed".to_owned());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gangplank::{
-    provider::tags::{BASTION, EXPIRES},
+    provider::tags::{BASTION, EXPIRES, EXTENDED},
     sandbox::{
         call::Cloud,
         cloud::State,
@@ -14,22 +14,26 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::hand::{last, owner, region, tags, whole};
+use super::{
+    hand::{last, owner, region, tags, whole},
+    provenance::ResourceProvenance,
+};
 
 /// Of the firewalls' subnets, from which a machine behind one is reached.
 const INSIDE: [&str; 3] = ["10.60.0.0/26", "10.8.3.0/26", "10.7.3.0/26"];
 
 /// Every source that anything of a bastion's admits in a cloud, with the bastion.
-pub fn exposed(worlds: &State, cloud: Cloud) -> BTreeSet<(String, String)> {
+pub fn exposed(worlds: &State, cloud: Cloud, made: &ResourceProvenance) -> BTreeSet<(String, String)> {
     match cloud {
-        Cloud::Aws => exposed_on_aws(worlds),
-        Cloud::Azure => exposed_on_azure(worlds),
+        Cloud::Aws => exposed_on_aws(worlds, made),
+        Cloud::Azure => exposed_on_azure(worlds, made),
     }
 }
 
-fn exposed_on_aws(worlds: &State) -> BTreeSet<(String, String)> {
+fn exposed_on_aws(worlds: &State, made: &ResourceProvenance) -> BTreeSet<(String, String)> {
     let mut sources = BTreeSet::new();
-    for group in worlds.ec2.regions.values().flat_map(|region| region.groups.values()) {
+    let groups = worlds.ec2.regions.values().flat_map(|region| &region.groups);
+    for (_, group) in groups.filter(|(id, _)| made.is_own(id)) {
         let Some(owner) = group.tags.get(BASTION) else { continue };
         for rule in group.rules.values().filter(|rule| !rule.opens.egress) {
             if let Peer::Net(net) = &rule.opens.peer {
@@ -41,7 +45,7 @@ fn exposed_on_aws(worlds: &State) -> BTreeSet<(String, String)> {
 }
 
 /// In rule collection groups and classic collections that are called as ours are, and in security groups.
-fn exposed_on_azure(worlds: &State) -> BTreeSet<(String, String)> {
+fn exposed_on_azure(worlds: &State, made: &ResourceProvenance) -> BTreeSet<(String, String)> {
     let mut sources = BTreeSet::new();
     let mut admit = |bastion: &str, source: &str| {
         let source = if source.contains('/') { source.to_owned() } else { format!("{source}/32") };
@@ -51,7 +55,7 @@ fn exposed_on_azure(worlds: &State) -> BTreeSet<(String, String)> {
         let rules = id.contains("/rulecollectiongroups/gangplank-");
         let opens = id.contains("/securityrules/") && whole(&id).contains("/networksecuritygroups/gangplank-");
         let firewall = id.contains("/azurefirewalls/") && whole(&id) == id;
-        if !(rules || opens || firewall) {
+        if !(rules || opens || firewall) || opens && !made.is_own(whole(&id)) {
             continue;
         }
         let Some(resource) = worlds.arm.resource(&id) else { continue };
@@ -85,19 +89,19 @@ fn exposed_on_azure(worlds: &State) -> BTreeSet<(String, String)> {
 }
 
 /// How many of each thing of a bastion's there are in the clouds; where it is to stand, there is one of each.
-pub fn counts(worlds: &State, bastion: &str, on_aws: bool) -> Vec<(&'static str, usize)> {
-    let ours = |tags: &Tags| tags.get(BASTION).is_some_and(|owner| owner == bastion);
+pub fn counts(worlds: &State, bastion: &str, on_aws: bool, made: &ResourceProvenance) -> Vec<(&'static str, usize)> {
+    let ours = |id: &str, tags: &Tags| made.is_own(id) && tags.get(BASTION).is_some_and(|owner| owner == bastion);
     if on_aws {
         let Some(region) = region(worlds) else { return Vec::new() };
-        let stays = region.instances.values().filter(|i| ours(&i.tags) && !i.state(Timestamp::MAX).ends());
+        let stays = region.instances.iter().filter(|(id, i)| ours(id, &i.tags) && !i.state(Timestamp::MAX).ends());
         return vec![
-            ("group", region.groups.values().filter(|g| ours(&g.tags)).count()),
-            ("address", region.addresses.values().filter(|a| ours(&a.tags)).count()),
+            ("group", region.groups.iter().filter(|(id, g)| ours(id, &g.tags)).count()),
+            ("address", region.addresses.iter().filter(|(id, a)| ours(id, &a.tags)).count()),
             ("instance", stays.count()),
         ];
     }
-    let owned: Vec<String> =
-        worlds.arm.ids().into_iter().filter(|id| whole(id) == id && owner(&worlds.arm, id) == Some(bastion)).collect();
+    let is_owned = |id: &String| whole(id) == id && made.is_own(id) && owner(&worlds.arm, id) == Some(bastion);
+    let owned: Vec<String> = worlds.arm.ids().into_iter().filter(is_owned).collect();
     let kinds = [
         ("machine", "/virtualmachines/"),
         ("interface", "/networkinterfaces/"),
@@ -106,53 +110,153 @@ pub fn counts(worlds: &State, bastion: &str, on_aws: bool) -> Vec<(&'static str,
     kinds.map(|(what, kind)| (what, owned.iter().filter(|id| id.contains(kind)).count())).into()
 }
 
-/// Whether a bastion has a machine that runs.
-pub fn runs(worlds: &State, bastion: &str, cloud: Cloud, now: Timestamp) -> bool {
+/// Whether a bastion has a machine of gangplank's making that runs.
+pub fn runs(worlds: &State, bastion: &str, cloud: Cloud, made: &ResourceProvenance, now: Timestamp) -> bool {
     match cloud {
         Cloud::Aws => {
             let ours = |tags: &Tags| tags.get(BASTION).is_some_and(|owner| owner == bastion);
             let own = |id: &str| region(worlds)?.instances.get(id).map(|instance| ours(&instance.tags));
-            worlds.ec2.machines(now).iter().any(|vm| vm.running && own(&vm.id) == Some(true))
+            worlds.ec2.machines(now).iter().any(|vm| vm.running && made.is_own(&vm.id) && own(&vm.id) == Some(true))
         }
         Cloud::Azure => {
             let all = worlds.arm.machines(now);
-            all.iter().any(|vm| vm.running && owner(&worlds.arm, &vm.id) == Some(bastion))
+            all.iter().any(|vm| vm.running && made.is_own(&vm.id) && owner(&worlds.arm, &vm.id) == Some(bastion))
         }
     }
 }
 
-/// Everything in these clouds that is not one of these bastions', by id, without what changes by itself.
-pub fn beside(worlds: &State, clouds: &[Cloud], is_one: &dyn Fn(&str) -> bool) -> BTreeMap<String, Value> {
+/// The machine to which a bastion's own address leads, where that is none of gangplank's making, with the address.
+pub fn led_astray(worlds: &State, cloud: Cloud, made: &ResourceProvenance) -> Option<(String, String)> {
+    match cloud {
+        Cloud::Aws => {
+            let region = region(worlds)?;
+            let own = region.addresses.iter().filter(|(id, a)| made.is_own(id) && a.tags.contains_key(BASTION));
+            let led = own.filter_map(|(id, a)| {
+                let interface = region.interfaces.get(&a.association.as_ref()?.interface)?;
+                Some((id.clone(), interface.attachment.as_ref()?.instance.clone()))
+            });
+            led.into_iter().find(|(_, instance)| !made.is_own(instance))
+        }
+        Cloud::Azure => worlds.arm.ids().into_iter().find_map(|id| {
+            let is_own = id.contains("/networkinterfaces/gangplank-") && made.is_own(&id);
+            let interface = is_own.then(|| worlds.arm.resource(&id)).flatten()?;
+            let machine = interface.pointer("/properties/virtualMachine/id")?.as_str()?.to_lowercase();
+            (!made.is_own(&machine)).then_some((id, machine))
+        }),
+    }
+}
+
+/// The instance of gangplank's making to which each of the bastions' own addresses leads, by the address.
+pub fn holders(worlds: &State, made: &ResourceProvenance) -> BTreeMap<String, String> {
+    let Some(region) = region(worlds) else { return BTreeMap::new() };
+    let own = region.addresses.iter().filter(|(id, a)| made.is_own(id) && a.tags.contains_key(BASTION));
+    let led = own.filter_map(|(id, a)| {
+        let interface = region.interfaces.get(&a.association.as_ref()?.interface)?;
+        let instance = &interface.attachment.as_ref()?.instance;
+        let stays = !region.instances.get(instance)?.state(Timestamp::MAX).ends();
+        (stays && made.is_own(instance)).then(|| (id.clone(), instance.clone()))
+    });
+    led.collect()
+}
+
+/// What of the bastions' has an end outside these bounds, or one that was moved, though nobody moved it.
+pub fn undecided_end(
+    worlds: &State,
+    made: &ResourceProvenance,
+    bounds: std::ops::RangeInclusive<Timestamp>,
+) -> Option<(String, String)> {
+    let wrong = |id: &str, tags: &Tags| -> Option<(String, String)> {
+        if !made.is_own(id) || made.is_forged(id) || !tags.contains_key(BASTION) {
+            return None;
+        }
+        if let Some(moved) = tags.get(EXTENDED) {
+            return Some((id.to_owned(), moved.clone()));
+        }
+        let end = tags.get(EXPIRES)?;
+        let decided = end.parse::<Timestamp>().is_ok_and(|end| bounds.contains(&end));
+        (!decided).then(|| (id.to_owned(), end.clone()))
+    };
+    for region in worlds.ec2.regions.values() {
+        let groups = region.groups.iter().map(|(id, g)| (id, &g.tags));
+        let addresses = region.addresses.iter().map(|(id, a)| (id, &a.tags));
+        let instances = region.instances.iter().filter(|(_, i)| !i.state(Timestamp::MAX).ends());
+        let mut all = groups.chain(addresses).chain(instances.map(|(id, i)| (id, &i.tags)));
+        if let Some(found) = all.find_map(|(id, tags)| wrong(id, tags)) {
+            return Some(found);
+        }
+    }
+    // A disk keeps the tags that its machine was made with.
+    let ids = worlds.arm.ids().into_iter().filter(|id| whole(id) == id && !id.contains("/disks/"));
+    ids.filter(|id| worlds.arm.tags_of(id).is_some()).find_map(|id| wrong(&id, &tags(&worlds.arm, &id)))
+}
+
+/// Everything in these clouds that is not one of these bastions', by id, without what changes by itself. What carries their tags and
+/// was made by people is not theirs.
+pub fn beside(
+    worlds: &State,
+    clouds: &[Cloud],
+    made: &ResourceProvenance,
+    is_one: &dyn Fn(&str) -> bool,
+) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::new();
+    // What carries both marks may go.
+    let may_go = |id: &str| !made.is_own(id) && !made.is_untouchable(id);
     for region in worlds.ec2.regions.values().filter(|_| clouds.contains(&Cloud::Aws)) {
-        let ours = |tags: &Tags| tags.get(BASTION).is_some_and(|owner| is_one(owner));
-        let own: BTreeSet<&String> = region.groups.iter().filter(|(_, g)| ours(&g.tags)).map(|(id, _)| id).collect();
-        for (id, group) in region.groups.iter().filter(|(_, g)| !ours(&g.tags)) {
+        let ours = |id: &str, tags: &Tags| {
+            may_go(id) || made.is_own(id) && tags.get(BASTION).is_some_and(|owner| is_one(owner))
+        };
+        let own: BTreeSet<&String> =
+            region.groups.iter().filter(|(id, g)| ours(id, &g.tags)).map(|(id, _)| id).collect();
+        for (id, group) in region.groups.iter().filter(|(id, g)| !ours(id, &g.tags)) {
             let mut group = group.clone();
             group.rules.retain(|_, rule| !matches!(&rule.opens.peer, Peer::Group(peer) if own.contains(peer)));
+            without_tagged(made, id, &mut group.tags);
             all.insert(id.clone(), json(&group));
         }
-        all.extend(region.addresses.iter().filter(|(_, a)| !ours(&a.tags)).map(|(id, a)| (id.clone(), json(a))));
+        for (id, address) in region.addresses.iter().filter(|(id, a)| !ours(id, &a.tags)) {
+            let mut address = address.clone();
+            without_tagged(made, id, &mut address.tags);
+            all.insert(id.clone(), json(&address));
+        }
         // EC2 forgets what has ended.
-        let others = region.instances.iter().filter(|(_, i)| !ours(&i.tags) && !i.state(Timestamp::MAX).ends());
-        all.extend(others.map(|(id, i)| (id.clone(), json(&(i.state(Timestamp::MAX).name(), &i.tags)))));
-        all.extend(region.volumes.iter().filter(|(_, v)| !ours(&v.tags)).map(|(id, v)| (id.clone(), json(&v.tags))));
+        let others = region.instances.iter().filter(|(id, i)| !ours(id, &i.tags) && !i.state(Timestamp::MAX).ends());
+        for (id, instance) in others {
+            let mut tags = instance.tags.clone();
+            without_tagged(made, id, &mut tags);
+            let groups = region.main_interface(id).map(|(_, interface)| &interface.groups);
+            all.insert(id.clone(), json(&(instance.state(Timestamp::MAX).name(), tags, groups)));
+        }
+        for (id, volume) in region.volumes.iter().filter(|(id, v)| !ours(id, &v.tags)) {
+            let mut tags = volume.tags.clone();
+            without_tagged(made, id, &mut tags);
+            all.insert(id.clone(), json(&tags));
+        }
         all.extend(region.subnets.iter().map(|(id, s)| (id.clone(), json(s))));
     }
     for id in worlds.arm.ids().into_iter().filter(|_| clouds.contains(&Cloud::Azure)) {
-        if owner_on_azure(worlds, &id).is_some_and(is_one) {
+        if may_go(&id) || made.is_own(&id) && owner_on_azure(worlds, &id, made).is_some_and(is_one) {
             continue;
         }
         let Some(mut resource) = worlds.arm.resource(&id) else { continue };
         settle(&mut resource, is_one);
+        if let (Some(keys), Some(tags)) = (made.tagged_keys(&id), resource["tags"].as_object_mut()) {
+            tags.retain(|key, _| !keys.contains(key));
+        }
         all.insert(id, resource);
     }
     all
 }
 
+/// What somebody tagged is looked at without those tags: whoever may remove them is not asked.
+fn without_tagged(made: &ResourceProvenance, id: &str, tags: &mut Tags) {
+    if let Some(keys) = made.tagged_keys(id) {
+        tags.retain(|key, _| !keys.contains(key));
+    }
+}
+
 /// Whose a thing on Azure is: by its tag or its parent's, by its resource group's name, or as our rules and disks are called.
-fn owner_on_azure<'a>(worlds: &'a State, id: &'a str) -> Option<&'a str> {
-    let tagged = owner(&worlds.arm, whole(id));
+fn owner_on_azure<'a>(worlds: &'a State, id: &'a str, made: &ResourceProvenance) -> Option<&'a str> {
+    let tagged = owner(&worlds.arm, whole(id)).filter(|_| made.is_own(whole(id)));
     // No bastion stands in the hub's group; a lookalike's disk does.
     let child = id.contains("/rulecollectiongroups/") || id.contains("/disks/") && !id.contains("/rg-hub/");
     let name = || last(id).strip_prefix("gangplank-")?.split("_osdisk_").next();
@@ -184,19 +288,19 @@ fn json(value: &impl Serialize) -> Value {
 }
 
 /// Everything that is a bastion's, by id: in both clouds, rules in other people's firewalls and groups too.
-pub fn all_of(worlds: &State, bastion: &str, now: Timestamp) -> BTreeSet<String> {
-    let ours = |tags: &Tags| tags.get(BASTION).is_some_and(|owner| owner == bastion);
+pub fn all_of(worlds: &State, bastion: &str, made: &ResourceProvenance, now: Timestamp) -> BTreeSet<String> {
+    let ours = |id: &str, tags: &Tags| made.is_own(id) && tags.get(BASTION).is_some_and(|owner| owner == bastion);
     let mut all = BTreeSet::new();
     for region in worlds.ec2.regions.values() {
-        all.extend(region.groups.iter().filter(|(_, g)| ours(&g.tags)).map(|(id, _)| id.clone()));
+        all.extend(region.groups.iter().filter(|(id, g)| ours(id, &g.tags)).map(|(id, _)| id.clone()));
         let rules = region.groups.values().flat_map(|group| &group.rules);
-        all.extend(rules.filter(|(_, rule)| ours(&rule.tags)).map(|(id, _)| id.clone()));
-        all.extend(region.addresses.iter().filter(|(_, a)| ours(&a.tags)).map(|(id, _)| id.clone()));
-        let instances = region.instances.iter().filter(|(_, i)| ours(&i.tags) && !i.state(now).ends());
+        all.extend(rules.filter(|(id, rule)| ours(id, &rule.tags)).map(|(id, _)| id.clone()));
+        all.extend(region.addresses.iter().filter(|(id, a)| ours(id, &a.tags)).map(|(id, _)| id.clone()));
+        let instances = region.instances.iter().filter(|(id, i)| ours(id, &i.tags) && !i.state(now).ends());
         all.extend(instances.map(|(id, _)| id.clone()));
-        all.extend(region.volumes.iter().filter(|(_, v)| ours(&v.tags)).map(|(id, _)| id.clone()));
+        all.extend(region.volumes.iter().filter(|(id, v)| ours(id, &v.tags)).map(|(id, _)| id.clone()));
     }
-    let own = |id: &String| owner_on_azure(worlds, id).is_some_and(|owner| owner == bastion);
+    let own = |id: &String| made.is_own(id) && owner_on_azure(worlds, id, made).is_some_and(|owner| owner == bastion);
     all.extend(worlds.arm.ids().into_iter().filter(own));
     let name = format!("gangplank-{bastion}");
     for id in worlds.arm.ids().into_iter().filter(|id| id.contains("/azurefirewalls/") && whole(id) == id) {
@@ -209,29 +313,58 @@ pub fn all_of(worlds: &State, bastion: &str, now: Timestamp) -> BTreeSet<String>
     all
 }
 
-/// Whether a bastion's time is up, or its machine gone, as its own resources say; a doubt lets it stay.
-pub fn is_due(worlds: &State, bastion: &str, on_aws: bool, now: Timestamp) -> bool {
-    let ours = |tags: &Tags| tags.get(BASTION).is_some_and(|owner| owner == bastion);
-    let mut dated: Vec<Tags> = Vec::new();
+/// What a reaper has to do with a bastion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReapExpectation {
+    MustGo,
+    MustStay,
+    /// Its time is up, and a tag that somebody wrote says otherwise: a doubt.
+    MayGo,
+}
+
+/// Whether a bastion's time is up, or its machine gone, as its own resources say; a doubt lets it stay. What somebody wrote on one of
+/// them makes nothing go before its time.
+pub fn reap_expectation(
+    worlds: &State,
+    bastion: &str,
+    on_aws: bool,
+    made: &ResourceProvenance,
+    now: Timestamp,
+) -> ReapExpectation {
+    let ours = |id: &str, tags: &Tags| made.is_own(id) && tags.get(BASTION).is_some_and(|owner| owner == bastion);
+    let mut dated: Vec<(String, Tags)> = Vec::new();
     let mut has_machine = false;
     if on_aws {
-        let Some(region) = region(worlds) else { return false };
-        let instances: Vec<_> = region.instances.values().filter(|i| ours(&i.tags) && !i.state(now).ends()).collect();
-        has_machine = !instances.is_empty();
-        dated.extend(instances.iter().map(|i| i.tags.clone()));
-        dated.extend(region.addresses.values().map(|a| &a.tags).filter(|tags| ours(tags)).cloned());
-        dated.extend(region.groups.values().map(|g| &g.tags).filter(|tags| ours(tags)).cloned());
+        let Some(region) = region(worlds) else { return ReapExpectation::MustStay };
+        let instances = region.instances.iter().filter(|(id, i)| ours(id, &i.tags) && !i.state(now).ends());
+        dated.extend(instances.map(|(id, i)| (id.clone(), i.tags.clone())));
+        has_machine = !dated.is_empty();
+        let addresses = region.addresses.iter().map(|(id, a)| (id, &a.tags));
+        let all = addresses.chain(region.groups.iter().map(|(id, g)| (id, &g.tags)));
+        dated.extend(all.filter(|(id, tags)| ours(id, tags)).map(|(id, tags)| (id.clone(), tags.clone())));
     } else {
         // A disk keeps the tags that its machine was made with.
         for id in worlds.arm.ids().into_iter().filter(|id| whole(id) == id && !id.contains("/disks/")) {
             let tags = tags(&worlds.arm, &id);
-            if ours(&tags) {
+            if ours(&id, &tags) {
                 has_machine |= id.contains("/virtualmachines/");
-                dated.push(tags);
+                dated.push((id, tags));
             }
         }
     }
-    let ends: Vec<Option<&String>> = dated.iter().map(|tags| tags.get(EXPIRES)).collect();
+    let end = |tags: &Tags| tags.get(EXPIRES).cloned();
+    let genuine: Vec<Option<String>> =
+        dated.iter().filter(|(id, _)| !made.is_forged(id)).map(|(_, tags)| end(tags)).collect();
+    let is_doubtful = genuine.len() < dated.len();
+    match (is_over(&genuine, has_machine, now), is_doubtful) {
+        (true, false) => ReapExpectation::MustGo,
+        (true, true) => ReapExpectation::MayGo,
+        (false, _) if genuine.is_empty() && is_doubtful => ReapExpectation::MayGo,
+        (false, _) => ReapExpectation::MustStay,
+    }
+}
+
+fn is_over(ends: &[Option<String>], has_machine: bool, now: Timestamp) -> bool {
     match ends.iter().flatten().count() {
         0 => !has_machine,
         some if some < ends.len() => false,

@@ -9,9 +9,10 @@ use gangplank::sandbox::{
     ec2,
     http::Reply,
 };
+use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{judge::Judge, story::Tally};
+use super::{external_writers::ExternalWriter, judge::Judge, story::Tally};
 
 /// Shared between the story and the calls that it leads to.
 #[derive(Clone)]
@@ -64,8 +65,28 @@ impl Weather {
         count(&mut self.lock().tally);
     }
 
+    /// Somebody writes what looks like gangplank's, between two runs.
+    pub fn write_externally(&self, worlds: &mut State, writer: ExternalWriter, cloud: Cloud, now: Timestamp) {
+        self.lock().write_externally(worlds, writer, cloud, now);
+    }
+
     pub fn tally(&self) -> Tally {
         self.lock().tally.clone()
+    }
+}
+
+impl Inner {
+    fn write_externally(&mut self, worlds: &mut State, writer: ExternalWriter, cloud: Cloud, now: Timestamp) {
+        if self.judge.write_externally(worlds, &mut self.rng, (writer, cloud), now) {
+            match writer {
+                ExternalWriter::Tagger => self.tally.tagged += 1,
+                ExternalWriter::Forger => self.tally.forged += 1,
+                ExternalWriter::Impostor => self.tally.impostors += 1,
+            }
+            if self.tell {
+                println!("{now} {writer:?} writes in {cloud:?}");
+            }
+        }
     }
 }
 
@@ -94,15 +115,18 @@ impl Fates for Weather {
             inner.tally.refused += 1;
             return Fate::Refused(refusal(call.cloud, inner.rng.bool()));
         }
-        if dice < storm.lost + storm.refused + storm.meddled
-            && inner.judge.meddle(worlds, &mut inner.rng, call.cloud, call.time)
-        {
-            match call.cloud {
-                Cloud::Aws => inner.tally.meddled += 1,
-                Cloud::Azure => inner.tally.meddled_on_azure += 1,
-            }
-            if inner.tell {
-                println!("{} somebody changes something", call.time);
+        if dice < storm.lost + storm.refused + storm.meddled {
+            if inner.rng.u8(..4) == 0 {
+                let writer = ExternalWriter::some(&mut inner.rng);
+                inner.write_externally(worlds, writer, call.cloud, call.time);
+            } else if inner.judge.meddle(worlds, &mut inner.rng, call.cloud, call.time) {
+                match call.cloud {
+                    Cloud::Aws => inner.tally.meddled += 1,
+                    Cloud::Azure => inner.tally.meddled_on_azure += 1,
+                }
+                if inner.tell {
+                    println!("{} somebody changes something", call.time);
+                }
             }
         }
         Fate::Answered

@@ -1,0 +1,115 @@
+//! Who made what, by the calls: what a tag or a name says proves nothing to a judge.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gangplank::sandbox::{call::Call, cloud::State, ec2::model::Tags};
+use jiff::Timestamp;
+
+/// What people made and wrote. Everything else was made by gangplank's calls.
+#[derive(Clone, Debug, Default)]
+pub struct ResourceProvenance {
+    /// The ids of everything that is other people's; Azure's in lower case.
+    foreign: BTreeSet<String>,
+    /// Of those, what carries both of a bastion's marks, because somebody had more than the right to tag. gangplank may delete it.
+    two_marks: BTreeSet<String>,
+    /// The keys of the tags that somebody wrote on what is other people's, by its id.
+    tagged: BTreeMap<String, BTreeSet<String>>,
+    /// What of the bastions' carries an end that only somebody's tag says.
+    forged: BTreeSet<String>,
+}
+
+impl ResourceProvenance {
+    pub fn new(worlds: &State) -> Self {
+        Self { foreign: ids(worlds), ..Self::default() }
+    }
+
+    /// Whether gangplank made it.
+    pub fn is_own(&self, id: &str) -> bool {
+        !self.foreign.contains(id)
+    }
+
+    /// Whether it is other people's and nothing may happen to it.
+    pub fn is_untouchable(&self, id: &str) -> bool {
+        self.foreign.contains(id) && !self.two_marks.contains(id)
+    }
+
+    pub fn is_forged(&self, id: &str) -> bool {
+        self.forged.contains(id)
+    }
+
+    /// The keys of the tags that somebody wrote on what is other people's, by its id.
+    tagged: BTreeMap<String, BTreeSet<String>>,
+    /// What of the bastions' carries an end that only somebody's tag says.
+    forged: BTreeSet<String>,
+}
+
+impl ResourceProvenance {
+    pub fn new(worlds: &State) -> Self {
+        Self { foreign: ids(worlds), ..Self::default() }
+    }
+
+    /// Whether gangplank made it.
+    pub fn is_own(&self, id: &str) -> bool {
+        !self.foreign.contains(id)
+    }
+
+    /// Whether it is other people's and nothing may happen to it.
+    pub fn is_untouchable(&self, id: &str) -> bool {
+        self.foreign.contains(id) && !self.two_marks.contains(id)
+    }
+
+    pub fn is_forged(&self, id: &str) -> bool {
+        self.forged.contains(id)
+    }
+
+    pub fn has_forged(&self) -> bool {
+        !self.forged.is_empty()
+    }
+
+    /// The keys of the tags that somebody wrote on it.
+    pub fn tagged_keys(&self, id: &str) -> Option<&BTreeSet<String>> {
+        self.tagged.get(id)
+    }
+
+    /// What people made just now: what is there and was not before.
+    pub fn made_by_people(&mut self, worlds: &State, before: &BTreeSet<String>, two_marks: bool) {
+        let new: Vec<String> = ids(worlds).into_iter().filter(|id| !before.contains(id)).collect();
+        if two_marks {
+            self.two_marks.extend(new.iter().cloned());
+        }
+        self.foreign.extend(new);
+    }
+
+    /// Somebody wrote tags on what is other people's.
+    pub fn tagged_by_people(&mut self, id: &str, tags: &Tags) {
+        self.tagged.entry(id.to_owned()).or_default().extend(tags.keys().cloned());
+    }
+
+    /// Somebody wrote an end on what is a bastion's.
+    pub fn forged_by_people(&mut self, id: &str) {
+        self.forged.insert(id.to_owned());
+    }
+
+    /// gangplank has put every end right.
+    pub fn repaired(&mut self) {
+        self.forged.clear();
+    }
+
+    /// On Azure a name comes back: what gangplank creates where something of somebody's has been is gangplank's.
+    pub fn after_write(&mut self, call: &Call) {
+        if call.status == Some(201)
+            && let Some(path) = call.operation.strip_prefix("PUT ")
+        {
+            let id = path.trim_end_matches('/').to_lowercase();
+            self.foreign.remove(&id);
+            self.two_marks.remove(&id);
+            self.forged.remove(&id);
+        }
+    }
+}
+
+/// Everything that is there, instances among it that are on their way out.
+pub fn ids(worlds: &State) -> BTreeSet<String> {
+    let instances = worlds.ec2.regions.values().flat_map(|region| region.instances.keys().cloned());
+    worlds.inventory(Timestamp::UNIX_EPOCH).into_iter().chain(instances).collect()
+}
