@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{
     external_writers::{self, ExternalWrite, ExternalWriter},
+    hand,
     meddler::{self, MEDDLER, Touched},
     plans::Bastion,
     provenance::{self, ResourceProvenance},
@@ -227,7 +228,7 @@ impl Judge {
 
     /// Somebody changes something by hand. Whether there was something to change.
     pub fn meddle(&mut self, worlds: &mut State, rng: &mut fastrand::Rng, cloud: Cloud, now: Timestamp) -> bool {
-        self.by_people(worlds, |judge, worlds, before| {
+        self.by_people(worlds, now, |judge, worlds, before| {
             let touched = meddler::meddle(worlds, rng, cloud, &judge.made, now)?;
             if matches!(touched, Touched::Theirs) {
                 judge.made.made_by_people(worlds, before, false);
@@ -245,7 +246,7 @@ impl Judge {
         (writer, cloud): (ExternalWriter, Cloud),
         now: Timestamp,
     ) -> bool {
-        self.by_people(worlds, |judge, worlds, before| {
+        self.by_people(worlds, now, |judge, worlds, before| {
             match writer.write(worlds, rng, cloud, &judge.made, now)? {
                 ExternalWrite::Tagged { id, tags } => judge.made.tagged_by_people(&id, &tags),
                 ExternalWrite::Forged { id, end } if end => judge.made.forged_by_people(&id),
@@ -259,7 +260,7 @@ impl Judge {
 
     /// Those who launched machines with both of a bastion's marks end them.
     pub fn end_impostors(&mut self, worlds: &mut State, now: Timestamp) -> bool {
-        self.by_people(worlds, |judge, worlds, _| {
+        self.by_people(worlds, now, |judge, worlds, _| {
             external_writers::end_impostors(worlds, &judge.made, now).then_some(())
         })
         .is_some()
@@ -267,7 +268,7 @@ impl Judge {
 
     /// People take what they have put into bastions' networks away.
     pub fn others_leave(&mut self, worlds: &mut State, now: Timestamp) -> bool {
-        self.by_people(worlds, |_, worlds, _| {
+        self.by_people(worlds, now, |_, worlds, _| {
             let interface = meddler::leave(worlds, now);
             let machine = external_writers::leave_network(worlds, now);
             (interface || machine).then_some(())
@@ -284,9 +285,11 @@ impl Judge {
     fn by_people<T>(
         &mut self,
         worlds: &mut State,
+        now: Timestamp,
         act: impl FnOnce(&mut Self, &mut State, &BTreeSet<String>) -> Option<T>,
     ) -> Option<T> {
-        // Before they act: else that would hide what gangplank has changed.
+        // What gangplank has begun, and what it has changed, would else be taken for theirs.
+        hand::settle(worlds, now);
         self.nothing_foreign_is_touched(worlds);
         let before = provenance::ids(worlds);
         let done = act(self, worlds, &before)?;

@@ -37,35 +37,6 @@ impl ResourceProvenance {
         self.forged.contains(id)
     }
 
-    /// The keys of the tags that somebody wrote on what is other people's, by its id.
-    tagged: BTreeMap<String, BTreeSet<String>>,
-    /// What of the bastions' carries an end that only somebody's tag says.
-    forged: BTreeSet<String>,
-}
-
-impl ResourceProvenance {
-    pub fn new(worlds: &State) -> Self {
-        Self { foreign: ids(worlds), ..Self::default() }
-    }
-
-    /// Whether gangplank made it.
-    pub fn is_own(&self, id: &str) -> bool {
-        !self.foreign.contains(id)
-    }
-
-    /// Whether it is other people's and nothing may happen to it.
-    pub fn is_untouchable(&self, id: &str) -> bool {
-        self.foreign.contains(id) && !self.two_marks.contains(id)
-    }
-
-    pub fn is_forged(&self, id: &str) -> bool {
-        self.forged.contains(id)
-    }
-
-    pub fn has_forged(&self) -> bool {
-        !self.forged.is_empty()
-    }
-
     /// The keys of the tags that somebody wrote on it.
     pub fn tagged_keys(&self, id: &str) -> Option<&BTreeSet<String>> {
         self.tagged.get(id)
