@@ -54,12 +54,14 @@ pub enum Bug {
     AdoptsLookalike,
     /// Sources are closed before others are opened.
     ClosesFirst,
+    /// It does not compare the account with the plan's.
+    IgnoresAccount,
     /// One resource's tag decides about the end of all.
     BelievesAnyEnd,
 }
 
 impl Bug {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Untagged,
         Self::Doubled,
         Self::Forgetful,
@@ -75,19 +77,21 @@ impl Bug {
         Self::TagIsEnough,
         Self::AdoptsLookalike,
         Self::ClosesFirst,
+        Self::IgnoresAccount,
         Self::BelievesAnyEnd,
     ];
 
     /// The invariants that it breaks: what a story shows first depends on how it ends.
     pub fn breaks(self) -> &'static [&'static str] {
         match self {
-            Self::Untagged => &["convergence", "destroy leaves nothing"],
+            Self::Untagged => &["convergence", "destroy leaves nothing", "reap leaves nothing"],
             Self::Forgetful => &["convergence"],
             Self::Doubled => &["no duplicate"],
             Self::Generous | Self::GenerousOnAzure => &["least exposure"],
             Self::Greedy | Self::Blind | Self::TagIsEnough => &["only its own"],
             Self::AdoptsLookalike => &["no impostor"],
             Self::ClosesFirst => &["no lockout"],
+            Self::IgnoresAccount => &["the right account"],
             Self::BelievesAnyEnd => &["a moved end within bounds"],
             Self::Impatient => &["only what is due"],
             Self::Overlooking | Self::Sparing => &["reap leaves nothing"],

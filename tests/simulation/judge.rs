@@ -91,7 +91,7 @@ impl Judge {
     /// After each write: nobody is let in whom no plan lists, nobody is shut out whom the plan lists, and no address leads to a machine
     /// that gangplank has not made.
     pub fn look(&mut self, worlds: &State, call: &Call) {
-        self.made.after_write(call);
+        self.made.after_write(worlds, call);
         let exposed = exposed(worlds, call.cloud, &self.made);
         for (bastion, source) in &exposed {
             if source != MEDDLER && !self.admitted.contains(&(bastion.clone(), source.clone())) {
@@ -202,7 +202,9 @@ impl Judge {
     }
 
     pub fn nothing_is_left(&mut self, worlds: &State, now: Timestamp) {
-        if let Some(id) = worlds.inventory(now).into_iter().find(|id| self.made.is_own(id)) {
+        if let Some(id) =
+            worlds.inventory(now).into_iter().find(|id| self.made.is_own(id) && !self.made.is_stray_address(id))
+        {
             self.breaks("destroy leaves nothing", id);
         }
     }

@@ -67,6 +67,7 @@ fn the_invariants_hold_whatever_happens() {
             ("tags on other people's resources", tally.tagged),
             ("forged ends", tally.forged),
             ("impostors", tally.impostors),
+            ("commands in another account", tally.other_accounts),
             ("runs at the same time", tally.together),
             ("runs that failed", tally.failed),
             ("reapers at the same time", tally.reapers_together),

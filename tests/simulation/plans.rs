@@ -90,8 +90,9 @@ impl Bastion {
         let port = ports[usize::from(rng.u8(..6) == 0)];
         let place = match self.place {
             Place::Aws => format!(
-                "aws:\n  region: us-east-1\n  subnet: {}\n  image: debian-13\n  instance_type: t4g.nano\n  address: elastic\n  \
+                "aws:\n  account: \"{}\"\n  region: us-east-1\n  subnet: {}\n  image: debian-13\n  instance_type: t4g.nano\n  address: elastic\n  \
                  database_access:\n    - {{security_group: {}, port: 5432}}\n",
+                ec2::ACCOUNT,
                 ec2::SUBNET,
                 ec2::DATABASE_GROUP
             ),

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gangplank::sandbox::{call::Call, cloud::State, ec2::model::Tags};
+use gangplank::sandbox::{
+    call::{Call, Cloud},
+    cloud::State,
+    ec2::model::{GroupRule, Tags},
+};
 use jiff::Timestamp;
 
 /// What people made and wrote. Everything else was made by gangplank's calls.
@@ -14,6 +18,8 @@ pub struct ResourceProvenance {
     two_marks: BTreeSet<String>,
     /// The keys of the tags that somebody wrote on what is other people's, by its id.
     tagged: BTreeMap<String, BTreeSet<String>>,
+    /// Addresses that have led to a machine, or that a rule of a group names.
+    settled: BTreeSet<String>,
     /// What of the bastions' carries an end that only somebody's tag says.
     forged: BTreeSet<String>,
 }
@@ -66,8 +72,17 @@ impl ResourceProvenance {
         self.forged.clear();
     }
 
+    /// Whether it is an address that a run allocated and could not put to use any more. Nothing shows whose it is but its tags, which
+    /// are not enough: it may stay, and may be taken into use.
+    pub fn is_stray_address(&self, id: &str) -> bool {
+        id.starts_with("eipalloc-") && self.is_own(id) && !self.settled.contains(id)
+    }
+
     /// On Azure a name comes back: what gangplank creates where something of somebody's has been is gangplank's.
-    pub fn after_write(&mut self, call: &Call) {
+    pub fn after_write(&mut self, worlds: &State, call: &Call) {
+        if call.cloud == Cloud::Aws {
+            self.settle_addresses(worlds);
+        }
         if call.status == Some(201)
             && let Some(path) = call.operation.strip_prefix("PUT ")
         {
@@ -75,6 +90,21 @@ impl ResourceProvenance {
             self.foreign.remove(&id);
             self.two_marks.remove(&id);
             self.forged.remove(&id);
+        }
+    }
+}
+
+impl ResourceProvenance {
+    fn settle_addresses(&mut self, worlds: &State) {
+        for region in worlds.ec2.regions.values() {
+            for (id, address) in &region.addresses {
+                let is_named =
+                    |rule: &GroupRule| rule.description.as_ref().is_some_and(|text| text.contains(id.as_str()));
+                let mut rules = region.groups.values().flat_map(|group| group.rules.values());
+                if !self.settled.contains(id) && (address.association.is_some() || rules.any(is_named)) {
+                    self.settled.insert(id.clone());
+                }
+            }
         }
     }
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use gangplank::{
     changeset::Changeset,
     execute::{self, Outcome, Stop},
+    location::AccountGuard,
     provider::{
         clouds::Clouds,
         estate::{Estate, Places},
         fleet::Action,
     },
     reap::{Found, Policy, Verdict, Why, judge, unchanged},
-    sandbox::arm::SUBSCRIPTION,
+    sandbox::{arm::SUBSCRIPTION, ec2::ACCOUNT},
 };
 use jiff::SignedDuration;
 
@@ -25,14 +26,16 @@ use super::{
 /// Between two looks at what has no machine: the program's default.
 const SETTLE: Duration = Duration::from_secs(120);
 
-/// The clouds in which there are bastions.
-pub fn places(bastions: &[Bastion]) -> Places {
+/// The clouds in which there are bastions, and the account in which they may be.
+pub fn places(bastions: &[Bastion], bug: Option<Bug>) -> Places {
     let on_aws = bastions.iter().any(Bastion::is_on_aws);
+    let is_guarded = on_aws && bug != Some(Bug::IgnoresAccount);
     let on_azure = bastions.iter().any(|bastion| !bastion.is_on_aws());
     Places {
         regions: on_aws.then(|| vec![REGION.to_owned()]),
         profile: None,
         subscriptions: on_azure.then(|| SUBSCRIPTION.to_owned()).into_iter().collect(),
+        guards: if is_guarded { AccountGuard::parse(ACCOUNT).into_iter().collect() } else { Vec::new() },
         ..Places::default()
     }
 }

@@ -18,10 +18,12 @@ use gangplank::{
     changeset::Changeset,
     event::{Event, Watcher},
     execute::{self, Outcome, Stop},
+    location::CloudAccount,
     provider::{
         Refused,
         clouds::Clouds,
         fleet::{Action, Fleet, Outlook},
+        identity::{self, IdentifiedAccount, IdentityNeed},
     },
     sandbox::{
         arm,
@@ -51,6 +53,7 @@ pub struct Tally {
     pub tagged: u64,
     pub forged: u64,
     pub impostors: u64,
+    pub other_accounts: u64,
     pub reaps: u64,
     pub reapers_together: u64,
     pub reaped: u64,
@@ -73,6 +76,7 @@ impl Tally {
             (&mut self.tagged, other.tagged),
             (&mut self.forged, other.forged),
             (&mut self.impostors, other.impostors),
+            (&mut self.other_accounts, other.other_accounts),
             (&mut self.reaps, other.reaps),
             (&mut self.reapers_together, other.reapers_together),
             (&mut self.reaped, other.reaped),
@@ -175,6 +179,9 @@ impl Story {
             self.verdict()?;
         }
         self.visit();
+        if self.bastions.iter().any(Bastion::is_on_aws) && self.rng.u8(..8) == 0 {
+            self.with_other_credentials(last).await?;
+        }
         // Whoever reaps finds bastions that stand, or what a crash has left of them.
         let reaps = self.rng.u8(..6) == 0;
         if to_stand && (!reaps || self.rng.bool()) {
@@ -217,6 +224,30 @@ impl Story {
         let dies_at = (rng.u8(..8) < 5).then(|| rng.u32(..25));
         let [lost, refused, meddled] = [60, 60, 120].map(|most| if rng.bool() { rng.u32(..most) } else { 0 });
         Storm { dies_at, lost, refused, meddled }
+    }
+
+    /// Somebody's environment has the credentials of another account: every command is refused before it writes.
+    async fn with_other_credentials(&mut self, last: &Wanted<'_>) -> Result<(), String> {
+        self.say("with other credentials");
+        let clouds = Clouds::Sandbox(self.sandbox.clone());
+        self.weather.judge(|judge| judge.other_account = true);
+        let done = match self.rng.u8(..3) {
+            0 => reap(&places(&self.bastions, self.bug), &clouds, self.bug).await.err(),
+            dice => match identified(last.version, &clouds, self.bug).await {
+                Ok(fleet) if dice == 1 => apply(&fleet, &clouds, self.bug).await.err(),
+                Ok(fleet) => destroy(&fleet, &clouds, self.bug).await.err(),
+                Err(refused) => Some(refused),
+            },
+        };
+        self.weather.judge(|judge| judge.other_account = false);
+        self.weather.count(|tally| tally.other_accounts += 1);
+        self.verdict()?;
+        match done {
+            Some(_) => Ok(()),
+            None => {
+                Err("the right account: a command with the credentials of another account was not refused".to_owned())
+            }
+        }
     }
 
     /// Now and then somebody writes what looks like gangplank's.
@@ -366,7 +397,7 @@ impl Story {
                 (due, may_go, before)
             })
         });
-        let places = places(bastions);
+        let places = places(bastions, self.bug);
         self.say(&format!("after {days} days {due:?} are due"));
         self.weather.count(|tally| {
             tally.reaped += due.len() as u64;
@@ -487,6 +518,19 @@ fn worlds(rng: &mut fastrand::Rng, seed: u64, clouds: &[Cloud]) -> State {
         _ => arm::Pace::none(),
     };
     worlds
+}
+
+/// A fleet in the account that its plans name. A sandbox is not held to that, so it is compared here.
+async fn identified<'v>(version: &'v Version, clouds: &Clouds, bug: Option<Bug>) -> Result<Fleet<'v>, String> {
+    let mut fleet = Fleet::connect(&version.plans, clouds).await.map_err(|refused| told(&refused))?;
+    let need = IdentityNeed::ToWrite;
+    fleet.identify(need, &Nobody).await.map_err(|refused| refused.iter().map(told).collect::<String>())?;
+    if bug != Some(Bug::IgnoresAccount) {
+        let found = |account: &CloudAccount| IdentifiedAccount { account: account.clone(), arn: None, unknown: None };
+        let each: Vec<_> = version.plans.iter().zip(fleet.accounts().iter().map(found)).collect();
+        identity::check(&each, need, false).map_err(|refused| refused.iter().map(told).collect::<String>())?;
+    }
+    Ok(fleet)
 }
 
 /// What `gangplank plan` does.

@@ -96,7 +96,10 @@ pub fn counts(worlds: &State, bastion: &str, on_aws: bool, made: &ResourceProven
         let stays = region.instances.iter().filter(|(id, i)| ours(id, &i.tags) && !i.state(Timestamp::MAX).ends());
         return vec![
             ("group", region.groups.iter().filter(|(id, g)| ours(id, &g.tags)).count()),
-            ("address", region.addresses.iter().filter(|(id, a)| ours(id, &a.tags)).count()),
+            (
+                "address",
+                region.addresses.iter().filter(|(id, a)| ours(id, &a.tags) && !made.is_stray_address(id)).count(),
+            ),
             ("instance", stays.count()),
         ];
     }
@@ -295,7 +298,8 @@ pub fn all_of(worlds: &State, bastion: &str, made: &ResourceProvenance, now: Tim
         all.extend(region.groups.iter().filter(|(id, g)| ours(id, &g.tags)).map(|(id, _)| id.clone()));
         let rules = region.groups.values().flat_map(|group| &group.rules);
         all.extend(rules.filter(|(id, rule)| ours(id, &rule.tags)).map(|(id, _)| id.clone()));
-        all.extend(region.addresses.iter().filter(|(id, a)| ours(id, &a.tags)).map(|(id, _)| id.clone()));
+        let addresses = region.addresses.iter().filter(|(id, a)| ours(id, &a.tags) && !made.is_stray_address(id));
+        all.extend(addresses.map(|(id, _)| id.clone()));
         let instances = region.instances.iter().filter(|(id, i)| ours(id, &i.tags) && !i.state(now).ends());
         all.extend(instances.map(|(id, _)| id.clone()));
         all.extend(region.volumes.iter().filter(|(id, v)| ours(id, &v.tags)).map(|(id, _)| id.clone()));

@@ -14,6 +14,9 @@ use tokio::sync::Notify;
 
 use super::{external_writers::ExternalWriter, judge::Judge, story::Tally};
 
+/// No plan's.
+const OTHER_ACCOUNT: &str = "999988887777";
+
 /// Shared between the story and the calls that it leads to.
 #[derive(Clone)]
 pub struct Weather(Arc<Mutex<Inner>>);
@@ -96,6 +99,9 @@ impl Fates for Weather {
         let inner = &mut *inner;
         inner.tally.calls += 1;
         inner.judge.hear(call);
+        if inner.judge.other_account && call.operation == "GetCallerIdentity" {
+            return Fate::Refused(other_identity());
+        }
         let Some(storm) = &mut inner.storm else { return Fate::Answered };
         if let Some(left) = &mut storm.dies_at {
             if *left == 0 {
@@ -147,6 +153,17 @@ impl Fates for Weather {
             inner.judge.look(worlds, call);
         }
     }
+}
+
+/// STS tells of another account.
+fn other_identity() -> Reply {
+    let body = format!(
+        "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+         <Arn>arn:aws:iam::{OTHER_ACCOUNT}:user/ana</Arn><UserId>AIDAOTHER</UserId><Account>{OTHER_ACCOUNT}</Account>\
+         </GetCallerIdentityResult><ResponseMetadata><RequestId>00000000-0000-4000-8000-000000000000</RequestId>\
+         </ResponseMetadata></GetCallerIdentityResponse>"
+    );
+    Reply::text(200, body).with("content-type", "text/xml")
 }
 
 fn refusal(cloud: Cloud, throttled: bool) -> Reply {
