@@ -100,6 +100,11 @@ impl Bug {
         }
     }
 
+    /// It shows only where somebody writes what looks like gangplank's, or where a change of sources is watched.
+    pub fn needs_writers(self) -> bool {
+        matches!(self, Self::TagIsEnough | Self::AdoptsLookalike | Self::ClosesFirst | Self::BelievesAnyEnd)
+    }
+
     pub fn in_an_apply(self, set: &mut Changeset<Action>, clouds: &Clouds) {
         match self {
             Self::Untagged => {

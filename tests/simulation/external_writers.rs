@@ -1,7 +1,7 @@
 //! People who write what looks like gangplank's: somebody who may only tag, and somebody who may launch machines and tag them.
 
 use gangplank::{
-    provider::tags::{BASTION, BOOT, EXPIRES, EXTENDED, HOST_KEY, NAME},
+    provider::tags::{BASTION, BOOT, EXPIRES, EXTENDED, HOST_KEY, LIFETIME, NAME},
     sandbox::{call::Cloud, cloud::State, ec2::model::Tags},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -139,7 +139,8 @@ impl Writing<'_> {
             // Where nothing else has an end, nothing else can disagree.
             1 if dated > 1 => moved(&years.to_string())?,
             2 => (EXPIRES, FAR.to_owned()),
-            3 => (EXPIRES, PAST.to_owned()),
+            // With a lifetime the earliest start counts: whoever may tag may end it sooner.
+            3 if !has.contains_key(LIFETIME) => (EXPIRES, PAST.to_owned()),
             _ => ("gangplank:key.x", "ssh-ed25519".to_owned()),
         };
         let end = key == EXPIRES || key == EXTENDED;

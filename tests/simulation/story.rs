@@ -3,6 +3,7 @@
 use std::{pin::pin, time::Duration};
 
 use super::{
+    WRITERS_COME,
     bugs::Bug,
     external_writers::ExternalWriter,
     hand,
@@ -252,7 +253,7 @@ impl Story {
 
     /// Now and then somebody writes what looks like gangplank's.
     fn visit(&mut self) {
-        if self.rng.u8(..4) == 0 {
+        if *WRITERS_COME && self.rng.u8(..4) == 0 {
             let writer = ExternalWriter::some(&mut self.rng);
             let cloud = self.bastions[self.rng.usize(..self.bastions.len())].cloud();
             let weather = &self.weather;
