@@ -16,7 +16,7 @@ use crate::{
 
 /// CloudTrail's event history and Azure's activity log both go back 90 days ("Viewing events with CloudTrail event history";
 /// "Activity log in Azure Monitor").
-const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24);
+pub const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 /// One bastion compared.
 #[derive(Clone, Debug, Serialize)]

@@ -168,10 +168,14 @@ pub fn judge(found: &Found, policy: &Policy) -> Verdict {
             Some(_) => {}
         }
     }
+    let reap = |why: Why| match protection(found) {
+        None => Verdict::Reap { why },
+        Some(problem) => Verdict::Report { problem },
+    };
     if let Expires::At(expires) = found.expires {
         let passed = policy.now.duration_since(expires);
         if passed >= SignedDuration::ZERO && passed >= policy.grace {
-            return Verdict::Reap { why: Why::Expired };
+            return reap(Why::Expired);
         }
     }
     if !found.has_machine {
@@ -179,7 +183,7 @@ pub fn judge(found: &Found, policy: &Policy) -> Verdict {
         return match (found.busy, young) {
             (true, _) => keep("it has no machine, and the cloud is at work on it".to_owned()),
             (_, true) => keep("it has no machine yet".to_owned()),
-            (false, false) => Verdict::Reap { why: Why::Orphaned },
+            (false, false) => reap(Why::Orphaned),
         };
     }
     keep(match found.expires {
@@ -189,10 +193,25 @@ pub fn judge(found: &Found, policy: &Policy) -> Verdict {
     })
 }
 
-/// Whether what was seen twice is the same: what changes meanwhile is in somebody's hands.
+/// What the cloud refuses to delete: somebody has protected it on purpose, so nothing of the bastion is touched.
+fn protection(found: &Found) -> Option<String> {
+    let is_protected = |part: &&Part| part.machine.as_ref().is_some_and(|machine| machine.protected == Some(true));
+    let machines = found.parts.iter().filter(is_protected).map(|part| format!("{}: termination protection", part.what));
+    let all: Vec<String> = found.protected.iter().cloned().chain(machines).collect();
+    (!all.is_empty())
+        .then(|| format!("it is due, and protected from deletion ({}); reap takes no protection off", all.join("; ")))
+}
+
+/// Whether what was seen twice is the same: what changes meanwhile is in somebody's hands. Who launched a machine is asked once.
 pub fn unchanged(before: &Found, after: &Found) -> bool {
-    (&before.bastion, &before.location, &before.expires, before.has_machine, &before.parts)
-        == (&after.bastion, &after.location, &after.expires, after.has_machine, &after.parts)
+    let part = |(before, after): (&Part, &Part)| {
+        let launched =
+            |part: &Part| part.machine.as_ref().map(|machine| (machine.machine_type.clone(), machine.launched));
+        (&before.what, &before.items, launched(before)) == (&after.what, &after.items, launched(after))
+    };
+    (&before.bastion, &before.location, &before.expires, before.has_machine, before.parts.len())
+        == (&after.bastion, &after.location, &after.expires, after.has_machine, after.parts.len())
+        && before.parts.iter().zip(&after.parts).all(part)
 }
 
 /// Something that looks like gangplank's and is not: it is told and left alone.
@@ -312,6 +331,48 @@ mod tests {
             bastion.has_machine = false;
             assert!(judge(&bastion, &policy("2030-01-01T00:00:00Z")).is_reported(), "{all:?}");
         }
+    }
+
+    #[test]
+    fn what_is_protected_is_told_and_left_whole() {
+        let now = policy("2030-01-01T00:00:00Z");
+        let machine = |protected| MachineFacts {
+            name: None,
+            machine_type: "t4g.nano".to_owned(),
+            launched: None,
+            launched_by: None,
+            protected,
+        };
+        let mut bastion = found(Expires::At(at("2027-01-01T00:00:00Z")));
+        for (protected, goes) in [(None, true), (Some(false), true), (Some(true), false)] {
+            let what = "instance i-1".to_owned();
+            bastion.parts = vec![Part { what, items: Vec::new(), machine: Some(machine(protected)) }];
+            assert_eq!(why(&bastion, &now).is_some(), goes, "{protected:?}");
+            assert_eq!(judge(&bastion, &now).is_reported(), !goes, "{protected:?}");
+        }
+        bastion.parts.clear();
+        bastion.protected = vec!["resource group rg: the lock keep".to_owned()];
+        assert!(judge(&bastion, &now).is_reported());
+        bastion.expires = Expires::Never;
+        assert!(!judge(&bastion, &now).is_reported(), "it is not due");
+    }
+
+    #[test]
+    fn who_launched_a_machine_is_no_change_of_it() {
+        let machine = |by: Option<&str>| MachineFacts {
+            name: None,
+            machine_type: "t4g.nano".to_owned(),
+            launched: Some(at("2027-01-01T00:00:00Z")),
+            launched_by: by.map(str::to_owned),
+            protected: None,
+        };
+        let bastion = |facts: MachineFacts| Found {
+            parts: vec![Part { what: "instance i-1".to_owned(), items: Vec::new(), machine: Some(facts) }],
+            ..found(Expires::Never)
+        };
+        assert!(unchanged(&bastion(machine(Some("ana"))), &bastion(machine(None))));
+        let later = MachineFacts { launched: Some(at("2027-01-02T00:00:00Z")), ..machine(None) };
+        assert!(!unchanged(&bastion(machine(None)), &bastion(later)), "it is another machine");
     }
 
     #[test]

@@ -30,7 +30,7 @@ Exit codes:
   0    done; with `plan --detailed-exitcode`: nothing would change
   1    the cloud refused or failed, or a run did not complete
   2    `plan --detailed-exitcode`: something would change; `drift`: something is not as the plans say;
-       `reap`: something was found and not destroyed
+       `reap`: something was found and not destroyed; `destroy`: something carries the tag that is not gangplank's
   3    the plan is wrong, or can't be fulfilled as it is
   4    a check failed: the tunnel would not work, or more than the tunnel would
   64   the command line is wrong
@@ -203,7 +203,13 @@ pub struct Status {
 
 #[derive(Debug, ClapArgs)]
 pub struct Reap {
-    /// A region of the AWS account; again for more. Without any: all that are enabled, unless only --subscription is given
+    /// Plan files, or directories of them: their regions, profiles and subscriptions are looked at
+    #[arg(value_name = "PLAN")]
+    pub plans: Vec<PathBuf>,
+    /// Look at all that these credentials reach: every enabled region of AWS and every subscription of Azure; and the PLANs'
+    #[arg(long, conflicts_with = "regions")]
+    pub all: bool,
+    /// A region of the AWS account; again for more. Without any: all that are enabled, unless only subscriptions or plans are named
     #[arg(long = "region", value_name = "REGION")]
     pub regions: Vec<String>,
     /// The AWS profile
@@ -227,6 +233,9 @@ pub struct Reap {
     /// How long to wait before the second look at what has no machine: an apply may be making one
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub settle: SignedDuration,
+    /// Destroy so many bastions at the most: for more, people are asked, and with --yes nothing is destroyed
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub at_most: usize,
     /// Destroy what is found; without it, people are asked, and programs only told
     #[arg(long, short)]
     pub yes: bool,

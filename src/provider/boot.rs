@@ -10,6 +10,21 @@ pub fn boot_text(user_data: &UserData) -> String {
     std::iter::once(format!("document={}", user_data.digest)).chain(parts).collect()
 }
 
+/// Whether a tag's value has the form that [`boot_text`] gives it: the document's digest first, and then only parts with digests.
+pub fn is_well_formed(text: &str) -> bool {
+    let is_digest =
+        |word: &str| word.len() == 12 && word.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let is_part = |word: &str| {
+        word.split_once('=').is_some_and(|(part, value)| {
+            let named = !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+            // `live-` and a digest, or two of them: see `UserData::parts`.
+            named && value.split('-').all(|word| is_digest(word) || word.bytes().all(|b| b.is_ascii_lowercase()))
+        })
+    };
+    let mut words = text.split(' ');
+    words.next().and_then(|first| first.strip_prefix("document=")).is_some_and(is_digest) && words.all(is_part)
+}
+
 /// A part of the cloud-init document that differs: its digests, or `none` where one side does not have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootDifference {

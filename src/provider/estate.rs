@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
+use jiff::Timestamp;
 
 use super::{
     CloudError, ErrorKind, Refused, Residue, aws, azure,
@@ -17,7 +18,7 @@ use crate::{
     changeset::Changeset,
     event::Watcher,
     location::{AccountGuard, CloudAccount, Location, SandboxName},
-    reap::{Found, Stranger},
+    reap::{Found, MachineFacts, Stranger},
 };
 
 /// Where to look.
@@ -28,10 +29,109 @@ pub struct Places {
     /// The AWS profile; the standard chain where none is named.
     pub profile: Option<String>,
     pub subscriptions: Vec<String>,
+    /// Every subscription that the credentials can see as well.
+    pub every_subscription: bool,
     /// The only accounts and subscriptions that may be asked; all where there is none.
     pub guards: Vec<AccountGuard>,
     /// Accounts that the run has asked for already.
     pub known: Vec<CloudAccount>,
+}
+
+impl Places {
+    fn is_on_azure(&self) -> bool {
+        self.every_subscription || !self.subscriptions.is_empty()
+    }
+
+    /// What is told where nothing of it could be reached.
+    fn whole(&self) -> Location {
+        if self.is_on_azure() {
+            let named = self.subscriptions.join(", ");
+            return Location::subscription(if named.is_empty() { "(every subscription)".to_owned() } else { named });
+        }
+        let account = CloudAccount::Aws { id: None, profile: self.profile.clone() };
+        Location { account, region: None, sandbox: None }
+    }
+}
+
+/// Several accounts, of one cloud each.
+pub struct Estates {
+    all: Vec<Estate>,
+    /// Those that could not be reached at all, beside others that could.
+    unreached: Vec<(Location, CloudError)>,
+}
+
+impl Estates {
+    /// One account that can't be reached hides nothing of another: it is told with what could not be read.
+    ///
+    /// # Errors
+    /// An account that no guard names, or the only one can't be reached.
+    pub async fn connect(places: &[Places], clouds: &Clouds, watcher: &dyn Watcher) -> Result<Self, Refused> {
+        let mut estates = Self { all: Vec::new(), unreached: Vec::new() };
+        for place in places {
+            match Estate::connect(place, clouds, watcher).await {
+                Ok(estate) => estates.all.push(estate),
+                Err(Refused::Cloud(error)) if places.len() > 1 => estates.unreached.push((place.whole(), error)),
+                Err(refused) => return Err(refused),
+            }
+        }
+        Ok(estates)
+    }
+
+    /// Looks everywhere at once. Writes nothing.
+    pub async fn look(&self, watcher: &dyn Watcher) -> Sight {
+        let mut sight = Sight { unread: self.unreached.clone(), ..Sight::default() };
+        for one in join_all(self.all.iter().map(|estate| estate.look(watcher))).await {
+            sight.found.extend(one.found);
+            sight.strangers.extend(one.strangers);
+            sight.unread.extend(one.unread);
+            sight.read += one.read;
+            sight.accounts.extend(one.accounts);
+        }
+        sight
+    }
+
+    /// That every account is known, which whoever writes needs.
+    ///
+    /// # Errors
+    /// Why one is not.
+    pub fn require_known(&self) -> Result<(), CloudError> {
+        self.all.iter().try_for_each(Estate::require_known)
+    }
+
+    /// Adds who launched these machines, as far as the clouds' logs say.
+    pub async fn add_launchers(
+        &self,
+        machines: Vec<(Location, &mut MachineFacts)>,
+        now: Timestamp,
+        watcher: &dyn Watcher,
+    ) {
+        #[cfg(feature = "azure")]
+        if let Some(estate) = self.all.iter().find_map(|estate| estate.azure.as_ref()) {
+            let unknown = machines.into_iter().filter(|(_, machine)| machine.launched_by.is_none());
+            let each = unknown.take(LAUNCHERS).map(async |(location, machine)| {
+                machine.launched_by = estate.launcher(&location, machine, now, watcher).await;
+            });
+            join_all(each).await;
+        }
+    }
+
+    pub fn performer(&self) -> Performer<'_> {
+        performer(&self.all)
+    }
+}
+
+/// Machines whose launchers are asked for at the most: one call each.
+#[cfg(feature = "azure")]
+const LAUNCHERS: usize = 10;
+
+fn performer(all: &[Estate]) -> Performer<'_> {
+    Performer::new(
+        #[cfg(feature = "aws")]
+        Some(aws::estate::Estate::performer(all.iter().filter_map(|estate| estate.aws.as_ref()))),
+        // One identity for all subscriptions.
+        #[cfg(feature = "azure")]
+        all.iter().find_map(|estate| estate.azure.as_ref()).map(azure::estate::Estate::performer),
+    )
 }
 
 pub struct Estate {
@@ -69,7 +169,7 @@ impl Estate {
             return Err(without("AWS", "aws").into());
         }
         #[cfg(not(feature = "azure"))]
-        if !places.subscriptions.is_empty() {
+        if places.is_on_azure() {
             return Err(without("Azure", "azure").into());
         }
         let mut estate = Self {
@@ -81,10 +181,13 @@ impl Estate {
                 None => None,
             },
             #[cfg(feature = "azure")]
-            azure: if places.subscriptions.is_empty() {
-                None
-            } else {
-                Some(azure::estate::Estate::new(clouds.arm()?, &places.subscriptions))
+            azure: match (places.every_subscription, places.subscriptions.is_empty()) {
+                (true, _) => {
+                    let named = &places.subscriptions;
+                    Some(azure::estate::Estate::of_the_tenant(clouds.arm()?, named, watcher).await?)
+                }
+                (false, true) => None,
+                (false, false) => Some(azure::estate::Estate::new(clouds.arm()?, &places.subscriptions)),
             },
         };
         estate.accounts = estate.identify(&places.known, watcher).await;
@@ -203,12 +306,7 @@ impl Estate {
     }
 
     pub fn performer(&self) -> Performer<'_> {
-        Performer::new(
-            #[cfg(feature = "aws")]
-            self.aws.as_ref().map(aws::estate::Estate::performer),
-            #[cfg(feature = "azure")]
-            self.azure.as_ref().map(azure::estate::Estate::performer),
-        )
+        performer(std::slice::from_ref(self))
     }
 }
 

@@ -3,6 +3,8 @@
 #[cfg(feature = "azure")]
 mod azure;
 #[cfg(feature = "azure")]
+mod foreign;
+#[cfg(feature = "azure")]
 mod many;
 
 use std::thread;

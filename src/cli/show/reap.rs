@@ -14,7 +14,7 @@ use crate::{
     cost::{Bill, Item, bill},
     location::Location,
     provider::CloudError,
-    reap::{Expires, Found, Stranger, Verdict, Why},
+    reap::{Expires, Found, MachineFacts, Stranger, Verdict, Why},
 };
 
 /// Raised when a field goes away or changes its meaning; new fields may come without it.
@@ -53,9 +53,12 @@ fn write_human(out: &mut String, judged: &Judged, now: Timestamp, palette: &Pale
     for bastion in &judged.bastions {
         write_bastion(out, bastion, now, palette)?;
     }
-    write_strangers(out, &judged.sight.strangers, palette)?;
+    write_strangers(out, &judged.sight.strangers, now, palette)?;
     for (place, error) in &judged.sight.unread {
         writeln!(out, "{warning}not read:{warning:#} {}: {}", clean(&place.to_string()), clean(&error.to_string()))?;
+    }
+    if !judged.unseen.is_empty() {
+        writeln!(out, "Not looked at: {}.", judged.unseen.join(", "))?;
     }
     let going = judged.bastions.iter().filter(|b| b.verdict.why().is_some()).count();
     let reported = judged.bastions.iter().filter(|b| b.verdict.is_reported()).count();
@@ -73,6 +76,29 @@ fn accounts(judged: &Judged) -> String {
     if accounts.is_empty() { String::new() } else { format!(" of {}", accounts.join(" and ")) }
 }
 
+/// `, Standard_B1s, 93 days old, launched by ana@example.com`: nothing where it is no machine.
+fn machine_words(what: &str, machine: Option<&MachineFacts>, now: Timestamp) -> String {
+    let Some(machine) = machine else { return String::new() };
+    let age = machine.launched.map(|at| format!("{} old", age(at, now)));
+    let by = machine.launched_by.as_ref().map(|by| format!("launched by {by}"));
+    let protected = (machine.protected == Some(true)).then(|| "protected from deletion".to_owned());
+    let name = machine.name.as_ref().filter(|name| !what.ends_with(name.as_str())).map(|name| format!("Name {name}"));
+    let kind = (!machine.machine_type.is_empty()).then(|| machine.machine_type.clone());
+    let all = [name, kind, age, by, protected].into_iter().flatten();
+    all.map(|words| format!(", {words}")).collect()
+}
+
+/// `93 days`, `5 hours`, `12 minutes`
+fn age(at: Timestamp, now: Timestamp) -> String {
+    let minutes = now.duration_since(at).as_mins().max(0).unsigned_abs();
+    let many = |n: u64, what: &str| count(usize::try_from(n).unwrap_or(usize::MAX), what);
+    match minutes {
+        0..120 => many(minutes, "minute"),
+        120..2880 => many(minutes / 60, "hour"),
+        _ => many(minutes / 1440, "day"),
+    }
+}
+
 fn write_bastion(out: &mut String, bastion: &Bastion, now: Timestamp, palette: &Palette) -> std::fmt::Result {
     let Palette { heading, delete, update, faint, .. } = palette;
     let found = &bastion.found;
@@ -88,7 +114,7 @@ fn write_bastion(out: &mut String, bastion: &Bastion, now: Timestamp, palette: &
         return writeln!(out, "    {faint}costs {}{faint:#}", bill_of(found, now).monthly_words());
     }
     for part in &found.parts {
-        writeln!(out, "    {}", clean(&part.what))?;
+        writeln!(out, "    {}{}", clean(&part.what), clean(&machine_words(&part.what, part.machine.as_ref(), now)))?;
     }
     for note in &found.notes {
         writeln!(out, "    note: {}", clean(note))?;
@@ -114,7 +140,8 @@ fn write_leftovers(
     let Palette { warning, faint, .. } = palette;
     let called = |s: &&Stranger| {
         let name = s.called.to_ascii_lowercase();
-        bastions.iter().any(|bastion| name == format!("gangplank-{bastion}"))
+        let tagged = |bastion: &&str| s.tagged.as_deref() == Some(*bastion);
+        bastions.iter().any(|bastion| name == format!("gangplank-{bastion}") || tagged(bastion))
     };
     let strangers: Vec<Stranger> = judged.iter().flat_map(|j| &j.sight.strangers).filter(called).cloned().collect();
     let found: Vec<&Found> = judged.iter().flat_map(|j| &j.bastions).map(|b| &b.found).collect();
@@ -125,7 +152,7 @@ fn write_leftovers(
         }
         writeln!(out, "  {faint}{}{faint:#}", clean(&bill_of(found, now).to_string()))?;
     }
-    write_strangers(out, &strangers, palette)?;
+    write_strangers(out, &strangers, now, palette)?;
     for (place, error) in judged.iter().flat_map(|j| &j.sight.unread) {
         writeln!(
             out,
@@ -140,11 +167,12 @@ fn write_leftovers(
     Ok(())
 }
 
-fn write_strangers(out: &mut String, strangers: &[Stranger], palette: &Palette) -> std::fmt::Result {
+fn write_strangers(out: &mut String, strangers: &[Stranger], now: Timestamp, palette: &Palette) -> std::fmt::Result {
     let Palette { update, faint, .. } = palette;
     for stranger in strangers {
         let location = stranger.location.to_string();
-        let (what, location, why) = (clean(&stranger.what), clean(&location), clean(&stranger.why));
+        let what = format!("{}{}", stranger.what, machine_words(&stranger.what, stranger.machine.as_ref(), now));
+        let (what, location, why) = (clean(&what), clean(&location), clean(&stranger.why));
         let cost = bill(&stranger.priced_at, &stranger.items, None);
         let cost = if stranger.items.is_empty() { String::new() } else { format!("; costs {}", cost.monthly_words()) };
         writeln!(out, "{update}?{update:#} {what}  {location}  {faint}left alone: {why}{cost}{faint:#}")?;
@@ -201,16 +229,18 @@ fn write_inventory(
             cost.monthly_words()
         )?;
     }
-    write_strangers(out, &after.sight.strangers, palette)
+    write_strangers(out, &after.sight.strangers, now, palette)
 }
 
 /// The fields of the event `found`:
 ///
 /// - `format_version`: 1; `read`: how many regions and subscriptions answered; `accounts[]`: whose they are; `unread[]`: `place`, its location, `error`
 /// - `bastions[]`: `bastion`, `location` and whose (`region`, `account`, `sandbox`), `expires` (`"never"`, `{"at": ...}`, `{"unclear": ...}`), `has_machine`, `busy`, `made`,
-///   `parts[]` (`what`, `items`), `notes`, `verdict` (`reap` with `why`: `expired` or `orphaned`; `report` with `problem`;
-///   `keep` with `reason`), `cost`
-/// - `strangers[]`: its location, `what`, `why`, `cost`
+///   `parts[]` (`what`, `items`, of a machine `machine`), `notes`, `protected[]`, `verdict` (`reap` with `why`: `expired` or
+///   `orphaned`; `report` with `problem`; `keep` with `reason`), `cost`
+/// - `strangers[]`: its location, `what`, `name`, `why`, `tagged` (the bastion that its tag names), of a machine `machine`, `cost`
+/// - `machine`: `name`, `machine_type`, `launched`, `launched_by`, `protected`; `null` is what the cloud does not tell
+/// - `not_looked_at[]`: what was left out, for people
 pub fn json(judged: &Judged, now: Timestamp) -> Value {
     let bastions: Vec<Value> = judged.bastions.iter().map(|b| bastion_json(b, now)).collect();
     json!({
@@ -220,6 +250,7 @@ pub fn json(judged: &Judged, now: Timestamp) -> Value {
         "unread": unread(judged),
         "bastions": bastions,
         "strangers": strangers_json(&judged.sight.strangers),
+        "not_looked_at": judged.unseen,
     })
 }
 
@@ -235,7 +266,14 @@ fn bastion_json(bastion: &Bastion, now: Timestamp) -> Value {
 fn strangers_json(strangers: &[Stranger]) -> Vec<Value> {
     let one = |s: &Stranger| {
         let cost = bill(&s.priced_at, &s.items, None);
-        at(&s.location, json!({"what": s.what, "why": s.why, "cost": cost}))
+        let mut value = at(&s.location, json!({"what": s.what, "name": s.called, "why": s.why, "cost": cost}));
+        if let Some(bastion) = &s.tagged {
+            value["tagged"] = json!(bastion);
+        }
+        if let Some(machine) = &s.machine {
+            value["machine"] = json!(machine);
+        }
+        value
     };
     strangers.iter().map(one).collect()
 }

@@ -17,7 +17,7 @@ use crate::{
     plan::Plan,
     provider::{
         clouds::Clouds,
-        estate::{Estate, Places},
+        estate::{Estate, Estates, Places},
         fleet::Fleet,
         identity::IdentityNeed,
     },
@@ -90,6 +90,11 @@ impl Context {
                 say(&format!("{faint}note: {}{faint:#}\n", clean(note)));
             }
         }
+    }
+
+    /// Connects to whole accounts, of which some may not be reached.
+    pub async fn estates(&self, places: &[Places]) -> Result<Estates, Error> {
+        Ok(Estates::connect(places, &self.clouds, &self.reading()).await?)
     }
 
     pub fn reading(&self) -> Reading {

@@ -22,6 +22,7 @@ use crate::{
     location::Location,
     plan,
     provider::fleet::Fleet,
+    reap::Stranger,
 };
 
 pub async fn run(args: &Run, cx: &Context) -> Result<Exit, Error> {
@@ -54,7 +55,10 @@ pub async fn run(args: &Run, cx: &Context) -> Result<Exit, Error> {
     if args.output == RunOutput::Human {
         print(&show::reap::leftovers(&inventory, &names, cx.now(), &cx.palette()))?;
     }
-    Ok(exit)
+    // What carries their tag and is not gangplank's is left alone, and somebody has to look at it.
+    let tagged = |s: &Stranger| s.tagged.as_deref().is_some_and(|bastion| names.contains(&bastion));
+    let left_alone = inventory.iter().flat_map(|judged| &judged.sight.strangers).any(tagged);
+    Ok(if left_alone && exit == Exit::Done { Exit::Differs } else { exit })
 }
 
 /// Looks until nothing of the bastions is there, or long enough to believe that something is.

@@ -1,7 +1,7 @@
 //! `gangplank reap`: finds what has had its time or lost its machine, shows it, destroys it, and lists what is left.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, IsTerminal},
     time::Duration,
 };
@@ -22,27 +22,28 @@ use crate::{
             reap as show,
         },
         summary::Resume,
-        words::elapsed,
+        words::{count, elapsed},
     },
-    plan::{Cloud, Plan},
+    location::{AccountGuard, Location},
+    plan::{self, Cloud, Plan},
     provider::{
         estate::{Places, Sight},
         fleet::Action,
     },
-    reap::{Found, Policy, Verdict, Why, judge, unchanged},
+    reap::{Found, MachineFacts, Policy, Verdict, Why, judge, unchanged},
 };
 
 pub async fn run(args: &args::Reap, cx: &Context) -> Result<Exit, Error> {
-    let places = places(args);
-    check_guards(&places)?;
+    let plans = if args.plans.is_empty() { Vec::new() } else { plan::load(&args.plans)? };
+    let places = places(args, &plans);
+    check_guards(&args.accounts, &places)?;
+    let unseen = not_looked_at(&places);
     let policy = || Policy { now: cx.now(), grace: args.grace, only: args.only.clone(), older_than: args.older_than };
-    let estate = cx.estate(&places).await?;
+    let estate = cx.estates(&places).await?;
     let reading = cx.reading();
-    if places.subscriptions.is_empty() && args.output == RunOutput::Human {
-        say("Only AWS is looked at: --subscription ID adds a subscription of Azure.\n");
-    }
     let sight = estate.look(&reading).await;
-    let mut judged = Judged::of(sight, &policy());
+    let mut judged = Judged { unseen: unseen.clone(), ..Judged::of(sight, &policy()) };
+    estate.add_launchers(judged.machines(), cx.now(), &reading).await;
     judged.print(args.output, cx)?;
 
     let found = judged.going().count();
@@ -54,25 +55,38 @@ pub async fn run(args: &args::Reap, cx: &Context) -> Result<Exit, Error> {
         say("Nothing was destroyed: add --yes to destroy what was found.\n");
         return Ok(judged.exit());
     }
+    let too_many = found > args.at_most;
+    if too_many && args.yes {
+        say(&format!(
+            "Nothing was destroyed: {} would be, and --at-most allows {}. Look at the list; then name some of them with --only, or \
+             raise it: --at-most {found}.\n",
+            count(found, "bastion"),
+            args.at_most
+        ));
+        return Ok(judged.exit());
+    }
     // Nothing is destroyed in an account that is not known.
     estate.require_known()?;
-    let places = distinct(judged.going().map(|(found, _)| &found.location));
-    if !confirmed(&question("Destroy this", "in", &places), args.yes, args.output)? {
+    let going = distinct(judged.going().map(|(found, _)| &found.location));
+    let act = if too_many {
+        format!("Destroy all {found}, more than --at-most {} expects,", args.at_most)
+    } else {
+        "Destroy this".to_owned()
+    };
+    if !confirmed(&question(&act, "in", &going), args.yes, args.output)? {
         say("Nothing was changed.\n");
         return Ok(judged.exit());
     }
 
-    // An apply may be making a machine for what has none, and somebody may have postponed the end while we asked.
+    // An apply may be making a machine for what has none; somebody may have postponed the end, or tagged something, since the list.
     let orphans = judged.going().any(|(_, why)| why == Why::Orphaned);
     if orphans && !args.settle.is_zero() {
         let pause = args.settle.unsigned_abs();
         say(&format!("Looking again in {} at what has no machine.\n", elapsed(pause)));
         tokio::time::sleep(pause).await;
     }
-    if orphans || !args.yes {
-        let again = Judged::of(estate.look(&reading).await, &policy());
-        judged = again.and_before(&judged);
-    }
+    let again = Judged::of(estate.look(&reading).await, &policy());
+    judged = again.and_before(&judged);
     let sets: Vec<Changeset<Action>> = judged.sets();
     if sets.iter().any(|set| !set.is_empty())
         && let Some(exit) = carry_out(&estate.performer(), &sets, Resume::SameCommand, args.output, cx).await?
@@ -86,7 +100,7 @@ pub async fn run(args: &args::Reap, cx: &Context) -> Result<Exit, Error> {
     let mut after = judged;
     for pause in LOOKS {
         tokio::time::sleep(Duration::from_secs(pause)).await;
-        after = Judged::of(estate.look(&reading).await, &policy());
+        after = Judged { unseen: unseen.clone(), ..Judged::of(estate.look(&reading).await, &policy()) };
         let is_there = |f: &&Found| after.bastions.iter().any(|b| same(&b.found, f));
         left = went.iter().filter(is_there).cloned().collect();
         if left.is_empty() {
@@ -137,24 +151,69 @@ pub async fn inventory(sets: &[Changeset<Action>], plans: &[Plan], cx: &Context)
     Ok(all)
 }
 
-fn places(args: &args::Reap) -> Places {
-    let only_azure = args.regions.is_empty() && args.profile.is_none() && !args.subscriptions.is_empty();
-    Places {
-        regions: (!only_azure).then(|| args.regions.clone()),
-        profile: args.profile.clone(),
-        subscriptions: args.subscriptions.clone(),
-        guards: args.accounts.clone(),
-        known: Vec::new(),
+/// What is looked at, a place for each profile of AWS and one for Azure: all that is asked for together, and the standard AWS account where
+/// nothing is.
+fn places(args: &args::Reap, plans: &[Plan]) -> Vec<Places> {
+    // By profile; no region is every region.
+    let mut aws: BTreeMap<Option<String>, BTreeSet<String>> = BTreeMap::new();
+    let mut whole: BTreeSet<Option<String>> = BTreeSet::new();
+    let mut subscriptions: BTreeSet<String> = args.subscriptions.iter().cloned().collect();
+    for plan in plans {
+        match &plan.cloud {
+            Cloud::Aws(plan) => {
+                let regions = aws.entry(plan.profile.clone()).or_default();
+                match &plan.region {
+                    Some(region) if !args.all => _ = regions.insert(region.clone()),
+                    _ => _ = whole.insert(plan.profile.clone()),
+                }
+            }
+            Cloud::Azure(azure) => _ = subscriptions.insert(azure.subscription.clone()),
+        }
     }
+    let named = !args.regions.is_empty() || args.profile.is_some();
+    if named || args.all || (plans.is_empty() && subscriptions.is_empty()) {
+        aws.entry(args.profile.clone()).or_default().extend(args.regions.iter().cloned());
+        if args.regions.is_empty() {
+            whole.insert(args.profile.clone());
+        }
+    }
+    let guards = || args.accounts.clone();
+    let aws = aws.into_iter().map(|(profile, regions)| {
+        let regions = if whole.contains(&profile) { Vec::new() } else { regions.into_iter().collect() };
+        Places { regions: Some(regions), profile, guards: guards(), ..Places::default() }
+    });
+    let mut places: Vec<Places> = aws.collect();
+    if args.all || !subscriptions.is_empty() {
+        let subscriptions = subscriptions.into_iter().collect();
+        places.push(Places { subscriptions, every_subscription: args.all, guards: guards(), ..Places::default() });
+    }
+    places
+}
+
+/// The clouds that are not looked at, or not as a whole, with how they would be.
+fn not_looked_at(places: &[Places]) -> Vec<String> {
+    let aws: Vec<&Vec<String>> = places.iter().filter_map(|place| place.regions.as_ref()).collect();
+    let azure = places.iter().find(|place| place.regions.is_none());
+    let aws = match aws.as_slice() {
+        [] => Some("AWS (name plans, --region, --profile, or --all)"),
+        some if some.iter().any(|regions| !regions.is_empty()) => Some("other regions of AWS (--all)"),
+        _ => None,
+    };
+    let azure = match azure {
+        None => Some("Azure (name plans, --subscription ID, or --all)"),
+        Some(place) => (!place.every_subscription).then_some("other subscriptions of Azure (--all)"),
+    };
+    aws.into_iter().chain(azure).map(str::to_owned).collect()
 }
 
 /// A guard for a cloud that is not looked at would guard nothing.
-fn check_guards(places: &Places) -> Result<(), Error> {
-    let guards = &places.guards;
-    if places.regions.is_none() && guards.iter().any(|guard| guard.aws().is_some()) {
+fn check_guards(guards: &[AccountGuard], places: &[Places]) -> Result<(), Error> {
+    let on_aws = places.iter().any(|place| place.regions.is_some());
+    let on_azure = places.iter().any(|place| place.regions.is_none());
+    if !on_aws && guards.iter().any(|guard| guard.aws().is_some()) {
         return Err(Error::Usage("--account names an account of AWS, which is not looked at: add --region".to_owned()));
     }
-    if places.subscriptions.is_empty() && guards.iter().any(|guard| guard.azure().is_some()) {
+    if !on_azure && guards.iter().any(|guard| guard.azure().is_some()) {
         return Err(Error::Usage(
             "--account names a subscription of Azure, and none is looked at: add --subscription".to_owned(),
         ));
@@ -171,6 +230,8 @@ pub struct Judged {
     pub bastions: Vec<Bastion>,
     /// Without its bastions.
     pub sight: Sight,
+    /// The clouds that were not looked at, or not as a whole.
+    pub unseen: Vec<String>,
 }
 
 pub struct Bastion {
@@ -185,7 +246,17 @@ impl Judged {
             .into_iter()
             .map(|(found, set)| Bastion { verdict: judge(&found, policy), found, set })
             .collect();
-        Self { bastions, sight }
+        Self { bastions, sight, unseen: Vec::new() }
+    }
+
+    /// The machines that a reader should recognise: of what goes, and those that only look like gangplank's.
+    fn machines(&mut self) -> Vec<(Location, &mut MachineFacts)> {
+        let going = self.bastions.iter_mut().filter(|b| b.verdict.why().is_some()).flat_map(|b| {
+            let location = b.found.location.clone();
+            b.found.parts.iter_mut().filter_map(move |part| Some((location.clone(), part.machine.as_mut()?)))
+        });
+        let strangers = self.sight.strangers.iter_mut();
+        going.chain(strangers.filter_map(|s| Some((s.location.clone(), s.machine.as_mut()?)))).collect()
     }
 
     fn going(&self) -> impl Iterator<Item = (&Found, Why)> {
@@ -223,7 +294,8 @@ impl Judged {
     /// When nothing is destroyed.
     fn exit(&self) -> Exit {
         let open = |b: &Bastion| b.verdict.why().is_some() || b.verdict.is_reported();
-        match (self.sight_is_whole(), self.bastions.iter().any(open)) {
+        let tagged = self.sight.strangers.iter().any(|stranger| stranger.tagged.is_some());
+        match (self.sight_is_whole(), tagged || self.bastions.iter().any(open)) {
             (false, _) => Exit::Failed,
             (true, true) => Exit::Differs,
             (true, false) => Exit::Done,

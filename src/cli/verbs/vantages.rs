@@ -235,7 +235,7 @@ impl<'a> Look<'a> {
         let mut checks = match (&self.plan.cloud, &self.seen.control) {
             (Cloud::Aws(aws), Control::Aws(evidence)) => control::judge(self.plan, aws, evidence, &self.resolved()),
             (Cloud::Azure(azure), Control::Azure(evidence)) => {
-                azure::verify::judge(self.plan, azure, evidence, &self.resolved())
+                azure::verify::judge(self.plan, azure, evidence, &self.document, &self.resolved())
             }
             // Evidence is of the plan's own cloud.
             (Cloud::Aws(_), Control::Azure(_)) | (Cloud::Azure(_), Control::Aws(_)) => Vec::new(),

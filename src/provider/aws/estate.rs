@@ -129,8 +129,9 @@ impl Estate {
         join_all(each).await
     }
 
-    pub fn performer(&self) -> FleetPerformer<'_> {
-        FleetPerformer::of(self.regions.iter().map(|(key, ec2)| (key.as_str(), ec2)))
+    /// Of the regions of all these accounts.
+    pub fn performer<'a>(all: impl Iterator<Item = &'a Self>) -> FleetPerformer<'a> {
+        FleetPerformer::of(all.flat_map(|estate| &estate.regions).map(|(key, ec2)| (key.as_str(), ec2)))
     }
 }
 

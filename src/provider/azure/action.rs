@@ -35,8 +35,13 @@ pub enum Call {
     Wait { id: Id },
     /// What is not there is done.
     Delete { id: Id },
-    /// Deletes a resource group that is empty. If there is something in it by then, it is left, and that is an error.
-    DeleteGroup { id: Id },
+    /// Deletes a resource group in which there is nothing but `with`, which is the bastion's own and goes along. If there is something
+    /// else in it by then, it is left, and that is an error.
+    DeleteGroup {
+        id: Id,
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        with: Vec<Id>,
+    },
     /// A NAT rule collection in somebody else's firewall: read, change ([`super::shared`]), PUT with `If-Match`; on 412 again.
     NatCollection {
         firewall: Id,
@@ -70,7 +75,7 @@ impl Call {
             | Call::Start { id }
             | Call::Wait { id }
             | Call::Delete { id }
-            | Call::DeleteGroup { id } => id,
+            | Call::DeleteGroup { id, .. } => id,
             Call::NatCollection { firewall, .. } => firewall,
         }
     }

@@ -9,7 +9,7 @@ use super::{
     id::{Id, Kind},
     observed::{Observed, Resource},
     tags,
-    views::{Interface, Network, range},
+    views::{Address, Interface, Network, range},
 };
 use crate::{
     diagnostic::Diagnostic,
@@ -73,7 +73,7 @@ pub(super) fn group(want: &Desired<'_>, world: World<'_>, problems: &mut Problem
                 "check the name and the subscription, or write `resource_group: {name}` to have it created"
             )))
         }
-        (ResourceGroup::Owned(name), Some(group)) if !group.is_owned(want.bastion()) => {
+        (ResourceGroup::Owned(name), Some(group)) if !tags::owns(&group.tags, want.bastion()) => {
             let because = match group.tags.get(tags::BASTION) {
                 Some(owner) => format!("it belongs to the bastion {owner}, and goes away with it"),
                 None => "a resource group of the bastion's own is deleted at its end".to_owned(),
@@ -119,9 +119,16 @@ pub(super) fn own<'i>(
 
 fn foreign(want: &Desired<'_>, resource: &Resource) -> Diagnostic {
     let (words, id) = (resource.kind.words(), &resource.id);
-    want.plan
-        .origin
-        .problem("name", format!("a {words} of this name is not gangplank's"), format!("{id} exists"))
+    let problem =
+        want.plan.origin.problem("name", format!("a {words} of this name is not gangplank's"), format!("{id} exists"));
+    if tags::owns(&resource.tags, want.bastion())
+        && let Some(reason) = resource.foreign_reason(want.bastion())
+    {
+        return problem
+            .because(format!("it carries the tag {}={}, but {reason}", tags::BASTION, want.bastion()))
+            .fix("give the plan another name or resource group");
+    }
+    problem
         .because(format!("it does not carry the tag {}={}, so it is left alone", tags::BASTION, want.bastion()))
         .fix(format!(
             "give the plan another name or resource group; or, if it is this bastion's and lost its tag: `az tag update \
@@ -173,21 +180,38 @@ pub(super) fn ranges(want: &Desired<'_>, world: World<'_>, problems: &mut Proble
     }
 }
 
-/// Our interface with somebody else's machine: taking it would take that machine's network away.
+/// Our interface with another machine: taking it would take that machine's network away, and leaving it would lead the vendor there.
+/// Ours never moves: both are in the plan's resource group.
 pub(super) fn interface(want: &Desired<'_>, world: World<'_>, problems: &mut Problems) {
     let found = world.seen.get(&want.names.interface).and_then(|i| Interface(i).machine());
-    if let Some(machine) =
-        found.filter(|id| *id != want.names.machine && world.seen.get(id).is_some_and(|m| !m.is_owned(want.bastion())))
-    {
+    if let Some(machine) = found.filter(|id| *id != want.names.machine && world.seen.get(id).is_some()) {
         let label = format!("{} is attached to {machine}", want.names.interface.name());
         problems.push(
             want.plan
                 .origin
                 .problem("name", "the bastion's network interface is in use", label)
-                .because("that machine is not gangplank's")
+                .because("that machine is not this bastion's")
                 .fix("detach it there, or give the plan another name"),
         );
     }
+}
+
+/// Our public address at something that is not ours: a vendor is led there.
+pub(super) fn address(want: &Desired<'_>, world: World<'_>, problems: &mut Problems) {
+    let Some(address) = world.seen.get(&want.names.address).filter(|a| a.is_owned(want.bastion())) else { return };
+    let Some(user) = Address(address).user() else { return };
+    let is_ours = |r: &Resource| user.is_within(&r.id) && r.kind != Kind::ResourceGroup;
+    if world.seen.owned(want.bastion()).any(is_ours) {
+        return;
+    }
+    let label = format!("{} belongs to {user}", address.name());
+    problems.push(
+        want.plan
+            .origin
+            .problem("name", "the bastion's public address leads to something else", label)
+            .because("that is not this bastion's, so gangplank does not take the address away from it")
+            .fix("find out who attached it; detach it there, and run the command again"),
+    );
 }
 
 /// A policy that is made anew takes everything in it along.

@@ -17,7 +17,7 @@ use super::{
     rules::{self, Way},
     slot,
     steps::Differ,
-    tags::Tags,
+    tags::{self, Tags},
     teardown::{self, Why},
     views::{Address, Firewall, Interface, Network},
 };
@@ -50,6 +50,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     check::own(want, world, wanted(want).into_iter(), &mut problems);
     check::ranges(want, world, &mut problems);
     check::interface(want, world, &mut problems);
+    check::address(want, world, &mut problems);
     let deadline = check::deadline(want, world, &mut problems);
     problems.extend(keys::check_room(want.plan));
     let current = place.as_ref().map(|place| Current::of(want, world, place));
@@ -237,7 +238,10 @@ impl Run<'_> {
     pub fn given_back(&self) -> Vec<&Resource> {
         let group = self.world.seen.get(&self.want.names.group);
         let group = group.filter(|_| matches!(self.want.azure.resource_group, ResourceGroup::Existing(_)));
-        group.into_iter().chain(self.place.existing).filter(|r| r.is_owned(self.want.bastion())).collect()
+        // A group has no name of gangplank's, and the plan names this one.
+        let group = group.filter(|r| tags::owns(&r.tags, self.want.bastion()));
+        let network = self.place.existing.filter(|r| r.is_owned(self.want.bastion()));
+        group.into_iter().chain(network).collect()
     }
 
     fn notes(&self) -> Vec<String> {
@@ -254,6 +258,9 @@ impl Run<'_> {
         let remembered = check::remembered(self.want.bastion(), self.world.seen);
         notes.extend(deadline::notes(self.deadline.as_ref(), remembered, self.world.now));
         notes.extend(self.auto_shutdown_notes());
+        let given_back: Vec<&Id> = self.given_back().into_iter().map(|r| &r.id).collect();
+        let foreign = self.world.seen.foreign(Some(self.want.bastion()));
+        notes.extend(foreign.iter().filter(|f| !given_back.contains(&f.id)).map(teardown::left_alone));
         let creates_network = matches!(self.want.azure.network, AzureNetwork::Created { .. })
             && self.world.seen.get(&self.want.names.network).is_none();
         notes.extend(check::notes(&self.place, &self.front, creates_network));

@@ -195,7 +195,7 @@ fn through<'a>(
     let view = Firewall(firewall);
     let name = firewall.name();
     let problem = |summary: &str, label: String| want.plan.origin.problem("azure.edge", summary, label);
-    if let Some(owner) = firewall.tags.get(super::tags::BASTION) {
+    if let Some(owner) = firewall.owner() {
         problems.push(
             problem("the firewall is a bastion's own", format!("{name} belongs to the bastion {owner}"))
                 .because("what one bastion owns goes away with it")

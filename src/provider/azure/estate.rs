@@ -1,7 +1,11 @@
-//! All that gangplank has in subscriptions, by its tags and without a plan. Thirteen calls a subscription, however many bastions there are,
-//! and one for each policy of others with rules of ours (pages aside).
+//! All that gangplank has in subscriptions, by its tags and names and without a plan. Fourteen calls a subscription, however many bastions
+//! there are, and one for each policy of others with rules of ours (pages aside).
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -10,10 +14,13 @@ use super::{
     action::Action,
     arm::Arm,
     fleet::identified,
-    id::Kind,
+    history,
+    id::{Id, Kind},
     identity, observe,
-    observed::{Observed, Resource, State, list, text},
+    observed::{Lock, Observed, Resource, State, list, text},
+    ownership::{Foreign, machine_facts},
     perform::Performer,
+    retry::Repeat,
     rules,
     tags::{self, Tags},
     teardown,
@@ -23,15 +30,20 @@ use crate::{
     changeset::{Changeset, StepId},
     cost::{self, Item},
     event::Watcher,
-    location::{CloudKind, Location, PriceRegion},
+    location::{CloudAccount, CloudKind, Location, PriceRegion},
     provider::{CloudError, Progress, identity::IdentifiedAccount},
-    reap::{Expires, Found, Part, Stranger, began, is_name},
+    reap::{Expires, Found, MachineFacts, Part, Stranger, began, is_name},
 };
+
+/// What an activity log may take: who made a machine is good to know, and no reason to wait long.
+const LOG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Subscriptions of one tenant, as one identity.
 pub struct Estate {
     arm: Arm,
     subscriptions: BTreeSet<String>,
+    /// The machines that were seen, by subscription and name: who made them is asked by their ids.
+    machines: Mutex<BTreeMap<(String, String), Id>>,
 }
 
 /// What a subscription has of gangplank's, or of what looks like it.
@@ -44,7 +56,19 @@ pub struct Sight {
 
 impl Estate {
     pub fn new(arm: Arm, subscriptions: &[String]) -> Self {
-        Self { arm, subscriptions: subscriptions.iter().cloned().collect() }
+        let subscriptions = subscriptions.iter().map(|id| id.to_ascii_lowercase()).collect();
+        Self { arm, subscriptions, machines: Mutex::default() }
+    }
+
+    /// Of every subscription that these credentials can see as well.
+    ///
+    /// # Errors
+    /// Azure does not list them.
+    pub async fn of_the_tenant(arm: Arm, named: &[String], watcher: &dyn Watcher) -> Result<Self, CloudError> {
+        let step = StepId("azure/subscriptions".to_owned());
+        let all = observe::subscriptions(&arm, &Progress { step: &step, watcher }).await?;
+        let all: Vec<String> = all.into_iter().chain(named.iter().cloned()).collect();
+        Ok(Self::new(arm, &all))
     }
 
     /// Whose subscriptions these are: one call for each that is not known already.
@@ -69,9 +93,33 @@ impl Estate {
         let each = self.subscriptions.iter().map(async |subscription| {
             let step = StepId(format!("{subscription}/observe"));
             let seen = observe::estate(&self.arm, subscription, &Progress { step: &step, watcher }).await;
+            if let Ok(seen) = &seen {
+                let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+                let all = seen.of_kind(Kind::Machine);
+                let key = |machine: &Resource| (subscription.clone(), machine.name().to_owned());
+                machines.extend(all.map(|machine| (key(machine), machine.id.clone())));
+            }
             (Location::subscription(subscription), seen.map(|seen| sight(subscription, &seen)))
         });
         join_all(each).await
+    }
+
+    /// Who made a machine that was seen, as the activity log says; `None` where it does not.
+    pub async fn launcher(
+        &self,
+        location: &Location,
+        machine: &MachineFacts,
+        now: Timestamp,
+        watcher: &dyn Watcher,
+    ) -> Option<String> {
+        let CloudAccount::Azure { subscription, .. } = &location.account else { return None };
+        let key = (subscription.to_ascii_lowercase(), machine.name.clone()?);
+        let id = self.machines.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()?;
+        let request = history::creation_request(&id, machine.launched?, now)?;
+        let step = StepId(format!("{subscription}/activity-log"));
+        let progress = Progress { step: &step, watcher };
+        let answer = tokio::time::timeout(LOG_PATIENCE, self.arm.call(&request, Repeat::ONCE, &progress)).await;
+        history::creator(&answer.ok()?.ok()?.body, &id)
     }
 
     pub fn performer(&self) -> Performer<'_> {
@@ -81,21 +129,12 @@ impl Estate {
 
 fn sight(subscription: &str, seen: &Observed) -> Sight {
     let location = Location::subscription(subscription);
-    let tagged = seen.resources.iter().filter_map(|r| r.tags.get(tags::BASTION).cloned());
+    let tagged = seen.resources.iter().filter_map(|r| r.owner().map(str::to_owned));
     let names: BTreeSet<String> = tagged.chain(by_rules(seen)).collect();
     let mut sight = Sight { found: Vec::new(), strangers: strangers(&location, seen) };
+    sight.strangers.extend(seen.foreign(None).iter().map(|foreign| tagged_stranger(&location, seen, foreign)));
     for name in &names {
         if !is_name(name) {
-            sight.strangers.push(Stranger {
-                location: location.clone(),
-                priced_at: location.price_region(),
-                what: format!("what carries the tag {} with {name:?}", tags::BASTION),
-                called: name.clone(),
-                why: "no plan can have that name".to_owned(),
-                tagged: Some(name.clone()),
-                items: Vec::new(),
-                machine: None,
-            });
             continue;
         }
         let set = teardown::by_tag(name, subscription, seen);
@@ -119,10 +158,10 @@ fn by_rules(seen: &Observed) -> Vec<String> {
 fn found(name: &str, location: &Location, seen: &Observed, set: &Changeset<Action>) -> Found {
     let owned: Vec<&Resource> = seen.owned(name).filter(|r| !teardown::goes_with_machine(r, seen)).collect();
     let machines = || owned.iter().filter(|r| r.kind == Kind::Machine);
-    let mut parts: Vec<Part> = owned.iter().map(|r| part(r)).collect();
-    let elsewhere = teardown::rules_elsewhere(seen, name).into_iter();
+    let mut parts: Vec<Part> = owned.iter().map(|r| part(r, seen)).collect();
+    let rules = teardown::rules_elsewhere(seen, name);
     let plain = |what: String| Part { what, items: Vec::new(), machine: None };
-    parts.extend(elsewhere.map(|r| plain(format!("DNAT rules in {}", r.holder.words()))));
+    parts.extend(rules.iter().map(|r| plain(format!("DNAT rules in {}", r.holder.words()))));
     let going = seen.resources.iter().filter(|r| r.is_owned(name) && r.state == State::Deleting);
     parts.extend(going.map(|r| plain(format!("{}, which Azure is removing", r.words()))));
     // A disk has the tags that its machine had when it was made: what was decided since is not among them.
@@ -141,11 +180,27 @@ fn found(name: &str, location: &Location, seen: &Observed, set: &Changeset<Actio
         made: dated.iter().filter_map(|tags| began(tags)).chain(created).min(),
         parts,
         notes: set.notes.clone(),
-        protected: Vec::new(),
+        protected: protected(&owned, &rules, seen),
     }
 }
 
-fn part(resource: &Resource) -> Part {
+/// Locks by which Azure would refuse to take a bastion away.
+fn protected(owned: &[&Resource], rules: &[teardown::Rules<'_>], seen: &Observed) -> Vec<String> {
+    let covers = |lock: &&Lock| {
+        let of_rules = rules.iter().map(|r| r.holder).any(|holder| {
+            // A classic collection goes by a change of its firewall, not by a removal.
+            holder.id.is_within(&lock.scope) && (holder.kind == Kind::RuleGroup || lock.read_only)
+        });
+        of_rules || owned.iter().any(|r| r.id.is_within(&lock.scope))
+    };
+    let what = |lock: &Lock| match lock.scope.kind() {
+        Some(kind) => format!("{} {}: the lock {}", kind.words(), lock.scope.name(), lock.name),
+        None => format!("{}: the lock {}", lock.scope.name(), lock.name),
+    };
+    seen.locks.iter().flatten().filter(covers).map(what).collect()
+}
+
+fn part(resource: &Resource, seen: &Observed) -> Part {
     let items = match resource.kind {
         Kind::Machine if Machine(resource).power() == "deallocated" => vec![cost::disk()],
         Kind::Machine => vec![cost::machine(Machine(resource).size()), cost::disk()],
@@ -162,7 +217,31 @@ fn part(resource: &Resource) -> Part {
     Part {
         what: format!("{}{}", resource.words(), if alone { ", attached to nothing" } else { "" }),
         items,
-        machine: None,
+        machine: (resource.kind == Kind::Machine).then(|| {
+            let covered = |locks: &Vec<Lock>| locks.iter().any(|lock| resource.id.is_within(&lock.scope));
+            MachineFacts { protected: seen.locks.as_ref().map(covered), ..machine_facts(resource) }
+        }),
+    }
+}
+
+/// What carries a bastion's tag and is not its own.
+fn tagged_stranger(location: &Location, seen: &Observed, foreign: &Foreign<'_>) -> Stranger {
+    let part = foreign.resource.map(|resource| part(resource, seen));
+    let (items, machine) = part.map_or_else(|| (Vec::new(), None), |part| (part.items, part.machine));
+    let place = foreign.resource.filter(|r| !r.location.is_empty());
+    Stranger {
+        location: location.clone(),
+        priced_at: place.map_or_else(|| location.price_region(), |r| PriceRegion::new(CloudKind::Azure, &r.location)),
+        what: foreign.words(),
+        called: foreign.id.name().to_owned(),
+        why: if is_name(foreign.bastion) {
+            format!("it carries the tag of the bastion {}, but {}", foreign.bastion, foreign.reason)
+        } else {
+            format!("it carries the tag {} with {:?}, and no plan can have that name", tags::BASTION, foreign.bastion)
+        },
+        tagged: Some(foreign.bastion.to_owned()),
+        items,
+        machine,
     }
 }
 
@@ -182,10 +261,10 @@ fn strangers(location: &Location, seen: &Observed) -> Vec<Stranger> {
         called: r.name().to_owned(),
         why: format!("it is called as gangplank's own are and has no tag {}", tags::BASTION),
         tagged: None,
-        items: part(r).items,
-        machine: None,
+        items: part(r, seen).items,
+        machine: part(r, seen).machine,
     };
-    let resources = seen.resources.iter().filter(alike).map(|r| stranger(r, part(r).what));
+    let resources = seen.resources.iter().filter(alike).map(|r| stranger(r, part(r, seen).what));
     let rules = seen.of_kind(Kind::RuleGroup).filter(|g| {
         let name = g.name().to_ascii_lowercase();
         let marked =

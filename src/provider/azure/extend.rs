@@ -10,6 +10,7 @@ use super::{
     check::remembered,
     id::Kind,
     keys,
+    machine::suspicion,
     observed::{Observed, Resource},
     steps::Differ,
     tags::{self, TagChange},
@@ -51,6 +52,14 @@ pub fn extend(
     let end = end(plan, seen, wish, now)?;
     let owned: Vec<&Resource> = seen.owned(name).collect();
     let machine = owned.iter().find(|r| r.kind == Kind::Machine);
+
+    if let Some(suspicion) = machine.and_then(|machine| suspicion(azure.image, machine)) {
+        return Err(plan
+            .origin
+            .problem("name", "the bastion's machine is not one that gangplank made", suspicion)
+            .because("what decides about its end would be written to somebody else's machine")
+            .fix("run `gangplank plan`: it says what `apply` would put right"));
+    }
 
     let mut differ = Differ::new(name, &azure.subscription);
     let all = tags::common(&plan.name, &plan.tags, Some(&end));

@@ -1,6 +1,6 @@
 //! Who has written to a resource lately: Azure's activity log. Pure; the call is the fleet's.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
     observed::text,
     request::{MARK, Request},
 };
-use crate::drift::{Act, Who, second, told};
+use crate::drift::{Act, REMEMBERED, Who, second, told};
 
 const VERSION: &str = "2015-04-01";
 
@@ -30,6 +30,37 @@ pub fn request(action: &Action, since: Timestamp, now: Timestamp) -> Request {
     Request::get(path, VERSION)
         .with_query("$filter", filter)
         .with_query("$select", "caller,eventTimestamp,operationName,status,httpRequest,resourceId")
+}
+
+/// Azure ends what makes a machine within minutes of its beginning; the log has both moments.
+const MAKING: SignedDuration = SignedDuration::from_mins(30);
+
+/// Asks who made what is there since `created`; `None` where that is longer ago than the log remembers.
+pub fn creation_request(id: &Id, created: Timestamp, now: Timestamp) -> Option<Request> {
+    (now.duration_since(created) < REMEMBERED).then(|| {
+        let (from, until) = (created.saturating_sub(MAKING), created.saturating_add(MAKING));
+        let oldest = now.saturating_sub(REMEMBERED).unwrap_or(created);
+        let (from, until) = (from.unwrap_or(created).max(oldest), until.unwrap_or(created).min(now));
+        let filter = format!(
+            "eventTimestamp ge '{}' and eventTimestamp le '{}' and resourceUri eq '{id}'",
+            second(from),
+            second(until)
+        );
+        let subscription = id.group_id().parent();
+        let path = format!("{subscription}/providers/Microsoft.Insights/eventtypes/management/values");
+        Request::get(path, VERSION)
+            .with_query("$filter", filter)
+            .with_query("$select", "caller,eventTimestamp,operationName,status,httpRequest,resourceId")
+    })
+}
+
+/// Who made a resource: whoever wrote to it first around its creation.
+pub fn creator(answer: &Value, id: &Id) -> Option<String> {
+    let entries = super::observed::list(answer, "/value").iter();
+    let writes = entries.filter(|entry| Id::new(text(entry, "/resourceId")) == *id && has_changed(entry));
+    let writes = writes.filter(|e| text(e, "/operationName/value").to_ascii_lowercase().ends_with("/write"));
+    let first = writes.filter(|entry| !text(entry, "/caller").is_empty()).min_by_key(|e| text(e, "/eventTimestamp"));
+    first.map(|entry| text(entry, "/caller").to_owned())
 }
 
 /// The log's answer: what was done to a resource and by whom. What was only read, or did not succeed, is left out.
@@ -109,6 +140,28 @@ mod tests {
         assert_eq!(acts[0].by(), "ana@example.com from 198.51.100.20");
         let own = read(&json!({"value": [own]}), &id);
         assert_eq!(own[0].by(), "gangplank, as ana@example.com from 198.51.100.20");
+    }
+
+    #[test]
+    fn who_wrote_first_made_it() {
+        let id = Id::new("/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/a");
+        let entry = |at: &str, who: &str, what: &str| {
+            json!({"caller": who, "eventTimestamp": at, "operationName": {"value": what}, "status": {"value": "Succeeded"},
+                "resourceId": id.as_str()})
+        };
+        let write = "Microsoft.Compute/virtualMachines/write";
+        let answer = json!({"value": [
+            entry("2026-11-04T10:03:00Z", "ben@example.com", write),
+            entry("2026-11-04T10:00:00Z", "ana@example.com", write),
+            entry("2026-11-04T09:59:00Z", "eve@example.com", "Microsoft.Compute/virtualMachines/start/action"),
+        ]});
+        assert_eq!(creator(&answer, &id).as_deref(), Some("ana@example.com"));
+        assert_eq!(creator(&answer, &Id::new("/x")), None);
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let asked =
+            creation_request(&id, at("2026-11-04T10:00:00Z"), at("2026-11-05T10:00:00Z")).expect("it is recent");
+        assert_eq!(asked.path, "/subscriptions/s/providers/Microsoft.Insights/eventtypes/management/values");
+        assert!(creation_request(&id, at("2026-01-01T10:00:00Z"), at("2026-11-05T10:00:00Z")).is_none());
     }
 
     #[test]

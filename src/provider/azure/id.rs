@@ -136,14 +136,19 @@ impl Id {
 
     /// `None` where it is of a kind that gangplank does not handle.
     pub fn kind(&self) -> Option<Kind> {
-        let Some((_, path)) = self.0.split_once("/providers/") else {
+        if !self.0.contains("/providers/") {
             return (self.0.split('/').count() == 5).then_some(Kind::ResourceGroup);
-        };
-        let parts: Vec<&str> = path.split('/').collect();
-        // The provider, then type and name by turns.
-        let types = parts.iter().enumerate().filter(|(i, _)| *i == 0 || i % 2 == 1).map(|(_, part)| *part);
-        let found = types.collect::<Vec<_>>().join("/");
+        }
+        let found = self.type_name();
         Kind::ALL.iter().find(|(_, name)| name.eq_ignore_ascii_case(&found)).map(|(kind, _)| *kind)
+    }
+
+    /// `Microsoft.Network/virtualNetworks/subnets`, as the id spells it; "" where it names no provider.
+    pub fn type_name(&self) -> String {
+        let Some((_, path)) = self.0.split_once("/providers/") else { return String::new() };
+        // The provider, then type and name by turns.
+        let types = path.split('/').enumerate().filter(|(i, _)| *i == 0 || i % 2 == 1).map(|(_, part)| part);
+        types.collect::<Vec<_>>().join("/")
     }
 }
 

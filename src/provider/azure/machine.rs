@@ -10,7 +10,7 @@ use crate::{
     changeset::Detail,
     diagnostic::Diagnostic,
     plan::ImageAlias,
-    provider::boot::{boot_differences, boot_text},
+    provider::boot::{self, boot_differences, boot_text},
 };
 
 /// Of the marketplace.
@@ -40,6 +40,38 @@ fn image_text(alias: ImageAlias) -> String {
     skus(alias).map_or_else(String::new, |(publisher, offer, _)| format!("{publisher} {offer}"))
 }
 
+/// Whether a machine was made from an image of the alias, for whichever architecture and generation: what Azure says of a machine's
+/// image (`imageReference`) nobody can change afterwards.
+pub fn is_of_image(alias: ImageAlias, have: &Resource) -> bool {
+    let machine = views::Machine(have);
+    skus(alias).is_some_and(|(_, _, skus)| {
+        machine.image().eq_ignore_ascii_case(&image_text(alias))
+            && skus.iter().any(|sku| machine.image_sku().eq_ignore_ascii_case(sku))
+    })
+}
+
+/// Why nothing may be written to what is called as the bastion's machine is: it can't be one that gangplank made from this plan. An
+/// `apply` makes a new one.
+pub fn suspicion(alias: ImageAlias, have: &Resource) -> Option<String> {
+    if !is_of_image(alias, have) {
+        let image = image_words(have);
+        return Some(format!("{} was made from {image}, not from {}", have.words(), alias.as_str()));
+    }
+    match have.tags.get(tags::BOOT) {
+        Some(boot) if boot::is_well_formed(boot) => None,
+        Some(_) => Some(format!("the tag {} of {} is not one that gangplank writes", tags::BOOT, have.words())),
+        None => Some(format!("{} has no tag {}", have.words(), tags::BOOT)),
+    }
+}
+
+/// `Debian debian-13 13-gen2`, or that there is none.
+pub fn image_words(have: &Resource) -> String {
+    let machine = views::Machine(have);
+    let text = format!("{} {}", machine.image(), machine.image_sku());
+    let text = text.trim();
+    if text.is_empty() { "no image of the marketplace".to_owned() } else { text.to_owned() }
+}
+
 /// Why a machine can't stay, one detail a property; empty where it can.
 pub fn replacement_reasons(want: &Desired<'_>, have: &Resource, new_interface: bool) -> Vec<Detail> {
     let machine = views::Machine(have);
@@ -51,6 +83,9 @@ pub fn replacement_reasons(want: &Desired<'_>, have: &Resource, new_interface: b
     let wanted = image_text(want.azure.image);
     if !image.eq_ignore_ascii_case(&wanted) {
         reasons.push(Detail::changed("image", image, wanted));
+    } else if !is_of_image(want.azure.image, have) {
+        let note = "it is none of the images that gangplank makes this bastion's machines from";
+        reasons.push(Detail::changed("image", image_words(have), wanted).note(note));
     }
     let interfaces = machine.interfaces();
     let stays = interfaces.as_slice() == [want.names.interface.clone()] && !new_interface;

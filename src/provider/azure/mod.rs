@@ -30,6 +30,7 @@ mod machine_steps;
 #[cfg(feature = "azure")]
 pub mod observe;
 pub mod observed;
+pub mod ownership;
 mod parts;
 #[cfg(feature = "azure")]
 pub mod perform;

@@ -10,15 +10,16 @@ use serde_json::Value;
 use super::{
     arm::Arm,
     auto_shutdown::{self, Offer, Service},
+    desire,
     id::{Id, Kind},
-    observed::{Observed, Quota, Resource, Size, list as items, text},
+    observed::{Lock, Observed, Quota, Resource, Size, list as items, text},
     request::{Method, Request},
     retry::Repeat,
     tags,
     views::Firewall,
 };
 use crate::{
-    plan::{Azure, Edge, Plan},
+    plan::{Azure, Edge, Plan, ResourceGroup},
     provider::{CloudError, ErrorKind, Progress, Residue},
 };
 
@@ -37,6 +38,8 @@ const LISTED: [Kind; 10] = [
 ];
 const GROUPS: &str = "2021-04-01";
 const SKUS: &str = "2021-07-01";
+const LOCKS: &str = "2016-09-01";
+const SUBSCRIPTIONS: &str = "2022-12-01";
 
 /// Everything in the subscription that `plans`, all of it, can concern.
 ///
@@ -52,7 +55,8 @@ pub async fn observe(
     let ((mut all, service), states) = tokio::try_join!(lists, states(arm, subscription, progress))?;
     add_states(&mut all, states);
 
-    let seen = Observed::new(&all, []);
+    let mut seen = Observed::new(&all, []);
+    plan_groups(&mut seen, plans);
     let names: Vec<&str> = plans.iter().map(|(plan, _)| plan.name.as_str()).collect();
     let ours = |resource: &&Resource| names.iter().any(|name| resource.is_owned(name));
     let owns_group = seen.of_kind(Kind::ResourceGroup).any(|group| ours(&group));
@@ -65,7 +69,18 @@ pub async fn observe(
         async { if owns_group { everything(arm, subscription, progress).await } else { Ok(Vec::new()) } },
     )?;
     all.extend(rules.into_iter().flatten());
-    Ok(Observed { auto_shutdown: service, ..Observed::new(&all, &contents) })
+    let mut seen = Observed { auto_shutdown: service, ..Observed::new(&all, &contents) };
+    plan_groups(&mut seen, plans);
+    Ok(seen)
+}
+
+/// A resource group is a bastion's own if its plan says so.
+fn plan_groups(seen: &mut Observed, plans: &[(&Plan, &Azure)]) {
+    for (plan, azure) in plans {
+        let existing = matches!(azure.resource_group, ResourceGroup::Existing(_));
+        let group = Id::group(&azure.subscription, desire::group_name(azure));
+        seen.plan_group(&group, plan.name.as_str(), existing);
+    }
 }
 
 /// Every list of the subscription as a whole. Auto-shutdowns are of a service that a subscription need not be registered for, nor this
@@ -104,7 +119,7 @@ pub async fn offer(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> Re
 }
 
 /// Everything in the subscription that a teardown without plans can concern: the lists, disks, what is in every resource group in one list
-/// more, and the rule collection groups of those policies of others that have one called as ours are.
+/// more, the locks, and the rule collection groups of those policies of others that have one called as ours are.
 ///
 /// # Errors
 /// The cloud's, of any of the calls.
@@ -112,13 +127,17 @@ pub async fn estate(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> R
     let disks = format!("/subscriptions/{subscription}/providers/{}", Kind::Disk.type_name());
     let disks = Request::get(disks, Kind::Disk.api_version());
     let outline = Request::get(format!("/subscriptions/{subscription}/resources"), GROUPS);
-    let ((mut all, service), disks, contents) =
-        tokio::try_join!(lists(arm, subscription, progress), arm.list(&disks, progress), arm.list(&outline, progress))?;
+    let ((mut all, service), disks, contents, locks) = tokio::try_join!(
+        lists(arm, subscription, progress),
+        arm.list(&disks, progress),
+        arm.list(&outline, progress),
+        locks(arm, subscription, progress),
+    )?;
     all.extend(disks);
     let seen = Observed::new(&all, []);
     let alike = |policy: &&Resource| {
         // Those in a policy of a bastion's own go with it.
-        !policy.tags.contains_key(tags::BASTION)
+        policy.owner().is_none()
             && items(&policy.raw, "/properties/ruleCollectionGroups")
                 .iter()
                 .any(|group| Id::new(text(group, "/id")).name().to_ascii_lowercase().starts_with("gangplank-"))
@@ -129,7 +148,24 @@ pub async fn estate(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> R
         inside(arm, &Request::get(groups, Kind::RuleGroup.api_version()), progress).await
     }));
     all.extend(rules.await?.into_iter().flatten());
-    Ok(Observed { auto_shutdown: service, ..Observed::new(&all, &contents) })
+    Ok(Observed { auto_shutdown: service, locks, ..Observed::new(&all, &contents) })
+}
+
+/// All locks of a subscription and of what is in it. Nothing where this account may not see them: Azure says it then when something is
+/// to be deleted (`ScopeLocked`).
+async fn locks(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> Result<Option<Vec<Lock>>, CloudError> {
+    let path = format!("/subscriptions/{subscription}/providers/Microsoft.Authorization/locks");
+    match arm.list(&Request::get(path, LOCKS), progress).await {
+        Err(error) if is_not_to_be_had(error.kind) => Ok(None),
+        other => Ok(Some(other?.iter().filter_map(Lock::read).collect())),
+    }
+}
+
+/// The ids of the subscriptions that these credentials can see ("Subscriptions - List"), but for those that are being deleted.
+pub async fn subscriptions(arm: &Arm, progress: &Progress<'_>) -> Result<Vec<String>, CloudError> {
+    let all = arm.list(&Request::get("/subscriptions", SUBSCRIPTIONS), progress).await?;
+    let there = all.iter().filter(|raw| !text(raw, "/state").eq_ignore_ascii_case("Deleted"));
+    Ok(there.map(|raw| text(raw, "/subscriptionId").to_owned()).filter(|id| !id.is_empty()).collect())
 }
 
 /// Those whose rule collection groups matter: the bastions' own, the ones that plans name or whose firewall they name, and those

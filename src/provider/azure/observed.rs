@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{
     auto_shutdown::Service,
     id::{Id, Kind},
+    ownership::{self, ForeignReason, GroupClaim},
     tags::{self, Tags},
 };
 
@@ -18,6 +19,17 @@ pub struct Observed {
     /// Everything in the subscription, of any type, where a resource group carries our tag; nothing otherwise.
     pub contents: Vec<Content>,
     pub auto_shutdown: Service,
+    /// Only where no plan is asked, and this account may see them.
+    pub locks: Option<Vec<Lock>>,
+}
+
+/// A management lock: of a resource, a resource group or the whole subscription, and of everything in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    pub name: String,
+    pub scope: Id,
+    /// Else it only forbids to delete (`CanNotDelete`).
+    pub read_only: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -28,6 +40,8 @@ pub struct Resource {
     pub location: String,
     pub tags: Tags,
     pub state: State,
+    /// Of a resource group: its second mark.
+    pub claim: GroupClaim,
     /// Of a machine with `properties/instanceView` from a list of its own, and for a verification with `properties/userData`.
     pub raw: Value,
 }
@@ -61,8 +75,9 @@ impl Observed {
         let mut resources: Vec<Resource> = resources.into_iter().filter_map(Resource::read).collect();
         resources.sort_by(|a, b| a.id.cmp(&b.id));
         resources.dedup_by(|a, b| a.id == b.id);
+        ownership::claim_groups(&mut resources);
         let contents = contents.into_iter().filter_map(Content::read).collect();
-        Self { resources, contents, auto_shutdown: Service::default() }
+        Self { resources, contents, auto_shutdown: Service::default(), locks: None }
     }
 
     /// What is not on its way out.
@@ -88,7 +103,7 @@ impl Observed {
         }
     }
 
-    /// Everything that carries a bastion's tag.
+    /// Everything that is a bastion's own.
     pub fn owned<'a>(&'a self, bastion: &'a str) -> impl Iterator<Item = &'a Resource> {
         self.resources.iter().filter(move |r| r.is_owned(bastion) && r.state != State::Deleting)
     }
@@ -107,17 +122,33 @@ impl Resource {
         };
         let location = raw.get("location").and_then(Value::as_str).unwrap_or_default();
         let location = location.chars().filter(|c| *c != ' ').collect::<String>().to_lowercase();
-        Some(Self { id, kind, location, tags: read_tags(raw), state, raw: raw.clone() })
+        Some(Self { id, kind, location, tags: read_tags(raw), state, claim: GroupClaim::None, raw: raw.clone() })
     }
 
     pub fn name(&self) -> &str {
         self.id.name()
     }
 
-    /// By its tag. What gangplank never makes is nobody's bastion's: a policy of the subscription may give every resource the tags of
-    /// its resource group.
+    /// By both marks: see [`super::ownership`].
     pub fn is_owned(&self, bastion: &str) -> bool {
-        !matches!(self.kind, Kind::RouteTable | Kind::IpGroup) && tags::owns(&self.tags, bastion)
+        tags::owns(&self.tags, bastion) && self.foreign_reason(bastion).is_none()
+    }
+
+    /// Whose it is by both marks.
+    pub fn owner(&self) -> Option<&str> {
+        self.tags.get(tags::BASTION).map(String::as_str).filter(|bastion| self.foreign_reason(bastion).is_none())
+    }
+
+    /// Why what carries a bastion's tag is not its own.
+    pub fn foreign_reason(&self, bastion: &str) -> Option<ForeignReason> {
+        ownership::foreign_reason(&self.id, &self.tags, self.managed_by().as_ref(), self.claim, bastion)
+    }
+
+    /// The resource that manages it: a disk's machine, a machine's scale set. Azure writes "" where there is none.
+    pub fn managed_by(&self) -> Option<Id> {
+        let mut all =
+            ["/managedBy", "/properties/virtualMachineScaleSet/id"].into_iter().filter_map(|at| self.id_at(at));
+        all.find(|id| !id.as_str().is_empty())
     }
 
     /// `firewall fw-hub`
@@ -140,10 +171,29 @@ impl Resource {
     }
 }
 
+impl Lock {
+    /// "Management Locks - List At Subscription Level"; `None` where it is no lock of the subscription or of what is in it.
+    pub fn read(raw: &Value) -> Option<Self> {
+        const TYPE: &str = "/providers/microsoft.authorization/locks/";
+        let id = raw.get("id")?.as_str()?;
+        let at = id.to_ascii_lowercase().rfind(TYPE)?;
+        let scope = id.get(..at).filter(|scope| !scope.is_empty())?;
+        Some(Self {
+            name: id.get(at + TYPE.len()..)?.to_owned(),
+            scope: Id::new(scope),
+            read_only: text(raw, "/properties/level").eq_ignore_ascii_case("ReadOnly"),
+        })
+    }
+}
+
 impl Content {
     fn read(raw: &Value) -> Option<Self> {
         let id = Id::new(raw.get("id")?.as_str()?);
-        Some(Self { id, tags: read_tags(raw), managed_by: id_at(raw, "/managedBy") })
+        Some(Self {
+            id,
+            tags: read_tags(raw),
+            managed_by: id_at(raw, "/managedBy").filter(|id| !id.as_str().is_empty()),
+        })
     }
 }
 
@@ -293,7 +343,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_answer_is_read(raw in anything()) {
-            let _ = (Size::read(&raw), Quota::read(&raw));
+            let _ = (Size::read(&raw), Quota::read(&raw), Lock::read(&raw));
             let seen = Observed::new([&raw], [&raw]);
             for resource in &seen.resources {
                 super::super::views::read_everything(resource);

@@ -15,6 +15,7 @@ use super::{
     id::{Id, Kind},
     observe::{contents, made, settled, version},
     observed::{Resource, State, list, text},
+    ownership::GroupClaim,
     request::{Condition, Method, Request, short},
     retry::Repeat,
     rules,
@@ -29,6 +30,7 @@ const TURNS: u32 = 10;
 /// Looks at a resource group: its list follows what happens in it a little later.
 const LOOKS: u32 = 6;
 const TAGS: &str = "2021-04-01";
+const TAGS_OF: &str = "providers/Microsoft.Resources/tags/default";
 
 /// Carries out the steps of one run.
 #[derive(Debug)]
@@ -90,18 +92,25 @@ impl<'a> Performer<'a> {
             }
             Call::Patch { id, body } => self.patch(id, body, bastion, progress).await,
             Call::Tag { id, set, remove } => {
-                settled(self.arm, id, progress).await?;
+                let there = settled(self.arm, id, progress).await?;
+                let request = Request::new(Method::Patch, format!("{id}/{TAGS_OF}"), TAGS);
+                if let Some(found) = there.filter(|found| is_foreign(id, None, found, bastion)) {
+                    return Err(in_the_way(&request, &found, bastion));
+                }
                 self.tag(id, set, remove, progress).await.map(|()| None)
             }
             Call::Start { id } => {
-                settled(self.arm, id, progress).await?;
+                let there = settled(self.arm, id, progress).await?;
                 let start = Request::new(Method::Post, format!("{id}/start"), version(id));
+                if let Some(found) = there.filter(|found| is_foreign(id, None, found, bastion)) {
+                    return Err(in_the_way(&start, &found, bastion));
+                }
                 self.write(&start, Repeat::SAFE, progress).await?;
                 self.wait(id, progress).await
             }
             Call::Wait { id } => self.wait(id, progress).await,
             Call::Delete { id } => self.delete(id, bastion, progress).await,
-            Call::DeleteGroup { id } => self.delete_group(id, bastion, progress).await,
+            Call::DeleteGroup { id, with } => self.delete_group(id, with, bastion, progress).await,
             Call::NatCollection { firewall, name, collection: Some(collection), fill } => {
                 let collection = self.filled(firewall, collection, fill, progress).await?;
                 self.set_collection(firewall, name, &collection, bastion, progress).await
@@ -207,7 +216,7 @@ impl<'a> Performer<'a> {
         remove: &[String],
         progress: &Progress<'_>,
     ) -> Result<(), CloudError> {
-        let path = format!("{id}/providers/Microsoft.Resources/tags/default");
+        let path = format!("{id}/{TAGS_OF}");
         let patch = |operation: &str, tags: &Tags| Request {
             body: Some(json!({"operation": operation, "properties": {"tags": tags}})),
             ..Request::new(Method::Patch, path.clone(), TAGS)
@@ -243,6 +252,7 @@ impl<'a> Performer<'a> {
     async fn delete_group(
         &self,
         id: &Id,
+        with: &[Id],
         bastion: &str,
         progress: &Progress<'_>,
     ) -> Result<Option<String>, CloudError> {
@@ -251,7 +261,7 @@ impl<'a> Performer<'a> {
         if is_foreign(id, None, &found, bastion) {
             return Err(in_the_way(&request, &found, bastion));
         }
-        let mut inside = contents(self.arm, id, progress).await?;
+        let mut inside = self.others_inside(id, with, progress).await?;
         let mut pause = self.arm.pace();
         for _ in 1..LOOKS {
             if inside.is_empty() {
@@ -264,7 +274,7 @@ impl<'a> Performer<'a> {
             }
             sleep(pause).await;
             pause *= 2;
-            inside = contents(self.arm, id, progress).await?;
+            inside = self.others_inside(id, with, progress).await?;
         }
         if let Some(first) = inside.first() {
             let more = if inside.len() > 1 { format!(" and {} more", inside.len() - 1) } else { String::new() };
@@ -278,7 +288,20 @@ impl<'a> Performer<'a> {
                 remedy: Some("look whose it is; the group goes once it is empty, with the same command".to_owned()),
             });
         }
+        for last in with {
+            let there = settled(self.arm, last, progress).await?;
+            if let Some(found) = there.filter(|found| is_foreign(last, None, found, bastion)) {
+                return Err(in_the_way(&request, &found, bastion));
+            }
+        }
         self.write(&request, Repeat::RELEASING, progress).await
+    }
+
+    /// What stands in a resource group beside `with`.
+    async fn others_inside(&self, id: &Id, with: &[Id], progress: &Progress<'_>) -> Result<Vec<Value>, CloudError> {
+        let mut inside = contents(self.arm, id, progress).await?;
+        inside.retain(|raw| !with.contains(&Id::new(text(raw, "/id"))));
+        Ok(inside)
     }
 }
 
@@ -313,8 +336,9 @@ fn is_changed_meanwhile(error: &CloudError) -> bool {
     error.kind == ErrorKind::Conflict && code.starts_with("PreconditionFailed")
 }
 
-/// Whether what is there is not the bastion's: by its tag, or where it has none, by what its rules say. `body` is what shall be
-/// written; one without our tag is for something that carries none.
+/// Whether what is there is not the bastion's: by both marks ([`super::ownership`]), or where it carries no tags, by what its rules
+/// say. `body` is what shall be written; one without our tag is for something that carries none. A resource group's second mark was
+/// looked at when the step was planned: what stands in it is going, and the group itself is deleted only when nothing else does.
 fn is_foreign(id: &Id, body: Option<&Value>, found: &Value, bastion: &str) -> bool {
     match id.kind() {
         None | Some(Kind::Subnet) => false,
@@ -325,7 +349,11 @@ fn is_foreign(id: &Id, body: Option<&Value>, found: &Value, bastion: &str) -> bo
         }
         Some(_) => {
             let tagged = body.is_none_or(|body| body.pointer("/tags").is_some_and(Value::is_object));
-            tagged && found.pointer("/tags").and_then(|t| t.get(tags::BASTION)).and_then(Value::as_str) != Some(bastion)
+            let mut there = Resource::read(found);
+            if let Some(group) = there.as_mut().filter(|r| r.kind == Kind::ResourceGroup) {
+                group.claim = GroupClaim::Planned;
+            }
+            tagged && there.is_none_or(|there| !there.is_owned(bastion))
         }
     }
 }

@@ -4,7 +4,7 @@
 //! ("Use tags to organize your Azure resources and management hierarchy").
 
 pub use crate::provider::tags::{
-    BASTION, BOOT, EXPIRES, EXTENDED, HOST_KEY, KEYS, LIFETIME, NAME, TagChange, Tags, common, is_ours, owns,
+    BASTION, BOOT, EXPIRES, EXTENDED, HOST_KEY, KEYS, LIFETIME, NAME, TagChange, Tags, common, document, is_ours, owns,
     resource_name,
 };
 

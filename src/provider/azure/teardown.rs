@@ -7,6 +7,7 @@ use super::{
     auto_shutdown,
     id::{Id, Kind},
     observed::{Observed, Resource, State, id_at, list, text},
+    ownership::{Foreign, GroupClaim, machine_facts},
     rule_steps, rules,
     steps::Differ,
     tags,
@@ -18,14 +19,14 @@ use crate::{
     plan::{Azure, Edge, Plan},
 };
 
-/// Removes everything that carries the bastion's tag, and its rules in the firewalls of others; nothing else.
+/// Removes everything that is the bastion's own, and its rules in the firewalls of others; nothing else.
 pub fn teardown(plan: &Plan, azure: &Azure, seen: &Observed) -> Changeset<Action> {
     let set = towards_nothing(plan.name.as_str(), &azure.subscription, Some(&azure.edge), seen);
     let location = Location::azure(&azure.subscription, &azure.location);
     Changeset { location, plan: plan.origin.source.path.clone(), ..set }
 }
 
-/// The same without a plan: the tags say what is the bastion's.
+/// The same without a plan: the tags and the names say what is the bastion's.
 pub fn by_tag(bastion: &str, subscription: &str, seen: &Observed) -> Changeset<Action> {
     towards_nothing(bastion, subscription, None, seen)
 }
@@ -40,7 +41,8 @@ fn towards_nothing(bastion: &str, subscription: &str, edge: Option<&Edge>, seen:
     }
     let after: Vec<StepId> = under_way.into_iter().chain(rules).collect();
     let going: Vec<&Resource> = seen.owned(bastion).filter(|r| !goes_with_machine(r, seen)).collect();
-    let notes = remove(&mut differ, seen, bastion, &going, why, &after);
+    let mut notes = remove(&mut differ, seen, bastion, &going, why, &after);
+    notes.extend(seen.foreign(Some(bastion)).iter().map(left_alone));
     Changeset {
         bastion: bastion.to_owned(),
         location: Location::subscription(subscription),
@@ -49,6 +51,11 @@ fn towards_nothing(bastion: &str, subscription: &str, edge: Option<&Edge>, seen:
         exposure: Vec::new(),
         notes,
     }
+}
+
+/// The note about something that carries the bastion's tag and is not its own.
+pub(super) fn left_alone(foreign: &Foreign<'_>) -> String {
+    format!("{} carries the bastion's tag and is not its own: it is left alone", foreign.told())
 }
 
 /// What Azure is removing already, since an earlier run, or somebody, told it to: the end of that is waited for, since what it uses
@@ -60,7 +67,9 @@ fn await_removals(differ: &mut Differ<'_>, seen: &Observed, bastion: &str) -> Ve
         draft.impact = Impact::Teardown;
         let what = deletion(resource);
         steps.push(differ.id(&what));
-        differ.push(&what, draft, Call::Delete { id: resource.id.clone() });
+        let id = resource.id.clone();
+        let group = resource.kind == Kind::ResourceGroup;
+        differ.push(&what, draft, if group { Call::DeleteGroup { id, with: Vec::new() } } else { Call::Delete { id } });
     }
     steps
 }
@@ -146,6 +155,7 @@ pub(super) fn remove(
     after: &[StepId],
 ) -> Vec<String> {
     let mut notes = Vec::new();
+    let with_group = with_group(going);
     // What there already are steps for: replaced ones.
     let mut gone: Vec<(Id, StepId)> = differ
         .steps
@@ -161,31 +171,72 @@ pub(super) fn remove(
             let is_gone = |id: &Id| {
                 gone.iter().any(|(gone, _)| id.is_within(gone)) || is_going(seen, id) || has_gone(seen, id, resource)
             };
-            if let Some(user) = user(resource, bastion, seen, is_gone) {
+            let user = user(resource, bastion, seen, is_gone);
+            let last = with_group.iter().find(|(_, group)| group.id == resource.id).map(|(last, _)| *last);
+            if let Some(user) = user {
                 notes.push(format!("{} stays: {user}", resource.words()));
+                if let Some(last) = last.filter(|last| gone.iter().any(|(id, _)| *id == last.id)) {
+                    gone.retain(|(id, _)| *id != last.id);
+                    gone.push(removal(differ, seen, last, None, why, after, &gone));
+                }
                 continue;
             }
-            let before =
-                |id: &Id| seen.get(id).is_some_and(|r| refers(&r.raw, &resource.id) || refers(&resource.raw, id));
-            let mut draft = Draft::new(Op::Delete, resource.words(), why.reason);
-            draft.impact = match (kind, why.impact) {
-                // Another machine has been made elsewhere.
-                (Kind::Machine, Impact::Live) => Impact::Replacement,
-                (_, impact) => impact,
-            };
-            draft.after = after.to_vec();
-            draft.after.extend(gone.iter().filter(|(id, _)| before(id)).map(|(_, step)| step.clone()));
-            draft.after.sort();
-            draft.after.dedup();
-            draft.details = details(resource);
-            let id = resource.id.clone();
-            let call = if kind == Kind::ResourceGroup { Call::DeleteGroup { id } } else { Call::Delete { id } };
-            let what = deletion(resource);
-            gone.push((resource.id.clone(), differ.id(&what)));
-            differ.push(&what, draft, call);
+            match with_group.iter().find(|(last, _)| last.id == resource.id) {
+                Some((_, group)) => gone.push((resource.id.clone(), differ.id(&deletion(group)))),
+                None => gone.push(removal(differ, seen, resource, last, why, after, &gone)),
+            }
         }
     }
     notes
+}
+
+/// Of each resource group whose second mark is what stands in it, what goes last: with the group, so that a run that ends in between
+/// leaves no group that only a tag calls ours. Something that costs nothing to keep until then, and that nothing elsewhere needs gone.
+fn with_group<'r>(going: &[&'r Resource]) -> Vec<(&'r Resource, &'r Resource)> {
+    let groups = going.iter().filter(|r| r.kind == Kind::ResourceGroup && r.claim == GroupClaim::Contents);
+    let of = |group: &&&'r Resource| {
+        let inside = |r: &&&'r Resource| r.id.group_id() == group.id && r.kind != Kind::ResourceGroup;
+        let last = ORDER.iter().rev().find_map(|kind| going.iter().filter(inside).rfind(|r| r.kind == *kind))?;
+        let waits = matches!(last.kind, Kind::SecurityGroup | Kind::Network | Kind::Address | Kind::Policy);
+        let needed = going.iter().any(|r| r.id.group_id() != group.id && refers(&r.raw, &last.id));
+        (waits && !needed).then_some((*last, **group))
+    };
+    groups.filter_map(|group| of(&group)).collect()
+}
+
+/// The step that deletes a resource; a group with what stands in it to the last.
+fn removal(
+    differ: &mut Differ<'_>,
+    seen: &Observed,
+    resource: &Resource,
+    last: Option<&Resource>,
+    why: Why,
+    after: &[StepId],
+    gone: &[(Id, StepId)],
+) -> (Id, StepId) {
+    let what = deletion(resource);
+    let step = differ.id(&what);
+    let before = |id: &Id| seen.get(id).is_some_and(|r| refers(&r.raw, &resource.id) || refers(&resource.raw, id));
+    let mut draft = Draft::new(Op::Delete, resource.words(), why.reason);
+    draft.impact = match (resource.kind, why.impact) {
+        // Another machine has been made elsewhere.
+        (Kind::Machine, Impact::Live) => Impact::Replacement,
+        (_, impact) => impact,
+    };
+    draft.after = after.to_vec();
+    draft.after.extend(gone.iter().filter(|(id, of)| *of != step && before(id)).map(|(_, step)| step.clone()));
+    draft.after.sort();
+    draft.after.dedup();
+    draft.details = details(resource);
+    draft
+        .details
+        .extend(last.into_iter().map(|last| Detail::removed(last.kind.words(), last.name()).note("with the group")));
+    draft.details.extend(last.into_iter().flat_map(details));
+    let id = resource.id.clone();
+    let with = last.into_iter().map(|last| last.id.clone()).collect();
+    let call = if resource.kind == Kind::ResourceGroup { Call::DeleteGroup { id, with } } else { Call::Delete { id } };
+    differ.push(&what, draft, call);
+    (resource.id.clone(), step)
 }
 
 /// Azure is deleting it already.
@@ -265,7 +316,13 @@ fn short(id: &Id) -> String {
 
 fn details(resource: &Resource) -> Vec<Detail> {
     match resource.kind {
-        Kind::Machine => vec![Detail::removed("size", super::views::Machine(resource).size())],
+        Kind::Machine => {
+            let facts = machine_facts(resource);
+            let text = |name: &str, value: Option<String>| value.map(|value| Detail::removed(name, value));
+            let size = Detail::removed("size", facts.machine_type);
+            let made = text("created", facts.launched.map(|at| at.to_string()));
+            std::iter::once(size).chain(made).chain(text("created by", facts.launched_by)).collect()
+        }
         Kind::Address => {
             let ip = Address(resource).ip().unwrap_or("none");
             vec![Detail::removed("address", ip).note("goes back to Azure; the same address can't be had again")]

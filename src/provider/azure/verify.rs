@@ -9,6 +9,7 @@ mod edge;
 mod firewall;
 mod front;
 mod machine;
+mod origin;
 mod passage;
 mod routes;
 mod security;
@@ -48,9 +49,24 @@ pub struct Evidence {
 /// Every check of this vantage, the machine's path first and then each target's.
 ///
 /// `resolved` is what targets' names mean to the machine, as far as it has said.
-pub fn judge(plan: &Plan, azure: &Azure, evidence: &Evidence, resolved: &BTreeMap<String, Vec<IpAddr>>) -> Vec<Check> {
+///
+/// `document` is the digest of the document that the plan asks for.
+pub fn judge(
+    plan: &Plan,
+    azure: &Azure,
+    evidence: &Evidence,
+    document: &str,
+    resolved: &BTreeMap<String, Vec<IpAddr>>,
+) -> Vec<Check> {
     let scene = Scene::new(plan, azure, evidence);
-    let mut checks = vec![machine::instance(&scene), machine::diagnostics(&scene), edge::address(&scene)];
+    let mut checks = vec![
+        origin::ownership(&scene),
+        machine::instance(&scene),
+        origin::image(&scene),
+        origin::document(&scene, document),
+        machine::diagnostics(&scene),
+        edge::address(&scene),
+    ];
     checks.extend(edge::admits(&scene));
     checks.extend([
         edge::nothing_else(&scene),

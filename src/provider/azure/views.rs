@@ -154,6 +154,11 @@ impl<'a> Machine<'a> {
         format!("{} {}", part("publisher"), part("offer"))
     }
 
+    /// `13-gen2`
+    pub fn image_sku(self) -> &'a str {
+        self.0.text("/properties/storageProfile/imageReference/sku")
+    }
+
     pub fn interfaces(self) -> Vec<Id> {
         self.0.list("/properties/networkProfile/networkInterfaces").iter().filter_map(|i| id_at(i, "/id")).collect()
     }
@@ -199,7 +204,14 @@ pub(super) fn read_everything(resource: &Resource) {
     let interface = Interface(resource);
     let _ = (interface.subnet(), interface.private_address(), interface.public_address(), interface.machine());
     let machine = Machine(resource);
-    let _ = (machine.size(), machine.image(), machine.interfaces(), machine.power(), machine.user_data());
+    let _ = (
+        machine.size(),
+        machine.image(),
+        machine.image_sku(),
+        machine.interfaces(),
+        machine.power(),
+        machine.user_data(),
+    );
     let _ = (Address(resource).ip(), Address(resource).user());
     for collection in firewall.nat_collections() {
         super::rules::nat_lines(collection);

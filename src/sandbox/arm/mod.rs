@@ -11,6 +11,7 @@ pub mod client;
 mod company;
 mod groups;
 mod kinds;
+mod locks;
 mod log;
 mod operations;
 mod pace;
@@ -73,6 +74,8 @@ pub struct World {
     /// Oldest first.
     #[serde(default)]
     log: Vec<log::Entry>,
+    #[serde(default)]
+    locks: Vec<locks::Lock>,
 }
 
 impl Default for World {
@@ -104,6 +107,7 @@ impl Default for World {
             under_way: Vec::new(),
             serial: 0,
             log: Vec::new(),
+            locks: Vec::new(),
         }
     }
 }

@@ -20,7 +20,18 @@ impl World {
         if let Some(refusal) = self.turned_away(call, &words) {
             return refusal;
         }
+        if let Some(reply) = self.locked(call) {
+            return reply;
+        }
         match words[..] {
+            // "Subscriptions - List": those that the caller can see.
+            ["subscriptions"] if get => answered(
+                200,
+                &json!({"value": [{
+                    "id": format!("/subscriptions/{}", self.subscription), "subscriptionId": self.subscription,
+                    "tenantId": TENANT, "displayName": "Sandbox", "state": self.subscription_state,
+                }]}),
+            ),
             // The sample response of "Subscriptions - Get", Azure Resource Manager's REST API, 2022-12-01.
             ["subscriptions", id] if get => answered(
                 200,

@@ -51,7 +51,7 @@ pub(super) fn look(spec: &Spec, world: &World) -> Vec<Check> {
     let written = spec.read();
     let evidence = Evidence { at: hours(2), seen: Arc::new(world.look()) };
     let resolved = BTreeMap::from([("db.internal".to_owned(), vec![IpAddr::from([10, 9, 0, 5])])]);
-    judge(&written.plan, written.azure(), &evidence, &resolved)
+    judge(&written.plan, written.azure(), &evidence, &written.user_data.digest, &resolved)
 }
 
 pub(super) fn told(checks: &[Check]) -> String {
@@ -632,4 +632,44 @@ fn a_targets_own_group_counts() {
     control.target-acl[far]: the rule only-the-app of nsg-db (everything from everywhere) stops tcp 443 from 10.9.1.5/32
       → in nsg-db, allow tcp 443 from 10.9.1.5; gangplank does not change it
     ");
+}
+
+/// A machine of the plan's name that gangplank did not make is told by its image, which nobody can change.
+#[test]
+fn a_machine_from_another_image_is_red_and_made_anew() {
+    let odd = |field: &'static str, value: &'static str| {
+        move |world: &mut World| machine(world)["properties"]["storageProfile"]["imageReference"][field] = json!(value)
+    };
+    for edge in EDGES {
+        assert_eq!(red(edge, odd("publisher", "eve")), ["control.image"]);
+        assert_eq!(red(edge, odd("offer", "ubuntu-26_04-lts")), ["control.image"]);
+        assert_eq!(red(edge, odd("sku", "13-backports-gen2")), ["control.image"]);
+        let none = |world: &mut World| {
+            machine(world)["properties"]["storageProfile"]["imageReference"] = json!({"id": "/galleries/eve"});
+        };
+        assert!(with(edge, none).contains("no image of the marketplace"));
+    }
+}
+
+#[test]
+fn the_tag_of_the_document_is_red_or_unknown_and_never_green_unseen() {
+    let said = |value: Value| move |world: &mut World| machine(world)["tags"][tags::BOOT] = value.clone();
+    for edge in EDGES {
+        assert_eq!(red(edge, said(json!("document=000000000000"))), ["control.document"]);
+        assert_eq!(red(edge, said(json!("document=1 system=<b>"))), ["control.document"]);
+        let lost = |world: &mut World| _ = machine(world)["tags"].as_object_mut().expect("tags").remove(tags::BOOT);
+        assert!(with(edge, lost).contains("control.document?"), "{}", with(edge, lost));
+    }
+}
+
+#[test]
+fn what_only_carries_the_tag_is_named() {
+    for edge in EDGES {
+        let tagged = |world: &mut World| {
+            let id = group("rg-hub").resource(Kind::SecurityGroup, "theirs");
+            world.add(&id, json!({"location": "westeurope", "tags": {tags::BASTION: "warehouse"}}));
+        };
+        assert_eq!(red(edge, tagged), ["control.ownership"]);
+        assert!(with(edge, tagged).contains("network security group theirs in rg-hub"), "{}", with(edge, tagged));
+    }
 }

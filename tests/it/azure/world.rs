@@ -9,7 +9,7 @@ use gangplank::{
         action::{Action, Call, filled},
         id::{Id, Kind},
         observed::{Observed, Quota, Size, Surroundings},
-        shared,
+        shared, tags,
     },
 };
 use serde_json::{Value, json};
@@ -60,7 +60,16 @@ impl World {
     pub fn look(&self) -> Observed {
         let all: Vec<Value> = self.all.keys().map(|id| self.read(id).expect("it is there")).collect();
         let inside = all.iter().filter(|r| !matches!(kind(r), Some(Kind::ResourceGroup | Kind::RuleGroup)));
-        Observed::new(&all, inside)
+        let mut seen = Observed::new(&all, inside);
+        // Every group with the tag is one that some plan names.
+        let groups: Vec<(Id, String)> = seen
+            .of_kind(Kind::ResourceGroup)
+            .filter_map(|group| Some((group.id.clone(), group.tags.get(tags::BASTION)?.clone())))
+            .collect();
+        for (group, bastion) in groups {
+            seen.plan_group(&group, &bastion, false);
+        }
+        seen
     }
 
     /// A resource with what Azure says of those that refer to it.
@@ -176,7 +185,8 @@ impl World {
                 Ok(())
             }
             Call::Delete { id } => self.delete(id),
-            Call::DeleteGroup { id } => {
+            Call::DeleteGroup { id, with } => {
+                self.all.retain(|other, _| !with.contains(other));
                 let inside = self.all.keys().find(|other| *other != id && other.is_within(id));
                 match inside {
                     Some(other) => Err(format!("not empty: {other}")),
