@@ -259,7 +259,9 @@ fn advice(request: &Request, kind: ErrorKind, code: &str, message: &str) -> Opti
             "the resource group is being deleted: wait until it is gone, then run the command again".to_owned()
         }
         (_, "ScopeLocked") => {
-            "a lock protects it: remove the lock (`az lock list`), then run the command again".to_owned()
+            "it is protected by a lock, which gangplank leaves as it is: remove the lock if it should go (`az lock list`), then run \
+             the command again"
+                .to_owned()
         }
         (_, "InvalidResourceReference" | "LinkedInvalidPropertyId") => {
             "something that it refers to is not there: check the existing resources that the plan names".to_owned()

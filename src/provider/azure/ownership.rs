@@ -94,8 +94,8 @@ pub enum GroupClaim {
     Going,
 }
 
-/// Tags by which other services mark what is theirs: AKS ("Use Azure tags in Azure Kubernetes Service"), and Kubernetes' cloud provider
-/// for Azure on the public addresses that it makes.
+/// Tags by which other services mark what is theirs: AKS (`aks-managed-cluster-name`), and Kubernetes' cloud provider for Azure on what
+/// it makes (`k8s-azure-service`: kubernetes-sigs/cloud-provider-azure).
 const SERVICES: [&str; 2] = ["aks-managed-", "k8s-azure-"];
 
 /// Why what carries the tag of `bastion` is not its own; `None` where it is. `managed_by` is the resource that manages it.
