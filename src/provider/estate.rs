@@ -115,6 +115,11 @@ impl Estates {
         }
     }
 
+    /// What of the environment is not used, for a reader; each once.
+    pub fn notes(&self) -> BTreeSet<&str> {
+        self.all.iter().flat_map(Estate::notes).collect()
+    }
+
     pub fn performer(&self) -> Performer<'_> {
         performer(&self.all)
     }

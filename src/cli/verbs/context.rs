@@ -94,7 +94,9 @@ impl Context {
 
     /// Connects to whole accounts, of which some may not be reached.
     pub async fn estates(&self, places: &[Places]) -> Result<Estates, Error> {
-        Ok(Estates::connect(places, &self.clouds, &self.reading()).await?)
+        let estates = Estates::connect(places, &self.clouds, &self.reading()).await?;
+        self.tell(&estates.notes());
+        Ok(estates)
     }
 
     pub fn reading(&self) -> Reading {
