@@ -55,7 +55,7 @@ fn no_value_gets_out_of_its_place_on_the_page() {
         ["target", "host", "comment", "vendor", "label", "proves", "evidence", "cause", "fix", "reason", "bastion"]
     {
         let shown = format!(
-            "{what} <script>alert(1)</script>\"'{{{{plan}}}}{{{{{{x}}}}}}&amp;<!-- ]]>\\u{{1b}}[2J\\u{{202e}}\u{fffd}"
+            "{what} <script>alert(1)</script>\"'{{{{plan}}}}{{{{{{x}}}}}}&amp;<!-- ]]>\\u{{1b}}[2J\\u{{202e}}\\u{{ffff}}"
         );
         assert!(text.contains(&shown), "{what}");
     }
