@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     changeset::{Op, StepId},
+    execute::Stop,
     provider::{CloudError, ErrorKind, no_answer::NoAnswer},
 };
 
@@ -57,12 +58,17 @@ pub enum Event {
         step: StepId,
         because: String,
     },
+    /// Begun, and not awaited to its end: the run was stopped. The cloud may still be at work on it.
+    StepAbandoned {
+        step: StepId,
+        because: String,
+    },
     /// Comes every ten seconds while steps take longer than that: nothing is stuck unnoticed.
     StillRunning {
         /// In the order in which they were started.
         steps: Vec<RunningStep>,
     },
-    /// The person asked to stop: nothing new starts, `running` steps are awaited.
+    /// The person asked to stop: nothing new starts, no wait goes on, and the calls of `running` steps get a moment to be answered.
     Interrupted {
         running: usize,
     },
@@ -70,6 +76,8 @@ pub enum Event {
         done: usize,
         failed: usize,
         skipped: usize,
+        #[serde(skip_serializing_if = "is_zero")]
+        abandoned: usize,
         #[serde(rename = "elapsed_s", serialize_with = "seconds")]
         elapsed: Duration,
     },
@@ -86,7 +94,16 @@ fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S
     serializer.serialize_f64((duration.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 /// Takes a run's events as they happen. Called from one thread, must not block.
 pub trait Watcher {
     fn event(&self, event: Event);
+
+    /// What ends the waits of the run, where it can be stopped.
+    fn stop(&self) -> Option<&Stop> {
+        None
+    }
 }

@@ -5,7 +5,7 @@
 pub mod html;
 pub mod json;
 mod next;
-mod ssh;
+pub mod ssh;
 pub mod text;
 
 use jiff::Timestamp;

@@ -33,8 +33,10 @@ Exit codes:
        `reap`: something was found and not destroyed; `destroy`: something carries the tag that is not gangplank's
   3    the plan is wrong, or can't be fulfilled as it is
   4    a check failed: the tunnel would not work, or more than the tunnel would
+  5    declined: the answer to the question was no
   64   the command line is wrong
-  130  interrupted";
+  130  interrupted
+Of several bastions, the exit code tells the worst: 1, then 3, 4, 2, 0.";
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {

@@ -24,8 +24,29 @@ pub enum Exit {
     WrongPlan = 3,
     /// A check of a verification failed.
     Unverified = 4,
+    /// The person who was asked said no.
+    Declined = 5,
     Usage = 64,
     Interrupted = 130,
+}
+
+impl Exit {
+    /// The one that a run of several bastions ends with: what a cloud did not tell or do weighs most, then a plan that can't be
+    /// fulfilled, a check that failed, a difference.
+    #[must_use]
+    pub fn worst(self, other: Self) -> Self {
+        let weight = |exit| match exit {
+            Exit::Done => 0,
+            Exit::Differs => 1,
+            Exit::Unverified => 2,
+            Exit::WrongPlan => 3,
+            Exit::Failed => 4,
+            Exit::Declined => 5,
+            Exit::Usage => 6,
+            Exit::Interrupted => 7,
+        };
+        if weight(other) > weight(self) { other } else { self }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -56,9 +77,7 @@ impl Error {
             Error::Plan(_) => Exit::WrongPlan,
             Error::Cloud(_) | Error::Sandbox(_) | Error::Io(..) => Exit::Failed,
             Error::Usage(_) | Error::Identity(_) => Exit::Usage,
-            // What a plan must change is said before what may pass.
-            Error::Several(all) if all.iter().any(|error| error.exit() == Exit::WrongPlan) => Exit::WrongPlan,
-            Error::Several(_) => Exit::Failed,
+            Error::Several(all) => all.iter().map(Error::exit).reduce(Exit::worst).unwrap_or(Exit::Failed),
         }
     }
 

@@ -3,6 +3,8 @@
 pub mod args;
 pub mod console;
 pub mod exit;
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub mod interruption;
 pub mod show;
 pub mod style;
 pub mod summary;
@@ -11,6 +13,8 @@ mod words;
 
 use jiff::Timestamp;
 
+#[cfg(any(feature = "aws", feature = "azure"))]
+use self::interruption::Interruption;
 #[cfg(any(feature = "aws", feature = "azure"))]
 use crate::provider::clouds::Clouds;
 
@@ -57,31 +61,42 @@ fn ask_cloud(verb: &Verb, args: &Cli) -> Result<Exit, Error> {
         .start_paused(in_no_time)
         .build()
         .map_err(|error| Error::Io("starting".to_owned(), error))?;
-    runtime.block_on(async {
+    let interruption = Interruption::listen()?;
+    let exit = runtime.block_on(async {
         if let Verb::Sandbox(verb) = verb {
-            return verbs::sandbox::run(verb, sandbox).await;
+            return verbs::sandbox::run(verb, sandbox, &interruption).await;
         }
         let clouds = sandbox.map_or(Ok(Clouds::Real), |folder| verbs::sandbox::open(folder).map(Clouds::Sandbox))?;
-        let context = verbs::context::Context { color: args.color, clouds };
-        let exit = match verb {
-            Verb::Plan(plan) => verbs::plan::run(plan, &context).await,
-            Verb::Apply(apply) => verbs::apply::run(apply, &context).await,
-            Verb::Destroy(destroy) => verbs::destroy::run(destroy, &context).await,
-            Verb::Extend(extend) => verbs::extend::run(extend, Which::Extend, &context).await,
-            Verb::Shorten(shorten) => verbs::extend::run(shorten, Which::Shorten, &context).await,
-            Verb::Reap(reap) => verbs::reap::run(reap, &context).await,
-            Verb::Status(status) => verbs::status::run(status, &context).await,
-            Verb::Drift(drift) => verbs::drift::run(drift, &context).await,
-            Verb::Verify(verify) => verbs::verify::run(verify, &context).await,
-            Verb::Handoff(handoff) => verbs::handoff::run(handoff, &context).await,
-            Verb::Validate(_) | Verb::Schema | Verb::Init(_) | Verb::Render(_) | Verb::Demo(_) | Verb::Sandbox(_) => {
-                Ok(Exit::Done)
+        let context =
+            verbs::context::Context { color: args.color, clouds, interruption, sandbox: args.sandbox.clone() };
+        let verb = async {
+            match verb {
+                Verb::Plan(plan) => verbs::plan::run(plan, &context).await,
+                Verb::Apply(apply) => verbs::apply::run(apply, &context).await,
+                Verb::Destroy(destroy) => verbs::destroy::run(destroy, &context).await,
+                Verb::Extend(extend) => verbs::extend::run(extend, Which::Extend, &context).await,
+                Verb::Shorten(shorten) => verbs::extend::run(shorten, Which::Shorten, &context).await,
+                Verb::Reap(reap) => verbs::reap::run(reap, &context).await,
+                Verb::Status(status) => verbs::status::run(status, &context).await,
+                Verb::Drift(drift) => verbs::drift::run(drift, &context).await,
+                Verb::Verify(verify) => verbs::verify::run(verify, &context).await,
+                Verb::Handoff(handoff) => verbs::handoff::run(handoff, &context).await,
+                Verb::Validate(_)
+                | Verb::Schema
+                | Verb::Init(_)
+                | Verb::Render(_)
+                | Verb::Demo(_)
+                | Verb::Sandbox(_) => Ok(Exit::Done),
             }
         };
+        let exit = context.interruption.until_stopped(verb).await;
         // Why a verb failed says more than that its sandbox could not be kept, which may be the same reason.
         let left = context.leave();
         exit.and_then(|exit| left.map(|()| exit))
-    })
+    });
+    // A thread may still read an answer or resolve a name: nobody waits for it.
+    runtime.shutdown_background();
+    exit
 }
 
 #[cfg(any(feature = "aws", feature = "azure"))]

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     changeset::Op,
-    execute::{Done, Failed, Outcome, Report, Skipped, Why},
+    execute::{Abandoned, Done, Failed, Outcome, Report, Skipped, Why},
     provider::ErrorKind,
 };
 
@@ -46,9 +46,14 @@ fn completed(out: &mut String, done: &[Done], palette: &Palette) -> std::fmt::Re
 
 fn incomplete(out: &mut String, how: &str, report: &Report, resume: Resume, palette: &Palette) -> std::fmt::Result {
     let bad = palette.delete;
-    let Report { done, failed, skipped } = report;
-    let steps = count(done.len() + failed.len() + skipped.len(), "step");
-    let counts = [(done.len(), "done"), (failed.len(), "failed"), (skipped.len(), "not begun")];
+    let Report { done, failed, skipped, abandoned } = report;
+    let steps = count(done.len() + failed.len() + skipped.len() + abandoned.len(), "step");
+    let counts = [
+        (done.len(), "done"),
+        (failed.len(), "failed"),
+        (abandoned.len(), "begun and not awaited"),
+        (skipped.len(), "not begun"),
+    ];
     let counts: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     writeln!(out, "{bad}{how}:{bad:#} of {steps}, {}.", counts.join(", "))?;
 
@@ -56,6 +61,10 @@ fn incomplete(out: &mut String, how: &str, report: &Report, resume: Resume, pale
         write_failure(out, one, skipped, palette)?;
     }
     let lists = [
+        (
+            "Begun and not awaited, so it may be there or come yet:",
+            abandoned.iter().map(describe_abandoned).collect::<Vec<_>>(),
+        ),
         (
             "Not begun, because the run was interrupted:",
             skipped.iter().filter(|s| s.why == Why::Interrupted).map(describe_skipped).collect::<Vec<_>>(),
@@ -103,6 +112,10 @@ fn describe_done(done: &Done) -> String {
         Some(made) => format!("{resource} ({})", clean(made)),
         None => resource.into_owned(),
     }
+}
+
+fn describe_abandoned(abandoned: &Abandoned) -> String {
+    format!("{} {} ({})", verb(abandoned.op).plain, clean(&abandoned.resource), clean(&abandoned.because))
 }
 
 fn describe_skipped(skipped: &Skipped) -> String {
@@ -185,6 +198,7 @@ mod tests {
                 skipped(Op::Create, "address association of warehouse", why()),
                 skipped(Op::Delete, "old instance of warehouse", why()),
             ],
+            ..Report::default()
         });
         assert_snapshot!(text(&outcome), @r#"
         Failed: of 6 steps, 3 done, 1 failed, 2 not begun.
@@ -216,6 +230,7 @@ mod tests {
             done: vec![done(Op::Create, "security group gangplank-warehouse", Some("sg-0abc"))],
             failed: vec![],
             skipped: vec![skipped(Op::Create, "instance gangplank-warehouse", Why::Interrupted)],
+            ..Report::default()
         });
         assert_snapshot!(text(&outcome), @r#"
         Interrupted: of 2 steps, 1 done, 1 not begun.

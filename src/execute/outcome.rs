@@ -14,7 +14,7 @@ use crate::{
 pub enum Outcome {
     /// Every step was done.
     Completed(Vec<Done>),
-    /// The stop kept at least one step from starting. Steps that ran then may have failed.
+    /// The stop kept at least one step from starting, or from being awaited. Steps that ran then may have failed.
     Interrupted(Report),
     /// At least one step failed, and nothing but failures kept others from starting.
     Failed(Report),
@@ -26,6 +26,7 @@ pub struct Report {
     pub done: Vec<Done>,
     pub failed: Vec<Failed>,
     pub skipped: Vec<Skipped>,
+    pub abandoned: Vec<Abandoned>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +44,16 @@ pub struct Failed {
     pub op: Op,
     pub resource: String,
     pub error: CloudError,
+}
+
+/// A step that was begun and not awaited to its end: what it asked for may be there, or come yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Abandoned {
+    pub step: StepId,
+    pub op: Op,
+    pub resource: String,
+    /// What was under way: `stopped while waiting for i-0abc to be running`.
+    pub because: String,
 }
 
 /// A step that was never begun.
@@ -100,15 +111,23 @@ impl<'a, A> Recorder<'a, A> {
         self.report.skipped.push(Skipped { step: id.clone(), op: *op, resource: resource.clone(), why });
     }
 
+    pub fn abandoned(&mut self, i: usize, because: String) {
+        let Step { id, op, resource, .. } = self.steps[i];
+        self.watcher.event(Event::StepAbandoned { step: id.clone(), because: because.clone() });
+        self.report.abandoned.push(Abandoned { step: id.clone(), op: *op, resource: resource.clone(), because });
+    }
+
     pub fn finish(self, elapsed: Duration) -> Outcome {
         let report = self.report;
         self.watcher.event(Event::RunFinished {
             done: report.done.len(),
             failed: report.failed.len(),
             skipped: report.skipped.len(),
+            abandoned: report.abandoned.len(),
             elapsed,
         });
-        if report.skipped.iter().any(|s| s.why == Why::Interrupted) {
+        let interrupted = |skipped: &Skipped| skipped.why == Why::Interrupted;
+        if report.skipped.iter().any(interrupted) || !report.abandoned.is_empty() {
             Outcome::Interrupted(report)
         } else if report.failed.is_empty() {
             Outcome::Completed(report.done)

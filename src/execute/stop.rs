@@ -1,6 +1,10 @@
 //! The request to stop, and the signals that make it.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, mpsc},
+    thread,
+};
 
 use tokio::sync::watch;
 
@@ -42,34 +46,38 @@ impl Default for Stop {
     }
 }
 
-/// What the second signal exits with: 128 + SIGINT, as shells report it.
-pub const EXIT_INTERRUPTED: i32 = 130;
-
-/// Runs `work` while listening for Ctrl-C (and SIGTERM on Unix). The first signal requests `stop`; the second exits the
-/// process at once with [`EXIT_INTERRUPTED`].
+/// Hears Ctrl-C (and SIGTERM on Unix) for the rest of the process's life: `heard` is called with 1 at the first signal, 2 at the
+/// second. It has a thread of its own, so that whatever blocks another one does not keep a signal from being heard. The handlers
+/// are installed when this returns.
 ///
 /// # Errors
-/// The operating system's refusal to install a handler. `work` was not begun.
-pub async fn on_signals<T>(stop: &Stop, work: impl Future<Output = T>) -> io::Result<T> {
-    let mut signals = Signals::listen()?;
-    match until_second(stop, async || signals.next().await, work).await {
-        Some(out) => Ok(out),
-        None => std::process::exit(EXIT_INTERRUPTED),
-    }
-}
-
-/// What `work` returns; `None` where a second signal came first.
-async fn until_second<T>(stop: &Stop, mut signal: impl AsyncFnMut(), work: impl Future<Output = T>) -> Option<T> {
-    let twice = async {
-        signal().await;
-        stop.request();
-        signal().await;
-    };
-    tokio::select! {
-        biased;
-        out = work => Some(out),
-        () = twice => None,
-    }
+/// The operating system's refusal to install a handler or to start a thread.
+pub fn on_signals(mut heard: impl FnMut(usize) + Send + 'static) -> io::Result<()> {
+    let (told, installed) = mpsc::channel();
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = told.send(Err(error));
+                return;
+            }
+        };
+        runtime.block_on(async {
+            let mut signals = match Signals::listen() {
+                Ok(signals) => signals,
+                Err(error) => {
+                    let _ = told.send(Err(error));
+                    return;
+                }
+            };
+            let _ = told.send(Ok(()));
+            for number in 1.. {
+                signals.next().await;
+                heard(number);
+            }
+        });
+    })?;
+    installed.recv().unwrap_or_else(|_| Err(io::Error::other("the thread that hears signals has ended")))
 }
 
 #[cfg(unix)]
@@ -109,55 +117,14 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::sleep;
-
     use super::*;
-
-    /// Signals at fixed seconds after the start.
-    fn at(seconds: &[u64]) -> impl AsyncFnMut() {
-        let mut gaps: Vec<u64> = seconds.iter().scan(0, |last, s| Some(s - std::mem::replace(last, *s))).collect();
-        gaps.reverse();
-        async move || match gaps.pop() {
-            Some(gap) => sleep(Duration::from_secs(gap)).await,
-            None => std::future::pending().await,
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_a_signal_the_work_ends_undisturbed() {
-        let stop = Stop::new();
-        let work = async { sleep(Duration::from_secs(60)).await };
-        assert_eq!(until_second(&stop, at(&[]), work).await, Some(()));
-        assert!(!stop.is_requested());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_first_signal_stops_and_the_work_still_ends() {
-        let stop = Stop::new();
-        let heeding = stop.clone();
-        let work = async {
-            heeding.requested().await;
-            sleep(Duration::from_secs(60)).await;
-            "all awaited"
-        };
-        assert_eq!(until_second(&stop, at(&[1]), work).await, Some("all awaited"));
-        assert!(stop.is_requested());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_second_signal_does_not_wait() {
-        let stop = Stop::new();
-        let begin = tokio::time::Instant::now();
-        assert_eq!(until_second(&stop, at(&[1, 3]), sleep(Duration::from_secs(60))).await, None);
-        assert_eq!(begin.elapsed(), Duration::from_secs(3));
-    }
 
     #[tokio::test]
     async fn a_request_made_earlier_is_seen_at_once() {
         let stop = Stop::new();
+        assert!(!stop.is_requested());
         stop.request();
         stop.requested().await;
+        assert!(stop.is_requested());
     }
 }

@@ -187,7 +187,7 @@ fn identity_file(key: &PlanKey) -> &'static str {
 }
 
 /// One word of a shell's command line.
-pub(super) fn shell_word(text: &str) -> String {
+pub fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()

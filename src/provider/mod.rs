@@ -62,6 +62,20 @@ impl Progress<'_> {
         self.watcher.event(Event::StepWaiting { step: self.step.clone(), for_what: for_what.into() });
     }
 
+    /// Waits for something that is no call of this step's own; where the run is stopped, no longer.
+    pub async fn unless_stopped<T>(&self, wait: impl Future<Output = T>) -> Result<T, Stopped> {
+        let Some(stop) = self.watcher.stop() else { return Ok(wait.await) };
+        tokio::select! {
+            biased;
+            () = stop.requested() => Err(Stopped),
+            out = wait => Ok(out),
+        }
+    }
+
+    pub async fn pause(&self, time: Duration) -> Result<(), Stopped> {
+        self.unless_stopped(tokio::time::sleep(time)).await
+    }
+
     /// `attempt` counts the calls that failed so far, from 1.
     pub fn retrying(&self, operation: &str, kind: ErrorKind, code: &str, attempt: u32, delay: Duration) {
         self.watcher.event(Event::StepRetrying {
@@ -89,6 +103,10 @@ impl Progress<'_> {
         });
     }
 }
+
+/// The run was stopped while a step waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped;
 
 /// A cloud said no, or said nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -144,6 +162,8 @@ pub enum ErrorKind {
     Invalid,
     /// The cloud failed.
     Fault,
+    /// The run was stopped while the step waited: neither success nor failure is known.
+    Interrupted,
 }
 
 /// What a failed call may have left behind.
@@ -175,6 +195,28 @@ impl CloudError {
 
 fn without_secrets<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&secret::redact(text))
+}
+
+impl CloudError {
+    /// The run was stopped while a step waited for something.
+    pub fn interrupted(operation: &str, waited_for: impl fmt::Display, residue: Residue) -> Self {
+        Self {
+            operation: operation.to_owned(),
+            kind: ErrorKind::Interrupted,
+            code: None,
+            request_id: None,
+            message: format!("stopped while waiting for {waited_for}"),
+            residue,
+            remedy: None,
+        }
+    }
+
+    /// The run was stopped before a failed call could be repeated.
+    #[must_use]
+    pub fn not_repeated(self) -> Self {
+        let message = format!("{}; stopped before it was repeated", self.message);
+        Self { kind: ErrorKind::Interrupted, code: None, message, remedy: None, ..self }
+    }
 }
 
 /// Why there is no changeset: the plan can't be fulfilled in this cloud, or the cloud didn't answer.

@@ -7,6 +7,8 @@ mod front;
 mod hostile;
 mod listen;
 mod reads;
+#[cfg(unix)]
+mod signals;
 
 use std::{
     fs,

@@ -5,34 +5,35 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
-use gangplank::execute::{EXIT_INTERRUPTED, Stop, on_signals};
+use gangplank::execute::on_signals;
 
-/// Tells the process what its work does after the first signal; without it there is nothing to do.
-const AFTER_THE_FIRST: &str = "GANGPLANK_TEST_AFTER_THE_FIRST_SIGNAL";
+/// Asks the process to exist for a test.
+const IN_A_PROCESS: &str = "GANGPLANK_TEST_SIGNALS";
 
-/// The process that gets the signals.
+/// The process that gets the signals. Its only other thread is blocked for good.
 #[test]
-#[ignore = "run by the tests below, in a process of its own"]
-fn a_run_that_waits() {
-    let Ok(after_the_first) = std::env::var(AFTER_THE_FIRST) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let stop = Stop::new();
-    runtime
-        .block_on(on_signals(&stop, async {
-            println!("\nready");
-            stop.requested().await;
-            println!("stopping");
-            if after_the_first == "go on" {
-                std::future::pending::<()>().await;
-            }
-        }))
-        .unwrap();
+#[ignore = "run by the test below, in a process of its own"]
+fn a_process_that_blocks() {
+    if std::env::var_os(IN_A_PROCESS).is_none() {
+        return;
+    }
+    on_signals(|number| {
+        println!("\nsignal {number}");
+        if number == 2 {
+            std::process::exit(7);
+        }
+    })
+    .unwrap();
+    println!("\nready");
+    loop {
+        std::thread::park();
+    }
 }
 
-fn start(after_the_first: &str) -> (Child, Lines<BufReader<ChildStdout>>) {
+fn start() -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "signals::a_run_that_waits", "--ignored", "--nocapture"])
-        .env(AFTER_THE_FIRST, after_the_first)
+        .args(["--exact", "signals::a_process_that_blocks", "--ignored", "--nocapture"])
+        .env(IN_A_PROCESS, "1")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -49,21 +50,12 @@ fn signal(name: &str, child: &Child) {
 }
 
 #[test]
-fn the_first_signal_lets_the_work_end() {
-    let (mut child, mut lines) = start("end");
+fn signals_are_heard_whatever_else_is_blocked() {
+    let (mut child, mut lines) = start();
     wait_for("ready", &mut lines);
     signal("-TERM", &child);
-    wait_for("stopping", &mut lines);
-    lines.for_each(drop);
-    assert!(child.wait().unwrap().success());
-}
-
-#[test]
-fn the_second_signal_ends_the_process() {
-    let (mut child, mut lines) = start("go on");
-    wait_for("ready", &mut lines);
+    wait_for("signal 1", &mut lines);
     signal("-INT", &child);
-    wait_for("stopping", &mut lines);
-    signal("-INT", &child);
-    assert_eq!(child.wait().unwrap().code(), Some(EXIT_INTERRUPTED));
+    wait_for("signal 2", &mut lines);
+    assert_eq!(child.wait().unwrap().code(), Some(7));
 }

@@ -49,7 +49,7 @@ impl Bars {
             drawn.push(self.multi.add(ProgressBar::new(board.total as u64).with_style(style)));
         }
         if let Some(bar) = drawn.first() {
-            bar.set_position((board.done + board.failed + board.skipped) as u64);
+            bar.set_position((board.done + board.failed + board.skipped + board.abandoned) as u64);
         }
         for (bar, line) in drawn.iter().zip(lines) {
             bar.set_message(line);
@@ -70,7 +70,9 @@ impl Watcher for Bars {
     fn event(&self, event: Event) {
         let step = self.state.borrow_mut().board.fold(&event, Instant::now());
         let lasting = match &event {
-            Event::StepDone { .. } | Event::StepFailed { .. } => step.and_then(|s| ended(&event, &s, &self.palette)),
+            Event::StepDone { .. } | Event::StepFailed { .. } | Event::StepAbandoned { .. } => {
+                step.and_then(|s| ended(&event, &s, &self.palette))
+            }
             Event::Interrupted { running } => Some(stopping(*running, &self.palette)),
             Event::RunFinished { elapsed, .. } => Some(format!("  took {}", words::elapsed(*elapsed))),
             _ => None,
@@ -115,16 +117,21 @@ fn frame(board: &Board, elapsed: Duration, now: Instant, palette: &Palette) -> V
 }
 
 fn step_line(step: &Running, elapsed: Duration, palette: &Palette) -> String {
-    const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
-    let turn = SPINNER[(elapsed.as_millis() / 100 % SPINNER.len() as u128) as usize];
+    let turn = spinner(elapsed);
     let faint = palette.faint;
     let latest = step.latest.as_ref().map(|seen| format!(": {seen}")).unwrap_or_default();
     let (verb, elapsed) = (words::verb(step.op), clock(elapsed));
     format!("{turn} {faint}{elapsed}{faint:#} {} {}{latest}", verb.now, step.resource)
 }
 
+/// One of its pictures: each stands for a tenth of a second.
+pub(super) fn spinner(elapsed: Duration) -> char {
+    const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
+    SPINNER[(elapsed.as_millis() / 100 % SPINNER.len() as u128) as usize]
+}
+
 /// `0:07`, `12:34`, `1:02:03`: steady in width while it runs.
-fn clock(time: Duration) -> String {
+pub(super) fn clock(time: Duration) -> String {
     let (hours, minutes, seconds) = (time.as_secs() / 3600, time.as_secs() / 60 % 60, time.as_secs() % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
@@ -136,7 +143,7 @@ fn run_style() -> ProgressStyle {
         .progress_chars("━╸ ")
 }
 
-fn line_style() -> ProgressStyle {
+pub(super) fn line_style() -> ProgressStyle {
     ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 

@@ -11,6 +11,7 @@ use crate::{
         words,
     },
     event::Event,
+    execute::GRACE,
     provider::{ErrorKind, no_answer::NoAnswer},
     secret,
 };
@@ -22,6 +23,7 @@ pub struct Board {
     pub done: usize,
     pub failed: usize,
     pub skipped: usize,
+    pub abandoned: usize,
     pub stopping: bool,
     /// In the order in which they were started.
     pub running: Vec<Running>,
@@ -69,6 +71,10 @@ impl Board {
             }
             Event::StepFailed { step, .. } => {
                 self.failed += 1;
+                return self.take(step);
+            }
+            Event::StepAbandoned { step, .. } => {
+                self.abandoned += 1;
                 return self.take(step);
             }
             Event::StepSkipped { .. } => self.skipped += 1,
@@ -143,7 +149,7 @@ impl OutageLog {
 
 /// The line that stays when a step has ended, for those events that end one.
 pub fn ended(event: &Event, step: &Running, palette: &Palette) -> Option<String> {
-    let Palette { create: good, delete: bad, faint, .. } = palette;
+    let Palette { create: good, delete: bad, warning, faint, .. } = palette;
     let (verb, resource) = (words::verb(step.op), &step.resource);
     match event {
         Event::StepDone { elapsed, made, .. } => {
@@ -155,6 +161,9 @@ pub fn ended(event: &Event, step: &Running, palette: &Palette) -> Option<String>
             let (operation, message) = (clean(&error.operation), secret::redact(&error.message));
             Some(format!("{bad}✗{bad:#} could not {} {resource}: {operation} failed: {}", verb.plain, clean(&message)))
         }
+        Event::StepAbandoned { because, .. } => {
+            Some(format!("{warning}?{warning:#} {} {resource}: {}", verb.now, clean(because)))
+        }
         _ => None,
     }
 }
@@ -162,10 +171,11 @@ pub fn ended(event: &Event, step: &Running, palette: &Palette) -> Option<String>
 /// What a person hears who has asked to stop.
 pub fn stopping(running: usize, palette: &Palette) -> String {
     let warning = palette.warning;
+    let grace = words::elapsed(GRACE);
     let rest = match running {
         0 => "nothing was running".to_owned(),
-        1 => "waiting for the step that runs; Ctrl-C again quits at once and leaves it unfinished".to_owned(),
-        n => format!("waiting for the {n} steps that run; Ctrl-C again quits at once and leaves them unfinished"),
+        1 => format!("the call of the step that runs gets {grace} to be answered; Ctrl-C again quits at once"),
+        n => format!("the calls of the {n} steps that run get {grace} to be answered; Ctrl-C again quits at once"),
     };
     format!("{warning}stopping:{warning:#} {rest}")
 }
@@ -223,7 +233,7 @@ pub mod tests {
             (21.0, Event::StepSkipped { step: id("check"), because: "the run was interrupted".to_owned() }),
             (70.0, Event::StepFailed { step: id("machine"), error: error() }),
             (70.0, Event::StepSkipped { step: id("association"), because: "warehouse/machine failed".to_owned() }),
-            (70.0, Event::RunFinished { done: 2, failed: 1, skipped: 2, elapsed: s(70.0) }),
+            (70.0, Event::RunFinished { done: 2, failed: 1, skipped: 2, abandoned: 0, elapsed: s(70.0) }),
         ]
     }
 

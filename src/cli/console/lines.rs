@@ -57,7 +57,9 @@ impl<W: Write> Lines<W> {
                 }
                 Some(lines.join("\n"))
             }
-            Event::StepDone { .. } | Event::StepFailed { .. } => ended(event, &step?, &self.palette),
+            Event::StepDone { .. } | Event::StepFailed { .. } | Event::StepAbandoned { .. } => {
+                ended(event, &step?, &self.palette)
+            }
             Event::Interrupted { running } => Some(stopping(*running, &self.palette)),
             Event::RunFinished { elapsed, .. } => Some(format!("  took {}", words::elapsed(*elapsed))),
             // Skipped steps can be hundreds: the summary counts them.

@@ -7,6 +7,7 @@ mod bars;
 mod board;
 mod json;
 mod lines;
+mod waiting;
 
 use std::{
     io::{self, Stderr, Stdout},
@@ -22,6 +23,7 @@ pub use self::{
     board::{OutageLog, retrying},
     json::Json,
     lines::Lines,
+    waiting::Waiting,
 };
 use super::style::Palette;
 use crate::{

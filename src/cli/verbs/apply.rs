@@ -1,6 +1,9 @@
 //! `gangplank apply`: shows the difference, asks, carries it out, and looks again to find none.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -9,7 +12,7 @@ use super::{
     check_current,
     context::Context,
     load_together,
-    run::{LOOKS, carry_out, closing_event, confirmed},
+    run::{LOOKS, carry_out, closing_event, confirmed, declined},
     vantages::{Looks, Vantages},
     verify::exit,
 };
@@ -18,6 +21,7 @@ use crate::{
     cli::{
         args::{Apply, RunOutput},
         exit::{Error, Exit, print, say},
+        interruption::Phase,
         show,
         summary::Resume,
     },
@@ -117,9 +121,11 @@ async fn carry_on<'p>(
         &show::places::question("Apply this", "to", &show::places::changed(sets)),
         args.run.yes,
         args.run.output,
-    )? {
-        say("Nothing was changed.\n");
-        return Ok(Exit::Done);
+        cx,
+    )
+    .await?
+    {
+        return Ok(declined());
     }
     if let Some(exit) = carry_out(&fleet.performer(), sets, resume, args.run.output, cx).await? {
         return Ok(exit);
@@ -210,8 +216,17 @@ async fn proven<'p>(
     }
     let reading = cx.reading();
     let patience = Duration::from_secs(60 * args.wait);
+    let verify = cx.command("verify", &paths(plans, args));
+    if applied.is_some() {
+        let what = "Everything was applied; the machines had not reported all of it yet.";
+        cx.enter(Phase::Written(format!("{what} `{verify}` goes on.")));
+    }
     let Looks { looks, failed } = vantages.await_reports(plans, fleet, applied, patience, cx).await?;
     let now = cx.now();
+    if applied.is_some() {
+        let what = "Everything was applied; the verification was not finished.";
+        cx.enter(Phase::Written(format!("{what} `{verify}` does it again.")));
+    }
     let verifications = vantages.judge(&looks, now).await;
     for look in &looks {
         look.pin(fleet, &reading).await?;
@@ -226,4 +241,14 @@ async fn proven<'p>(
         return Err(failed.into());
     }
     Ok(exit(&verifications, false))
+}
+
+/// What to name to another verb: the same as here, or the plans that a saved changeset was made from.
+fn paths(plans: &[Plan], args: &Apply) -> Vec<PathBuf> {
+    match args.run.paths.paths.as_slice() {
+        [path] if Saved::<Action>::is_at(path) => {
+            plans.iter().map(|plan| PathBuf::from(&plan.origin.source.path)).collect()
+        }
+        paths => paths.to_vec(),
+    }
 }

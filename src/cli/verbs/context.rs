@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     io,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -12,8 +13,10 @@ use super::online::Reading;
 use crate::{
     cli::{
         exit::{Error, say},
+        interruption::{Interruption, Phase},
         style::{Color, Palette, clean},
     },
+    handoff::ssh::shell_word,
     plan::Plan,
     provider::{
         clouds::Clouds,
@@ -27,11 +30,28 @@ use crate::{
 pub struct Context {
     pub color: Color,
     pub clouds: Clouds,
+    /// What a signal interrupts.
+    pub interruption: Interruption,
+    /// The folder of the sandbox, as it was given.
+    pub sandbox: Option<PathBuf>,
 }
 
 impl Context {
     pub fn now(&self) -> Timestamp {
         self.clouds.now()
+    }
+
+    /// Tells what the verb is doing, so that a signal can say what exists.
+    pub fn enter(&self, phase: Phase) {
+        self.interruption.enter(phase);
+    }
+
+    /// A command of this program about the same plans, as people type it: `gangplank verify plans`.
+    pub fn command(&self, verb: &str, paths: &[PathBuf]) -> String {
+        let paths = paths.iter().map(|path| shell_word(&path.to_string_lossy()));
+        let sandbox = self.sandbox.iter().map(|folder| shell_word(&format!("--sandbox={}", folder.display())));
+        let words: Vec<String> = [verb.to_owned()].into_iter().chain(paths).chain(sandbox).collect();
+        format!("gangplank {}", words.join(" "))
     }
 
     /// Connects to the clouds that the plans name, and asks whose accounts these are. What is only read may be in one that does

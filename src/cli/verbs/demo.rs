@@ -4,12 +4,13 @@
 use std::{
     collections::VecDeque,
     env, fs,
-    io::{self, BufRead, BufReader, IsTerminal, Write},
+    io::{self, BufRead, BufReader, IsTerminal, Read, Write},
     mem,
     path::{Path, PathBuf},
     process::{self, Command, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use jiff::SignedDuration;
@@ -51,6 +52,7 @@ struct Stage {
     program: PathBuf,
     show: Show,
     stop: Stop,
+    child: Child,
     color: Color,
     palette: Palette,
     step: usize,
@@ -65,8 +67,9 @@ pub fn run(args: &Demo, color: Color) -> Result<Exit, Error> {
         None => env::temp_dir().join(format!("gangplank-demo-{}", process::id())),
     };
     fs::create_dir(&home).map_err(|error| Error::Io(format!("making the new folder {}", home.display()), error))?;
-    let stop = heed();
-    let result = play(args, color, &home, &stop);
+    let child = Child::default();
+    let stop = heed(&child)?;
+    let result = play(args, color, &home, &stop, &child);
     if args.keep.is_none() {
         // What stays behind would be a temporary folder of invented keys.
         let _ = fs::remove_dir_all(&home);
@@ -95,22 +98,41 @@ pub fn run(args: &Demo, color: Color) -> Result<Exit, Error> {
     Ok(exit)
 }
 
-/// Hears signals, so that no folder is left: the first one ends the demonstration after its step, which hears it too on a
-/// terminal; the second one at once.
-fn heed() -> Stop {
+/// The step under way, for whoever has to end it.
+type Child = Arc<Mutex<Option<process::Child>>>;
+
+/// Between two looks whether a step has ended whose output nobody reads here.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What a step that hears the signal itself, as on a terminal, gets to end well.
+const OWN_END: Duration = Duration::from_millis(500);
+
+/// Hears signals, so that no folder is left: the first one ends the step and the demonstration, the second one the process.
+fn heed(child: &Child) -> Result<Stop, Error> {
     let stop = Stop::new();
-    let heard = stop.clone();
-    thread::spawn(move || {
-        // Without it a signal ends this program as any other.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map(|runtime| runtime.block_on(on_signals(&heard, std::future::pending::<()>())))
-    });
-    stop
+    let (heard, child) = (stop.clone(), Arc::clone(child));
+    on_signals(move |number| {
+        if number > 1 {
+            process::exit(Exit::Interrupted as i32);
+        }
+        heard.request();
+        thread::sleep(OWN_END);
+        // Whatever it was writing is in a sandbox, which is whole after each call.
+        if let Some(child) = lock(&child).as_mut() {
+            let _ = child.kill();
+        }
+    })
+    .map_err(|error| Error::Io("listening for signals".to_owned(), error))?;
+    Ok(stop)
 }
 
-fn play(args: &Demo, color: Color, home: &Path, stop: &Stop) -> Result<Exit, Error> {
+fn lock(child: &Child) -> MutexGuard<'_, Option<process::Child>> {
+    child.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn play(args: &Demo, color: Color, home: &Path, stop: &Stop, child: &Child) -> Result<Exit, Error> {
     let [first, second, ana] = [key("secoda")?, key("secoda, rotated")?, key("ana")?];
-    let mut stage = Stage::new(args, color, home, stop, &ana)?;
+    let mut stage = Stage::new(args, color, home, stop, child, &ana)?;
     let folder = PLANS;
 
     stage.write_plans(&ana, &[])?;
@@ -157,7 +179,14 @@ fn play(args: &Demo, color: Color, home: &Path, stop: &Stop) -> Result<Exit, Err
 }
 
 impl Stage {
-    fn new(args: &Demo, color: Color, home: &Path, stop: &Stop, ana: &PrivateKey) -> Result<Self, Error> {
+    fn new(
+        args: &Demo,
+        color: Color,
+        home: &Path,
+        stop: &Stop,
+        child: &Child,
+        ana: &PrivateKey,
+    ) -> Result<Self, Error> {
         let program = env::current_exe().map_err(|error| Error::Io("finding this program".to_owned(), error))?;
         let palette = color.palette(&io::stdout());
         let in_ci = env::var_os("CI").is_some() && !io::stdout().is_terminal();
@@ -166,8 +195,8 @@ impl Stage {
             (false, true) => Show::Names,
             (false, false) => Show::Ends,
         };
-        let (home, stop) = (home.to_owned(), stop.clone());
-        let mut stage = Self { home, program, show, stop, color, palette, step: 0, before: Vec::new() };
+        let (home, stop, child) = (home.to_owned(), stop.clone(), Arc::clone(child));
+        let mut stage = Self { home, program, show, stop, child, color, palette, step: 0, before: Vec::new() };
         stage.before = stage.open()?.change(|state, now| state.inventory(now));
         fs::create_dir(stage.home.join(PLANS))
             .map_err(|error| Error::Io("making a folder of plans".to_owned(), error))?;
@@ -209,9 +238,7 @@ impl Stage {
     }
 
     fn title(&mut self, why: &str, command: &str) -> Result<(), Error> {
-        if self.stop.is_requested() {
-            return Err(Error::Io("going on".to_owned(), io::ErrorKind::Interrupted.into()));
-        }
+        self.go_on()?;
         self.step += 1;
         let Palette { heading, faint, .. } = self.palette;
         let step = self.step;
@@ -227,12 +254,12 @@ impl Stage {
         self.title(why, &format!("gangplank {}", args.join(" ")))?;
         let mut command = self.command(args);
         let (code, output) = match self.show {
-            Show::Names => {
-                let output = command.stdin(Stdio::null()).output().map_err(started)?;
-                (output.status.code(), [output.stdout, output.stderr].concat())
-            }
+            Show::Names => self.output(command.stdin(Stdio::null()), true)?,
             Show::Ends => (self.ends(&mut command)?, Vec::new()),
-            Show::Everything => (command.status().map_err(started)?.code(), Vec::new()),
+            Show::Everything => {
+                self.start(&mut command)?;
+                (self.end()?, Vec::new())
+            }
         };
         self.mind(code, expected, &output)
     }
@@ -251,9 +278,7 @@ impl Stage {
             // Progress is lines then: they come where they belong.
             command.stderr(writer.try_clone().map_err(started)?);
         }
-        let mut child = command.stdout(writer).spawn().map_err(started)?;
-        // The command's own ends of the pipe would keep it open.
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.start(command.stdout(writer))?;
         let Palette { faint, .. } = self.palette;
         let mut fold = Fold::default();
         let mut reader = BufReader::new(reader);
@@ -267,7 +292,7 @@ impl Stage {
                 print(&line)?;
             }
         }
-        let code = child.wait().map_err(started)?.code();
+        let code = self.end()?;
         if fold.left_out > 0 {
             print(&format!("  {faint}... {} lines left out: --full shows them{faint:#}\n", fold.left_out))?;
         }
@@ -278,9 +303,52 @@ impl Stage {
     /// Runs a verb and keeps what it prints as a page.
     fn page(&mut self, why: &str, args: &[&str]) -> Result<(), Error> {
         self.title(why, &format!("gangplank {} > {PAGE}", args.join(" ")))?;
-        let output = self.command(args).stdin(Stdio::null()).stderr(Stdio::inherit()).output().map_err(started)?;
-        self.mind(output.status.code(), Exit::Done, &output.stdout)?;
-        self.write(PAGE, &String::from_utf8_lossy(&output.stdout))
+        let (code, output) = self.output(self.command(args).stdin(Stdio::null()), false)?;
+        self.mind(code, Exit::Done, &output)?;
+        self.write(PAGE, &String::from_utf8_lossy(&output))
+    }
+
+    /// Runs a command to its end; its exit code, and what it printed.
+    fn output(&self, command: &mut Command, errors: bool) -> Result<(Option<i32>, Vec<u8>), Error> {
+        let (mut reader, writer) = io::pipe().map_err(started)?;
+        if errors {
+            command.stderr(writer.try_clone().map_err(started)?);
+        }
+        self.start(command.stdout(writer))?;
+        let mut output = Vec::new();
+        reader.read_to_end(&mut output).map_err(|error| Error::Io("reading what a step prints".to_owned(), error))?;
+        Ok((self.end()?, output))
+    }
+
+    /// Starts a command. Its ends of pipes are its own then.
+    fn start(&self, command: &mut Command) -> Result<(), Error> {
+        let mut child = lock(&self.child);
+        // Whoever heard the signal has looked here already, or will.
+        self.go_on()?;
+        *child = Some(command.spawn().map_err(started)?);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(())
+    }
+
+    /// Waits for the command that was started, which somebody else may end.
+    fn end(&self) -> Result<Option<i32>, Error> {
+        loop {
+            let mut child = lock(&self.child);
+            let Some(running) = child.as_mut() else { return Ok(None) };
+            if let Some(status) = running.try_wait().map_err(started)? {
+                *child = None;
+                return Ok(status.code());
+            }
+            drop(child);
+            thread::sleep(LOOK);
+        }
+    }
+
+    fn go_on(&self) -> Result<(), Error> {
+        if self.stop.is_requested() {
+            return Err(Error::Io("going on".to_owned(), io::ErrorKind::Interrupted.into()));
+        }
+        Ok(())
     }
 
     fn command(&self, args: &[&str]) -> Command {

@@ -8,7 +8,7 @@ use super::{
     context::Context,
     online::Reading,
     reap::inventory,
-    run::{LOOKS, carry_out, closing_event, confirmed},
+    run::{LOOKS, carry_out, closing_event, confirmed, declined},
 };
 use crate::{
     changeset::Changeset,
@@ -39,9 +39,9 @@ pub async fn run(args: &Run, cx: &Context) -> Result<Exit, Error> {
             &show::places::question("Destroy this", "in", &show::places::changed(&sets)),
             args.yes,
             args.output,
-        )? {
-            say("Nothing was changed.\n");
-            return Ok(Exit::Done);
+            cx,
+        ).await? {
+            return Ok(declined());
         }
         if let Some(exit) = carry_out(&fleet.performer(), &sets, Resume::SameCommand, args.output, cx).await? {
             return Ok(exit);

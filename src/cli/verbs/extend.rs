@@ -7,13 +7,14 @@ use serde_json::json;
 
 use super::{
     context::Context,
-    run::{LOOKS, carry_out, closing_event, confirmed},
+    run::{LOOKS, carry_out, closing_event, confirmed, declined},
 };
 use crate::{
     changeset::Changeset,
     cli::{
         args::{Extend, RunOutput},
         exit::{Error, Exit, print, say},
+        interruption::Phase,
         show,
         summary::Resume,
     },
@@ -42,9 +43,9 @@ pub async fn run(args: &Extend, which: Which, cx: &Context) -> Result<Exit, Erro
             &show::places::question("Move the end", "in", &show::places::changed(&sets)),
             args.run.yes,
             args.run.output,
-        )? {
-            say("Nothing was changed.\n");
-            return Ok(Exit::Done);
+            cx,
+        ).await? {
+            return Ok(declined());
         }
         if let Some(exit) = carry_out(&fleet.performer(), &sets, Resume::SameCommand, args.run.output, cx).await? {
             if args.by.is_some() {
@@ -54,6 +55,9 @@ pub async fn run(args: &Extend, which: Which, cx: &Context) -> Result<Exit, Erro
             }
             return Ok(exit);
         }
+        let plan = cx.command("plan", &args.run.paths.paths);
+        let what = "Every step was done; whether all resources agree about the end was not looked at yet.";
+        cx.enter(Phase::Written(format!("{what} `{plan}` looks.")));
     }
     settled(&fleet, args.run.output, now, cx).await
 }

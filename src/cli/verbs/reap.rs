@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 
 use super::{
     context::Context,
-    run::{LOOKS, carry_out, closing_event, confirmed},
+    run::{LOOKS, carry_out, closing_event, confirmed, declined},
 };
 use crate::{
     changeset::Changeset,
@@ -73,9 +73,8 @@ pub async fn run(args: &args::Reap, cx: &Context) -> Result<Exit, Error> {
     } else {
         "Destroy this".to_owned()
     };
-    if !confirmed(&question(&act, "in", &going), args.yes, args.output)? {
-        say("Nothing was changed.\n");
-        return Ok(judged.exit());
+    if !confirmed(&question(&act, "in", &going), args.yes, args.output, cx).await? {
+        return Ok(declined());
     }
 
     // An apply may be making a machine for what has none; somebody may have postponed the end, or tagged something, since the list.

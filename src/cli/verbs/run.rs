@@ -11,25 +11,89 @@ use crate::{
         args::RunOutput,
         console::Console,
         exit::{Error, Exit, print, say},
+        interruption::Phase,
         show,
         summary::{Resume, summary},
     },
-    execute::{self, Outcome, Stop},
+    execute::{self, Outcome},
     provider::fleet::{Action, Performer},
 };
 
+/// How often a question is asked before what was typed counts as a no.
+const ASKED: usize = 5;
+
+/// What somebody types at a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Yes,
+    No,
+    /// Neither: a typo, or nothing at all.
+    Unclear,
+}
+
+impl Answer {
+    fn of(line: &str) -> Self {
+        match line.trim() {
+            "yes" => Self::Yes,
+            "no" => Self::No,
+            _ => Self::Unclear,
+        }
+    }
+}
+
 /// Whether the person at the terminal agrees. Without one, silence is no consent.
-pub fn confirmed(question: &str, yes: bool, output: RunOutput) -> Result<bool, Error> {
+pub async fn confirmed(question: &str, yes: bool, output: RunOutput, cx: &Context) -> Result<bool, Error> {
     if yes {
         return Ok(true);
     }
-    if output == RunOutput::Json || !io::stdin().is_terminal() {
-        return Err(Error::Usage("nobody is there to ask: look at the difference first, then add --yes".to_owned()));
+    if output == RunOutput::Json {
+        return Err(Error::Usage(
+            "with --output json nobody is asked: look at the difference first, then add --yes".to_owned(),
+        ));
     }
-    say(&format!("{question} Only `yes` is a yes: "));
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(|error| Error::Io("reading the answer".to_owned(), error))?;
-    Ok(answer.trim() == "yes")
+    if !io::stdin().is_terminal() {
+        return Err(Error::Usage(
+            "standard input is not a terminal, so nobody can be asked: look at the difference first, then add --yes"
+                .to_owned(),
+        ));
+    }
+    say(&format!("{question} Type yes to go on, or no to stop: "));
+    cx.enter(Phase::Asking);
+    let agreed = agreed().await;
+    cx.enter(Phase::Reading);
+    agreed
+}
+
+async fn agreed() -> Result<bool, Error> {
+    for _ in 1..ASKED {
+        match answer().await? {
+            Some(Answer::Yes) => return Ok(true),
+            Some(Answer::No) => return Ok(false),
+            Some(Answer::Unclear) => say("Type yes to go on, or no to stop: "),
+            None => {
+                // The end of the input leaves the cursor behind the question.
+                say("\n");
+                return Ok(false);
+            }
+        }
+    }
+    Ok(answer().await? == Some(Answer::Yes))
+}
+
+/// The next line, read by a thread that nobody waits for; `None` at the end of the input.
+async fn answer() -> Result<Option<Answer>, Error> {
+    let read = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line).map(|bytes| (bytes > 0).then(|| Answer::of(&line)))
+    });
+    let failed = |error| Error::Io("reading the answer".to_owned(), error);
+    read.await.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)
+}
+
+/// How a verb ends whose question was answered with no.
+pub fn declined() -> Exit {
+    say("Declined: nothing was changed.\n");
+    Exit::Declined
 }
 
 /// Carries the changesets out, shows how, and tells how it ended; `None` where everything was done.
@@ -47,18 +111,20 @@ pub async fn carry_out(
     if sets.iter().all(Changeset::is_teardown) {
         steps = in_waves(&steps);
     }
-    let stop = Stop::new();
-    let work = console.during(execute::run(performer, &steps, stop.clone(), &console));
-    let outcome = execute::on_signals(&stop, work)
-        .await
-        .map_err(|error| Error::Io("listening for signals".to_owned(), error))?
-        .map_err(|error| {
-            Error::Io("ordering the steps (a mistake in gangplank)".to_owned(), io::Error::other(error.to_string()))
-        })?;
+    cx.enter(Phase::Writing);
+    let stop = cx.interruption.stop().clone();
+    let outcome = console.during(execute::run(performer, &steps, stop, &console)).await.map_err(|error| {
+        Error::Io("ordering the steps (a mistake in gangplank)".to_owned(), io::Error::other(error.to_string()))
+    })?;
     drop(console);
     say(&summary(&outcome, resume, &palette));
     Ok(match outcome {
-        Outcome::Completed(_) => None,
+        Outcome::Completed(_) => {
+            // What follows looks only, and may be left.
+            let what = "Every step was done; the result was not looked at yet. Run the same command again: it looks.";
+            cx.enter(Phase::Written(what.to_owned()));
+            None
+        }
         Outcome::Interrupted(_) => Some(Exit::Interrupted),
         Outcome::Failed(_) => Some(Exit::Failed),
     })
@@ -78,3 +144,17 @@ pub fn closing_event(cx: &Context, output: RunOutput, event: &str, fields: &serd
 
 /// Pauses between looks, in seconds: what EC2 has done it shows to everybody within a minute.
 pub const LOOKS: [u64; 6] = [0, 1, 2, 4, 8, 15];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_word_is_an_answer() {
+        assert_eq!(Answer::of("yes\n"), Answer::Yes);
+        assert_eq!(Answer::of(" no \r\n"), Answer::No);
+        for unclear in ["", "\n", "y\n", "YES\n", "yess", "n", "yes please"] {
+            assert_eq!(Answer::of(unclear), Answer::Unclear, "{unclear:?}");
+        }
+    }
+}

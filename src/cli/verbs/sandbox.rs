@@ -8,8 +8,8 @@ use crate::{
     cli::{
         args::{SANDBOX, SandboxVerb},
         exit::{Error, Exit, print},
+        interruption::{Interruption, Phase},
     },
-    execute::{Stop, on_signals},
     sandbox::{
         cloud::{Sandbox, State},
         listen,
@@ -22,12 +22,16 @@ pub fn open(folder: &Path) -> Result<Sandbox, Error> {
     Sandbox::open(folder, State::company).map_err(Error::Sandbox)
 }
 
-pub async fn run(verb: &SandboxVerb, folder: Option<&Path>) -> Result<Exit, Error> {
+pub async fn run(verb: &SandboxVerb, folder: Option<&Path>, interruption: &Interruption) -> Result<Exit, Error> {
     let folder = folder.unwrap_or(Path::new(SANDBOX));
     match verb {
         SandboxVerb::Reset => reset(folder)?,
         SandboxVerb::Advance { by } => advance(folder, *by)?,
-        SandboxVerb::Listen { port } => listen(open(folder)?, *port).await?,
+        SandboxVerb::Listen { port } => {
+            listen(open(folder)?, *port, interruption).await?;
+            interruption.tell();
+            return Ok(Exit::Interrupted);
+        }
     }
     Ok(Exit::Done)
 }
@@ -44,7 +48,7 @@ fn advance(folder: &Path, by: SignedDuration) -> Result<(), Error> {
     print(&format!("It is {} in the sandbox.\n", sandbox.now()))
 }
 
-async fn listen(sandbox: Sandbox, port: u16) -> Result<(), Error> {
+async fn listen(sandbox: Sandbox, port: u16, interruption: &Interruption) -> Result<(), Error> {
     let listener = listen::bind(port).await.map_err(|error| {
         Error::Io(format!("listening on port {port} of 127.0.0.1 (--port 0 takes a free one)"), error)
     })?;
@@ -56,14 +60,11 @@ async fn listen(sandbox: Sandbox, port: u16) -> Result<(), Error> {
     // Somebody may have closed the pipe; the sandbox goes on.
     let opened = |vm: &str, to, here| _ = print(&format!("ssh {vm}: {to} answers on {here}\n"));
     let serving = listen::serve(sandbox.clone(), listener, here, opened);
-    let stop = Stop::new();
-    let until_stopped = async {
-        tokio::select! {
-            () = serving => {}
-            () = stop.requested() => {}
-        }
-    };
-    on_signals(&stop, until_stopped).await.map_err(|error| Error::Io("listening for signals".to_owned(), error))?;
+    interruption.enter(Phase::Serving);
+    tokio::select! {
+        () = serving => {}
+        () = interruption.stop().requested() => {}
+    }
     sandbox.keep().map_err(|error| Error::Io("keeping the sandbox".to_owned(), error))
 }
 

@@ -14,11 +14,7 @@ use jiff::Timestamp;
 
 use super::{context::Context, online::Reading};
 use crate::{
-    cli::{
-        args::Network,
-        exit::{Error, say},
-        words::elapsed,
-    },
+    cli::{args::Network, console::Waiting, exit::Error},
     cloudinit,
     diagnostic::Diagnostics,
     handoff::{HandOff, Known, handoff},
@@ -47,8 +43,6 @@ const AT_ONCE: usize = 4;
 /// Pauses between looks at the consoles, in seconds, the last one again and again: a machine takes minutes to boot, and EC2
 /// counts the calls.
 const PAUSES: [u64; 4] = [5, 5, 10, 20];
-/// How often the wait is told, in seconds.
-const TOLD_EVERY: u64 = 30;
 /// A machine that has not reported for so many seconds after its launch is not booting any more.
 const BOOTING: i64 = 30 * 60;
 /// What a running machine takes to notice changed keys and to report them, with room to spare, in seconds.
@@ -128,25 +122,22 @@ impl<'a> Vantages<'a> {
         patience: Duration,
         cx: &Context,
     ) -> Result<Looks<'p>, Error> {
-        let started = tokio::time::Instant::now();
-        let mut told = None;
+        let opening = match applied {
+            Some(_) => "Everything is applied, and it is safe to leave (Ctrl-C): what follows only looks.",
+            None => "Nothing had to be changed, and it is safe to leave (Ctrl-C): what follows only looks.",
+        };
+        let waiting = Waiting::new(opening, patience);
         let mut pauses = PAUSES.into_iter();
         let mut pause = PAUSES[0];
         loop {
             let now = cx.now();
             let looks = self.look(plans, fleet, now, &cx.reading()).await?;
             let awaited: Vec<String> = looks.looks.iter().filter_map(|look| look.awaits(applied, now)).collect();
-            let waited = started.elapsed();
-            if awaited.is_empty() || waited >= patience {
+            if awaited.is_empty() || waiting.waited() >= patience {
                 return Ok(looks);
             }
-            if told.is_none_or(|told| waited.as_secs() >= told + TOLD_EVERY) {
-                let (after, most) = (elapsed(waited), elapsed(patience));
-                say(&format!("Waiting for {}: {after}, at most {most}.\n", awaited.join(" and ")));
-                told = Some(waited.as_secs());
-            }
             pause = pauses.next().unwrap_or(pause);
-            tokio::time::sleep(Duration::from_secs(pause)).await;
+            waiting.pause(&awaited.join(" and "), Duration::from_secs(pause)).await;
         }
     }
 

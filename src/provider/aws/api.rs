@@ -155,7 +155,9 @@ impl Ec2 {
             };
             let Some(pause) = pause else { return Err(failure.error) };
             progress.retrying_after(&failure, attempt, pause);
-            tokio::time::sleep(pause).await;
+            if progress.pause(pause).await.is_err() {
+                return Err(failure.error.not_repeated());
+            }
             attempt += 1;
         }
     }

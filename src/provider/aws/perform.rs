@@ -222,7 +222,9 @@ impl<'a> Performer<'a> {
                         1,
                         POLL,
                     );
-                    tokio::time::sleep(POLL).await;
+                    if progress.pause(POLL).await.is_err() {
+                        return Err(error.not_repeated());
+                    }
                     let found = observe::addresses(self.ec2, progress).await?;
                     if let Some(ours) = found.into_iter().find(|a| owns(&a.tags, bastion)) {
                         let ip = ours.ip.map_or_else(String::new, |ip| ip.to_string());

@@ -19,7 +19,7 @@ use azure_core::{
 };
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 pub use self::credentials::{Credential, Source, Tokens, sources};
 use super::{
@@ -185,7 +185,9 @@ impl Arm {
                 return Err(failure.error);
             };
             progress.retrying_after(&failure, number, pause);
-            sleep(pause).await;
+            if progress.pause(pause).await.is_err() {
+                return Err(failure.error.not_repeated());
+            }
         }
         Err(named(unreadable(&request, "it does not answer")))
     }
@@ -238,7 +240,9 @@ impl Arm {
                 });
             };
             progress.retrying_after(&failure, number, pause);
-            sleep(pause).await;
+            if progress.pause(pause).await.is_err() {
+                return Err(failure.error.not_repeated());
+            }
             number += 1;
         }
     }

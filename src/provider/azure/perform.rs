@@ -6,7 +6,7 @@ mod collections;
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::{sync::Mutex, time::sleep};
+use tokio::sync::Mutex;
 
 use self::collections::{Owned, Removals};
 use super::{
@@ -71,8 +71,10 @@ impl<'a> Performer<'a> {
             Some(shared) => Some(match shared.try_lock() {
                 Ok(turn) => turn,
                 Err(_) => {
-                    progress.waiting("the other bastions of this run to write their rules");
-                    shared.lock().await
+                    let others = "the other bastions of this run to write their rules";
+                    progress.waiting(others);
+                    let turn = progress.unless_stopped(shared.lock()).await;
+                    turn.map_err(|_| CloudError::interrupted("write rules", others, Residue::Nothing))?
                 }
             }),
             None => None,
@@ -272,7 +274,10 @@ impl<'a> Performer<'a> {
             for one in inside.iter().map(|raw| Id::new(text(raw, "/id"))).filter(|one| one.kind().is_some()) {
                 settled(self.arm, &one, progress).await?;
             }
-            sleep(pause).await;
+            if progress.pause(pause).await.is_err() {
+                let what = format_args!("{} to be empty", short(id.as_str()));
+                return Err(CloudError::interrupted(&request.operation(), what, Residue::Nothing));
+            }
             pause *= 2;
             inside = self.others_inside(id, with, progress).await?;
         }
@@ -323,7 +328,9 @@ impl Turns {
         }
         let code = error.code.as_deref().unwrap_or_default();
         progress.retrying(&error.operation, error.kind, code, self.number, self.pause);
-        sleep(self.pause).await;
+        if progress.pause(self.pause).await.is_err() {
+            return Err(error.not_repeated());
+        }
         self.number += 1;
         self.pause = (self.pause * 2).min(Duration::from_secs(30));
         Ok(())

@@ -22,14 +22,14 @@ const SIGNED: &str = "authorization: AWS4-HMAC-SHA256 Credential=any/20261122/us
 const THEIRS: usize = 1;
 
 /// A listening sandbox, which ends with this.
-struct Listening {
-    child: Child,
+pub(super) struct Listening {
+    pub child: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Listening {
-    fn start(desk: &Desk) -> Self {
+    pub fn start(desk: &Desk) -> Self {
         let mut child = desk
             .command(&["sandbox", "listen", "--sandbox"])
             .stdout(Stdio::piped())
@@ -49,7 +49,7 @@ impl Listening {
         Self { address: address.parse().unwrap(), child, lines }
     }
 
-    fn endpoint(&self) -> String {
+    pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
@@ -77,7 +77,7 @@ impl Listening {
         String::from_utf8(answer).unwrap()
     }
 
-    fn ec2(&self, call: &str) -> String {
+    pub fn ec2(&self, call: &str) -> String {
         let head = format!(
             "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: application/x-www-form-urlencoded\r\n{SIGNED}",
             self.address
@@ -282,7 +282,7 @@ fn its_end_loses_nothing() {
         let listening = Listening::start(&desk);
         assert!(listening.ec2("Action=AllocateAddress&Domain=vpc").starts_with("HTTP/1.1 200"), "{name}");
         if gently {
-            assert_eq!(listening.interrupt(), Some(0));
+            assert_eq!(listening.interrupt(), Some(130));
         }
     }
     assert_eq!(Listening::start(&desk).addresses(), THEIRS + 2);

@@ -87,7 +87,10 @@ impl Performer<'_> {
                 progress.waiting(format!("{id} to be {}", wanted.as_str()));
                 said = true;
             }
-            tokio::time::sleep(POLL).await;
+            if progress.pause(POLL).await.is_err() {
+                let what = format_args!("{id} to be {}", wanted.as_str());
+                return Err(CloudError::interrupted("DescribeInstances", what, Residue::Unfinished));
+            }
         }
     }
 

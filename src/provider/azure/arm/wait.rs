@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{
     super::{
@@ -55,7 +55,12 @@ impl Arm {
                 return Err(endless(request, limit, poller.state()));
             }
             told.tell(request, poller.state(), started.elapsed(), progress);
-            sleep(after).await;
+            if progress.pause(after).await.is_err() {
+                let reads = request.method == Method::Get;
+                let residue = if reads { Residue::Nothing } else { Residue::Unfinished };
+                let what = format_args!("{} to be {}", short(&request.path), end(request));
+                return Err(CloudError::interrupted(&request.operation(), what, residue));
+            }
             answer = match self.look(request, &place, progress).await {
                 // Whether that is an end or a hiccup is the poller's to say.
                 Err(error) if error.kind == ErrorKind::NotFound => {
@@ -97,7 +102,7 @@ impl Telling {
         if self.minutes.replace(minutes) == Some(minutes) {
             return;
         }
-        let end = if request.method == Method::Delete { "gone" } else { "ready" };
+        let end = end(request);
         let mut words = Vec::new();
         if !state.is_empty() {
             words.push(format!("Azure says {state}"));
@@ -109,6 +114,11 @@ impl Telling {
         let words = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
         progress.waiting(format!("{} to be {end}{words}", short(&request.path)));
     }
+}
+
+/// What is awaited of what was written.
+fn end(request: &Request) -> &'static str {
+    if request.method == Method::Delete { "gone" } else { "ready" }
 }
 
 fn endless(request: &Request, limit: Duration, state: &str) -> CloudError {
