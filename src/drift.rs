@@ -26,15 +26,54 @@ pub struct Drift {
     pub location: Location,
     /// The plan's file.
     pub plan: String,
+    /// Nothing of the bastion is there: that is the one difference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub absent: Option<Absent>,
     pub differences: Vec<Difference>,
     /// What could not be compared: no difference, and no proof that there is none.
     pub unseen: Vec<Unseen>,
+}
+
+/// Nothing of a bastion is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Absent {
+    /// Who removed it, where the cloud's log tells; gangplank's own `destroy` among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Act>,
+}
+
+/// Where a difference comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// Somebody changed something in the cloud.
+    Cloud,
+    /// One of the two: neither the tags nor the cloud's log tell which.
+    Undetermined,
+    /// It is in the plan, and not applied yet.
+    Plan,
+}
+
+impl Cause {
+    /// `planned`: the tags record another plan. `opens`: something is there that the plan does not list, which is never taken for
+    /// the plan's without a proof: a log tells of what was done up to 20 minutes later.
+    fn of(planned: bool, opens: bool, who: Option<&Who>) -> Self {
+        match who {
+            _ if planned => Cause::Plan,
+            Some(Who::Log { acts }) if acts.iter().any(|act| !act.ours) => Cause::Cloud,
+            Some(Who::Log { acts }) if !acts.is_empty() && !opens => Cause::Plan,
+            _ => Cause::Undetermined,
+        }
+    }
 }
 
 /// One thing that is not as the plan says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     pub kind: Kind,
+    /// Of a resource in the cloud; a check tells none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// `ingress rules of gangplank-warehouse`, or a check's name: `machine.keys secoda`.
     pub what: String,
     pub why: String,
@@ -137,18 +176,41 @@ pub struct Unseen {
 }
 
 impl Drift {
+    /// Of a bastion of which nothing is there.
+    pub fn absent<A>(set: &Changeset<A>, removed: Option<Act>) -> Self {
+        Self {
+            bastion: set.bastion.clone(),
+            location: set.location.clone(),
+            plan: set.plan.clone(),
+            absent: Some(Absent { removed }),
+            differences: Vec::new(),
+            unseen: Vec::new(),
+        }
+    }
+
     /// Compares one bastion. `checks` are those of the control plane and the machine. `who` tells about the step of that index.
-    pub fn of<A>(plan: &Plan, set: &Changeset<A>, checks: &[Check], mut who: impl FnMut(usize) -> Option<Who>) -> Self {
+    /// `edited`: the machine's tags record another document than the plan's.
+    pub fn of<A>(
+        plan: &Plan,
+        set: &Changeset<A>,
+        checks: &[Check],
+        edited: bool,
+        mut who: impl FnMut(usize) -> Option<Who>,
+    ) -> Self {
         let mut differences = Vec::new();
         for (i, step) in set.steps.iter().enumerate() {
             let (theirs, others): (Vec<Detail>, Vec<Detail>) =
                 step.details.iter().cloned().partition(|detail| by_catalogue(plan, detail));
             let who = who(i);
+            let opens = |details: &[Detail]| details.iter().any(|d| d.before.is_some() && d.after.is_none());
+            let cause =
+                |details: &[Detail]| Some(Cause::of(edited && step.op == Op::Replace, opens(details), who.as_ref()));
             let apply = format!("`gangplank apply {}` repairs it", set.plan);
             // A group that is yet to be made has no rules that could be older than the catalogue.
             if !theirs.is_empty() && step.op != Op::Create {
                 differences.push(Difference {
                     kind: Kind::Catalogue,
+                    cause: cause(&theirs),
                     what: step.resource.clone(),
                     why: "the vendor's addresses in the catalogue are not those that the rules admit: the catalogue has changed \
                           since the rules were made, or somebody has changed the rules"
@@ -167,17 +229,17 @@ impl Drift {
                 Op::Create => format!("it is not there: {}", step.reason),
                 _ => step.reason.clone(),
             };
-            let (what, kind, seen) = (step.resource.clone(), Kind::Cloud, Vec::new());
-            differences.push(Difference { kind, what, why, details, seen, repair: apply, who });
+            let (what, kind, seen, cause) = (step.resource.clone(), Kind::Cloud, Vec::new(), cause(&details));
+            differences.push(Difference { kind, cause, what, why, details, seen, repair: apply, who });
         }
         differences.extend(checks.iter().filter_map(failed));
-        differences.sort_by_key(|d| d.kind);
+        differences.sort_by_key(|d| (d.cause.is_none(), d.cause, d.kind));
         let (bastion, location, plan) = (set.bastion.clone(), set.location.clone(), set.plan.clone());
-        Self { bastion, location, plan, differences, unseen: unseen(checks) }
+        Self { bastion, location, plan, absent: None, differences, unseen: unseen(checks) }
     }
 
     pub fn is_drifted(&self) -> bool {
-        !self.differences.is_empty()
+        self.absent.is_some() || !self.differences.is_empty()
     }
 }
 
@@ -188,7 +250,16 @@ fn failed(check: &Check) -> Option<Difference> {
         Vantage::ControlPlane | Vantage::Network => Kind::ControlPlane,
     };
     let (what, why, repair) = (check.name(), cause.clone(), fix.clone());
-    Some(Difference { kind, what, why, details: Vec::new(), seen: check.evidence.clone(), repair, who: None })
+    Some(Difference {
+        kind,
+        cause: None,
+        what,
+        why,
+        details: Vec::new(),
+        seen: check.evidence.clone(),
+        repair,
+        who: None,
+    })
 }
 
 fn unseen(checks: &[Check]) -> Vec<Unseen> {
@@ -273,7 +344,7 @@ mod tests {
             exposure: Vec::new(),
             notes: Vec::new(),
         };
-        Drift::of(&plan, &set, checks, |_| None)
+        Drift::of(&plan, &set, checks, false, |_| None)
     }
 
     #[test]
@@ -310,6 +381,26 @@ mod tests {
         let found = drift(vec![step(Op::Create, details)], &[]);
         assert_eq!(found.differences.len(), 1);
         assert!(found.differences[0].why.starts_with("it is not there"), "{found:?}");
+    }
+
+    #[test]
+    fn what_somebody_did_is_told_apart_from_what_is_not_applied_yet() {
+        let act = |ours| Act { at: "2026-11-01".into(), who: "ana".into(), what: "CreateTags".into(), ours };
+        let log = |acts: &[Act]| Some(Who::Log { acts: acts.to_vec() });
+        let unknown = Some(Who::Unknown { reason: "it may not be asked".into(), ask: "aws".into() });
+        for (planned, opens, who, cause) in [
+            (true, false, log(&[act(false)]), Cause::Plan),
+            (false, false, log(&[act(true), act(false)]), Cause::Cloud),
+            (false, true, log(&[act(false)]), Cause::Cloud),
+            (false, false, log(&[act(true)]), Cause::Plan),
+            // It may have been opened a minute ago.
+            (false, true, log(&[act(true)]), Cause::Undetermined),
+            (false, false, log(&[]), Cause::Undetermined),
+            (false, false, unknown, Cause::Undetermined),
+            (false, false, None, Cause::Undetermined),
+        ] {
+            assert_eq!(Cause::of(planned, opens, who.as_ref()), cause, "{planned} {opens} {who:?}");
+        }
     }
 
     #[test]

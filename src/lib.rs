@@ -22,6 +22,7 @@ pub mod drift;
 pub mod event;
 pub mod execute;
 pub mod handoff;
+pub mod left_out;
 pub mod location;
 pub mod plan;
 pub mod provider;

@@ -27,6 +27,6 @@ pub use model::*;
 pub(crate) use net::{grouped, is_wide, size};
 pub use read::read;
 pub use schema::{CloudKind, schema, starter};
-pub use source::load;
+pub use source::{BrokenFile, Loaded, load, load_each};
 pub use tags::LONGEST_TAG_VALUE;
 pub use vendor::catalogue;

@@ -16,27 +16,51 @@ use crate::{
 /// The largest plan file: fifty times the largest that anybody writes, and nothing for the memory.
 const LARGEST: u64 = 256 * 1024;
 
-/// Reads plan files, and every `*.yaml` and `*.yml` directly in a directory, in the order of their names.
+/// What paths stand for: plans, and files that hold none.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    pub plans: Vec<Plan>,
+    pub broken: Vec<BrokenFile>,
+}
+
+/// A file, or a directory, that holds no plan.
+#[derive(Clone, Debug)]
+pub struct BrokenFile {
+    pub path: String,
+    pub problems: Diagnostics,
+}
+
+/// Reads plan files, and every `*.yaml` and `*.yml` directly in a directory, in the order of their names. What concerns a file as a
+/// whole has no place and names the path.
+pub fn load_each(paths: &[PathBuf]) -> Loaded {
+    let mut loaded = Loaded::default();
+    for path in paths {
+        let broken = |path: &Path, problems| BrokenFile { path: path.display().to_string(), problems };
+        let files = match files(path) {
+            Ok(files) => files,
+            Err(problem) => {
+                loaded.broken.push(broken(path, problem.into()));
+                continue;
+            }
+        };
+        for file in files {
+            match text(&file).map_err(Diagnostics::from).and_then(|source| read(Arc::new(source))) {
+                Ok(plan) => loaded.plans.push(plan),
+                Err(problems) => loaded.broken.push(broken(&file, problems)),
+            }
+        }
+    }
+    loaded
+}
+
+/// The same where one broken file spoils all.
 ///
 /// # Errors
 ///
-/// Every problem of every file. What concerns a file as a whole has no place and names the path.
+/// Every problem of every file.
 pub fn load(paths: &[PathBuf]) -> Result<Vec<Plan>, Diagnostics> {
-    let mut plans = Vec::new();
-    let mut problems = Vec::new();
-    for path in paths {
-        match files(path) {
-            Ok(files) => {
-                for file in files {
-                    match text(&file).map_err(Diagnostics::from).and_then(|source| read(Arc::new(source))) {
-                        Ok(plan) => plans.push(plan),
-                        Err(found) => problems.extend(found.0),
-                    }
-                }
-            }
-            Err(problem) => problems.push(problem),
-        }
-    }
+    let Loaded { plans, broken } = load_each(paths);
+    let problems: Vec<Diagnostic> = broken.into_iter().flat_map(|file| file.problems.0).collect();
     if problems.is_empty() { Ok(plans) } else { Err(Diagnostics(problems)) }
 }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     changeset::{Changeset, Step},
     diagnostic::{Diagnostic, Diagnostics},
-    drift::Who,
+    drift::{Act, Who},
     event::Watcher,
     location::{CloudAccount, Location, SandboxName},
     plan::{Cloud, Plan},
@@ -46,32 +46,79 @@ pub struct Fleet<'a> {
     azure: Option<azure::fleet::Fleet<'a>>,
 }
 
-/// One look at the clouds: what is there, and what would make it match the plans.
+/// One look at the clouds, in the order of the plans.
 #[derive(Debug, Default)]
 pub struct Outlook {
-    pub changesets: Vec<Changeset<Action>>,
-    pub statuses: Vec<Status>,
-    /// Of the clouds about whose plans nothing is said above, why.
-    pub refused: Vec<Refused>,
+    pub plans: Vec<PlanOutlook>,
 }
 
-impl Outlook {
-    /// Only where every cloud has answered.
-    ///
-    /// # Errors
-    /// Why not, of each cloud that did not.
-    pub fn whole(self) -> Result<Self, Vec<Refused>> {
-        if self.refused.is_empty() { Ok(self) } else { Err(self.refused) }
+/// What is there of one plan's bastion, and what would make it match the plan. No other plan's state is of any influence.
+#[derive(Clone, Debug)]
+pub struct PlanOutlook<A = Action> {
+    /// `None` where the cloud did not tell.
+    pub status: Option<Status>,
+    /// The changes, or why there can be none.
+    pub changes: Result<Changeset<A>, Refused>,
+}
+
+impl<A> PlanOutlook<A> {
+    /// Of a plan about whose bastion the cloud told nothing.
+    pub fn refused(why: impl Into<Refused>) -> Self {
+        Self { status: None, changes: Err(why.into()) }
+    }
+
+    fn map<B>(self, tell: impl Fn(A) -> B) -> PlanOutlook<B> {
+        PlanOutlook { status: self.status, changes: self.changes.map(|set| set.map(tell)) }
     }
 }
 
-/// What the clouds told of their plans. One cloud's failure hides nothing of what another told.
+/// An outlook on plans of which each can be fulfilled.
+#[derive(Debug, Default)]
+pub struct Whole {
+    pub changesets: Vec<Changeset<Action>>,
+    pub statuses: Vec<Status>,
+}
+
+impl Outlook {
+    /// Only where every plan can be fulfilled.
+    ///
+    /// # Errors
+    /// Why not, each reason once.
+    pub fn whole(self) -> Result<Whole, Vec<Refused>> {
+        let (mut whole, mut refused) = (Whole::default(), Vec::new());
+        for plan in self.plans {
+            match plan.changes {
+                Ok(set) => {
+                    whole.changesets.push(set);
+                    whole.statuses.extend(plan.status);
+                }
+                Err(why) => refused.push(why),
+            }
+        }
+        if refused.is_empty() { Ok(whole) } else { Err(Refused::distinct(refused)) }
+    }
+}
+
+/// What the clouds told of their plans. One plan's failure hides nothing of what was told of another.
 #[derive(Debug)]
 pub struct Told<'a, T, E = CloudError> {
     /// In the order of the plans.
     pub of: Vec<(&'a Plan, T)>,
-    /// Of the clouds whose plans are missing above, why.
-    pub failed: Vec<E>,
+    /// The plans that are missing above, and why.
+    pub failed: Vec<(&'a Plan, E)>,
+}
+
+impl<T, E: Clone + PartialEq> Told<'_, T, E> {
+    /// Why plans are missing, each reason once: what a region did not tell it told of none of its bastions.
+    pub fn reasons(&self) -> Vec<E> {
+        let mut all: Vec<E> = Vec::new();
+        for (_, error) in &self.failed {
+            if !all.contains(error) {
+                all.push(error.clone());
+            }
+        }
+        all
+    }
 }
 
 /// What a cloud tells about one bastion.
@@ -205,122 +252,99 @@ impl<'a> Fleet<'a> {
     }
 
     /// Looks at every cloud and works out what would make it match the plans. Writes nothing.
-    ///
-    /// What a plan can't have, or a cloud's failure, is in [`Outlook::refused`].
     pub async fn changes(&self, now: Timestamp, watcher: &dyn Watcher) -> Outlook {
         let aws = async {
             #[cfg(feature = "aws")]
             if let Some(fleet) = &self.aws {
-                let outlook = fleet.changes(now, watcher).await?;
-                let sets = outlook.changesets.into_iter().map(|set| set.map(Action::Aws));
-                return Ok(sets.zip(outlook.statuses).collect());
+                let plans = fleet.changes(now, watcher).await.into_iter();
+                return plans.map(|plan| Ok(plan.map(Action::Aws))).collect();
             }
-            Ok(Vec::new())
+            Vec::new()
         };
         let azure = async {
             #[cfg(feature = "azure")]
             if let Some(fleet) = &self.azure {
-                let outlook = fleet.changes(now, watcher).await?;
-                let sets = outlook.changesets.into_iter().map(|set| set.map(Action::Azure));
-                return Ok(sets.zip(outlook.statuses).collect());
+                let plans = fleet.changes(now, watcher).await.into_iter();
+                return plans.map(|plan| Ok(plan.map(Action::Azure))).collect();
             }
-            Ok(Vec::new())
+            Vec::new()
         };
         let (aws, azure) = join(aws, azure).await;
-        let told: Told<'_, _, Refused> = self.told(aws, azure);
-        let (changesets, statuses) = told.of.into_iter().map(|(_, both)| both).unzip();
-        let mut refused = told.failed;
-        if let [Refused::Plan(Diagnostics(problems)), Refused::Plan(Diagnostics(more))] = refused.as_mut_slice() {
-            problems.append(more);
-            refused.truncate(1);
-        }
-        Outlook { changesets, statuses, refused }
+        let told: Told<'_, _, CloudError> = self.told(aws, azure);
+        Outlook { plans: told.of.into_iter().map(|(_, plan)| plan).collect() }
     }
 
-    /// What moves the ends of the bastions. Writes nothing.
-    ///
-    /// # Errors
-    /// Every reason why an end can't be moved, or the failure of each cloud that failed.
+    /// What moves the ends of the bastions, or why an end can't be moved. Writes nothing.
     pub async fn extensions(
         &self,
         wish: Wish,
         now: Timestamp,
         watcher: &dyn Watcher,
-    ) -> Result<Vec<Changeset<Action>>, Vec<Refused>> {
-        type Sets = Vec<Result<Changeset<Action>, Diagnostic>>;
+    ) -> Vec<(&'a Plan, Result<Changeset<Action>, Refused>)> {
+        type Sets = Vec<Result<Result<Changeset<Action>, Diagnostic>, CloudError>>;
         let aws = async {
             #[cfg(feature = "aws")]
             if let Some(fleet) = &self.aws {
-                let sets = fleet.extensions(wish, now, watcher).await?;
-                return Ok(sets.into_iter().map(|set| set.map(|set| set.map(Action::Aws))).collect());
+                let sets = fleet.extensions(wish, now, watcher).await.into_iter();
+                return sets.map(|told| told.map(|set| set.map(|set| set.map(Action::Aws)))).collect();
             }
-            Ok::<Sets, CloudError>(Vec::new())
+            Sets::new()
         };
         let azure = async {
             #[cfg(feature = "azure")]
             if let Some(fleet) = &self.azure {
-                let sets = fleet.extensions(wish, now, watcher).await?;
-                return Ok(sets.into_iter().map(|set| set.map(|set| set.map(Action::Azure))).collect());
+                let sets = fleet.extensions(wish, now, watcher).await.into_iter();
+                return sets.map(|told| told.map(|set| set.map(|set| set.map(Action::Azure)))).collect();
             }
-            Ok::<Sets, CloudError>(Vec::new())
+            Sets::new()
         };
         let (aws, azure) = join(aws, azure).await;
         let told = self.told(aws, azure);
-        let (mut sets, mut problems) = (Vec::new(), Vec::new());
-        for (_, set) in told.of {
-            match set {
-                Ok(set) => sets.push(set),
-                Err(problem) => problems.push(problem),
-            }
-        }
-        let mut refused: Vec<Refused> = told.failed.into_iter().map(Refused::Cloud).collect();
-        if !problems.is_empty() {
-            refused.push(Refused::Plan(Diagnostics(problems)));
-        }
-        if refused.is_empty() { Ok(sets) } else { Err(refused) }
+        let sets = told.of.into_iter().map(|(plan, set)| (plan, set.map_err(|one| Refused::Plan(one.into()))));
+        let failed = told.failed.into_iter().map(|(plan, error)| (plan, Err(Refused::Cloud(error))));
+        self.in_order(sets.chain(failed))
     }
 
     /// Whether all that each bastion has tells the same end.
-    ///
-    /// # Errors
-    /// A cloud's failure.
-    pub async fn ends_agree(&self, watcher: &dyn Watcher) -> Result<bool, CloudError> {
-        let mut agree = true;
-        #[cfg(feature = "aws")]
-        if let Some(fleet) = &self.aws {
-            agree &= fleet.ends_agree(watcher).await?;
-        }
-        #[cfg(feature = "azure")]
-        if let Some(fleet) = &self.azure {
-            agree &= fleet.ends_agree(watcher).await?;
-        }
-        Ok(agree)
-    }
-
-    /// What removes the bastions. Writes nothing.
-    ///
-    /// # Errors
-    /// The failure of each cloud that failed.
-    pub async fn teardowns(&self, watcher: &dyn Watcher) -> Result<Vec<Changeset<Action>>, Vec<CloudError>> {
+    pub async fn ends_agree(&self, watcher: &dyn Watcher) -> Told<'a, bool> {
         let aws = async {
             #[cfg(feature = "aws")]
             if let Some(fleet) = &self.aws {
-                let sets = fleet.teardowns(watcher).await?;
-                return Ok(sets.into_iter().map(|set| set.map(Action::Aws)).collect());
+                return fleet.ends_agree(watcher).await;
             }
-            Ok(Vec::new())
+            Vec::new()
         };
         let azure = async {
             #[cfg(feature = "azure")]
             if let Some(fleet) = &self.azure {
-                let sets = fleet.teardowns(watcher).await?;
-                return Ok(sets.into_iter().map(|set| set.map(Action::Azure)).collect());
+                return fleet.ends_agree(watcher).await;
             }
-            Ok(Vec::new())
+            Vec::new()
         };
         let (aws, azure) = join(aws, azure).await;
-        let told = self.told(aws, azure);
-        if told.failed.is_empty() { Ok(told.of.into_iter().map(|(_, set)| set).collect()) } else { Err(told.failed) }
+        self.told(aws, azure)
+    }
+
+    /// What removes the bastions. Writes nothing.
+    pub async fn teardowns(&self, watcher: &dyn Watcher) -> Told<'a, Changeset<Action>> {
+        let aws = async {
+            #[cfg(feature = "aws")]
+            if let Some(fleet) = &self.aws {
+                let sets = fleet.teardowns(watcher).await.into_iter();
+                return sets.map(|set| set.map(|set| set.map(Action::Aws))).collect();
+            }
+            Vec::new()
+        };
+        let azure = async {
+            #[cfg(feature = "azure")]
+            if let Some(fleet) = &self.azure {
+                let sets = fleet.teardowns(watcher).await.into_iter();
+                return sets.map(|set| set.map(|set| set.map(Action::Azure))).collect();
+            }
+            Vec::new()
+        };
+        let (aws, azure) = join(aws, azure).await;
+        self.told(aws, azure)
     }
 
     /// By bastion, what of it is still there.
@@ -330,14 +354,14 @@ impl<'a> Fleet<'a> {
             if let Some(fleet) = &self.aws {
                 return fleet.remains(watcher).await;
             }
-            Ok(Vec::new())
+            Vec::new()
         };
         let azure = async {
             #[cfg(feature = "azure")]
             if let Some(fleet) = &self.azure {
                 return fleet.remains(watcher).await;
             }
-            Ok(Vec::new())
+            Vec::new()
         };
         let (aws, azure) = join(aws, azure).await;
         self.told(aws, azure)
@@ -349,14 +373,14 @@ impl<'a> Fleet<'a> {
             if let Some(fleet) = &self.aws {
                 return fleet.status(now, watcher).await;
             }
-            Ok(Vec::new())
+            Vec::new()
         };
         let azure = async {
             #[cfg(feature = "azure")]
             if let Some(fleet) = &self.azure {
                 return fleet.status(now, watcher).await;
             }
-            Ok(Vec::new())
+            Vec::new()
         };
         let (aws, azure) = join(aws, azure).await;
         self.told(aws, azure)
@@ -370,17 +394,17 @@ impl<'a> Fleet<'a> {
             #[cfg(feature = "aws")]
             if let Some(fleet) = &self.aws {
                 let plans = self.plans.iter().filter(|plan| matches!(plan.cloud, Cloud::Aws(_)));
-                let seen = fleet.evidence(now, watcher).await?;
-                return Ok(plans.zip(seen).map(|(plan, seen)| Seen::aws(plan, seen)).collect());
+                let seen = fleet.evidence(now, watcher).await;
+                return plans.zip(seen).map(|(plan, seen)| Ok(Seen::aws(plan, seen?))).collect();
             }
-            Ok(Vec::new())
+            Vec::new()
         };
         let azure = async {
             #[cfg(feature = "azure")]
             if let Some(fleet) = &self.azure {
                 return fleet.evidence(now, watcher).await;
             }
-            Ok(Vec::new())
+            Vec::new()
         };
         let (aws, azure) = join(aws, azure).await;
         self.told(aws, azure)
@@ -424,21 +448,68 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// Each cloud answers in the order of its plans.
-    fn told<T: Located, E>(&self, aws: Result<Vec<T>, E>, azure: Result<Vec<T>, E>) -> Told<'a, T, E> {
-        let mut failed = Vec::new();
-        let mut answers =
-            |of: Result<Vec<T>, E>| of.map_err(|error| failed.push(error)).unwrap_or_default().into_iter();
-        let (mut aws, mut azure) = (answers(aws), answers(azure));
-        let next = |(i, plan): (usize, &'a Plan)| {
-            let mut answer = match plan.cloud {
-                Cloud::Aws(_) => aws.next()?,
-                Cloud::Azure(_) => azure.next()?,
-            };
-            answer.locate(self.accounts.get(i), self.sandbox.as_ref());
-            Some((plan, answer))
+    /// Who removed bastions of which nothing is there, as the clouds' logs say; `making` is what would make each again.
+    pub async fn removals(
+        &self,
+        gone: &[(&'a Plan, &Changeset<Action>)],
+        since: Timestamp,
+        now: Timestamp,
+        watcher: &dyn Watcher,
+    ) -> Vec<Option<Act>> {
+        let plans: Vec<&Plan> = gone.iter().map(|(plan, _)| *plan).collect();
+        #[cfg(feature = "aws")]
+        let aws = match &self.aws {
+            Some(fleet) => fleet.removals(&plans, since, now).await,
+            None => Vec::new(),
         };
-        Told { of: self.plans.iter().enumerate().filter_map(next).collect(), failed }
+        #[cfg(not(feature = "aws"))]
+        let aws: Vec<Option<Act>> = Vec::new();
+        let mut removals = Vec::new();
+        for (i, (_, making)) in gone.iter().enumerate() {
+            let machine = making.steps.iter().find_map(|step| match &step.action {
+                Action::Azure(action) if azure::history::is_of_machine(action) => Some(&step.action),
+                _ => None,
+            });
+            removals.push(match (aws.get(i).cloned().flatten(), machine) {
+                (Some(act), _) => Some(act),
+                (None, Some(action)) => match self.who(action, since, now, watcher).await {
+                    Who::Log { acts } => {
+                        acts.into_iter().find(|act| act.what.to_ascii_lowercase().ends_with("/delete"))
+                    }
+                    Who::Unknown { .. } => None,
+                },
+                (None, None) => None,
+            });
+        }
+        removals
+    }
+
+    /// Each cloud answers of each of its plans, in their order.
+    fn told<T: Located, E>(&self, aws: Vec<Result<T, E>>, azure: Vec<Result<T, E>>) -> Told<'a, T, E> {
+        let (mut aws, mut azure) = (aws.into_iter(), azure.into_iter());
+        let mut told = Told { of: Vec::new(), failed: Vec::new() };
+        for (i, plan) in self.plans.iter().enumerate() {
+            let answer = match plan.cloud {
+                Cloud::Aws(_) => aws.next(),
+                Cloud::Azure(_) => azure.next(),
+            };
+            match answer {
+                Some(Ok(mut answer)) => {
+                    answer.locate(self.accounts.get(i), self.sandbox.as_ref());
+                    told.of.push((plan, answer));
+                }
+                Some(Err(error)) => told.failed.push((plan, error)),
+                None => {}
+            }
+        }
+        told
+    }
+
+    fn in_order<T>(&self, of: impl Iterator<Item = (&'a Plan, T)>) -> Vec<(&'a Plan, T)> {
+        let place = |plan: &Plan| self.plans.iter().position(|known| std::ptr::eq(known, plan));
+        let mut all: Vec<_> = of.collect();
+        all.sort_by_key(|(plan, _)| place(plan));
+        all
     }
 
     /// Something that performs this fleet's steps, with nothing made yet.

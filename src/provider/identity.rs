@@ -1,7 +1,11 @@
 //! Whose accounts a run is about: asked before anything else, compared with what plans and the command line allow, and written to
 //! everything that is told of them.
 
-use super::{CloudError, ErrorKind, Refused, fleet::Seen, status::Status};
+use super::{
+    CloudError, ErrorKind, Refused,
+    fleet::{PlanOutlook, Seen},
+    status::Status,
+};
 use crate::{
     changeset::Changeset,
     diagnostic::{Diagnostic, Diagnostics},
@@ -183,6 +187,20 @@ impl<T: Located, E> Located for Result<T, E> {
             of.locate(account, sandbox);
         }
     }
+}
+
+impl<A> Located for PlanOutlook<A> {
+    fn locate(&mut self, account: Option<&CloudAccount>, sandbox: Option<&SandboxName>) {
+        if let Some(status) = &mut self.status {
+            status.locate(account, sandbox);
+        }
+        self.changes.locate(account, sandbox);
+    }
+}
+
+/// Whether the ends agree says nothing of where.
+impl Located for bool {
+    fn locate(&mut self, _: Option<&CloudAccount>, _: Option<&SandboxName>) {}
 }
 
 /// A bastion's name and what is left of it: it says nothing of where.

@@ -220,10 +220,26 @@ impl CloudError {
 }
 
 /// Why there is no changeset: the plan can't be fulfilled in this cloud, or the cloud didn't answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
     Plan(Diagnostics),
     Cloud(CloudError),
+}
+
+impl Refused {
+    /// Each reason once, the plans' together: what a cloud did not tell it told of none of its bastions.
+    pub fn distinct(all: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let (mut problems, mut clouds) = (Vec::new(), Vec::new());
+        for refused in all {
+            match refused {
+                Refused::Plan(Diagnostics(found)) => problems.extend(found),
+                Refused::Cloud(error) if !clouds.contains(&error) => clouds.push(error),
+                Refused::Cloud(_) => {}
+            }
+        }
+        let plans = (!problems.is_empty()).then_some(Refused::Plan(Diagnostics(problems)));
+        plans.into_iter().chain(clouds.into_iter().map(Refused::Cloud)).collect()
+    }
 }
 
 impl From<Diagnostics> for Refused {

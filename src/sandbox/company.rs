@@ -14,7 +14,7 @@ use super::{
 
 const REGION: &str = "us-east-1";
 /// Who it is, as far as a signature tells.
-const SOMEBODY: &str =
+pub const SOMEBODY: &str =
     "AWS4-HMAC-SHA256 Credential=bob/20261122/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=00";
 /// In the subnet `snet-a` of `vnet-data`.
 const SALES: Ipv4Addr = Ipv4Addr::new(10, 9, 1, 50);

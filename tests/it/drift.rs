@@ -103,7 +103,10 @@ fn a_bastion_that_is_not_there_is_drift() {
     let Some(lab) = lab() else { return };
     let (run, _) = drift(&lab, &lab.bastion(), "json");
     let run = run.expect(2);
-    assert!(differences(&run).iter().any(|d| d["kind"] == "cloud"), "{run}");
+    assert_eq!(differences(&run), [Value::Null; 0], "{run}");
+    assert_eq!(run.json()["bastions"][0]["absent"], json!({}), "{run}");
+    let (run, _) = drift(&lab, &lab.bastion(), "human");
+    assert!(run.stdout.lines().next().is_some_and(|line| line.ends_with("not there")), "{run}");
 }
 
 /// What people, pull requests and programs read of one of each kind, with hostile text in it.
@@ -112,10 +115,11 @@ fn what_is_read_of_drift() {
     use gangplank::{
         changeset::Detail,
         cli::{show::drift as show, style::Palette},
-        drift::{Act, Difference, Drift, Kind, Unseen, Who},
+        drift::{Absent, Act, Cause, Difference, Drift, Kind, Unseen, Who},
     };
-    let difference = |kind, what: &str, who| Difference {
+    let difference = |kind, cause, what: &str, who| Difference {
         kind,
+        cause,
         what: what.to_owned(),
         why: "something is open that the plan does not list".to_owned(),
         details: vec![Detail::removed("ingress tcp 22", "from 0.0.0.0/0").note("\u{1b}[31mred | `ls`")],
@@ -135,24 +139,42 @@ fn what_is_read_of_drift() {
     let check = Difference {
         details: Vec::new(),
         seen: vec!["sg-1 admits 0.0.0.0/0".to_owned()],
-        ..difference(Kind::ControlPlane, "control.nothing-else", None)
+        ..difference(Kind::ControlPlane, None, "control.nothing-else", None)
     };
     let drifted = Drift {
         bastion: "warehouse".to_owned(),
         location: support::location(),
         plan: "warehouse.yaml".to_owned(),
+        absent: None,
         differences: vec![
-            difference(Kind::Cloud, "ingress rules of gangplank-warehouse", Some(unknown)),
-            difference(Kind::Catalogue, "network security group", Some(Who::Log { acts: vec![act, own.clone()] })),
-            difference(Kind::Cloud, "tags of elastic IP", Some(Who::Log { acts: Vec::new() })),
-            difference(Kind::Cloud, "address of warehouse", Some(Who::Log { acts: vec![own] })),
+            difference(Kind::Cloud, Some(Cause::Cloud), "ingress rules of gangplank-warehouse", Some(unknown)),
+            difference(
+                Kind::Catalogue,
+                Some(Cause::Cloud),
+                "network security group",
+                Some(Who::Log { acts: vec![act, own.clone()] }),
+            ),
+            difference(
+                Kind::Cloud,
+                Some(Cause::Undetermined),
+                "tags of elastic IP",
+                Some(Who::Log { acts: Vec::new() }),
+            ),
+            difference(
+                Kind::Cloud,
+                Some(Cause::Plan),
+                "address of warehouse",
+                Some(Who::Log { acts: vec![own.clone()] }),
+            ),
             check,
         ],
         unseen: vec![Unseen { reason: "the console is empty".to_owned(), checks: vec!["machine.keys".to_owned(); 3] }],
     };
     let settled =
         Drift { bastion: "reports".to_owned(), differences: Vec::new(), unseen: Vec::new(), ..drifted.clone() };
-    let both = [drifted, settled.clone()];
+    let destroyed = Drift { absent: Some(Absent { removed: Some(own.clone()) }), ..settled.clone() };
+    let gone = Drift { absent: Some(Absent { removed: None }), ..settled.clone() };
+    let both = [drifted, settled.clone(), destroyed, gone];
     insta::assert_snapshot!("drift_for_people", show::human(&both, &Palette::PLAIN));
     insta::assert_snapshot!("drift_in_a_comment", show::markdown(&both));
     insta::assert_snapshot!("drift_for_programs", show::json(&both));

@@ -3,6 +3,7 @@
 
 mod demo;
 mod ends;
+mod folder;
 mod front;
 mod hostile;
 mod listen;

@@ -23,7 +23,7 @@ use gangplank::{
     provider::{
         Refused,
         clouds::Clouds,
-        fleet::{Action, Fleet, Outlook},
+        fleet::{Action, Fleet, Outlook, Whole},
         identity::{self, IdentifiedAccount, IdentityNeed},
     },
     sandbox::{
@@ -554,10 +554,11 @@ async fn apply(fleet: &Fleet<'_>, clouds: &Clouds, bug: Option<Bug>) -> Result<b
 
 /// What `gangplank destroy` does, until nothing is left.
 async fn destroy(fleet: &Fleet<'_>, clouds: &Clouds, bug: Option<Bug>) -> Result<(), String> {
-    let mut sets = fleet
-        .teardowns(&Nobody)
-        .await
-        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    let told = fleet.teardowns(&Nobody).await;
+    if !told.failed.is_empty() {
+        return Err(told.reasons().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    }
+    let mut sets: Vec<_> = told.of.into_iter().map(|(_, set)| set).collect();
     if let Some(bug) = bug {
         sets.iter_mut().for_each(|set| bug.in_a_destroy(set, clouds));
     }
@@ -576,7 +577,7 @@ async fn carry_out(fleet: &Fleet<'_>, sets: &[Changeset<Action>]) -> Result<bool
     }
 }
 
-fn whole(outlook: Outlook) -> Result<Outlook, String> {
+fn whole(outlook: Outlook) -> Result<Whole, String> {
     outlook.whole().map_err(|refused| refused.iter().map(told).collect::<Vec<_>>().join("\n"))
 }
 

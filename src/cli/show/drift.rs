@@ -3,9 +3,11 @@
 use std::fmt::Write;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     human::write_details,
+    left_out,
     markdown::{LONGEST, code, plain, write_detail},
     places::distinct,
 };
@@ -14,7 +16,8 @@ use crate::{
         style::{Palette, clean},
         words::count,
     },
-    drift::{Difference, Drift, Who, names_nobody},
+    drift::{Cause, Difference, Drift, Who, names_nobody},
+    left_out::LeftOut,
 };
 
 /// Raised when a field goes away or changes its meaning; new fields may come without it.
@@ -35,10 +38,16 @@ fn write_human(out: &mut String, drifts: &[Drift], palette: &Palette) -> std::fm
         let (bastion, location, plan) = (clean(&drift.bastion), clean(&location), clean(&drift.plan));
         write!(out, "{heading}{bastion}{heading:#}  {location}  {faint}{plan}{faint:#}")?;
         match drift.differences.len() {
+            _ if drift.absent.is_some() => writeln!(out, "  {update}{}{update:#}", clean(&absent(drift)))?,
             0 => writeln!(out, "  as the plan says")?,
             n => writeln!(out, "  {update}{}{update:#}", count(n, "difference"))?,
         }
+        let mut cause = None;
         for difference in &drift.differences {
+            let heading = heading_of(difference);
+            if cause.replace(heading) != Some(heading) {
+                writeln!(out, "\n  {}:", heading)?;
+            }
             write_difference(out, difference, palette)?;
         }
         if !drift.unseen.is_empty() {
@@ -54,6 +63,24 @@ fn write_human(out: &mut String, drifts: &[Drift], palette: &Palette) -> std::fm
     match drifted {
         0 => writeln!(out, "{heading}No drift{heading:#} in what could be compared."),
         _ => writeln!(out, "{heading}Drift:{heading:#} {} of {}.", drifted, count(drifts.len(), "bastion")),
+    }
+}
+
+/// What is said of a bastion of which nothing is there.
+fn absent(drift: &Drift) -> String {
+    match drift.absent.as_ref().and_then(|absent| absent.removed.as_ref()) {
+        Some(act) if act.ours => format!("not there: destroyed by {} at {}", act.by(), act.at),
+        Some(act) => format!("not there: removed by {} at {}", act.by(), act.at),
+        None => "not there".to_owned(),
+    }
+}
+
+fn heading_of(difference: &Difference) -> &'static str {
+    match difference.cause {
+        Some(Cause::Cloud) => "Changed in the cloud",
+        Some(Cause::Undetermined) => "Changed in the cloud, or in the plan and not applied yet",
+        Some(Cause::Plan) => "In the plan and not applied yet",
+        None => "Checks that fail",
     }
 }
 
@@ -119,10 +146,15 @@ fn write_markdown(out: &mut String, drifts: &[Drift], whole: bool) -> std::fmt::
             continue;
         }
         let (bastion, location, plan) = (plain(&drift.bastion), plain(&drift.location.to_string()), plain(&drift.plan));
-        let differences = count(drift.differences.len(), "difference");
+        let differences = if drift.absent.is_some() {
+            plain(&absent(drift)).to_string()
+        } else {
+            count(drift.differences.len(), "difference")
+        };
         writeln!(out, "\n#### {bastion} ({location}, {plan}): {differences}\n")?;
         for of in drift.differences.iter().filter(|_| whole) {
             writeln!(out, "- **{}** {}: {}", of.kind.as_str(), plain(&of.what), plain(&of.why))?;
+            writeln!(out, "  - {}", heading_of(of))?;
             for detail in &of.details {
                 write_detail(out, detail)?;
             }
@@ -158,16 +190,25 @@ fn write_markdown(out: &mut String, drifts: &[Drift], whole: bool) -> std::fmt::
 /// - `format_version`: 1
 /// - `drifted`: whether any bastion has a difference
 /// - `bastions[]`: `bastion`, `location` and whose (`region`, `account`, `sandbox`), `plan` (the file), `drifted`, and
-///   - `differences[]`: `kind` (`cloud`, `catalogue`, `control-plane`, `machine`), `what`, `why`, `details[]` (as in `plan`:
+///   - `absent`, where nothing of the bastion is there: with `removed` where the log tells who did it (`at`, `who`, `what`, `ours`)
+///   - `differences[]`: `kind` (`cloud`, `catalogue`, `control-plane`, `machine`), `cause` (`cloud`, `plan` where it is not applied
+///     yet, `undetermined`; of a check none), `what`, `why`, `details[]` (as in `plan`:
 ///     `before` is what the cloud has, `after` what the plan says), `seen[]`, `repair`, and where the cloud was asked `who`:
 ///     `known` is `log` (with `acts[]`: `at`, `who`, `what`, and `ours` where gangplank did it) or `unknown` (with `reason`, and `ask`: a command)
 ///   - `unseen[]`: `reason`, and the `checks` that could not be judged for it
 pub fn json(drifts: &[Drift]) -> String {
+    json_with(drifts, &[])
+}
+
+/// The same with `left_out[]` where plans are left out: see [`left_out::json`].
+pub fn json_with(drifts: &[Drift], left_out: &[LeftOut]) -> String {
     #[derive(Serialize)]
     struct Document<'a> {
         format_version: u32,
         drifted: bool,
         bastions: Vec<Bastion<'a>>,
+        #[serde(skip_serializing_if = "Value::is_null")]
+        left_out: Value,
     }
     #[derive(Serialize)]
     struct Bastion<'a> {
@@ -177,7 +218,8 @@ pub fn json(drifts: &[Drift]) -> String {
     }
     let bastions = drifts.iter().map(|drift| Bastion { drifted: drift.is_drifted(), drift }).collect();
     let drifted = drifts.iter().any(Drift::is_drifted);
-    let document = Document { format_version: FORMAT_VERSION, drifted, bastions };
+    let left_out = if left_out.is_empty() { Value::Null } else { left_out::json(left_out) };
+    let document = Document { format_version: FORMAT_VERSION, drifted, bastions, left_out };
     // Cannot fail: every map key is a string and nothing refuses to be serialised.
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');

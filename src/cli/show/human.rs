@@ -32,7 +32,7 @@ pub fn human_of_tags<A>(sets: &[Changeset<A>], palette: &Palette) -> String {
 /// The same of some of the plans, where the others could not be compared: what is said of the cloud is said of these only.
 pub fn human_of_some<A>(sets: &[Changeset<A>], palette: &Palette) -> String {
     let mut out = String::new();
-    let _ = write_all(&mut out, sets, true, "No changes there. The other plans could not be compared:", palette);
+    let _ = write_all(&mut out, sets, true, "No changes there. The other plans are left out:", palette);
     out
 }
 

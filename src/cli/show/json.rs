@@ -1,12 +1,14 @@
 //! The diff for programs.
 
 use serde::Serialize;
+use serde_json::Value;
 
-use super::{totals, totals_of_all};
+use super::{left_out, totals, totals_of_all};
 use crate::{
     changeset::{Changeset, Detail, Exposure, Impact, Op, Step, StepId},
     cli::words::Totals,
     cost::Bill,
+    left_out::LeftOut,
     location::Location,
 };
 
@@ -19,6 +21,8 @@ struct Document<'a> {
     changed: bool,
     totals: Totals,
     bastions: Vec<Bastion<'a>>,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    left_out: Value,
 }
 
 #[derive(Serialize)]
@@ -69,11 +73,11 @@ impl<'a, A> From<&'a Step<A>> for StepLine<'a> {
 ///   - `cost`: `place`, `currency`, `prices_of`, `lines[]` (`item`, `quantity`, `monthly` or null, `source`, `confirmed`),
 ///     `monthly`, `complete`, `until_deadline`
 pub fn json<A>(sets: &[Changeset<A>]) -> String {
-    json_with(sets, &[])
+    json_with(sets, &[], &[])
 }
 
-/// The same with what each bastion costs.
-pub fn json_with<A>(sets: &[Changeset<A>], bills: &[Bill]) -> String {
+/// The same with what each bastion costs, and with `left_out[]` where plans are left out: see [`left_out::json`].
+pub fn json_with<A>(sets: &[Changeset<A>], bills: &[Bill], left_out: &[LeftOut]) -> String {
     let bastions: Vec<_> = sets
         .iter()
         .enumerate()
@@ -90,7 +94,9 @@ pub fn json_with<A>(sets: &[Changeset<A>], bills: &[Bill]) -> String {
         })
         .collect();
     let changed = bastions.iter().any(|b| b.changed);
-    let document = Document { format_version: FORMAT_VERSION, changed, totals: totals_of_all(sets), bastions };
+    let left_out = if left_out.is_empty() { Value::Null } else { left_out::json(left_out) };
+    let document =
+        Document { format_version: FORMAT_VERSION, changed, totals: totals_of_all(sets), bastions, left_out };
     // Cannot fail: every map key is a string and nothing refuses to be serialised.
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');

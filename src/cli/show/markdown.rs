@@ -3,12 +3,13 @@
 use std::fmt::Write;
 
 use super::{
-    Common, directions, impact, no_changes, places::distinct, steps_with_impact, strongest_impact, totals,
+    Common, directions, impact, left_out, no_changes, places::distinct, steps_with_impact, strongest_impact, totals,
     totals_of_all,
 };
 use crate::{
     changeset::{Changeset, Detail, Impact, Op},
     cli::{style::clean, words::verb},
+    left_out::LeftOut,
 };
 
 /// From so many changed bastions on, each is folded.
@@ -27,11 +28,17 @@ enum Depth {
 
 /// A comment, ending in a newline, that one comment can hold: of very many changes only the steps or the totals are told.
 pub fn markdown<A>(sets: &[Changeset<A>]) -> String {
+    markdown_with(sets, &[])
+}
+
+/// The same with the plans that are left out.
+pub fn markdown_with<A>(sets: &[Changeset<A>], left_out: &[LeftOut]) -> String {
     let mut text = String::new();
     for depth in [Depth::Details, Depth::Steps, Depth::Totals] {
         text.clear();
         // Writing to a string cannot fail.
-        let _ = write_all(&mut text, sets, depth);
+        let _ = write_all(&mut text, sets, left_out.is_empty(), depth);
+        text += &left_out::markdown(left_out);
         if text.chars().count() <= LONGEST {
             break;
         }
@@ -39,9 +46,10 @@ pub fn markdown<A>(sets: &[Changeset<A>]) -> String {
     text
 }
 
-fn write_all<A>(out: &mut String, sets: &[Changeset<A>], depth: Depth) -> std::fmt::Result {
+fn write_all<A>(out: &mut String, sets: &[Changeset<A>], whole: bool, depth: Depth) -> std::fmt::Result {
     let Some(all) = totals_of_all(sets).to_do() else {
-        writeln!(out, "### gangplank: no changes\n\n{}", no_changes(sets.len()))?;
+        let words = if whole { no_changes(sets.len()) } else { "No changes in the plans that could be compared." };
+        writeln!(out, "### gangplank: no changes\n\n{words}")?;
         let places = distinct(sets.iter().map(|set| &set.location));
         return places.into_iter().try_for_each(|place| writeln!(out, "\n{}", plain(&place.to_string())));
     };

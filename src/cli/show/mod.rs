@@ -3,6 +3,7 @@
 pub mod drift;
 mod human;
 mod json;
+pub mod left_out;
 mod markdown;
 pub mod places;
 #[cfg(any(feature = "aws", feature = "azure"))]
@@ -12,7 +13,7 @@ pub mod verification;
 pub use self::{
     human::{human, human_of_some, human_of_tags},
     json::{json, json_with},
-    markdown::markdown,
+    markdown::{markdown, markdown_with},
 };
 use super::words::Totals;
 use crate::changeset::{Changeset, Direction, Exposure, Impact, Step};

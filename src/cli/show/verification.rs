@@ -3,9 +3,13 @@
 use std::fmt::Write;
 
 use serde::Serialize;
+use serde_json::Value;
+
+use super::left_out;
 
 use crate::{
     cli::style::{Palette, clean},
+    left_out::LeftOut,
     verify::{Check, Vantage, Verdict, Verification},
 };
 
@@ -149,12 +153,19 @@ fn write_check(out: &mut String, check: &Check, width: usize, palette: &Palette,
 ///     `part` (`"edge"`, `"bastion"`, `{"target": NAME}`), `proves`, `evidence[]`, `verdict` (`pass`; `fail` with `cause` and
 ///     `fix`; `unknown` with `reason`)
 pub fn json(verifications: &[Verification]) -> String {
+    json_with(verifications, &[])
+}
+
+/// The same with `left_out[]` where plans are left out: see [`left_out::json`].
+pub fn json_with(verifications: &[Verification], left_out: &[LeftOut]) -> String {
     #[derive(Serialize)]
     struct Document<'a> {
         format_version: u32,
         #[serde(flatten)]
         counts: Counts,
         bastions: Vec<Bastion<'a>>,
+        #[serde(skip_serializing_if = "Value::is_null")]
+        left_out: Value,
     }
     #[derive(Serialize)]
     struct Bastion<'a> {
@@ -176,7 +187,8 @@ pub fn json(verifications: &[Verification]) -> String {
         unknown: sum.unknown + one.unknown,
     });
     let bastions = verifications.iter().map(|v| Bastion { counts: counts(v), verification: v }).collect();
-    let document = Document { format_version: FORMAT_VERSION, counts: all, bastions };
+    let left_out = if left_out.is_empty() { Value::Null } else { left_out::json(left_out) };
+    let document = Document { format_version: FORMAT_VERSION, counts: all, bastions, left_out };
     // Cannot fail: every map key is a string and nothing refuses to be serialised.
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
@@ -185,21 +197,24 @@ pub fn json(verifications: &[Verification]) -> String {
 
 /// JUnit's XML as CI systems read it: a suite for each bastion, a case for each check, with its vantage as the class. What is
 /// unknown counts as skipped: no green, and no red of the tunnel's own.
-pub fn junit(verifications: &[Verification]) -> String {
+///
+/// A plan that is left out is a suite with an error.
+pub fn junit(verifications: &[Verification], left_out: &[LeftOut]) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let _ = write_junit(&mut out, verifications);
+    let _ = write_junit(&mut out, verifications, left_out);
     out
 }
 
-fn write_junit(out: &mut String, verifications: &[Verification]) -> std::fmt::Result {
+fn write_junit(out: &mut String, verifications: &[Verification], left_out: &[LeftOut]) -> std::fmt::Result {
     let sum = |of: fn(&Verification) -> usize| verifications.iter().map(of).sum::<usize>();
     let (failed, unknown) = (sum(Verification::failed), sum(Verification::unknown));
-    let tests: usize = verifications.iter().map(|v| v.checks.len()).sum();
+    let errors = left_out.len();
+    let tests: usize = verifications.iter().map(|v| v.checks.len()).sum::<usize>() + errors;
     writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
     writeln!(
         out,
-        r#"<testsuites name="gangplank" tests="{tests}" failures="{failed}" errors="0" skipped="{unknown}">"#
+        r#"<testsuites name="gangplank" tests="{tests}" failures="{failed}" errors="{errors}" skipped="{unknown}">"#
     )?;
     for of in verifications {
         let (name, tests) = (xml(&of.bastion), of.checks.len());
@@ -212,6 +227,13 @@ fn write_junit(out: &mut String, verifications: &[Verification]) -> std::fmt::Re
             write_case(out, check)?;
         }
         writeln!(out, "  </testsuite>")?;
+    }
+    for one in left_out {
+        let (name, word) = (xml(&one.plan), xml(&left_out::word(one)));
+        writeln!(out, r#"  <testsuite name="{name}" tests="1" failures="0" errors="1" skipped="0">"#)?;
+        writeln!(out, r#"    <testcase classname="plan" name="{name}">"#)?;
+        writeln!(out, r#"      <error message="{word}"/>"#)?;
+        writeln!(out, "    </testcase>\n  </testsuite>")?;
     }
     writeln!(out, "</testsuites>")
 }

@@ -13,6 +13,7 @@ use super::{
     context::Context,
     load_together,
     run::{LOOKS, carry_out, closing_event, confirmed, declined},
+    selection::{Selection, announce, report},
     vantages::{Looks, Vantages},
     verify::exit,
 };
@@ -28,10 +29,11 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     handoff::{self, HandOff, Known, handoff},
     location::CloudAccount,
-    plan::Plan,
+    plan::{Loaded, Plan},
     provider::{
+        Refused,
         deadline::ResolvedDeadline,
-        fleet::{Action, Fleet, Outlook},
+        fleet::{Action, Fleet, Whole},
         status::Status,
     },
     saved::Saved,
@@ -44,10 +46,21 @@ pub async fn run(args: &Apply, cx: &Context) -> Result<Exit, Error> {
         return saved(path, args, cx).await;
     }
     let now = cx.now();
-    let plans = load_together(&args.run.paths.paths)?;
+    let Loaded { plans, broken } = load_together(&args.run.paths.paths)?;
     let fleet = cx.connect_to_write(&plans).await?;
-    let outlook = fleet.changes(now, &cx.reading()).await.whole()?;
-    carry_on(&plans, &fleet, outlook, args, cx, now, Resume::SameCommand).await
+    let selection = Selection::of_outlook(&plans, fleet.changes(now, &cx.reading()).await, broken);
+    let whole = selection.whole();
+    let Some(rest) = selection.rest() else {
+        return carry_on(&plans, &fleet, whole, args, cx, now, Resume::SameCommand).await;
+    };
+    announce(&selection.left_out, rest.len(), args.run.output, cx)?;
+    let refused = report(&selection.left_out, cx);
+    if rest.is_empty() {
+        return Ok(refused);
+    }
+    let fleet = cx.connect_to_write(&rest).await?;
+    let exit = carry_on(&rest, &fleet, whole, args, cx, now, Resume::SameCommand).await?;
+    Ok(exit.worst(refused))
 }
 
 /// Carries out a saved changeset, or refuses it: worked out again as of then, it must come out the same.
@@ -101,7 +114,7 @@ fn moved(then: &[Changeset<Action>], now: &[Changeset<Action>]) -> String {
 async fn carry_on<'p>(
     plans: &'p [Plan],
     fleet: &Fleet<'p>,
-    outlook: Outlook,
+    outlook: Whole,
     args: &Apply,
     cx: &Context,
     clock: Timestamp,
@@ -154,35 +167,41 @@ async fn converged(
     clock: Timestamp,
 ) -> Result<Option<Vec<Status>>, Error> {
     let reading = cx.reading();
-    let mut outlook = Outlook::default();
+    let mut sets = Vec::new();
     for pause in LOOKS {
         tokio::time::sleep(Duration::from_secs(pause)).await;
-        outlook = fleet.changes(clock, &reading).await;
-        if !outlook.refused.is_empty() {
-            break;
-        }
-        if outlook.changesets.iter().all(Changeset::is_empty) {
-            closing_event(cx, output, "converged", &json!({"changed": true, "bastions": outlook.statuses}))?;
+        let outlook = fleet.changes(clock, &reading).await;
+        // Of what one says nothing is hidden by what another does not.
+        let settled: Vec<String> = outlook
+            .plans
+            .iter()
+            .filter_map(|plan| plan.changes.as_ref().ok())
+            .filter(|set| set.is_empty())
+            .map(|set| set.bastion.clone())
+            .collect();
+        let whole = match outlook.whole() {
+            Ok(whole) => whole,
+            Err(refused) => {
+                if !settled.is_empty() {
+                    say(&format!("Looked again: the cloud matches the plan of {}.\n", settled.join(", ")));
+                }
+                say("Every step was done; whether all of it is as planned could not be looked at:\n");
+                return Err(refused.into());
+            }
+        };
+        if whole.changesets.iter().all(Changeset::is_empty) {
+            closing_event(cx, output, "converged", &json!({"changed": true, "bastions": whole.statuses}))?;
             if output == RunOutput::Human {
                 say("Looked again: the cloud matches the plan.\n");
             }
-            return Ok(Some(outlook.statuses));
+            return Ok(Some(whole.statuses));
         }
+        sets = whole.changesets;
     }
-    if !outlook.refused.is_empty() {
-        // Every step was done; of what the others say nothing is hidden.
-        let settled: Vec<&str> =
-            outlook.changesets.iter().filter(|set| set.is_empty()).map(|set| set.bastion.as_str()).collect();
-        if !settled.is_empty() {
-            say(&format!("Looked again: the cloud matches the plan of {}.\n", settled.join(", ")));
-        }
-        say("Every step was done; whether all of it is as planned could not be looked at:\n");
-        return Err(outlook.refused.into());
-    }
-    let steps: Vec<_> = outlook.changesets.iter().flat_map(|s| &s.steps).map(|s| &s.id).collect();
+    let steps: Vec<_> = sets.iter().flat_map(|s| &s.steps).map(|s| &s.id).collect();
     closing_event(cx, output, "differs", &json!({"steps": steps}))?;
     if output == RunOutput::Human {
-        print(&show::human(&outlook.changesets, &cx.palette()))?;
+        print(&show::human(&sets, &cx.palette()))?;
     }
     say(
         "error: every step was done, and the cloud still differs as shown; somebody else may be changing it. Run apply again.\n",
@@ -221,7 +240,7 @@ async fn proven<'p>(
         let what = "Everything was applied; the machines had not reported all of it yet.";
         cx.enter(Phase::Written(format!("{what} `{verify}` goes on.")));
     }
-    let Looks { looks, failed } = vantages.await_reports(plans, fleet, applied, patience, cx).await?;
+    let Looks { looks, failed } = vantages.await_reports(plans, fleet, applied, patience, cx).await;
     let now = cx.now();
     if applied.is_some() {
         let what = "Everything was applied; the verification was not finished.";
@@ -238,7 +257,7 @@ async fn proven<'p>(
         print(&handoff::text::fields(&handoffs))?;
     }
     if !failed.is_empty() {
-        return Err(failed.into());
+        return Err(Refused::distinct(failed.into_iter().map(|(_, why)| why)).into());
     }
     Ok(exit(&verifications, false))
 }

@@ -8,9 +8,8 @@ use crate::{
     provider::status::Status,
 };
 
-/// Of everything that the plans ask for, in their order, as are the statuses.
-pub fn bills_of_plans(plans: &[Plan], statuses: &[Status], now: Timestamp) -> Vec<Bill> {
-    let each = plans.iter().zip(statuses);
+/// Of everything that the plans ask for, in their order.
+pub fn bills_of_plans<'a>(each: impl Iterator<Item = (&'a Plan, &'a Status)>, now: Timestamp) -> Vec<Bill> {
     each.map(|(plan, status)| of(plan, status, &parts(plan).all(), now)).collect()
 }
 

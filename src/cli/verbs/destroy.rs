@@ -6,9 +6,11 @@ use serde_json::json;
 
 use super::{
     context::Context,
+    load_each,
     online::Reading,
     reap::inventory,
     run::{LOOKS, carry_out, closing_event, confirmed, declined},
+    selection::{Selection, announce, report},
 };
 use crate::{
     changeset::Changeset,
@@ -20,37 +22,62 @@ use crate::{
         words::count,
     },
     location::Location,
-    plan,
-    provider::fleet::Fleet,
+    plan::{Loaded, Plan},
+    provider::{
+        Refused,
+        fleet::{Action, Fleet},
+    },
     reap::Stranger,
 };
 
 pub async fn run(args: &Run, cx: &Context) -> Result<Exit, Error> {
     // A plan whose time is up is just the one to destroy: its deadline is not asked about.
-    let plans = plan::load(&args.paths.paths)?;
+    let Loaded { plans, broken } = load_each(&args.paths.paths)?;
     let fleet = cx.connect_to_write(&plans).await?;
+    let told = fleet.teardowns(&cx.reading()).await;
+    let failed = told.failed.into_iter().map(|(plan, error)| (plan, Err(Refused::Cloud(error))));
+    let selection = Selection::of(told.of.into_iter().map(|(plan, set)| (plan, Ok(set))).chain(failed), broken);
+    let sets: Vec<_> = selection.ready.iter().map(|(_, set)| set.clone()).collect();
+    let Some(rest) = selection.rest() else { return remove(args, &plans, &fleet, &sets, cx).await };
+    announce(&selection.left_out, rest.len(), args.output, cx)?;
+    let refused = report(&selection.left_out, cx);
+    if rest.is_empty() {
+        return Ok(refused);
+    }
+    let fleet = cx.connect_to_write(&rest).await?;
+    Ok(remove(args, &rest, &fleet, &sets, cx).await?.worst(refused))
+}
+
+async fn remove(
+    args: &Run,
+    plans: &[Plan],
+    fleet: &Fleet<'_>,
+    sets: &[Changeset<Action>],
+    cx: &Context,
+) -> Result<Exit, Error> {
     let reading = cx.reading();
-    let sets = fleet.teardowns(&reading).await?;
     if !sets.iter().all(Changeset::is_empty) {
         if args.output == RunOutput::Human {
-            print(&show::human(&sets, &cx.palette()))?;
+            print(&show::human(sets, &cx.palette()))?;
         }
         if !confirmed(
-            &show::places::question("Destroy this", "in", &show::places::changed(&sets)),
+            &show::places::question("Destroy this", "in", &show::places::changed(sets)),
             args.yes,
             args.output,
             cx,
-        ).await? {
+        )
+        .await?
+        {
             return Ok(declined());
         }
-        if let Some(exit) = carry_out(&fleet.performer(), &sets, Resume::SameCommand, args.output, cx).await? {
+        if let Some(exit) = carry_out(&fleet.performer(), sets, Resume::SameCommand, args.output, cx).await? {
             return Ok(exit);
         }
     }
     let places = show::places::distinct(sets.iter().map(|set| &set.location));
-    let exit = gone(&fleet, &reading, args.output, &places, cx).await?;
+    let exit = gone(fleet, &reading, args.output, &places, cx).await?;
     // The tags have been looked at; names are looked at, too, and what is still paid for is said.
-    let inventory = inventory(&sets, &plans, cx).await?;
+    let inventory = inventory(sets, plans, cx).await?;
     let names: Vec<&str> = plans.iter().map(|plan| plan.name.as_str()).collect();
     if args.output == RunOutput::Human {
         print(&show::reap::leftovers(&inventory, &names, cx.now(), &cx.palette()))?;
@@ -74,7 +101,7 @@ async fn gone(
         tokio::time::sleep(Duration::from_secs(pause)).await;
         let told = fleet.remains(reading).await;
         let (remains, gone): (Vec<_>, Vec<_>) =
-            told.of.into_iter().map(|(_, of)| of).partition(|(_, remains)| !remains.is_empty());
+            told.of.iter().map(|(_, of)| of.clone()).partition(|(_, remains)| !remains.is_empty());
         let bastions = gone.len();
         left = remains;
         if !told.failed.is_empty() {
@@ -84,7 +111,7 @@ async fn gone(
             for (bastion, remains) in &left {
                 say(&format!("Of {bastion} there is still: {}.\n", remains.join(", ")));
             }
-            return Err(told.failed.into());
+            return Err(told.reasons().into());
         }
         if left.is_empty() {
             closing_event(cx, output, "gone", &json!({ "locations": places }))?;

@@ -7,7 +7,9 @@ use serde_json::json;
 
 use super::{
     context::Context,
+    load_each,
     run::{LOOKS, carry_out, closing_event, confirmed, declined},
+    selection::{Selection, announce, report},
 };
 use crate::{
     changeset::Changeset,
@@ -18,36 +20,57 @@ use crate::{
         show,
         summary::Resume,
     },
-    plan,
+    plan::Loaded,
     provider::{
         extend::{End, Which, Wish},
-        fleet::Fleet,
+        fleet::{Action, Fleet},
     },
 };
 
 pub async fn run(args: &Extend, which: Which, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
-    let plans = plan::load(&args.run.paths.paths)?;
+    let Loaded { plans, broken } = load_each(&args.run.paths.paths)?;
     let end = match (args.by, args.until) {
         (Some(span), _) => End::By(span),
         (None, Some(time)) => End::Until(time),
         (None, None) => return Err(Error::Usage("say --by or --until".to_owned())),
     };
     let fleet = cx.connect_to_write(&plans).await?;
-    let sets = fleet.extensions(Wish { which, end }, now, &cx.reading()).await?;
+    let each = fleet.extensions(Wish { which, end }, now, &cx.reading()).await;
+    let selection = Selection::of(each, broken);
+    let sets: Vec<_> = selection.ready.iter().map(|(_, set)| set.clone()).collect();
+    let Some(rest) = selection.rest() else { return move_ends(args, &fleet, &sets, now, cx).await };
+    announce(&selection.left_out, rest.len(), args.run.output, cx)?;
+    let refused = report(&selection.left_out, cx);
+    if rest.is_empty() {
+        return Ok(refused);
+    }
+    let fleet = cx.connect_to_write(&rest).await?;
+    Ok(move_ends(args, &fleet, &sets, now, cx).await?.worst(refused))
+}
+
+async fn move_ends(
+    args: &Extend,
+    fleet: &Fleet<'_>,
+    sets: &[Changeset<Action>],
+    now: Timestamp,
+    cx: &Context,
+) -> Result<Exit, Error> {
     if args.run.output == RunOutput::Human {
-        print(&show::human_of_tags(&sets, &cx.palette()))?;
+        print(&show::human_of_tags(sets, &cx.palette()))?;
     }
     if !sets.iter().all(Changeset::is_empty) {
         if !confirmed(
-            &show::places::question("Move the end", "in", &show::places::changed(&sets)),
+            &show::places::question("Move the end", "in", &show::places::changed(sets)),
             args.run.yes,
             args.run.output,
             cx,
-        ).await? {
+        )
+        .await?
+        {
             return Ok(declined());
         }
-        if let Some(exit) = carry_out(&fleet.performer(), &sets, Resume::SameCommand, args.run.output, cx).await? {
+        if let Some(exit) = carry_out(&fleet.performer(), sets, Resume::SameCommand, args.run.output, cx).await? {
             if args.by.is_some() {
                 say(
                     "What was done has moved the end already: complete it with `gangplank apply`, not with --by again.\n",
@@ -59,7 +82,7 @@ pub async fn run(args: &Extend, which: Which, cx: &Context) -> Result<Exit, Erro
         let what = "Every step was done; whether all resources agree about the end was not looked at yet.";
         cx.enter(Phase::Written(format!("{what} `{plan}` looks.")));
     }
-    settled(&fleet, args.run.output, now, cx).await
+    settled(fleet, args.run.output, now, cx).await
 }
 
 /// Looks until no resource tells another end than the one that was decided.
@@ -67,10 +90,14 @@ async fn settled(fleet: &Fleet<'_>, output: RunOutput, now: Timestamp, cx: &Cont
     let reading = cx.reading();
     for pause in LOOKS {
         tokio::time::sleep(Duration::from_secs(pause)).await;
-        if fleet.ends_agree(&reading).await? {
+        let agree = fleet.ends_agree(&reading).await;
+        if !agree.failed.is_empty() {
+            return Err(agree.reasons().into());
+        }
+        if agree.of.iter().all(|(_, agrees)| *agrees) {
             let told = fleet.status(now, &reading).await;
             if !told.failed.is_empty() {
-                return Err(told.failed.into());
+                return Err(told.reasons().into());
             }
             let statuses: Vec<_> = told.of.into_iter().map(|(_, status)| status).collect();
             closing_event(cx, output, "converged", &json!({"bastions": statuses}))?;

@@ -28,6 +28,8 @@ mod run;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod sandbox;
 #[cfg(any(feature = "aws", feature = "azure"))]
+mod selection;
+#[cfg(any(feature = "aws", feature = "azure"))]
 pub mod status;
 #[cfg(any(feature = "aws", feature = "azure"))]
 mod vantages;
@@ -39,17 +41,30 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::exit::Error;
+#[cfg(any(feature = "aws", feature = "azure"))]
+use crate::plan::{Loaded, load_each as load_files};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     plan::{Plan, check_deadline, check_together, load},
 };
 
+/// Plans, and the files that hold none. With no plan at all there is nothing to go on with.
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub fn load_each(paths: &[PathBuf]) -> Result<Loaded, Error> {
+    let loaded = load_files(paths);
+    if loaded.plans.is_empty() {
+        let problems = loaded.broken.into_iter().flat_map(|file| file.problems.0).collect();
+        return Err(Diagnostics(problems).into());
+    }
+    Ok(loaded)
+}
+
 /// Plans that shall come into being in a cloud. Whether their deadlines lie ahead is asked there: one that has passed may have been
 /// extended.
 #[cfg(any(feature = "aws", feature = "azure"))]
-pub fn load_together(paths: &[PathBuf]) -> Result<Vec<Plan>, Error> {
-    let plans = load(paths)?;
-    check_together(&plans).map_or(Ok(plans), |twins| Err(twins.into()))
+pub fn load_together(paths: &[PathBuf]) -> Result<Loaded, Error> {
+    let loaded = load_each(paths)?;
+    check_together(&loaded.plans).map_or(Ok(loaded), |twins| Err(twins.into()))
 }
 
 /// Plans that shall come into being, so their deadlines must lie ahead.

@@ -1,15 +1,21 @@
 //! `gangplank plan`: the difference, and nothing changed.
 
-use super::{context::Context, costs::bills_of_plans, load_together};
+use super::{
+    context::Context,
+    costs::bills_of_plans,
+    load_together,
+    selection::{Selection, report, rows},
+};
 use crate::{
     changeset::Changeset,
     cli::{
         args::{Output, PlanArgs},
-        exit::{Error, Exit, print},
+        exit::{Error, Exit, print, say},
         show,
     },
     cost::Bill,
-    provider::fleet::{Action, Outlook},
+    plan::Loaded,
+    provider::fleet::Action,
     saved::Saved,
 };
 
@@ -25,25 +31,38 @@ fn with_costs(sets: &[Changeset<Action>], bills: &[Bill]) -> Vec<Changeset<Actio
 
 pub async fn run(args: &PlanArgs, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
-    let plans = load_together(&args.paths.paths)?;
+    let Loaded { plans, broken } = load_together(&args.paths.paths)?;
     let fleet = cx.connect(&plans).await?;
-    let outlook = fleet.changes(now, &cx.reading()).await;
-    if !outlook.refused.is_empty() && !outlook.changesets.is_empty() && args.output == Output::Human {
-        // What the other cloud says is worth reading all the same; a program gets all or nothing.
-        print(&show::human_of_some(&outlook.changesets, &cx.palette()))?;
-    }
-    let Outlook { changesets: sets, statuses, .. } = outlook.whole()?;
-    let bills = bills_of_plans(&plans, &statuses, now);
+    let selection = Selection::of_outlook(&plans, fleet.changes(now, &cx.reading()).await, broken);
+    let bills = bills_of_plans(selection.ready.iter().map(|(plan, (_, status))| (*plan, status)), now);
+    let sets: Vec<Changeset<Action>> = selection.ready.iter().map(|(_, (set, _))| set.clone()).collect();
+    let (left_out, palette) = (&selection.left_out, cx.palette());
     print(&match args.output {
-        Output::Human => show::human(&with_costs(&sets, &bills), &cx.palette()),
-        Output::Json => show::json_with(&sets, &bills),
-        Output::Markdown => show::markdown(&with_costs(&sets, &bills)),
+        Output::Human => {
+            let sets = with_costs(&sets, &bills);
+            let rows = rows(left_out, sets.len(), cx);
+            match (sets.is_empty(), left_out.is_empty()) {
+                (true, _) => rows,
+                (false, true) => show::human(&sets, &palette),
+                (false, false) => format!("{}{rows}", show::human_of_some(&sets, &palette)),
+            }
+        }
+        Output::Json => show::json_with(&sets, &bills, left_out),
+        Output::Markdown => show::markdown_with(&with_costs(&sets, &bills), left_out),
     })?;
+    let refused = report(left_out, cx);
     let changed = !sets.iter().all(Changeset::is_empty);
-    if let Some(path) = &args.out {
-        Saved::new(&plans, now, sets)
-            .write(path)
-            .map_err(|error| Error::Io(format!("saving the changeset to {}", path.display()), error))?;
+    match &args.out {
+        Some(_) if !left_out.is_empty() => {
+            say("Nothing was saved: a changeset is saved of all plans that were named, or not at all.\n");
+        }
+        Some(path) => {
+            Saved::new(&plans, now, sets)
+                .write(path)
+                .map_err(|error| Error::Io(format!("saving the changeset to {}", path.display()), error))?;
+        }
+        None => {}
     }
-    Ok(if args.detailed_exitcode && changed { Exit::Differs } else { Exit::Done })
+    let exit = if args.detailed_exitcode && changed { Exit::Differs } else { Exit::Done };
+    Ok(exit.worst(refused))
 }

@@ -2,15 +2,21 @@
 
 use serde_json::{Value, json};
 
-use super::{context::Context, costs::bill_of_status};
+use super::{
+    context::Context,
+    costs::bill_of_status,
+    load_each,
+    selection::{left_out, report, rows},
+};
 use crate::{
     cli::{
         args::{self, RunOutput},
         exit::{Error, Exit, print},
+        show,
         style::{Palette, clean},
     },
     cost::Bill,
-    plan,
+    plan::Loaded,
     provider::{
         deadline::time_left,
         status::{State, Status},
@@ -19,22 +25,28 @@ use crate::{
 
 pub async fn run(args: &args::Status, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
-    let plans = plan::load(&args.paths.paths)?;
+    let Loaded { plans, broken } = load_each(&args.paths.paths)?;
     let told = cx.connect(&plans).await?.status(now, &cx.reading()).await;
     let each = told.of.iter().map(|(plan, status)| (status, bill_of_status(plan, status, now)));
+    let failed = told.failed.into_iter().map(|(plan, error)| (plan, error.into())).collect();
+    let left_out = left_out(failed, broken);
     match args.output {
-        // A program gets all or nothing.
-        RunOutput::Json if !told.failed.is_empty() => {}
         RunOutput::Json => {
             let bastions: Vec<_> = each.map(|(status, bill)| with_cost(status, &bill)).collect();
-            print(&format!("{:#}\n", json!({"format_version": 1, "bastions": bastions})))?;
+            let mut document = json!({"format_version": 1, "bastions": bastions});
+            if let (Some(document), false) = (document.as_object_mut(), left_out.is_empty()) {
+                document.insert("left_out".to_owned(), show::left_out::json(&left_out));
+            }
+            print(&format!("{document:#}\n"))?;
         }
         RunOutput::Human => {
             let palette = cx.palette();
-            print(&each.map(|(status, bill)| human(status, &bill, &palette)).collect::<Vec<_>>().join("\n"))?;
+            let mut parts: Vec<String> = each.map(|(status, bill)| human(status, &bill, &palette)).collect();
+            parts.extend(Some(rows(&left_out, parts.len(), cx)).filter(|rows| !rows.is_empty()));
+            print(&parts.join("\n"))?;
         }
     }
-    if told.failed.is_empty() { Ok(Exit::Done) } else { Err(told.failed.into()) }
+    Ok(report(&left_out, cx))
 }
 
 /// What is not there costs nothing, and says nothing of cost.

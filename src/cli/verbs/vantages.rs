@@ -20,7 +20,7 @@ use crate::{
     handoff::{HandOff, Known, handoff},
     plan::{Cloud, Host, Plan},
     provider::{
-        CloudError,
+        CloudError, Refused,
         aws::verify as control,
         azure,
         deadline::ResolvedDeadline,
@@ -57,10 +57,10 @@ pub struct Vantages<'a> {
     dialer: Arc<dyn Dialer>,
 }
 
-/// What was read about the bastions, in the order of the plans, and what the clouds said that told nothing of theirs.
+/// What was read about the bastions, in the order of the plans; of the plans that are missing there, why.
 pub struct Looks<'a> {
     pub looks: Vec<Look<'a>>,
-    pub failed: Vec<CloudError>,
+    pub failed: Vec<(&'a Plan, Refused)>,
 }
 
 /// What was read about one bastion.
@@ -98,13 +98,7 @@ impl<'a> Vantages<'a> {
     }
 
     /// Reads what the cloud tells about each plan's bastion, the machine's report among it.
-    pub async fn look<'p>(
-        &self,
-        plans: &'p [Plan],
-        fleet: &Fleet<'p>,
-        now: Timestamp,
-        reading: &Reading,
-    ) -> Result<Looks<'p>, Error> {
+    pub async fn look<'p>(&self, plans: &'p [Plan], fleet: &Fleet<'p>, now: Timestamp, reading: &Reading) -> Looks<'p> {
         let identity = |of: &Plan| {
             let mut all = plans.iter().zip(&self.identities);
             all.find(|(plan, _)| std::ptr::eq(*plan, of)).and_then(|(_, identity)| identity.clone())
@@ -121,7 +115,7 @@ impl<'a> Vantages<'a> {
         applied: Option<Timestamp>,
         patience: Duration,
         cx: &Context,
-    ) -> Result<Looks<'p>, Error> {
+    ) -> Looks<'p> {
         let opening = match applied {
             Some(_) => "Everything is applied, and it is safe to leave (Ctrl-C): what follows only looks.",
             None => "Nothing had to be changed, and it is safe to leave (Ctrl-C): what follows only looks.",
@@ -131,10 +125,10 @@ impl<'a> Vantages<'a> {
         let mut pause = PAUSES[0];
         loop {
             let now = cx.now();
-            let looks = self.look(plans, fleet, now, &cx.reading()).await?;
+            let looks = self.look(plans, fleet, now, &cx.reading()).await;
             let awaited: Vec<String> = looks.looks.iter().filter_map(|look| look.awaits(applied, now)).collect();
             if awaited.is_empty() || waiting.waited() >= patience {
-                return Ok(looks);
+                return looks;
             }
             pause = pauses.next().unwrap_or(pause);
             waiting.pause(&awaited.join(" and "), Duration::from_secs(pause)).await;
@@ -187,19 +181,26 @@ pub async fn look<'p>(
     now: Timestamp,
     reading: &Reading,
     identity: impl Fn(&Plan) -> Option<Arc<Identity>>,
-) -> Result<Looks<'p>, Error> {
+) -> Looks<'p> {
     let told = fleet.evidence(now, reading).await;
-    let looks = told.of.into_iter().map(|(plan, seen)| Look::new(plan, seen, identity(plan)));
-    Ok(Looks { looks: looks.collect::<Result<_, Error>>()?, failed: told.failed })
+    let mut failed: Vec<_> = told.failed.into_iter().map(|(plan, error)| (plan, Refused::Cloud(error))).collect();
+    let mut looks = Vec::new();
+    for (plan, seen) in told.of {
+        match Look::new(plan, seen, identity(plan)) {
+            Ok(look) => looks.push(look),
+            Err(problems) => failed.push((plan, Refused::Plan(problems))),
+        }
+    }
+    Looks { looks, failed }
 }
 
 impl<'a> Look<'a> {
-    fn new(plan: &'a Plan, seen: Seen, identity: Option<Arc<Identity>>) -> Result<Self, Error> {
+    fn new(plan: &'a Plan, seen: Seen, identity: Option<Arc<Identity>>) -> Result<Self, Diagnostics> {
         let report = read_report(&seen);
         let document = cloudinit::render(plan).map(|user_data| user_data.digest);
         match document {
             Ok(document) => Ok(Self { plan, identity, seen, report, document }),
-            Err(error) => Err(Diagnostics::from(error.in_plan(plan)).into()),
+            Err(error) => Err(error.in_plan(plan).into()),
         }
     }
 
@@ -233,6 +234,16 @@ impl<'a> Look<'a> {
         };
         checks.extend(self.machine(now));
         checks
+    }
+
+    pub fn is_of(&self, plan: &Plan) -> bool {
+        std::ptr::eq(self.plan, plan)
+    }
+
+    /// Whether the machine was made from another document than the plan asks for now, as its tag says.
+    pub fn records_another_document(&self) -> bool {
+        let recorded = self.seen.machine.as_ref().and_then(|machine| tags::document(&machine.tags));
+        recorded.is_some_and(|recorded| recorded != self.document)
     }
 
     /// When the machine was made.

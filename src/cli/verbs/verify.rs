@@ -2,6 +2,8 @@
 
 use super::{
     context::Context,
+    load_each,
+    selection::{left_out, report, rows},
     vantages::{Looks, Vantages},
 };
 use crate::{
@@ -10,31 +12,31 @@ use crate::{
         exit::{Error, Exit, print},
         show,
     },
-    plan,
+    plan::Loaded,
     verify::Verification,
 };
 
 pub async fn run(args: &args::Verify, cx: &Context) -> Result<Exit, Error> {
     // A bastion past its deadline may be verified as any other.
     let now = cx.now();
-    let plans = plan::load(&args.paths.paths)?;
+    let Loaded { plans, broken } = load_each(&args.paths.paths)?;
     let vantages = Vantages::new(&args.network, &plans).await?.over(cx.dialer());
     let fleet = cx.connect(&plans).await?;
-    let Looks { looks, failed } = vantages.look(&plans, &fleet, now, &cx.reading()).await?;
+    let Looks { looks, failed } = vantages.look(&plans, &fleet, now, &cx.reading()).await;
     let verifications = vantages.judge(&looks, now).await;
-    if !failed.is_empty() && args.output != VerifyOutput::Human {
-        // A program gets all or nothing.
-        return Err(failed.into());
-    }
+    let left_out = left_out(failed, broken);
     print(&match args.output {
-        VerifyOutput::Human => show::verification::human(&verifications, &cx.palette(), args.details),
-        VerifyOutput::Json => show::verification::json(&verifications),
-        VerifyOutput::Junit => show::verification::junit(&verifications),
+        VerifyOutput::Human => {
+            let checks = show::verification::human(&verifications, &cx.palette(), args.details);
+            match rows(&left_out, looks.len(), cx) {
+                rows if rows.is_empty() || checks.is_empty() => checks + &rows,
+                rows => format!("{checks}\n{rows}"),
+            }
+        }
+        VerifyOutput::Json => show::verification::json_with(&verifications, &left_out),
+        VerifyOutput::Junit => show::verification::junit(&verifications, &left_out),
     })?;
-    if !failed.is_empty() {
-        return Err(failed.into());
-    }
-    Ok(exit(&verifications, args.strict))
+    Ok(exit(&verifications, args.strict).worst(report(&left_out, cx)))
 }
 
 /// A failed check is a failure; what could not be seen is one only where that was asked for.

@@ -167,9 +167,27 @@ impl Ec2 {
     /// # Errors
     /// CloudTrail's refusal or silence.
     pub async fn events(&self, resource: &str, since: Timestamp, now: Timestamp) -> Result<Vec<String>, CloudError> {
+        self.lookup(LookupAttributeKey::ResourceName, resource, since, now).await
+    }
+
+    /// The newest calls of a name, whatever they were about.
+    ///
+    /// # Errors
+    /// CloudTrail's refusal or silence.
+    pub async fn calls_named(&self, name: &str, since: Timestamp, now: Timestamp) -> Result<Vec<String>, CloudError> {
+        self.lookup(LookupAttributeKey::EventName, name, since, now).await
+    }
+
+    async fn lookup(
+        &self,
+        key: LookupAttributeKey,
+        value: &str,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<String>, CloudError> {
         let attribute = LookupAttribute::builder()
-            .attribute_key(LookupAttributeKey::ResourceName)
-            .attribute_value(resource)
+            .attribute_key(key)
+            .attribute_value(value)
             .build()
             .map_err(|error| CloudError::mistake(error.to_string()))?;
         let time = |at: Timestamp| DateTime::from_secs(at.as_second());

@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ptr,
     sync::OnceLock,
 };
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::{
     sync::Mutex,
@@ -33,12 +34,13 @@ use crate::{
     changeset::{Changeset, StepId},
     cloudinit::{self, UserData},
     diagnostic::{Diagnostic, Diagnostics},
-    drift::Who,
+    drift::{Act, Who},
     event::Watcher,
     location::CloudAccount,
     plan::{Aws, Cloud, Plan},
     provider::{
-        CloudError, Progress, Refused, clouds::Clouds, extend::Wish, identity::IdentifiedAccount, status::Status,
+        CloudError, Progress, Refused, clouds::Clouds, extend::Wish, fleet::PlanOutlook, identity::IdentifiedAccount,
+        status::Status,
     },
 };
 
@@ -47,14 +49,7 @@ pub struct Fleet<'a> {
     regions: Vec<Region>,
     /// In the order of the plans.
     bastions: Vec<Bastion<'a>>,
-    rendered: OnceLock<Vec<UserData>>,
-}
-
-/// One look at the cloud: what is there, and what would make it match the plans.
-#[derive(Debug, Default)]
-pub struct Outlook {
-    pub changesets: Vec<Changeset<Action>>,
-    pub statuses: Vec<Status>,
+    rendered: OnceLock<Vec<Result<UserData, Diagnostic>>>,
 }
 
 /// CloudTrail takes two lookups a second for each account and region ("LookupEvents").
@@ -146,32 +141,36 @@ impl<'a> Fleet<'a> {
         self.bastions.iter().filter_map(|b| told.get(&b.aws.profile.as_deref()).cloned()).collect()
     }
 
-    /// Looks at every region and works out what would make it match the plans. Writes nothing.
-    ///
-    /// # Errors
-    /// Every reason why a plan can't be fulfilled, or the cloud's failure.
-    pub async fn changes(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Outlook, Refused> {
-        let user_data = self.render()?;
-        let wants: Vec<Desired<'_>> =
-            self.bastions.iter().zip(user_data).map(|(b, user_data)| Desired::new(b.plan, b.aws, user_data)).collect();
-        let looks = try_join_all(self.regions.iter().enumerate().map(async |(i, region)| {
-            let wants: Vec<&Desired<'_>> =
-                self.bastions.iter().zip(&wants).filter(|(b, _)| b.region == i).map(|(_, want)| want).collect();
+    /// Looks at every region and works out what would make it match the plans, in their order. Writes nothing.
+    pub async fn changes(&self, now: Timestamp, watcher: &dyn Watcher) -> Vec<PlanOutlook<Action>> {
+        let rendered = self.rendered();
+        let wants: Vec<Result<Desired<'_>, &Diagnostic>> = self
+            .bastions
+            .iter()
+            .zip(rendered)
+            .map(|(b, user_data)| user_data.as_ref().map(|user_data| Desired::new(b.plan, b.aws, user_data)))
+            .collect();
+        let looks = join_all(self.regions.iter().enumerate().map(async |(i, region)| {
+            let here = self.bastions.iter().zip(&wants).filter(|(b, _)| b.region == i);
+            let wants: Vec<&Desired<'_>> = here.filter_map(|(_, want)| want.as_ref().ok()).collect();
             region.look(&wants, watcher).await
         }))
-        .await?;
-        let mut outlook = Outlook::default();
-        let mut problems = Vec::new();
-        for (bastion, want) in self.bastions.iter().zip(&wants) {
-            let (seen, around) = &looks[bastion.region];
+        .await;
+        let outlook = |(bastion, want): (&Bastion<'_>, &Result<Desired<'_>, &Diagnostic>)| {
+            let (seen, around) = match &looks[bastion.region] {
+                Ok(look) => look,
+                Err(error) => return PlanOutlook::refused(error.clone()),
+            };
             let region = self.regions[bastion.region].key.as_str();
-            match diff::diff(want, World { region, seen, around, now }) {
-                Ok(set) => outlook.changesets.push(set),
-                Err(Diagnostics(found)) => problems.extend(found),
+            PlanOutlook {
+                status: Some(Status::of(bastion.plan, bastion.aws, region, seen, now)),
+                changes: match want {
+                    Ok(want) => diff::diff(want, World { region, seen, around, now }).map_err(Refused::Plan),
+                    Err(problem) => Err(Refused::Plan((*problem).clone().into())),
+                },
             }
-            outlook.statuses.push(Status::of(bastion.plan, bastion.aws, region, seen, now));
-        }
-        if problems.is_empty() { Ok(outlook) } else { Err(Refused::Plan(Diagnostics(problems))) }
+        };
+        self.bastions.iter().zip(&wants).map(outlook).collect()
     }
 
     /// What moves the end of each bastion, or why that can't be. Writes nothing.
@@ -180,7 +179,7 @@ impl<'a> Fleet<'a> {
         wish: Wish,
         now: Timestamp,
         watcher: &dyn Watcher,
-    ) -> Result<Vec<Result<Changeset<Action>, Diagnostic>>, CloudError> {
+    ) -> Vec<Result<Result<Changeset<Action>, Diagnostic>, CloudError>> {
         self.each(watcher, |bastion, region, seen| extend::extend(bastion.plan, region, seen, wish, now)).await
     }
 
@@ -200,14 +199,37 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// Who removed each of these bastions of which nothing is there, as CloudTrail says: two lookups for each region. What it does not
+    /// tell, or may not be asked, is nobody's.
+    pub async fn removals(&self, gone: &[&Plan], since: Timestamp, now: Timestamp) -> Vec<Option<Act>> {
+        let is_here =
+            |i: usize| self.bastions.iter().any(|b| b.region == i && gone.iter().any(|p| ptr::eq(*p, b.plan)));
+        let told = join_all(self.regions.iter().enumerate().map(async |(i, region)| {
+            if !is_here(i) {
+                return None;
+            }
+            let both = async {
+                let created = region.calls_named("CreateSecurityGroup", since, now).await.ok()?;
+                Some((created, region.calls_named("DeleteSecurityGroup", since, now).await.ok()?))
+            };
+            timeout(PATIENCE, both).await.ok().flatten()
+        }))
+        .await;
+        let removal = |plan: &&Plan| {
+            let bastion = self.bastions.iter().find(|b| ptr::eq(b.plan, *plan))?;
+            let (created, deleted) = told.get(bastion.region)?.as_ref()?;
+            history::removal(&tags::resource_name(&plan.name), created, deleted)
+        };
+        gone.iter().map(removal).collect()
+    }
+
     /// Whether all that each bastion has tells the same end.
-    pub async fn ends_agree(&self, watcher: &dyn Watcher) -> Result<bool, CloudError> {
-        let agree = self.each(watcher, |bastion, _, seen| seen.ends_agree(bastion.plan.name.as_str())).await?;
-        Ok(agree.into_iter().all(|agrees| agrees))
+    pub async fn ends_agree(&self, watcher: &dyn Watcher) -> Vec<Result<bool, CloudError>> {
+        self.each(watcher, |bastion, _, seen| seen.ends_agree(bastion.plan.name.as_str())).await
     }
 
     /// What removes the bastions. Writes nothing.
-    pub async fn teardowns(&self, watcher: &dyn Watcher) -> Result<Vec<Changeset<Action>>, CloudError> {
+    pub async fn teardowns(&self, watcher: &dyn Watcher) -> Vec<Result<Changeset<Action>, CloudError>> {
         self.each(watcher, |bastion, region, seen| {
             teardown::teardown(bastion.plan.name.as_str(), &bastion.plan.origin.source.path, region, seen)
         })
@@ -215,7 +237,7 @@ impl<'a> Fleet<'a> {
     }
 
     /// By bastion, what of it is still there.
-    pub async fn remains(&self, watcher: &dyn Watcher) -> Result<Vec<(String, Vec<String>)>, CloudError> {
+    pub async fn remains(&self, watcher: &dyn Watcher) -> Vec<Result<(String, Vec<String>), CloudError>> {
         self.each(watcher, |bastion, _, seen| {
             let name = bastion.plan.name.as_str();
             (name.to_owned(), teardown::remains(name, seen))
@@ -223,17 +245,16 @@ impl<'a> Fleet<'a> {
         .await
     }
 
-    pub async fn status(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Status>, CloudError> {
+    pub async fn status(&self, now: Timestamp, watcher: &dyn Watcher) -> Vec<Result<Status, CloudError>> {
         self.each(watcher, |bastion, region, seen| Status::of(bastion.plan, bastion.aws, region, seen, now)).await
     }
 
     /// Looks at everything that a verification goes by, in the order of the plans. Writes nothing.
     ///
-    /// # Errors
-    /// The cloud's failure to tell instances, addresses or groups. What else it does not tell, the evidence says.
-    pub async fn evidence(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Evidence>, CloudError> {
+    /// A region fails where it does not tell instances, addresses or groups. What else it does not tell, the evidence says.
+    pub async fn evidence(&self, now: Timestamp, watcher: &dyn Watcher) -> Vec<Result<Evidence, CloudError>> {
         let of_region = |i: usize| self.bastions.iter().filter(move |b| b.region == i);
-        let answers = try_join_all(self.regions.iter().enumerate().map(async |(i, region)| {
+        let answers = join_all(self.regions.iter().enumerate().map(async |(i, region)| {
             let step = region.step();
             let databases = of_region(i).flat_map(|b| &b.aws.database_access).map(|a| a.security_group.clone());
             let question = Question {
@@ -245,9 +266,13 @@ impl<'a> Fleet<'a> {
             };
             question.ask(&Progress { step: &step, watcher }).await
         }));
-        let mut answers: Vec<_> = answers.await?.into_iter().map(Vec::into_iter).collect();
+        let mut answers: Vec<_> = answers.await.into_iter().map(|told| told.map(Vec::into_iter)).collect();
         // Each region answers in the order of the plans, too.
-        Ok(self.bastions.iter().filter_map(|b| answers.get_mut(b.region)?.next()).collect())
+        let next = |b: &Bastion<'_>| match answers.get_mut(b.region)? {
+            Ok(answers) => answers.next().map(Ok),
+            Err(error) => Some(Err(error.clone())),
+        };
+        self.bastions.iter().filter_map(next).collect()
     }
 
     /// Pins a host key (a value of [`crate::provider::pin::value`]) to the machine that `evidence` is about.
@@ -273,28 +298,24 @@ impl<'a> Fleet<'a> {
         &self,
         watcher: &dyn Watcher,
         read: impl Fn(&Bastion<'_>, &str, &Observed) -> T,
-    ) -> Result<Vec<T>, CloudError> {
+    ) -> Vec<Result<T, CloudError>> {
         let none = BTreeSet::new();
-        let looks = try_join_all(self.regions.iter().map(async |region| {
+        let looks = join_all(self.regions.iter().map(async |region| {
             let step = region.step();
             observe::observe(&region.ec2, &none, &Progress { step: &step, watcher }).await
         }))
-        .await?;
-        Ok(self.bastions.iter().map(|b| read(b, &self.regions[b.region].key, &looks[b.region])).collect())
+        .await;
+        let told = |b: &Bastion<'_>| match &looks[b.region] {
+            Ok(seen) => Ok(read(b, &self.regions[b.region].key, seen)),
+            Err(error) => Err(error.clone()),
+        };
+        self.bastions.iter().map(told).collect()
     }
 
     /// The bastions' documents, made once for however many looks.
-    fn render(&self) -> Result<&[UserData], Diagnostics> {
-        if let Some(rendered) = self.rendered.get() {
-            return Ok(rendered);
-        }
-        let rendered = self.bastions.iter().map(|b| cloudinit::render(b.plan).map_err(|error| error.in_plan(b.plan)));
-        let (user_data, problems): (Vec<_>, Vec<_>) = rendered.partition(Result::is_ok);
-        let problems: Vec<Diagnostic> = problems.into_iter().filter_map(Result::err).collect();
-        if !problems.is_empty() {
-            return Err(Diagnostics(problems));
-        }
-        Ok(self.rendered.get_or_init(|| user_data.into_iter().flatten().collect()))
+    fn rendered(&self) -> &[Result<UserData, Diagnostic>] {
+        let render = |b: &Bastion<'_>| cloudinit::render(b.plan).map_err(|error| error.in_plan(b.plan));
+        self.rendered.get_or_init(|| self.bastions.iter().map(render).collect())
     }
 
     /// Something that performs this fleet's steps, with nothing made yet.
@@ -305,6 +326,17 @@ impl<'a> Fleet<'a> {
 
 impl Region {
     async fn events(&self, resource: &str, since: Timestamp, now: Timestamp) -> Result<Vec<String>, CloudError> {
+        self.take_turn().await;
+        self.ec2.events(resource, since, now).await
+    }
+
+    async fn calls_named(&self, name: &str, since: Timestamp, now: Timestamp) -> Result<Vec<String>, CloudError> {
+        self.take_turn().await;
+        self.ec2.calls_named(name, since, now).await
+    }
+
+    /// Waits until CloudTrail takes another lookup.
+    async fn take_turn(&self) {
         let start = {
             let mut turn = self.turn.lock().await;
             let start = turn.map_or_else(Instant::now, |next| next.max(Instant::now()));
@@ -312,7 +344,6 @@ impl Region {
             start
         };
         sleep_until(start).await;
-        self.ec2.events(resource, since, now).await
     }
 
     fn step(&self) -> StepId {

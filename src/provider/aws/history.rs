@@ -28,6 +28,24 @@ pub fn read<'e>(events: impl IntoIterator<Item = &'e str>) -> Vec<Act> {
     told(events.into_iter().filter_map(|event| act(&serde_json::from_str(event).ok()?)).collect())
 }
 
+/// The removal of a bastion's security group, of which only its name is known: its creation tells the id, its removal names that
+/// ("CloudTrail record contents", `requestParameters` and `responseElements`; the elements are EC2's CreateSecurityGroup and
+/// DeleteSecurityGroup).
+pub fn removal(group_name: &str, created: &[String], deleted: &[String]) -> Option<Act> {
+    let parse = |events: &[String]| -> Vec<Value> {
+        events.iter().filter_map(|event| serde_json::from_str(event).ok()).collect()
+    };
+    let text = |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let ids: Vec<String> = parse(created)
+        .iter()
+        .filter(|event| text(event, "/requestParameters/groupName").as_deref() == Some(group_name))
+        .filter_map(|event| text(event, "/responseElements/groupId"))
+        .collect();
+    let removals = parse(deleted).into_iter();
+    let of_it = |event: &Value| text(event, "/requestParameters/groupId").is_some_and(|id| ids.contains(&id));
+    removals.filter(of_it).filter_map(|event| act(&event)).max_by(|a, b| a.at.cmp(&b.at))
+}
+
 fn act(event: &Value) -> Option<Act> {
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let is_read = event.get("readOnly").is_some_and(|r| r == &Value::Bool(true) || r == "true");
@@ -197,6 +215,28 @@ mod tests {
         let theirs = record("ana", "app/gangplanks", "2026-11-02T00:00:00Z");
         assert_eq!(read([own.as_str()]).iter().map(Act::by).collect::<Vec<_>>(), ["gangplank, as user ci"]);
         assert_eq!(read([own.as_str(), theirs.as_str()]).iter().map(Act::by).collect::<Vec<_>>(), ["user ana"]);
+    }
+
+    #[test]
+    fn a_group_that_is_gone_is_found_by_its_name() {
+        let made = |name: &str, id: &str| {
+            format!(
+                r#"{{"eventName": "CreateSecurityGroup", "requestParameters": {{"groupName": "{name}", "vpcId": "vpc-1"}},
+                "responseElements": {{"_return": true, "groupId": "{id}"}}}}"#
+            )
+        };
+        let gone = |id: &str, at: &str| {
+            format!(
+                r#"{{"eventName": "DeleteSecurityGroup", "eventTime": "{at}", "requestParameters": {{"groupId": "{id}"}},
+                "userIdentity": {{"type": "IAMUser", "userName": "ci"}}, "userAgent": "app/gangplank"}}"#
+            )
+        };
+        let created =
+            [made("gangplank-a", "sg-1"), made("gangplank-b", "sg-2"), made("gangplank-a", "sg-3"), "[".into()];
+        let deleted = [gone("sg-2", "2026-11-05"), gone("sg-3", "2026-11-04"), gone("sg-1", "2026-11-02")];
+        let act = removal("gangplank-a", &created, &deleted).expect("a removal");
+        assert_eq!((act.at.as_str(), act.ours), ("2026-11-04", true));
+        assert_eq!(removal("gangplank-c", &created, &deleted), None);
     }
 
     #[test]

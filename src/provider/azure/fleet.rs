@@ -38,7 +38,7 @@ use crate::{
         CloudError, Progress, Refused,
         deadline::{Remembered, ResolvedDeadline, deadline},
         extend::Wish,
-        fleet::{Control, Machine, Seen},
+        fleet::{Control, Machine, PlanOutlook, Seen},
         identity::IdentifiedAccount,
         status::Status,
     },
@@ -53,14 +53,7 @@ pub struct Fleet<'a> {
     subscriptions: BTreeSet<&'a str>,
     /// In the order of the plans.
     bastions: Vec<Bastion<'a>>,
-    rendered: OnceLock<Vec<UserData>>,
-}
-
-/// One look at the cloud: what is there, and what would make it match the plans.
-#[derive(Debug, Default)]
-pub struct Outlook {
-    pub changesets: Vec<Changeset<Action>>,
-    pub statuses: Vec<Status>,
+    rendered: OnceLock<Vec<Result<UserData, Diagnostic>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -104,89 +97,93 @@ impl<'a> Fleet<'a> {
         self.bastions.iter().filter_map(|b| told.get(b.azure.subscription.as_str()).cloned()).collect()
     }
 
-    /// Looks at every subscription and works out what would make it match the plans. Writes nothing.
-    ///
-    /// # Errors
-    /// Every reason why a plan can't be fulfilled, or the cloud's failure.
-    pub async fn changes(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Outlook, Refused> {
-        let user_data = self.render()?;
-        let wants: Vec<Desired<'_>> = self
+    /// Looks at every subscription and works out what would make it match the plans, in their order. Writes nothing.
+    pub async fn changes(&self, now: Timestamp, watcher: &dyn Watcher) -> Vec<PlanOutlook<Action>> {
+        let rendered = self.rendered();
+        let wants: Vec<Result<Desired<'_>, &Diagnostic>> = self
             .bastions
             .iter()
-            .zip(user_data)
-            .map(|(b, user_data)| Desired::new(b.plan, b.azure, user_data))
+            .zip(rendered)
+            .map(|(b, user_data)| user_data.as_ref().map(|user_data| Desired::new(b.plan, b.azure, user_data)))
             .collect();
-        let mut looks = self.look(watcher).await.map_err(|error| self.refused(error))?;
+        let sound: Vec<&Desired<'_>> = wants.iter().filter_map(|want| want.as_ref().ok()).collect();
+        let each = self.subscriptions.iter().map(async |subscription| {
+            let look = self.look_to_change(subscription, &sound, now, watcher).await;
+            (*subscription, look)
+        });
+        let mut looks: BTreeMap<&str, _> = join_all(each).await.into_iter().collect();
+        let none = Surroundings::default();
+        let outlook = |(b, want): (&Bastion<'_>, &Result<Desired<'_>, &Diagnostic>)| {
+            let (seen, around) = match looks.get_mut(b.azure.subscription.as_str())? {
+                Ok(look) => look,
+                Err(error) => return Some(PlanOutlook::refused(refused(b, error))),
+            };
+            let around = around.get(&place(b.azure)).unwrap_or(&none);
+            let status = Some(status::of(b.plan, b.azure, seen, now));
+            let changes = match want {
+                Ok(want) => diff::diff(want, World { seen, around, now }).map_err(Refused::Plan),
+                Err(problem) => Err(Refused::Plan((*problem).clone().into())),
+            };
+            if let Ok(set) = &changes {
+                diff::anticipate(seen, set);
+            }
+            Some(PlanOutlook { status, changes })
+        };
+        self.bastions.iter().zip(&wants).filter_map(outlook).collect()
+    }
+
+    /// What there is in a subscription, and where machines of some size can be made in it.
+    async fn look_to_change<'w>(
+        &self,
+        subscription: &str,
+        wants: &[&'w Desired<'_>],
+        now: Timestamp,
+        watcher: &dyn Watcher,
+    ) -> Result<(Observed, BTreeMap<(&'w str, &'w str), Surroundings>), CloudError> {
+        let mut looks = BTreeMap::from([(subscription, self.look_at(subscription, watcher).await?)]);
         self.add_offers(&mut looks, now, watcher, |b, seen| {
             let remembered = Remembered::of(seen.owned(b.plan.name.as_str()).map(|r| &r.tags));
             deadline(b.plan.deadline, remembered, now).map(|end| end.expires)
         })
         .await?;
-        let around = self.surroundings(&wants, &looks, watcher).await?;
-        let none = Surroundings::default();
-        let mut outlook = Outlook::default();
-        let mut problems = Vec::new();
-        for want in &wants {
-            let Some(seen) = looks.get_mut(want.azure.subscription.as_str()) else { continue };
-            let around = around.get(&place(want.azure)).unwrap_or(&none);
-            outlook.statuses.push(status::of(want.plan, want.azure, seen, now));
-            match diff::diff(want, World { seen, around, now }) {
-                Ok(set) => {
-                    diff::anticipate(seen, &set);
-                    outlook.changesets.push(set);
-                }
-                Err(Diagnostics(found)) => problems.extend(found),
-            }
-        }
-        if problems.is_empty() { Ok(outlook) } else { Err(Refused::Plan(Diagnostics(problems))) }
+        let around = self.surroundings(wants, &looks, watcher).await?;
+        Ok((looks.remove(subscription).unwrap_or_default(), around))
     }
 
     /// What moves the end of each bastion, or why that can't be. Writes nothing.
-    ///
-    /// # Errors
-    /// The cloud's failure.
     pub async fn extensions(
         &self,
         wish: Wish,
         now: Timestamp,
         watcher: &dyn Watcher,
-    ) -> Result<Vec<Result<Changeset<Action>, Diagnostic>>, CloudError> {
-        let mut looks = self.look(watcher).await?;
-        self.add_user_data(&mut looks, watcher).await?;
+    ) -> Vec<Result<Result<Changeset<Action>, Diagnostic>, CloudError>> {
         let end = |b: &Bastion<'_>, seen: &Observed| extend::end(b.plan, seen, wish, now).ok().map(|end| end.expires);
-        self.add_offers(&mut looks, now, watcher, end).await?;
-        let of = |b: &Bastion<'_>| {
-            let seen = looks.get(b.azure.subscription.as_str())?;
-            Some(extend::extend(b.plan, b.azure, seen, wish, now))
-        };
-        Ok(self.bastions.iter().filter_map(of).collect())
+        let looks = self.looks(async |subscription: &str| {
+            let mut looks = BTreeMap::from([(subscription, self.look_at(subscription, watcher).await?)]);
+            self.add_user_data(&mut looks, watcher).await?;
+            self.add_offers(&mut looks, now, watcher, end).await?;
+            Ok(looks.remove(subscription).unwrap_or_default())
+        });
+        let looks = looks.await;
+        self.read(&looks, |b, seen| extend::extend(b.plan, b.azure, seen, wish, now))
     }
 
     /// Whether all that each bastion has tells the same end.
-    ///
-    /// # Errors
-    /// The cloud's failure.
-    pub async fn ends_agree(&self, watcher: &dyn Watcher) -> Result<bool, CloudError> {
-        let agree = self.each(watcher, |b, seen| {
+    pub async fn ends_agree(&self, watcher: &dyn Watcher) -> Vec<Result<bool, CloudError>> {
+        self.each(watcher, |b, seen| {
             let ends: Vec<_> = seen.owned(b.plan.name.as_str()).map(|r| ResolvedDeadline::from_tags(&r.tags)).collect();
             ends.windows(2).all(|pair| pair[0] == pair[1])
-        });
-        Ok(agree.await?.into_iter().all(|agrees| agrees))
+        })
+        .await
     }
 
     /// What removes the bastions. Writes nothing.
-    ///
-    /// # Errors
-    /// The cloud's failure.
-    pub async fn teardowns(&self, watcher: &dyn Watcher) -> Result<Vec<Changeset<Action>>, CloudError> {
+    pub async fn teardowns(&self, watcher: &dyn Watcher) -> Vec<Result<Changeset<Action>, CloudError>> {
         self.each(watcher, |b, seen| teardown::teardown(b.plan, b.azure, seen)).await
     }
 
     /// By bastion, what of it is still there.
-    ///
-    /// # Errors
-    /// The cloud's failure.
-    pub async fn remains(&self, watcher: &dyn Watcher) -> Result<Vec<(String, Vec<String>)>, CloudError> {
+    pub async fn remains(&self, watcher: &dyn Watcher) -> Vec<Result<(String, Vec<String>), CloudError>> {
         let of = |b: &Bastion<'_>, seen: &Observed| {
             let name = b.plan.name.as_str();
             (name.to_owned(), teardown::remains(name, seen))
@@ -194,23 +191,24 @@ impl<'a> Fleet<'a> {
         self.each(watcher, of).await
     }
 
-    /// # Errors
-    /// The cloud's failure.
-    pub async fn status(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Status>, CloudError> {
+    pub async fn status(&self, now: Timestamp, watcher: &dyn Watcher) -> Vec<Result<Status, CloudError>> {
         self.each(watcher, |b, seen| status::of(b.plan, b.azure, seen, now)).await
     }
 
     /// Looks at what a verification goes by, in the order of the plans. Writes nothing.
     ///
-    /// # Errors
-    /// The cloud's failure to tell what there is. Where it only does not tell what a machine wrote, the evidence says so.
-    pub async fn evidence(&self, now: Timestamp, watcher: &dyn Watcher) -> Result<Vec<Seen>, CloudError> {
-        let mut looks = self.look(watcher).await?;
-        self.add_user_data(&mut looks, watcher).await?;
-        let looks: BTreeMap<&str, Arc<Observed>> =
-            looks.into_iter().map(|(subscription, seen)| (subscription, Arc::new(seen))).collect();
+    /// A subscription fails where it does not tell what there is. Where it only does not tell what a machine wrote, the evidence
+    /// says so.
+    pub async fn evidence(&self, now: Timestamp, watcher: &dyn Watcher) -> Vec<Result<Seen, CloudError>> {
+        let looks = self.looks(async |subscription: &str| {
+            let mut looks = BTreeMap::from([(subscription, self.look_at(subscription, watcher).await?)]);
+            self.add_user_data(&mut looks, watcher).await?;
+            Ok(Arc::new(looks.remove(subscription).unwrap_or_default()))
+        });
+        let looks = looks.await;
         let each = self.bastions.iter().filter_map(|b| Some((b, looks.get(b.azure.subscription.as_str())?)));
         let each = each.map(async |(b, seen)| {
+            let seen = seen.as_ref().map_err(CloudError::clone)?;
             let status = status::of(b.plan, b.azure, seen, now);
             let machine = seen.owned(b.plan.name.as_str()).find(|r| r.kind == Kind::Machine);
             let console = match machine {
@@ -221,7 +219,7 @@ impl<'a> Fleet<'a> {
                 }
                 None => Err("there is no virtual machine".to_owned()),
             };
-            Seen {
+            Ok(Seen {
                 location: status.location,
                 address: status.address.and_then(|address| address.parse().ok()),
                 machine: machine.map(|machine| Machine {
@@ -233,9 +231,9 @@ impl<'a> Fleet<'a> {
                 }),
                 console,
                 control: Control::Azure(Box::new(Evidence { at: now, seen: Arc::clone(seen) })),
-            }
+            })
         });
-        Ok(join_all(each).await)
+        join_all(each).await
     }
 
     /// Whether auto-shutdowns can be had, where one is to be written: `end` says when a bastion ends.
@@ -314,43 +312,53 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    fn refused(&self, error: CloudError) -> Refused {
-        let all = self.bastions.iter();
-        let blamed: Vec<Diagnostic> = all.filter_map(|b| blamed(b.plan, b.azure, &error)).collect();
-        if blamed.is_empty() { Refused::Cloud(error) } else { Refused::Plan(Diagnostics(blamed)) }
-    }
-
     async fn each<T>(
         &self,
         watcher: &dyn Watcher,
         read: impl Fn(&Bastion<'_>, &Observed) -> T,
-    ) -> Result<Vec<T>, CloudError> {
-        let looks = self.look(watcher).await?;
-        let of = |b: &Bastion<'_>| looks.get(b.azure.subscription.as_str()).map(|seen| read(b, seen));
-        Ok(self.bastions.iter().filter_map(of).collect())
+    ) -> Vec<Result<T, CloudError>> {
+        let looks = self.looks(async |subscription: &str| self.look_at(subscription, watcher).await).await;
+        self.read(&looks, read)
     }
 
-    /// By subscription.
-    async fn look(&self, watcher: &dyn Watcher) -> Result<BTreeMap<&str, Observed>, CloudError> {
-        let each = self.subscriptions.iter().map(async |subscription| {
-            let step = StepId(format!("{subscription}/observe"));
-            let progress = Progress { step: &step, watcher };
-            let plans = self.bastions.iter().filter(|b| b.azure.subscription == *subscription);
-            let plans: Vec<_> = plans.map(|b| (b.plan, b.azure)).collect();
-            let seen = observe::observe(&self.arm, subscription, &plans, &progress).await?;
-            Ok((*subscription, seen))
-        });
-        Ok(try_join_all(each).await?.into_iter().collect())
+    /// Looks at every subscription at once.
+    async fn looks<T>(
+        &self,
+        look: impl AsyncFn(&str) -> Result<T, CloudError>,
+    ) -> BTreeMap<&str, Result<T, CloudError>> {
+        let each = self.subscriptions.iter().map(async |subscription| (*subscription, look(subscription).await));
+        join_all(each).await.into_iter().collect()
+    }
+
+    /// Reads of each bastion what its subscription has told.
+    fn read<T>(
+        &self,
+        looks: &BTreeMap<&str, Result<Observed, CloudError>>,
+        read: impl Fn(&Bastion<'_>, &Observed) -> T,
+    ) -> Vec<Result<T, CloudError>> {
+        let of = |b: &Bastion<'_>| {
+            let look = looks.get(b.azure.subscription.as_str())?;
+            Some(look.as_ref().map(|seen| read(b, seen)).map_err(CloudError::clone))
+        };
+        self.bastions.iter().filter_map(of).collect()
+    }
+
+    async fn look_at(&self, subscription: &str, watcher: &dyn Watcher) -> Result<Observed, CloudError> {
+        let step = StepId(format!("{subscription}/observe"));
+        let progress = Progress { step: &step, watcher };
+        let plans = self.bastions.iter().filter(|b| b.azure.subscription == subscription);
+        let plans: Vec<_> = plans.map(|b| (b.plan, b.azure)).collect();
+        observe::observe(&self.arm, subscription, &plans, &progress).await
     }
 
     /// By subscription and location, where a machine is to be made.
     async fn surroundings<'w>(
         &self,
-        wants: &'w [Desired<'_>],
+        wants: &[&'w Desired<'_>],
         looks: &BTreeMap<&str, Observed>,
         watcher: &dyn Watcher,
     ) -> Result<BTreeMap<(&'w str, &'w str), Surroundings>, CloudError> {
-        let makes = |want: &&Desired<'_>| {
+        let makes = |want: &&&Desired<'_>| {
             looks.get(want.azure.subscription.as_str()).is_some_and(|seen| diff::makes_machine(want, seen))
         };
         let places: BTreeSet<(&str, &str)> = wants.iter().filter(makes).map(|want| place(want.azure)).collect();
@@ -368,17 +376,9 @@ impl<'a> Fleet<'a> {
     }
 
     /// The bastions' documents, made once for however many looks.
-    fn render(&self) -> Result<&[UserData], Diagnostics> {
-        if let Some(rendered) = self.rendered.get() {
-            return Ok(rendered);
-        }
-        let rendered = self.bastions.iter().map(|b| cloudinit::render(b.plan).map_err(|error| error.in_plan(b.plan)));
-        let (user_data, problems): (Vec<_>, Vec<_>) = rendered.partition(Result::is_ok);
-        let problems: Vec<Diagnostic> = problems.into_iter().filter_map(Result::err).collect();
-        if !problems.is_empty() {
-            return Err(Diagnostics(problems));
-        }
-        Ok(self.rendered.get_or_init(|| user_data.into_iter().flatten().collect()))
+    fn rendered(&self) -> &[Result<UserData, Diagnostic>] {
+        let render = |b: &Bastion<'_>| cloudinit::render(b.plan).map_err(|error| error.in_plan(b.plan));
+        self.rendered.get_or_init(|| self.bastions.iter().map(render).collect())
     }
 
     /// Something that performs this fleet's steps.
@@ -415,6 +415,13 @@ fn same_bastion(plan: &Plan, twin: &Bastion<'_>) -> Diagnostic {
             twin.azure.subscription
         ))
         .fix("give one of them another name")
+}
+
+fn refused(bastion: &Bastion<'_>, error: &CloudError) -> Refused {
+    match blamed(bastion.plan, bastion.azure, error) {
+        Some(problem) => Refused::Plan(problem.into()),
+        None => Refused::Cloud(error.clone()),
+    }
 }
 
 /// A failure to look that the plan is the cause of: it names a subscription that is not there.

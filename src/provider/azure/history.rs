@@ -63,6 +63,11 @@ pub fn creator(answer: &Value, id: &Id) -> Option<String> {
     first.map(|entry| text(entry, "/caller").to_owned())
 }
 
+/// Whether a step makes a bastion's machine, which a log names even when it is gone.
+pub fn is_of_machine(action: &Action) -> bool {
+    action.call.id().kind() == Some(Kind::Machine)
+}
+
 /// The log's answer: what was done to a resource and by whom. What was only read, or did not succeed, is left out.
 pub fn read(answer: &Value, id: &Id) -> Vec<Act> {
     let entries = super::observed::list(answer, "/value").iter();

@@ -35,6 +35,9 @@ pub struct Event {
     agent: String,
     /// Whatever ids the request and its answer named.
     resources: Vec<String>,
+    /// What the request called a security group that it made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group_name: Option<String>,
 }
 
 /// What is asked of CloudTrail: `LookupEvents`.
@@ -57,6 +60,9 @@ impl World {
             from: from.to_owned(),
             agent: ask.header("user-agent").unwrap_or_default().to_owned(),
             resources,
+            group_name: form_urlencoded::parse(&ask.body)
+                .find(|(name, _)| name == "GroupName")
+                .map(|(_, value)| value.into_owned()),
         });
         let over = self.trail.len().saturating_sub(MOST);
         self.trail.drain(..over);
@@ -116,7 +122,19 @@ impl World {
     fn shown(&self, event: &Event) -> Value {
         let at = event.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let id = format!("{:016x}", mixed(self.seed, event.at.as_second().unsigned_abs()));
+        // "CloudTrail record contents": the parameters as the API names them, in lower camel case.
+        let group = event.resources.iter().find(|id| id.starts_with("sg-"));
+        let (parameters, elements) = match event.action.as_str() {
+            "CreateSecurityGroup" => {
+                let vpc = event.resources.iter().find(|id| id.starts_with("vpc-"));
+                let parameters = json!({"groupName": event.group_name, "vpcId": vpc});
+                (parameters, json!({"_return": true, "groupId": group}))
+            }
+            "DeleteSecurityGroup" => (json!({"groupId": group}), json!({"_return": true})),
+            _ => (Value::Null, Value::Null),
+        };
         let record = json!({
+            "requestParameters": parameters, "responseElements": elements,
             "eventVersion": "1.10",
             "userIdentity": {"type": "IAMUser", "principalId": "AIDASANDBOX", "accountId": ACCOUNT,
                 "arn": format!("arn:aws:iam::{ACCOUNT}:user/{}", event.user), "userName": event.user},

@@ -34,7 +34,8 @@ async fn refused(plan: Plan, world: World) -> (Refused, usize) {
     let direct = Direct::new(world);
     let plans = [plan];
     let fleet = Fleet::new(&plans, direct.arm()).expect("a fleet");
-    let refused = fleet.changes("2026-11-20T12:00:00Z".parse().expect("a time"), &Silent).await.expect_err("a refusal");
+    let mut plans = fleet.changes("2026-11-20T12:00:00Z".parse().expect("a time"), &Silent).await;
+    let refused = plans.remove(0).changes.expect_err("a refusal");
     let writes = direct.world().calls.iter().filter(|call| call.is_write()).count();
     (refused, writes)
 }

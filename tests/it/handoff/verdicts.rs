@@ -148,7 +148,7 @@ fn a_program_reads_a_verification() {
 #[test]
 fn ci_reads_a_verification() {
     let (_, hostile) = hostile();
-    let text = verification::junit(&[one_red(), hostile]);
+    let text = verification::junit(&[one_red(), hostile], &[]);
     let document = xml(&text);
     let suites: Vec<_> = document.descendants().filter(|n| n.tag_name().name() == "testsuite").collect();
     let counts = |n: &roxmltree::Node<'_, '_>| {
@@ -174,7 +174,7 @@ fn ci_reads_a_verification() {
     assert_eq!(failure.attribute("message"), Some(format!("cause {shown}").as_str()));
     let body = failure.text().expect("a text");
     assert_eq!(body, format!("cause: cause {shown}\nfix: fix {shown}\nproves: proves {shown}\nseen: evidence {shown}"));
-    assert_snapshot!(verification::junit(&[verification(one_red().checks.drain(2..4).collect())]), @r#"
+    assert_snapshot!(verification::junit(&[verification(one_red().checks.drain(2..4).collect())], &[]), @r#"
     <?xml version="1.0" encoding="UTF-8"?>
     <testsuites name="gangplank" tests="2" failures="1" errors="0" skipped="0">
       <testsuite name="warehouse" tests="2" failures="1" errors="0" skipped="0">

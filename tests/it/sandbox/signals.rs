@@ -179,15 +179,28 @@ fn a_look_that_is_not_answered_ends() {
     }
 }
 
-/// A thread that is blocked, as by a pipe, hears nothing itself.
+/// Whoever reads the output has stopped reading: the thread that writes is blocked, and hears nothing itself.
+#[cfg(target_os = "linux")]
 #[test]
-fn a_plan_that_never_comes_ends() {
+fn a_command_whose_output_nobody_reads_ends() {
+    use std::os::fd::AsRawFd;
     let desk = Desk::new();
-    assert!(Command::new("mkfifo").arg(desk.path("plan.yaml")).status().unwrap().success());
-    let running = Running::start(&mut over(&desk, "http://127.0.0.1:9", &["plan", "plan.yaml"]));
-    // Its reader is there once this can be opened.
-    let _writer = fs::OpenOptions::new().write(true).open(desk.path("plan.yaml")).unwrap();
-    running.interrupted("-TERM", "nothing was changed");
+    let (reader, writer) = io::pipe().unwrap();
+    // SAFETY: both calls are about a descriptor that is open here, and write to nothing else but `waiting`.
+    let size = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) };
+    assert_eq!(size, 4096);
+    let mut child = desk.command(&["plan", "--sandbox", "plans"]).stdout(writer).stderr(Stdio::null()).spawn().unwrap();
+    let mut waiting = 0;
+    while waiting < 4096 {
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::ioctl(reader.as_raw_fd(), libc::FIONREAD, &raw mut waiting) }, 0);
+        assert!(child.try_wait().unwrap().is_none(), "it fits into the pipe");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let begin = Instant::now();
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
 }
 
 #[test]
