@@ -253,7 +253,19 @@ async fn a_stop_starts_nothing_new_and_gives_calls_a_moment() {
     ];
     let (stop, later) = stop_after(2);
     let (ran, ()) = tokio::join!(run(&steps, stop), later);
-    assert_snapshot!(ran.trace, @r#""#);
+    assert_snapshot!(ran.trace, @r#"
+    0s run of 5
+    0s start b/group
+    0s start b/address
+    0s start b/rules
+    2s interrupted, 3 running
+    2s skip b/machine: the run was interrupted
+    2s skip b/association: the run was interrupted
+    3s done b/group in 3s made Some("x-group")
+    3s fail b/address RunInstances
+    4s abandon b/rules: no answer came in time after the stop
+    4s end: 1 done, 1 failed, 1 abandoned, 2 skipped in 4s
+    "#);
     let Ok(Outcome::Interrupted(report)) = ran.result else { panic!("{:?}", ran.result) };
     assert_eq!((report.done.len(), report.failed.len(), report.abandoned.len()), (1, 1, 1));
     assert!(report.skipped.iter().all(|s| s.why == Why::Interrupted));

@@ -198,13 +198,13 @@ mod tests {
         --- after 21 s
         ✓ created security group gangplank-warehouse (sg-0abc) 0.4 s
         ✓ changed elastic address \u{1b}[31mred\u{1b}[0m 1.5 s
-        stopping: waiting for the step that runs; Ctrl-C again quits at once and leaves it unfinished
+        stopping: the call of the step that runs gets 2 s to be answered; Ctrl-C again quits at once
         ━━━━━━━━━╸               0:21 2 of 5 done, stopping
         ⠦ 0:20 creating instance gangplank-warehouse: waiting for i-0abc to run
         --- at the end
         ✓ created security group gangplank-warehouse (sg-0abc) 0.4 s
         ✓ changed elastic address \u{1b}[31mred\u{1b}[0m 1.5 s
-        stopping: waiting for the step that runs; Ctrl-C again quits at once and leaves it unfinished
+        stopping: the call of the step that runs gets 2 s to be answered; Ctrl-C again quits at once
         ✗ could not create instance gangplank-warehouse: RunInstances failed: You have requested more vCPU capacity th
         an your current vCPU limit of 1.
           took 1 min 10 s

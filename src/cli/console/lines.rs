@@ -108,7 +108,7 @@ mod tests {
         ✓ changed elastic address \u{1b}[31mred\u{1b}[0m 1.5 s
           instance gangplank-warehouse: waiting for i-0abc to run
           still creating instance gangplank-warehouse after 20 s: waiting for i-0abc to run
-        stopping: waiting for the step that runs; Ctrl-C again quits at once and leaves it unfinished
+        stopping: the call of the step that runs gets 2 s to be answered; Ctrl-C again quits at once
         ✗ could not create instance gangplank-warehouse: RunInstances failed: You have requested more vCPU capacity than your current vCPU limit of 1.
           took 1 min 10 s
         "#);
