@@ -184,7 +184,8 @@ fn a_lock_keeps_all_of_a_bastion() {
     let cloud = company::<PUBLIC>();
     apply(&cloud);
     let machine = format!("{}/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse", group("rg-warehouse"));
-    for id in cloud.world().ids() {
+    let ids = cloud.world().ids();
+    for id in ids {
         let mine = id.contains("gangplank-warehouse") || id.ends_with("/resourcegroups/rg-warehouse");
         if mine && !id.contains("/subnets/") && !id.contains("/securityrules/") {
             tag(&cloud, &id, &json!({EXPIRES: PAST}));
