@@ -6,7 +6,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 
 use super::style::Color;
-use crate::{location::AccountGuard, plan::time};
+use crate::{location::AccountGuard, plan::time, saved::FileDigest};
 
 /// SSH bastions for SaaS vendors, from one YAML plan: shown as a diff, applied, proven, and gone again.
 #[derive(Debug, Parser)]
@@ -150,6 +150,12 @@ pub struct PlanArgs {
 pub struct Apply {
     #[command(flatten)]
     pub run: Run,
+    /// Of a saved changeset: refuse any other file than the one with this digest, sha256:...
+    #[arg(long, value_name = "DIGEST", value_parser = FileDigest::parse)]
+    pub expect: Option<FileDigest>,
+    /// Of a saved changeset: refuse it when it is older than this
+    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
+    pub max_age: SignedDuration,
     #[command(flatten)]
     pub network: Network,
     /// Don't verify the result

@@ -35,7 +35,7 @@ pub enum End {
 /// the end that counts.
 ///
 /// An end that is asked for as a time is the same when it is asked for again, so an interrupted run is completed by the same
-/// command. The plan's own end takes a decision back.
+/// command; so is an interrupted extension by a span, since the earlier end still counts. The plan's own end takes a decision back.
 ///
 /// # Errors
 /// Why that can't be, at the plan's line.
@@ -58,7 +58,7 @@ pub fn decide(
             .problem("name", "there is no such bastion", format!("nothing of {} exists", plan.name))
             .fix("its deadline counts from `gangplank apply` on: change it in the plan"));
     };
-    let Some(current) = deadline(plan.deadline, remembered, now) else {
+    let Some(current) = deadline(plan.deadline, &remembered, now) else {
         return Err(problem("the bastion has no deadline", "there is nothing to move".to_owned())
             .fix("give the plan a `lifetime` or `expires`, and apply it"));
     };
@@ -136,11 +136,11 @@ mod tests {
 
     /// A bastion that was applied at `BORN`.
     fn applied(plan: &Plan) -> ResolvedDeadline {
-        deadline(plan.deadline, Remembered::default(), at(BORN)).unwrap()
+        deadline(plan.deadline, &Remembered::default(), at(BORN)).unwrap()
     }
 
     fn remembers(has: ResolvedDeadline) -> Remembered {
-        Remembered { start: has.start(), moved: has.moved }
+        Remembered::agreed(&has)
     }
 
     fn wish(
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!((moved.expires, moved.own()), (until, has.expires));
         // The plan's own end passes, and the plan is applied again.
         let later = at(has.expires.as_second() + 60);
-        assert_eq!(deadline(plan.deadline, remembers(moved), later), Some(moved));
+        assert_eq!(deadline(plan.deadline, &remembers(moved), later), Some(moved));
         // Taken back before that.
         assert_eq!(wish(Which::Shorten, End::Until(has.expires), &plan, moved, at(BORN)), Ok(has));
     }

@@ -18,6 +18,7 @@ mod judging;
 pub mod keys;
 pub mod no_answer;
 pub mod pin;
+pub mod residue;
 mod space;
 pub mod status;
 pub mod tags;
@@ -26,7 +27,11 @@ use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
-use self::no_answer::NoAnswer;
+pub use self::residue::Residue;
+use self::{
+    no_answer::NoAnswer,
+    residue::{EffectDone, StepEffect},
+};
 use crate::{
     changeset::{Step, StepId},
     diagnostic::Diagnostics,
@@ -122,7 +127,7 @@ pub struct CloudError {
     /// As the cloud, the SDK or a program wrote it. It may quote a proxy's or an endpoint's password: it is shown without.
     #[serde(serialize_with = "without_secrets")]
     pub message: String,
-    /// What exists because of this call.
+    /// What exists because of this call and those of its step before it.
     pub residue: Residue,
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,19 +171,19 @@ pub enum ErrorKind {
     Interrupted,
 }
 
-/// What a failed call may have left behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Residue {
-    /// The cloud refused: nothing changed.
-    Nothing,
-    /// No answer came: the change may have happened. The next run observes and continues.
-    Unknown,
-    /// The cloud began and did not finish: it may be there and not work. The next run observes and continues.
-    Unfinished,
-}
-
 impl CloudError {
+    /// The same failure, told with what its step had done before.
+    #[must_use]
+    pub fn after(mut self, done: EffectDone) -> Self {
+        let last_call_unknown = match &self.residue {
+            Residue::Nothing => false,
+            Residue::Unknown | Residue::Unfinished => true,
+            Residue::Known(effect) => effect.last_call_unknown,
+        };
+        self.residue = Residue::Known(StepEffect { done, last_call_unknown });
+        self
+    }
+
     /// For what the types can't rule out and the graph does: reported like a cloud's failure instead of a panic.
     pub fn mistake(message: String) -> Self {
         Self {
@@ -263,15 +268,7 @@ impl fmt::Display for CloudError {
         if let Some(id) = &self.request_id {
             write!(f, "\n  request id: {id}")?;
         }
-        match self.residue {
-            Residue::Nothing => write!(f, "\n  exists now: this call changed nothing")?,
-            Residue::Unknown => {
-                write!(f, "\n  exists now: unknown, no answer came; the next run looks before it acts")?
-            }
-            Residue::Unfinished => {
-                write!(f, "\n  exists now: perhaps a part of it; the next run looks before it acts")?
-            }
-        }
+        write!(f, "\n  exists now: {}", self.residue)?;
         if let Some(remedy) = &self.remedy {
             write!(f, "\n  to do: {}", secret::redact(remedy))?;
         }

@@ -383,7 +383,7 @@ fn the_largest_plan_fits() {
     let Cloud::Aws(aws) = &plan.cloud else { panic!("not AWS") };
     let user_data = cloudinit::render(&plan).unwrap();
     let deadline =
-        gangplank::provider::deadline::deadline(plan.deadline, Default::default(), jiff::Timestamp::UNIX_EPOCH);
+        gangplank::provider::deadline::deadline(plan.deadline, &Default::default(), jiff::Timestamp::UNIX_EPOCH);
     let own = Desired::new(&plan, aws, &user_data).instance_tags(deadline.as_ref());
     assert_eq!(own.len(), 3 + 12 * 3 + 1 + 8, "{:?}", own.keys());
     assert!(own.len() <= 50);

@@ -32,6 +32,8 @@ mod plan;
 #[cfg(feature = "aws")]
 mod reap;
 mod report;
+#[cfg(feature = "aws")]
+mod rule_order;
 #[cfg(all(feature = "aws", feature = "azure"))]
 mod sandbox;
 #[cfg(all(feature = "aws", feature = "azure"))]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{left_out, totals, totals_of_all};
+use super::{SavedFile, left_out, totals, totals_of_all};
 use crate::{
     changeset::{Changeset, Detail, Exposure, Impact, Op, Step, StepId},
     cli::words::Totals,
@@ -23,6 +23,8 @@ struct Document<'a> {
     bastions: Vec<Bastion<'a>>,
     #[serde(skip_serializing_if = "Value::is_null")]
     left_out: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    saved: Option<&'a SavedFile>,
 }
 
 #[derive(Serialize)]
@@ -73,11 +75,12 @@ impl<'a, A> From<&'a Step<A>> for StepLine<'a> {
 ///   - `cost`: `place`, `currency`, `prices_of`, `lines[]` (`item`, `quantity`, `monthly` or null, `source`, `confirmed`),
 ///     `monthly`, `complete`, `until_deadline`
 pub fn json<A>(sets: &[Changeset<A>]) -> String {
-    json_with(sets, &[], &[])
+    json_with(sets, &[], &[], None)
 }
 
-/// The same with what each bastion costs, and with `left_out[]` where plans are left out: see [`left_out::json`].
-pub fn json_with<A>(sets: &[Changeset<A>], bills: &[Bill], left_out: &[LeftOut]) -> String {
+/// The same with what each bastion costs, with `left_out[]` where plans are left out (see [`left_out::json`]), and with the file that
+/// holds the changeset: `saved`: `path`, `digest`.
+pub fn json_with<A>(sets: &[Changeset<A>], bills: &[Bill], left_out: &[LeftOut], saved: Option<&SavedFile>) -> String {
     let bastions: Vec<_> = sets
         .iter()
         .enumerate()
@@ -95,8 +98,8 @@ pub fn json_with<A>(sets: &[Changeset<A>], bills: &[Bill], left_out: &[LeftOut])
         .collect();
     let changed = bastions.iter().any(|b| b.changed);
     let left_out = if left_out.is_empty() { Value::Null } else { left_out::json(left_out) };
-    let document =
-        Document { format_version: FORMAT_VERSION, changed, totals: totals_of_all(sets), bastions, left_out };
+    let totals = totals_of_all(sets);
+    let document = Document { format_version: FORMAT_VERSION, changed, totals, bastions, left_out, saved };
     // Cannot fail: every map key is a string and nothing refuses to be serialised.
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');

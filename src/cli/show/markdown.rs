@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::{
-    Common, directions, impact, left_out, no_changes, places::distinct, steps_with_impact, strongest_impact, totals,
-    totals_of_all,
+    Common, SavedFile, directions, impact, left_out, no_changes, places::distinct, steps_with_impact, strongest_impact,
+    totals, totals_of_all,
 };
 use crate::{
     changeset::{Changeset, Detail, Impact, Op},
@@ -28,11 +28,11 @@ enum Depth {
 
 /// A comment, ending in a newline, that one comment can hold: of very many changes only the steps or the totals are told.
 pub fn markdown<A>(sets: &[Changeset<A>]) -> String {
-    markdown_with(sets, &[])
+    markdown_with(sets, &[], None)
 }
 
-/// The same with the plans that are left out.
-pub fn markdown_with<A>(sets: &[Changeset<A>], left_out: &[LeftOut]) -> String {
+/// The same with the plans that are left out, and the file that holds the changeset.
+pub fn markdown_with<A>(sets: &[Changeset<A>], left_out: &[LeftOut], saved: Option<&SavedFile>) -> String {
     let mut text = String::new();
     for depth in [Depth::Details, Depth::Steps, Depth::Totals] {
         text.clear();
@@ -42,6 +42,11 @@ pub fn markdown_with<A>(sets: &[Changeset<A>], left_out: &[LeftOut]) -> String {
         if text.chars().count() <= LONGEST {
             break;
         }
+    }
+    if let Some(SavedFile { path, digest }) = saved {
+        let (path, digest) = (code(path), code(&digest.to_string()));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "\nSaved to {path}. `gangplank apply --expect` takes its digest: {digest}");
     }
     text
 }

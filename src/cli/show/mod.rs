@@ -10,13 +10,25 @@ pub mod places;
 pub mod reap;
 pub mod verification;
 
+use serde::Serialize;
+
 pub use self::{
     human::{human, human_of_some, human_of_tags},
     json::{json, json_with},
     markdown::{markdown, markdown_with},
 };
 use super::words::Totals;
-use crate::changeset::{Changeset, Direction, Exposure, Impact, Step};
+use crate::{
+    changeset::{Changeset, Direction, Exposure, Impact, Step},
+    saved::FileDigest,
+};
+
+/// The file that a changeset was saved to.
+#[derive(Debug, Serialize)]
+pub struct SavedFile {
+    pub path: String,
+    pub digest: FileDigest,
+}
 
 fn totals<A>(set: &Changeset<A>) -> Totals {
     Totals::of(set.steps.iter().map(|s| s.op))

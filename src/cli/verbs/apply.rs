@@ -29,21 +29,26 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     handoff::{self, HandOff, Known, handoff},
     location::CloudAccount,
-    plan::{Loaded, Plan},
+    plan::{Loaded, Plan, load},
     provider::{
         Refused,
         deadline::ResolvedDeadline,
         fleet::{Action, Fleet, Whole},
         status::Status,
     },
-    saved::Saved,
+    saved::{Acceptance, Saved},
 };
 
 pub async fn run(args: &Apply, cx: &Context) -> Result<Exit, Error> {
-    if let [path] = args.run.paths.paths.as_slice()
-        && Saved::<Action>::is_at(path)
-    {
-        return saved(path, args, cx).await;
+    let (changesets, others): (Vec<_>, Vec<_>) =
+        args.run.paths.paths.iter().cloned().partition(|path| Saved::<Action>::is_at(path));
+    match changesets.as_slice() {
+        [] if args.expect.is_some() => {
+            return Err(Error::Usage("--expect is for a saved changeset, and there is none".to_owned()));
+        }
+        [] => {}
+        [path] => return saved(path, &others, args, cx).await,
+        _ => return Err(Error::Usage("apply one saved changeset at a time".to_owned())),
     }
     let now = cx.now();
     let Loaded { plans, broken } = load_together(&args.run.paths.paths)?;
@@ -63,10 +68,15 @@ pub async fn run(args: &Apply, cx: &Context) -> Result<Exit, Error> {
     Ok(exit.worst(refused))
 }
 
-/// Carries out a saved changeset, or refuses it: worked out again as of then, it must come out the same.
-async fn saved(path: &Path, args: &Apply, cx: &Context) -> Result<Exit, Error> {
-    let saved = Saved::<Action>::read(path)?;
+/// Carries out a saved changeset, or refuses it: worked out again as of then, it must come out the same. Where plans are named
+/// beside it, it must have been made from them.
+async fn saved(path: &Path, checkout: &[PathBuf], args: &Apply, cx: &Context) -> Result<Exit, Error> {
+    let acceptance = Acceptance { now: cx.now(), max_age: args.max_age, expect: args.expect.clone() };
+    let saved = Saved::<Action>::read(path, &acceptance)?;
     let plans = saved.plans()?;
+    if !checkout.is_empty() {
+        saved.check_plans(path, &plans, &load(checkout)?)?;
+    }
     check_current(&plans, cx.now())?;
     let fleet = cx.connect_to_write(&plans).await?;
     check_accounts(path, &saved.changesets, fleet.accounts())?;
@@ -76,10 +86,13 @@ async fn saved(path: &Path, args: &Apply, cx: &Context) -> Result<Exit, Error> {
             print("What would be needed now:\n\n")?;
             print(&show::human(&outlook.changesets, &cx.palette()))?;
         }
-        let moved = Diagnostic::new(format!("{} no longer fits: the world has moved", path.display()))
-            .because(moved(&saved.changesets, &outlook.changesets))
+        let changed = Diagnostic::new(format!("{} no longer fits", path.display()))
+            .because(format!(
+                "The cloud changed since this changeset was saved: {}",
+                differences(&saved.changesets, &outlook.changesets)
+            ))
             .fix("look at the difference again: `gangplank plan --out FILE`");
-        return Err(Diagnostics::from(moved).into());
+        return Err(Diagnostics::from(changed).into());
     }
     carry_on(&plans, &fleet, outlook, args, cx, saved.made, Resume::NewChangeset).await
 }
@@ -96,7 +109,7 @@ fn check_accounts(path: &Path, sets: &[Changeset<Action>], accounts: &[CloudAcco
 }
 
 /// Names the steps that come out otherwise.
-fn moved(then: &[Changeset<Action>], now: &[Changeset<Action>]) -> String {
+fn differences(then: &[Changeset<Action>], now: &[Changeset<Action>]) -> String {
     let steps = |sets: &[Changeset<Action>]| sets.iter().flat_map(|s| s.steps.clone()).collect::<Vec<_>>();
     let (then, now) = (steps(then), steps(now));
     let missing = |a: &[_], b: &[crate::changeset::Step<Action>]| {

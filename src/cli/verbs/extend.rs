@@ -71,11 +71,19 @@ async fn move_ends(
             return Ok(declined());
         }
         if let Some(exit) = carry_out(&fleet.performer(), sets, Resume::SameCommand, args.run.output, cx).await? {
-            if args.by.is_some() {
-                say(
-                    "What was done has moved the end already: complete it with `gangplank apply`, not with --by again.\n",
-                );
-            }
+            say(match which {
+                // The earliest end that any resource tells counts.
+                Which::Extend => {
+                    "The end has not moved before all of the bastion's resources tell it: run the same command again. `gangplank apply` \
+                     takes back what was done.\n"
+                }
+                Which::Shorten if args.by.is_some() => {
+                    "The end has moved already: complete it with `gangplank apply`, not with --by again.\n"
+                }
+                Which::Shorten => {
+                    "The end has moved already: complete it with the same command, or with `gangplank apply`.\n"
+                }
+            });
             return Ok(exit);
         }
         let plan = cx.command("plan", &args.run.paths.paths);

@@ -1,5 +1,9 @@
 //! `gangplank plan`: the difference, and nothing changed.
 
+use std::path::Path;
+
+use jiff::Timestamp;
+
 use super::{
     context::Context,
     costs::bills_of_plans,
@@ -11,10 +15,10 @@ use crate::{
     cli::{
         args::{Output, PlanArgs},
         exit::{Error, Exit, print, say},
-        show,
+        show::{self, SavedFile},
     },
     cost::Bill,
-    plan::Loaded,
+    plan::{Loaded, Plan},
     provider::fleet::Action,
     saved::Saved,
 };
@@ -29,6 +33,13 @@ fn with_costs(sets: &[Changeset<Action>], bills: &[Bill]) -> Vec<Changeset<Actio
     sets.iter().zip(bills).map(noted).collect()
 }
 
+fn save(path: &Path, plans: &[Plan], now: Timestamp, sets: &[Changeset<Action>]) -> Result<SavedFile, Error> {
+    let digest = Saved::new(plans, now, sets.to_vec())
+        .write(path)
+        .map_err(|error| Error::Io(format!("saving the changeset to {}", path.display()), error))?;
+    Ok(SavedFile { path: path.display().to_string(), digest })
+}
+
 pub async fn run(args: &PlanArgs, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
     let Loaded { plans, broken } = load_together(&args.paths.paths)?;
@@ -36,6 +47,9 @@ pub async fn run(args: &PlanArgs, cx: &Context) -> Result<Exit, Error> {
     let selection = Selection::of_outlook(&plans, fleet.changes(now, &cx.reading()).await, broken);
     let bills = bills_of_plans(selection.ready.iter().map(|(plan, (_, status))| (*plan, status)), now);
     let sets: Vec<Changeset<Action>> = selection.ready.iter().map(|(_, (set, _))| set.clone()).collect();
+    // Whoever reads the difference learns which file holds it.
+    let out = args.out.as_ref().filter(|_| selection.left_out.is_empty());
+    let saved = out.map(|path| save(path, &plans, now, &sets)).transpose()?;
     let (left_out, palette) = (&selection.left_out, cx.palette());
     print(&match args.output {
         Output::Human => {
@@ -47,19 +61,15 @@ pub async fn run(args: &PlanArgs, cx: &Context) -> Result<Exit, Error> {
                 (false, false) => format!("{}{rows}", show::human_of_some(&sets, &palette)),
             }
         }
-        Output::Json => show::json_with(&sets, &bills, left_out),
-        Output::Markdown => show::markdown_with(&with_costs(&sets, &bills), left_out),
+        Output::Json => show::json_with(&sets, &bills, left_out, saved.as_ref()),
+        Output::Markdown => show::markdown_with(&with_costs(&sets, &bills), left_out, saved.as_ref()),
     })?;
     let refused = report(left_out, cx);
     let changed = !sets.iter().all(Changeset::is_empty);
-    match &args.out {
-        Some(_) if !left_out.is_empty() => {
+    match &saved {
+        Some(SavedFile { path, digest }) => say(&format!("Saved to {path}, {digest}\n")),
+        None if args.out.is_some() => {
             say("Nothing was saved: a changeset is saved of all plans that were named, or not at all.\n");
-        }
-        Some(path) => {
-            Saved::new(&plans, now, sets)
-                .write(path)
-                .map_err(|error| Error::Io(format!("saving the changeset to {}", path.display()), error))?;
         }
         None => {}
     }

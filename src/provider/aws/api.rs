@@ -138,14 +138,20 @@ impl Ec2 {
     {
         let started = Instant::now();
         let mut attempt = 1;
+        let mut lost = false;
         loop {
-            let failure = match send().await {
+            let mut failure = match send().await {
                 Ok(answer) => {
                     self.answered.store(true, Ordering::Relaxed);
                     return Ok(answer);
                 }
                 Err(error) => self.explain(operation, &error),
             };
+            // A refusal says nothing of an earlier attempt whose answer was lost.
+            lost |= failure.error.residue == Residue::Unknown;
+            if lost && failure.error.residue == Residue::Nothing {
+                failure.error.residue = Residue::Unknown;
+            }
             let Failure { error, no_answer } = &failure;
             let seldom_passes = no_answer.as_ref().is_some_and(|n| n.reason.is_unsent());
             let pause = if seldom_passes && !self.answered.load(Ordering::Relaxed) {

@@ -16,7 +16,7 @@ pub(super) fn deadline(
     problems: &mut Vec<Diagnostic>,
 ) -> Option<ResolvedDeadline> {
     let existing = world.seen.deadline_of(want.bastion());
-    let deadline = deadline::deadline(want.plan.deadline, existing, world.now)?;
+    let deadline = deadline::deadline(want.plan.deadline, &existing, world.now)?;
     if deadline.expires <= world.now {
         let (field, because) = match deadline.lifetime {
             Some(_) => (

@@ -55,15 +55,16 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     plan.address(want, &made, &current);
     plan.instance(want, world, &made, &current, launch);
     plan.association(want, world, &current);
+    plan.closings(&made);
     plan.leftovers(want, world, &current, vpc, group);
 
     Ok(Changeset {
         bastion: want.bastion().to_owned(),
         location: region::location(world.region),
         plan: want.plan.origin.source.path.clone(),
-        steps: plan.steps,
         exposure: want.exposure(&current.public_address()),
-        notes: notes(want, world, &current, deadline.as_ref()),
+        notes: plan.notes.into_iter().chain(notes(want, world, &current, deadline.as_ref())).collect(),
+        steps: plan.steps,
     })
 }
 
@@ -160,7 +161,7 @@ fn notes(
     for tunnel in want.plan.tunnels.iter().filter(|t| t.keys.is_empty()) {
         notes.push(format!("tunnel {} has no key yet: it admits nobody until the plan has one", tunnel.user));
     }
-    notes.extend(deadline::notes(deadline, world.seen.deadline_of(want.bastion()), world.now));
+    notes.extend(deadline::notes(deadline, &world.seen.deadline_of(want.bastion()), world.now));
     notes.extend(teardown::foreign_references(want.bastion(), world.seen).into_iter().map(|r| r.note()));
     notes
 }

@@ -100,6 +100,10 @@ fn remedy(operation: &str, kind: ErrorKind, code: &str) -> Option<String> {
                 "allow ec2:{operation} for this identity (the README has the whole policy), then run the command again"
             )
         }
+        (ErrorKind::Quota, "RulesPerSecurityGroupLimitExceeded") => {
+            "raise the quota \"Inbound or outbound rules per security group\" of Amazon VPC, or list fewer and wider ranges"
+                .to_owned()
+        }
         (ErrorKind::Quota, "AddressLimitExceeded") => {
             "release an Elastic IP, raise the quota \"EC2-VPC Elastic IPs\", or name an existing one in `aws.address`"
                 .to_owned()

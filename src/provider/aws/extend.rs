@@ -40,13 +40,13 @@ pub fn extend(
         differ.tags(&format!("end-{id}"), &format!("{kind} {id}"), id, &wanted, &about_the_end(have), Vec::new());
     }
     differ.steps.iter_mut().for_each(|step| step.reason = "the bastion's end moves".to_owned());
-    let remembered = Remembered { start: end.start(), moved: end.moved };
+    let remembered = Remembered::agreed(&end);
     Ok(Changeset {
         bastion: name.to_owned(),
         location: regions::location(region),
         plan: plan.origin.source.path.clone(),
         steps: differ.steps,
         exposure: Vec::new(),
-        notes: deadline::notes(Some(&end), remembered, now),
+        notes: deadline::notes(Some(&end), &remembered, now),
     })
 }

@@ -130,7 +130,8 @@ impl Differ<'_> {
                 "only the bastion's own group may decide who gets in",
                 Impact::Live,
             );
-            draft.after = self.if_planned("security-group").into_iter().chain(started.clone()).collect();
+            let group = self.if_planned("security-group");
+            draft.after = group.into_iter().chain(self.rule_openings()).chain(started.clone()).collect();
             self.push(
                 "instance-groups",
                 draft,
@@ -199,8 +200,9 @@ impl Differ<'_> {
             Some(before) => Detail::changed("address", before, after),
             None => Detail::added("address", after),
         }];
-        draft.after =
-            ["address", "instance", "instance-start"].iter().filter_map(|what| self.if_planned(what)).collect();
+        let machine = ["address", "instance", "instance-start", "instance-groups"];
+        let machine = machine.iter().filter_map(|what| self.if_planned(what));
+        draft.after = machine.chain(self.rule_openings()).collect();
         self.push("association", draft, Call::Associate { address, instance });
     }
 

@@ -43,6 +43,7 @@ pub mod profile;
 pub mod region;
 pub mod retry;
 pub mod rule;
+mod rule_quota;
 pub mod status;
 mod steps;
 pub mod teardown;

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     cloudinit,
-    provider::{CloudError, ErrorKind, Progress, Residue},
+    provider::{CloudError, ErrorKind, Progress, Residue, residue::EffectDone},
 };
 
 /// Performs the steps of one region.
@@ -225,7 +225,9 @@ impl<'a> Performer<'a> {
                     if progress.pause(POLL).await.is_err() {
                         return Err(error.not_repeated());
                     }
-                    let found = observe::addresses(self.ec2, progress).await?;
+                    // Where it can't be looked for, what the lost answer said stays unknown.
+                    let found = observe::addresses(self.ec2, progress).await;
+                    let found = found.map_err(|failed| CloudError { residue: Residue::Unknown, ..failed })?;
                     if let Some(ours) = found.into_iter().find(|a| owns(&a.tags, bastion)) {
                         let ip = ours.ip.map_or_else(String::new, |ip| ip.to_string());
                         return Ok((ours.allocation, ip));
@@ -300,7 +302,8 @@ impl<'a> Performer<'a> {
             .and_then(|i| i.instance_id())
             .ok_or_else(|| unreadable("RunInstances"))?
             .to_owned();
-        self.until(&id, InstanceState::Running, START_LIMIT, progress).await?;
+        let started = self.until(&id, InstanceState::Running, START_LIMIT, progress).await;
+        started.map_err(|error| error.after(EffectDone::Made { resource: format!("instance {id}") }))?;
         Ok(id)
     }
 
@@ -342,7 +345,8 @@ impl<'a> Performer<'a> {
                 self.ec2.client.start_instances().instance_ids(instance).send()
             })
             .await?;
-        self.until(instance, InstanceState::Running, START_LIMIT, progress).await
+        let started = self.until(instance, InstanceState::Running, START_LIMIT, progress).await;
+        started.map_err(|error| error.after(EffectDone::Started { resource: format!("instance {instance}") }))
     }
 
     /// Takes away first: EC2 counts what goes and what comes together, and what an interruption leaves then says less than it
@@ -363,14 +367,19 @@ impl<'a> Performer<'a> {
         }
         if !set.is_empty() {
             let request = client.create_tags().set_resources(resources).set_tags(Some(sdk_tags(set)));
-            self.ec2.call("CreateTags", Repeat::SAFE, progress, || request.clone().send()).await?;
+            let made = self.ec2.call("CreateTags", Repeat::SAFE, progress, || request.clone().send()).await;
+            made.map_err(|error| match remove {
+                [] => error,
+                _ => error.after(EffectDone::Tags { set: Vec::new(), removed: remove.to_vec() }),
+            })?;
         }
         Ok(())
     }
 
     async fn terminate(&self, instance: &str, progress: &Progress<'_>) -> Result<(), CloudError> {
         gone(self.end(instance, progress).await)?;
-        self.until(instance, InstanceState::Terminated, END_LIMIT, progress).await
+        let ended = self.until(instance, InstanceState::Terminated, END_LIMIT, progress).await;
+        ended.map_err(|error| error.after(EffectDone::Ending { resource: format!("instance {instance}") }))
     }
 
     /// Names what still uses the group when EC2 keeps refusing.

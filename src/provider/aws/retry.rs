@@ -54,7 +54,7 @@ pub fn delay(
     let patience = match error.kind {
         ErrorKind::Throttled | ErrorKind::Fault => PATIENCE,
         ErrorKind::Unreachable => UNREACHABLE_PATIENCE,
-        ErrorKind::NotFound if repeat.settling => SETTLE_PATIENCE,
+        ErrorKind::NotFound if repeat.settling && !is_missing_rule(error) => SETTLE_PATIENCE,
         ErrorKind::Conflict if repeat.releasing && is_in_use(error) => RELEASE_PATIENCE,
         _ => return None,
     };
@@ -69,6 +69,11 @@ pub fn delay(
     let half = full / 2;
     let share = u32::try_from(hasher.finish() % 1000).unwrap_or(0);
     Some(half + half * share / 1000)
+}
+
+/// The rule itself is not there, whatever EC2 knows of its group: waiting brings none.
+pub fn is_missing_rule(error: &CloudError) -> bool {
+    error.code.as_deref() == Some("InvalidPermission.NotFound")
 }
 
 fn is_in_use(error: &CloudError) -> bool {

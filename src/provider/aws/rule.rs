@@ -55,6 +55,25 @@ impl Rule {
 pub const ANY_V4: IpNet = IpNet::V4(ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::UNSPECIFIED, 0));
 pub const ANY_V6: IpNet = IpNet::V6(ipnet::Ipv6Net::new_assert(std::net::Ipv6Addr::UNSPECIFIED, 0));
 
+/// Whose quota a rule counts in: EC2 counts the rules of each direction for IPv4 and for IPv6, and a rule whose peer is a group or
+/// a prefix list in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// Rules of groups stand with these.
+    V4,
+    V6,
+}
+
+impl Family {
+    pub fn of(rule: &Rule) -> Self {
+        if matches!(rule.peer, Peer::Net(IpNet::V6(_))) { Family::V6 } else { Family::V4 }
+    }
+
+    pub fn counts(self, rule: &Rule) -> bool {
+        !matches!(rule.peer, Peer::Net(_)) || Self::of(rule) == self
+    }
+}
+
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -124,6 +143,11 @@ impl RuleChange {
             from.iter().filter(|(r, _)| !to.contains_key(r)).map(|(r, d)| (r.clone(), d.clone())).collect()
         };
         Self { add: missing(want, have), remove: missing(have, want) }
+    }
+
+    /// What is opened, and what is closed after that.
+    pub fn split(self) -> (Self, Rules) {
+        (Self { add: self.add, remove: Rules::new() }, self.remove)
     }
 }
 

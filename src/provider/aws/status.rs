@@ -2,7 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::{deadline::ResolvedDeadline, observed::Observed, region as regions, rule::Direction};
+use super::{
+    deadline::{Remembered, ResolvedDeadline},
+    observed::Observed,
+    region as regions,
+    rule::Direction,
+};
 use crate::{
     plan::{Aws, AwsAddress, Plan},
     provider::status::{Machine, State, Status},
@@ -30,6 +35,7 @@ impl Status {
             (false, false) => State::Partial,
         };
         let tags = instances.iter().map(|i| &i.tags).chain(groups.iter().map(|g| &g.tags));
+        let remembered = Remembered::of(tags.clone());
         let deadline = tags.into_iter().find_map(ResolvedDeadline::from_tags);
         let ingress = groups.iter().flat_map(|g| g.ingress.keys());
         Self {
@@ -56,7 +62,7 @@ impl Status {
                 .collect(),
             expires: deadline.map(|d| d.expires.to_string()),
             seconds_left: deadline.map(|d| d.expires.as_second() - now.as_second()),
-            moved: deadline.and_then(|d| d.moved),
+            moved: remembered.agreed_decision(now),
         }
     }
 }

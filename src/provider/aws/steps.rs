@@ -7,6 +7,7 @@ use super::{
     diff::{Current, Made, World},
     observed::{ElasticIp, Group},
     rule::{Direction, Peer, Rule, RuleChange, Rules},
+    rule_quota::{QuotaForecast, forecast},
     tags::{self, TagChange, Tags},
 };
 use crate::{
@@ -19,6 +20,20 @@ pub(super) struct Differ<'a> {
     bastion: &'a str,
     region: &'a str,
     pub steps: Vec<Step<Action>>,
+    /// What a reader should know of the steps and none of them says.
+    pub notes: Vec<String>,
+    /// Ways out that close once the new ones are open: see [`Self::closings`].
+    closing: Vec<Closing>,
+}
+
+/// Rules that go away after others have come.
+struct Closing {
+    what: String,
+    resource: String,
+    reason: String,
+    group: Ref,
+    direction: Direction,
+    remove: Rules,
 }
 
 /// What the rule is that EC2 puts into a new group.
@@ -26,7 +41,7 @@ const EC2_DEFAULT: &str = "EC2 opens this in every new group";
 
 impl<'a> Differ<'a> {
     pub fn new(bastion: &'a str, region: &'a str) -> Self {
-        Self { bastion, region, steps: Vec::new() }
+        Self { bastion, region, steps: Vec::new(), notes: Vec::new(), closing: Vec::new() }
     }
 
     pub fn id(&self, what: &str) -> StepId {
@@ -80,13 +95,22 @@ impl<'a> Differ<'a> {
             [(Direction::Ingress, &want.ingress, ingress), (Direction::Egress, &want.egress, egress)]
         {
             let change = RuleChange::between(wanted, &has);
+            let quota = forecast(&has, &change);
+            self.notes.extend(quota.note(direction, &name));
             let op = if have.is_some() { Op::Update } else { Op::Create };
             let reason = if have.is_some() { rules_reason(&change) } else { "exactly what the plan lists".to_owned() };
             let draft = Draft {
                 after: after.iter().cloned().collect(),
                 ..Draft::new(op, format!("{} rules of {name}", direction.as_str()), reason)
             };
-            self.rules(direction.as_str(), draft, made, made.group.clone(), direction, change);
+            // Who may come in is decided by this group alone; where the machine may go, by others beside it.
+            let (now, later) = match (direction, quota, have) {
+                (Direction::Egress, QuotaForecast::Fits, Some(_)) => change.split(),
+                _ => (change, Rules::new()),
+            };
+            let resource = draft.resource.clone();
+            self.rules(direction.as_str(), draft, made, made.group.clone(), direction, now);
+            self.close_later(direction.as_str(), resource, made.group.clone(), direction, later);
         }
     }
 
@@ -106,6 +130,10 @@ impl<'a> Differ<'a> {
                 group.ingress.iter().filter(|(r, _)| refers(r)).map(|(r, d)| (as_bastion(r), d.clone())).collect();
             let mut change = RuleChange::between(wanted.unwrap_or(&Rules::new()), &have);
             change.remove.retain(|_, description| description.starts_with(&mark));
+            let quota = forecast(&group.ingress, &change);
+            if !change.add.is_empty() {
+                self.notes.extend(quota.note(Direction::Ingress, &group.id));
+            }
             let op = if wanted.is_some() && have.is_empty() { Op::Create } else { Op::Update };
             let after = self.if_planned("security-group").into_iter().collect();
             let reason = if op == Op::Create {
@@ -121,15 +149,48 @@ impl<'a> Differ<'a> {
                     reason,
                 )
             };
-            self.rules(
-                &format!("database-{}", group.id),
-                draft,
-                made,
-                Ref::Id(group.id.clone()),
-                Direction::Ingress,
-                change,
-            );
+            let (now, later) = if quota == QuotaForecast::Fits { change.split() } else { (change, Rules::new()) };
+            let (what, resource, id) =
+                (format!("database-{}", group.id), draft.resource.clone(), Ref::Id(group.id.clone()));
+            self.rules(&what, draft, made, id.clone(), Direction::Ingress, now);
+            self.close_later(&what, resource, id, Direction::Ingress, later);
         }
+    }
+
+    fn close_later(&mut self, what: &str, resource: String, group: Ref, direction: Direction, remove: Rules) {
+        if !remove.is_empty() {
+            let change = RuleChange { add: Rules::new(), remove };
+            let opens = self.if_planned(what).is_some();
+            let what = if opens { format!("{what}-closed") } else { what.to_owned() };
+            let reason = rules_reason(&change);
+            self.closing.push(Closing { what, resource, reason, group, direction, remove: change.remove });
+        }
+    }
+
+    /// The steps that open something, and those that bring the machine behind it: what closes comes after all of them.
+    fn openings(&self) -> Vec<StepId> {
+        let opens = |step: &&Step<Action>| match &step.action.call {
+            Call::ChangeRules { add, .. } => !add.is_empty(),
+            Call::RunInstance(_) | Call::Associate { .. } | Call::SetGroups { .. } => true,
+            _ => false,
+        };
+        self.steps.iter().filter(opens).map(|step| step.id.clone()).collect()
+    }
+
+    /// Closes the machine's old ways out, once the new ones are open and the machine that needs them is there.
+    pub fn closings(&mut self, made: &Made<'_>) {
+        let after = self.openings();
+        for Closing { what, resource, reason, group, direction, remove } in std::mem::take(&mut self.closing) {
+            let draft = Draft { after: after.clone(), ..Draft::new(Op::Update, resource, reason) };
+            self.rules(&what, draft, made, group, direction, RuleChange { add: Rules::new(), remove });
+        }
+    }
+
+    /// The steps that open rules: nothing leads to a machine or a group before they are done.
+    pub fn rule_openings(&self) -> Vec<StepId> {
+        let opens =
+            |step: &&Step<Action>| matches!(&step.action.call, Call::ChangeRules { add, .. } if !add.is_empty());
+        self.steps.iter().filter(opens).map(|step| step.id.clone()).collect()
     }
 
     pub fn rules(

@@ -204,8 +204,9 @@ impl Arm {
         let started = Instant::now();
         let mut number = 1;
         let mut renewed = false;
+        let mut lost = false;
         loop {
-            let (failure, retry_after) = match self.exchange(request, url).await {
+            let (mut failure, retry_after) = match self.exchange(request, url).await {
                 Ok(answer) if (200..300).contains(&answer.status) => return Ok(answer),
                 Ok(answer) => {
                     let refused = answer.status == 401;
@@ -221,6 +222,11 @@ impl Arm {
                 }
                 Err(failure) => (failure, None),
             };
+            // A refusal says nothing of an earlier attempt whose answer was lost.
+            lost |= failure.error.residue == Residue::Unknown;
+            if lost && failure.error.residue == Residue::Nothing {
+                failure.error.residue = Residue::Unknown;
+            }
             let attempt = Attempt { error: &failure.error, retry_after, number, waited: started.elapsed() };
             let seldom_passes = failure.no_answer.as_ref().is_some_and(|n| n.reason.is_unsent());
             let pause = if seldom_passes && !self.answered.load(Ordering::Relaxed) {

@@ -21,7 +21,7 @@ type Problems = Vec<Diagnostic>;
 
 /// When the bastion ends. It must not have ended.
 pub(super) fn deadline(want: &Desired<'_>, world: World<'_>, problems: &mut Problems) -> Option<ResolvedDeadline> {
-    let deadline = deadline::deadline(want.plan.deadline, remembered(want.bastion(), world.seen), world.now)?;
+    let deadline = deadline::deadline(want.plan.deadline, &remembered(want.bastion(), world.seen), world.now)?;
     if deadline.expires <= world.now {
         let field = if deadline.lifetime.is_some() { "lifetime" } else { "expires" };
         problems.push(

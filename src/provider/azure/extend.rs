@@ -17,13 +17,13 @@ use super::{
     views::Machine,
 };
 use crate::{
-    changeset::{Changeset, Detail, Draft, Op},
+    changeset::{Changeset, Detail, Draft, Op, StepId},
     diagnostic::Diagnostic,
     location::Location,
     plan::{Azure, Plan},
     provider::{
         deadline::{self, Remembered, ResolvedDeadline},
-        extend::{Wish, about_the_end, decide},
+        extend::{Which, Wish, about_the_end, decide},
     },
 };
 
@@ -76,7 +76,23 @@ pub fn extend(
     if let Some(schedule) = schedule {
         auto_shutdown::move_end(&mut differ, seen, name, schedule, Side::Before, &[]);
     }
-    let first = differ.planned(&[auto_shutdown::STEP]);
+    let mut first = differ.planned(&[auto_shutdown::STEP]);
+    let (machines, others): (Vec<&Resource>, Vec<&Resource>) =
+        owned.iter().filter(|r| r.kind != Kind::AutoShutdown).partition(|r| r.kind == Kind::Machine);
+    // The schedule has steps of its own.
+    let tag = |differ: &mut Differ<'_>, resource: &Resource, after: Vec<StepId>| {
+        let have = about_the_end(&resource.tags);
+        let what = format!("end-{}-{}", resource.kind.words().replace(' ', "-"), resource.name()).to_lowercase();
+        let before = differ.steps.len();
+        differ.tags(&what, &resource.words(), &resource.id, &TagChange::between(&wanted, &have), &have, after);
+        differ.steps.iter_mut().skip(before).for_each(|step| step.reason = "the bastion's end moves".to_owned());
+    };
+    // The earliest end that any resource tells counts. An earlier one is told before the machine learns of it: were the machine's user
+    // data alone to know it, an interrupted run would be undone by the next.
+    if wish.which == Which::Shorten {
+        others.iter().for_each(|resource| tag(&mut differ, resource, Vec::new()));
+        first = differ.steps.iter().map(|step| step.id.clone()).collect();
+    }
     if let Some(machine) = machine {
         let read = Machine(machine).user_data().unwrap_or_default();
         let have = Base64::decode_vec(read).ok().and_then(|data| String::from_utf8(data).ok());
@@ -100,26 +116,20 @@ pub fn extend(
             differ.push("end-machine", draft, Call::Patch { id: machine.id.clone(), body });
         }
     }
-    // The schedule has steps of its own.
-    for resource in owned.iter().filter(|r| r.kind != Kind::AutoShutdown) {
-        let have = about_the_end(&resource.tags);
+    if wish.which == Which::Extend {
+        others.iter().for_each(|resource| tag(&mut differ, resource, Vec::new()));
+    }
+    for machine in machines {
         // Azure changes a machine once at a time.
-        let after = if resource.kind == Kind::Machine {
-            differ.planned(&["end-machine", auto_shutdown::STEP])
-        } else {
-            Vec::new()
-        };
-        let what = format!("end-{}-{}", resource.kind.words().replace(' ', "-"), resource.name()).to_lowercase();
-        let before = differ.steps.len();
-        differ.tags(&what, &resource.words(), &resource.id, &TagChange::between(&wanted, &have), &have, after);
-        differ.steps.iter_mut().skip(before).for_each(|step| step.reason = "the bastion's end moves".to_owned());
+        let after = differ.planned(&["end-machine", auto_shutdown::STEP]);
+        tag(&mut differ, machine, after);
     }
     if let Some(schedule) = schedule {
         let after: Vec<_> = differ.steps.iter().map(|step| step.id.clone()).collect();
         auto_shutdown::move_end(&mut differ, seen, name, schedule, Side::After, &after);
     }
-    let kept = Remembered { start: end.start(), moved: end.moved };
-    let mut notes = deadline::notes(Some(&end), kept, now);
+    let kept = Remembered::agreed(&end);
+    let mut notes = deadline::notes(Some(&end), &kept, now);
     notes.extend(schedule.into_iter().flat_map(|schedule| schedule.notes(seen, name)));
     Ok(Changeset {
         bastion: name.to_owned(),

@@ -143,7 +143,7 @@ impl<'a> Fleet<'a> {
         let mut looks = BTreeMap::from([(subscription, self.look_at(subscription, watcher).await?)]);
         self.add_offers(&mut looks, now, watcher, |b, seen| {
             let remembered = Remembered::of(seen.owned(b.plan.name.as_str()).map(|r| &r.tags));
-            deadline(b.plan.deadline, remembered, now).map(|end| end.expires)
+            deadline(b.plan.deadline, &remembered, now).map(|end| end.expires)
         })
         .await?;
         let around = self.surroundings(wants, &looks, watcher).await?;

@@ -23,7 +23,7 @@ use super::{
     typed,
     views::{Address, Interface},
 };
-use crate::provider::{CloudError, ErrorKind, Progress, Residue};
+use crate::provider::{CloudError, ErrorKind, Progress, Residue, residue::EffectDone};
 
 /// Somebody else may write the same firewall at the same time, but not so often.
 const TURNS: u32 = 10;
@@ -108,7 +108,8 @@ impl<'a> Performer<'a> {
                     return Err(in_the_way(&start, &found, bastion));
                 }
                 self.write(&start, Repeat::SAFE, progress).await?;
-                self.wait(id, progress).await
+                let started = EffectDone::Started { resource: short(id.as_str()).to_owned() };
+                self.wait(id, progress).await.map_err(|error| error.after(started))
             }
             Call::Wait { id } => self.wait(id, progress).await,
             Call::Delete { id } => self.delete(id, bastion, progress).await,
@@ -227,8 +228,13 @@ impl<'a> Performer<'a> {
             self.write(&patch("Merge", set), Repeat::SAFE, progress).await?;
         }
         if !remove.is_empty() {
+            let told = |error: CloudError| match set.keys().cloned().collect::<Vec<_>>() {
+                set if set.is_empty() => error,
+                set => error.after(EffectDone::Tags { set, removed: Vec::new() }),
+            };
             // A tag is removed by its name and its value.
-            let found = self.arm.get(&Request::get(path.clone(), TAGS), progress).await?.unwrap_or_default();
+            let found = self.arm.get(&Request::get(path.clone(), TAGS), progress).await.map_err(told)?;
+            let found = found.unwrap_or_default();
             let mut going = Tags::new();
             for (key, value) in found.pointer("/properties/tags").and_then(Value::as_object).into_iter().flatten() {
                 if let (true, Some(value)) = (remove.contains(key), value.as_str()) {
@@ -236,7 +242,7 @@ impl<'a> Performer<'a> {
                 }
             }
             if !going.is_empty() {
-                self.write(&patch("Delete", &going), Repeat::SAFE, progress).await?;
+                self.write(&patch("Delete", &going), Repeat::SAFE, progress).await.map_err(told)?;
             }
         }
         Ok(())

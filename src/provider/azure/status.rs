@@ -13,7 +13,7 @@ use crate::{
     location::Location,
     plan::{Azure, Edge, Plan},
     provider::{
-        deadline::ResolvedDeadline,
+        deadline::{Remembered, ResolvedDeadline},
         status::{Machine, State, Status},
     },
 };
@@ -57,7 +57,7 @@ pub fn of(plan: &Plan, azure: &Azure, seen: &Observed, now: Timestamp) -> Status
         ingress,
         expires: deadline.map(|d| d.expires.to_string()),
         seconds_left: deadline.map(|d| d.expires.as_second() - now.as_second()),
-        moved: deadline.and_then(|d| d.moved),
+        moved: Remembered::of(owned.iter().map(|r| &r.tags)).agreed_decision(now),
     }
 }
 

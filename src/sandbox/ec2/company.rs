@@ -83,6 +83,7 @@ fn build(region: &mut Region, context: &mut Context<'_>) {
             vpc: vpc.clone(),
             rules: outward.chain(inward).map(rule).collect(),
             tags: named(name),
+            made: None,
         }
     };
     let from_application = Opens {

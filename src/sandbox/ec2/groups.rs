@@ -67,7 +67,7 @@ impl Region {
         xml.leaf("groupId", &id);
         xml.leaf("securityGroupArn", format!("arn:aws:ec2:{}:{ACCOUNT}:security-group/{id}", context.region));
         tags::write(&mut xml, &tags);
-        self.groups.insert(id, Group { name, description, vpc, rules, tags });
+        self.groups.insert(id, Group { name, description, vpc, rules, tags, made: Some(context.now) });
         Ok(xml)
     }
 

@@ -99,6 +99,9 @@ pub struct Group {
     pub vpc: String,
     pub rules: BTreeMap<String, GroupRule>,
     pub tags: Tags,
+    /// When somebody made it; `None` where it came with its network.
+    #[serde(default)]
+    pub made: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

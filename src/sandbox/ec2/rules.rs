@@ -11,7 +11,7 @@ use super::{
     model::{GroupRule, Opens, Peer, Region},
     refusal::{Outcome, bad_value, missing_parameter, refuse},
     tags::{self, Specified, done},
-    world::{ACCOUNT, Context},
+    world::{ACCOUNT, Context, later},
     xml::Xml,
 };
 
@@ -30,12 +30,12 @@ impl Region {
         self.authorize(context, form, true)
     }
 
-    pub(super) fn revoke_ingress(&mut self, _: &mut Context<'_>, form: Form) -> Outcome<Xml> {
-        self.revoke(form, false)
+    pub(super) fn revoke_ingress(&mut self, context: &mut Context<'_>, form: Form) -> Outcome<Xml> {
+        self.revoke(context, form, false)
     }
 
-    pub(super) fn revoke_egress(&mut self, _: &mut Context<'_>, form: Form) -> Outcome<Xml> {
-        self.revoke(form, true)
+    pub(super) fn revoke_egress(&mut self, context: &mut Context<'_>, form: Form) -> Outcome<Xml> {
+        self.revoke(context, form, true)
     }
 
     fn authorize(&mut self, context: &mut Context<'_>, mut form: Form, egress: bool) -> Outcome<Xml> {
@@ -90,12 +90,15 @@ impl Region {
     }
 
     /// In a network that is not a default one, a rule that is not there refuses the whole call ("RevokeSecurityGroupIngress").
-    fn revoke(&mut self, mut form: Form, egress: bool) -> Outcome<Xml> {
+    fn revoke(&mut self, context: &Context<'_>, mut form: Form, egress: bool) -> Outcome<Xml> {
         let id = form.need("GroupId")?;
         let by_id = form.texts("SecurityGroupRuleId")?;
         let stated = stated(&mut form, egress)?;
         form.done()?;
-        self.group(&id)?;
+        let made = self.group(&id)?.made;
+        if made.is_some_and(|made| context.now < later(made, context.pace.settle)) {
+            return Err(Kind::Group.missing(&id));
+        }
         if by_id.is_empty() == stated.is_empty() {
             return refuse("InvalidParameterCombination", "Give either rules or their ids");
         }

@@ -50,7 +50,10 @@ impl Region {
         let rules = opens.map(rule).collect();
         let description = "default VPC security group".to_owned();
         let vpc = id.to_owned();
-        self.groups.insert(group, Group { name: "default".to_owned(), description, vpc, rules, tags: Tags::new() });
+        self.groups.insert(
+            group,
+            Group { name: "default".to_owned(), description, vpc, rules, tags: Tags::new(), made: None },
+        );
         let table = RouteTable {
             vpc: id.to_owned(),
             main: Some(context.mint.id_with("rtbassoc")),

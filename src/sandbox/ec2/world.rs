@@ -58,6 +58,9 @@ pub struct Pace {
     pub release: Duration,
     /// How long a terminated instance is told of.
     pub memory: Duration,
+    /// How long after its creation a group is unknown to calls that close something in it ("Eventual consistency in the Amazon EC2 API").
+    #[serde(default)]
+    pub settle: Duration,
 }
 
 /// Of one region.
@@ -81,6 +84,7 @@ impl Default for Pace {
             end: Duration::from_secs(30),
             release: Duration::from_secs(2),
             memory: Duration::from_secs(3600),
+            settle: Duration::ZERO,
         }
     }
 }

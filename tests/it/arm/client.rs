@@ -265,7 +265,7 @@ async fn a_request_that_is_not_repeatable_is_sent_once() {
     desk.world().fault(Which::Any, 0..1, Fault::Drop(Moment::Before));
     let restart = Request::post(id("/providers/Microsoft.Compute/virtualMachines/vm/restart"), COMPUTE, None);
     let error = desk.write(&restart).await.expect_err("lost");
-    assert_eq!((error.kind, error.residue), (ErrorKind::Unreachable, Residue::Unknown));
+    assert_eq!((error.kind, error.residue.clone()), (ErrorKind::Unreachable, Residue::Unknown));
     assert_eq!(desk.world().calls.len(), 1);
 }
 
@@ -446,7 +446,7 @@ async fn the_same_client_works_over_a_real_connection() {
     let error =
         nowhere.expect("loopback").paced(Duration::from_secs(20)).write(&group(), Repeat::ONCE, &progress).await;
     let error = error.expect_err("nobody there");
-    assert_eq!((error.kind, error.residue), (ErrorKind::Unreachable, Residue::Nothing));
+    assert_eq!((error.kind, error.residue.clone()), (ErrorKind::Unreachable, Residue::Nothing));
     assert!(!error.message.contains("/subscriptions/"), "{error}");
 }
 

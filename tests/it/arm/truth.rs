@@ -89,7 +89,7 @@ async fn a_member_that_azure_does_not_know_is_never_sent() {
             "protocol": "Tcp", "sourceAdressPrefix": "192.0.2.1", "destinationAddressPrefix": "*"}}]}});
     let (done, writes) = put(Kind::SecurityGroup, body).await;
     let error = done.expect_err("a refusal");
-    assert_eq!((error.kind, error.residue, writes), (ErrorKind::Invalid, Residue::Nothing, 0));
+    assert_eq!((error.kind, error.residue.clone(), writes), (ErrorKind::Invalid, Residue::Nothing, 0));
     insta::assert_snapshot!(error, @"
     PUT Microsoft.Network/networkSecurityGroups/gangplank-warehouse failed: not sent: by Azure's model of it, properties.securityRules[0].properties.sourceAdressPrefix is not known
       exists now: this call changed nothing

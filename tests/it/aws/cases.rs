@@ -123,9 +123,15 @@ fn an_end_that_was_moved_stays_until_the_plan_gives_another() {
         "nothing but tags: {:?}",
         set.steps
     );
-    // Cut short, then completed by apply.
+    // Cut short, it is undone by apply, and done by the same command.
     world.execute(&set, Chance(5), 1, |_, _| {});
+    let undone = changes(&world, &spec.read().want(), days(11)).expect("a changeset");
+    assert!(undone.notes.iter().any(|n| n.contains("⚠") && n.contains("the earlier end")), "{:?}", undone.notes);
     apply(&mut world, &spec, days(11), usize::MAX);
+    assert_eq!(ends(&world), [days(30).to_string()]);
+    world.execute(&set, Chance(5), 1, |_, _| {});
+    let again = moved(&world, &spec, Which::Extend, week, days(11)).expect("a changeset");
+    world.execute(&again, Chance(5), usize::MAX, |_, _| {});
     assert_eq!(ends(&world), [days(37).to_string()]);
     let again = changes(&world, &spec.read().want(), days(36)).expect("a changeset");
     assert_eq!((again.steps.len(), ends(&world)), (0, vec![days(37).to_string()]));
@@ -133,7 +139,9 @@ fn an_end_that_was_moved_stays_until_the_plan_gives_another() {
     let same = moved(&world, &spec, Which::Extend, End::Until(days(37)), days(12)).expect("a changeset");
     assert_eq!(same.steps, []);
     let shorter = moved(&world, &spec, Which::Shorten, End::Until(days(20)), days(12)).expect("a changeset");
-    world.execute(&shorter, Chance(5), usize::MAX, |_, _| {});
+    // Cut short, it is completed by apply.
+    world.execute(&shorter, Chance(5), 1, |_, _| {});
+    apply(&mut world, &spec, days(13), usize::MAX);
     assert_eq!(ends(&world), [days(20).to_string()]);
     assert_eq!(moved(&world, &spec, Which::Shorten, week, days(15)).unwrap_err(), "an end in the past");
     // The plan is decided about later.
@@ -148,6 +156,34 @@ fn an_end_that_was_moved_stays_until_the_plan_gives_another() {
     assert_eq!(ends(&world), [days(60).to_string()]);
     assert!(world.all.instances_of(BASTION_NAME).all(|i| !i.tags.contains_key(EXTENDED)));
     assert_eq!(moved(&world, &longer, Which::Extend, week, days(61)).unwrap_err(), "the bastion's time is up");
+}
+
+/// Somebody who may tag, and no more, postpones no end: one tag is taken away, and an end beyond every bound counts nowhere.
+#[test]
+fn a_forged_extension_is_taken_away_and_never_spread() {
+    let spec = Spec { deadline: "lifetime: 30d", ..Spec::default() };
+    let mut world = standing(&spec);
+    let forged = format!("to 9998-01-01T00:00:00Z from {} on {}", days(30), days(1));
+    let forge = |tags: &mut Tags, text: &str| _ = tags.insert(EXTENDED.to_owned(), text.to_owned());
+    world.all.instances.iter_mut().for_each(|i| forge(&mut i.tags, &forged));
+    let set = changes(&world, &spec.read().want(), days(2)).expect("a changeset");
+    assert!(set.notes.iter().any(|n| n.starts_with('⚠') && n.contains("9998-01-01")), "{:?}", set.notes);
+    apply(&mut world, &spec, days(2), usize::MAX);
+    assert_eq!(ends(&world), [days(30).to_string()]);
+    assert!(world.all.instances_of(BASTION_NAME).all(|i| !i.tags.contains_key(EXTENDED)));
+    // Within the bounds: on one resource it is taken away, too.
+    let lone = format!("to {} from {} on {}", days(300), days(30), days(2));
+    world.all.groups.iter_mut().filter(|g| g.tags.contains_key(BASTION)).for_each(|g| forge(&mut g.tags, &lone));
+    apply(&mut world, &spec, days(3), usize::MAX);
+    assert_eq!(ends(&world), [days(30).to_string()]);
+    // On all of them, ten years are the most.
+    for tags in world.all.instances.iter_mut().map(|i| &mut i.tags) {
+        forge(tags, &forged);
+    }
+    world.all.addresses.iter_mut().filter(|a| a.tags.contains_key(BASTION)).for_each(|a| forge(&mut a.tags, &forged));
+    world.all.groups.iter_mut().filter(|g| g.tags.contains_key(BASTION)).for_each(|g| forge(&mut g.tags, &forged));
+    apply(&mut world, &spec, days(4), usize::MAX);
+    assert_eq!(ends(&world), [days(30).to_string()]);
 }
 
 /// An address that was the bastion's own and is now named as existing must outlive the bastion.

@@ -28,6 +28,7 @@ impl<const EC2: usize> Aws<EC2> {
             keys: wish.keys.iter().map(|k| (*k).to_owned()).collect(),
             targets: vec![(name.to_owned(), host.to_owned(), port)],
             tags: vec![("team".to_owned(), wish.team.to_owned())],
+            expires: wish.expires.map(str::to_owned),
             ..Bastion::new(&wish.name, seed)
         };
         if wish.other {

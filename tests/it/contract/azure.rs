@@ -88,10 +88,11 @@ impl<const EDGE: usize> Cloud for Azure<EDGE> {
         let number = wish.name.rsplit('-').next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(wish.name.len());
         let ssh = if Self::SHARED && wish.name != "warehouse" { 2200 + number } else { 22 };
         let text = format!(
-            "version: 1\nname: {}\nssh: {{port: {ssh}}}\ntags: {{team: {}}}\nazure:\n  subscription: {SUBSCRIPTION}\n  location: westeurope\n  \
+            "version: 1\nname: {}\n{}ssh: {{port: {ssh}}}\ntags: {{team: {}}}\nazure:\n  subscription: {SUBSCRIPTION}\n  location: westeurope\n  \
              resource_group: {place}\n  edge: {}\n  size: {}\n  image: debian-13\ntunnels:\n  - user: secoda\n    \
              allow_from: [{}]\n    keys: [{}]\n    targets:\n      - {{name: {target}, host: {host}, port: {port}, speaks: tcp}}\n",
             wish.name,
+            wish.expires.map(|end| format!("expires: {end}\n")).unwrap_or_default(),
             wish.team,
             EDGES[EDGE],
             if wish.other { "Standard_B2s" } else { "Standard_B1s" },

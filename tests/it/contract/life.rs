@@ -109,7 +109,7 @@ pub fn a_saved_changeset_is_applied_as_it_was_shown<C: Cloud>() {
     lab.ours().assert_ours(&fresh::<C>(&Wish::warehouse()), "the saved changeset applied");
 }
 
-pub fn a_saved_changeset_is_refused_when_the_world_has_moved<C: Cloud>() {
+pub fn a_saved_changeset_is_refused_when_the_cloud_has_changed<C: Cloud>() {
     let Some(lab) = Lab::<C>::new() else { return };
     let mut wish = Wish::warehouse();
     lab.apply(&wish);
@@ -120,7 +120,7 @@ pub fn a_saved_changeset_is_refused_when_the_world_has_moved<C: Cloud>() {
     let before = lab.ours();
     let (run, calls) = lab.cloud.execute(&["apply", &saved, "--yes", "--no-verify"], &[]);
     let run = run.expect(3);
-    assert!(run.stderr.contains("the world has moved"), "{run}");
+    assert!(run.stderr.contains("The cloud changed since this changeset was saved"), "{run}");
     assert_eq!(calls.writes(), 0, "{calls}");
     assert_eq!(lab.ours(), before);
 }

@@ -2,6 +2,7 @@
 
 mod calls;
 mod crash;
+mod ends;
 mod faults;
 mod life;
 
@@ -75,6 +76,8 @@ pub struct Wish {
     /// Name, host and port.
     pub target: (&'static str, &'static str, u16),
     pub team: &'static str,
+    /// The plan's own end.
+    pub expires: Option<&'static str>,
     /// Another one of what only this cloud's plans have: EC2's database group, Azure's size.
     pub other: bool,
 }
@@ -87,6 +90,7 @@ impl Wish {
             keys: vec![KEY],
             target: ("warehouse", "10.20.2.10", 5432),
             team: "data-platform",
+            expires: None,
             other: false,
         }
     }
@@ -298,7 +302,7 @@ fn fresh<C: Cloud>(wish: &Wish) -> Value {
 macro_rules! suite {
     ($name:ident: $cloud:ty) => {
         mod $name {
-            use super::{calls, crash, faults, life};
+            use super::{calls, crash, ends, faults, life};
 
             suite!($cloud, life:
                 a_bastion_comes_and_goes
@@ -308,10 +312,11 @@ macro_rules! suite {
                 drift_is_seen_and_repaired
                 a_lookalike_stops_the_run
                 a_saved_changeset_is_applied_as_it_was_shown
-                a_saved_changeset_is_refused_when_the_world_has_moved
+                a_saved_changeset_is_refused_when_the_cloud_has_changed
                 bastions_do_not_touch_each_other
             );
             suite!($cloud, crash: killed_while_creating killed_while_changing killed_while_destroying);
+            suite!($cloud, ends: killed_while_extending killed_while_shortening);
             suite!($cloud, faults:
                 throttling_is_waited_out
                 a_refusal_names_the_operation_the_code_and_what_to_do

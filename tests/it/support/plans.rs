@@ -23,6 +23,7 @@ pub struct Bastion {
     /// Name, host and port.
     pub targets: Vec<(String, String, u16)>,
     pub tags: Vec<(String, String)>,
+    pub expires: Option<String>,
 }
 
 impl Bastion {
@@ -37,6 +38,7 @@ impl Bastion {
             keys: vec![KEY.to_owned()],
             targets: vec![("warehouse".to_owned(), "10.20.2.10".to_owned(), 5432)],
             tags: vec![("team".to_owned(), "data-platform".to_owned())],
+            expires: None,
         }
     }
 
@@ -45,6 +47,9 @@ impl Bastion {
         let mut line = |text: String| writeln!(yaml, "{text}").expect("memory");
         for (key, value) in &self.tags {
             line(format!("  {key}: {value:?}"));
+        }
+        if let Some(end) = &self.expires {
+            line(format!("expires: {end}"));
         }
         line("aws:\n  region: us-east-1".to_owned());
         line(format!("  subnet: {}\n  address: {}", self.subnet, self.address));

@@ -38,7 +38,7 @@ impl Victim {
 }
 
 /// What a program left behind.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Run {
     pub command: String,
     pub status: ExitStatus,

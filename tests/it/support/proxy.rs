@@ -145,6 +145,8 @@ struct Shared {
     state: Mutex<State>,
     /// Told whenever a call has come back from the cloud.
     settled: Condvar,
+    /// Looks at the cloud after each write, before its answer goes on.
+    watcher: Mutex<Option<Box<dyn Fn(&Call) + Send>>>,
 }
 
 #[derive(Default)]
@@ -187,8 +189,13 @@ impl Proxy {
     pub fn start(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free loopback port");
         let address = listener.local_addr().expect("bound");
-        let shared =
-            Arc::new(Shared { upstream, victim: Victim::default(), state: Mutex::default(), settled: Condvar::new() });
+        let shared = Arc::new(Shared {
+            upstream,
+            victim: Victim::default(),
+            state: Mutex::default(),
+            settled: Condvar::new(),
+            watcher: Mutex::default(),
+        });
         let accepting = thread::spawn({
             let shared = Arc::clone(&shared);
             move || {
@@ -222,6 +229,11 @@ impl Proxy {
     /// From here on nothing goes wrong.
     pub fn heal(&self) {
         self.shared.state().rules.clear();
+    }
+
+    /// What the cloud is like after each write that reached it is seen before anybody hears its answer.
+    pub fn watch(&self, look: impl Fn(&Call) + Send + 'static) {
+        *self.shared.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(look));
     }
 
     /// Runs a command whose calls come here, and which this may kill.
@@ -287,6 +299,11 @@ impl Shared {
         thread::sleep(latency);
         let answer = if reaches_cloud {
             let answer = self.forward(&request);
+            let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(look) = watcher.as_ref().filter(|_| call.is_write()) {
+                look(&call);
+            }
+            drop(watcher);
             let mut state = self.state();
             if let Some(Fault::Kill(Moment::After)) = fault {
                 state.closed = true;

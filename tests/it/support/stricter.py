@@ -1,7 +1,8 @@
 """What EC2 does and moto leaves out, where a client's order and repetition of calls depend on it.
 
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/ for DeleteSecurityGroup, DescribeVolumes, GetConsoleOutput,
-ReleaseAddress and RunInstances, and its "Ensuring idempotency" for the client token.
+ReleaseAddress and RunInstances, and its "Ensuring idempotency" for the client token; "Amazon VPC quotas" in the Amazon VPC
+User Guide for rules of security groups, and "Eventual consistency in the Amazon EC2 API" for new groups.
 """
 
 import base64
@@ -14,13 +15,19 @@ from urllib.parse import parse_qs
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 from moto.ec2 import models
-from moto.ec2.exceptions import DependencyViolationError, EC2ClientError
+from moto.ec2.exceptions import (
+    DependencyViolationError,
+    EC2ClientError,
+    InvalidSecurityGroupNotFoundError,
+    RulesPerSecurityGroupLimitExceededError,
+)
 from moto.ec2.models import elastic_ip_addresses
 from moto.ec2.models.elastic_block_store import VolumeAttachment
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
+from moto.ec2.responses.security_groups import SecurityGroups
 
 Backend = models.EC2Backend
 
@@ -103,6 +110,56 @@ def same_rule(rule, other):
         return rule.ip_protocol, ports, *source, rule.prefix_list_id
 
     return opens(rule) == opens(other)
+
+
+RULES_PER_GROUP = 60
+
+
+def is_over_quota(rules):
+    """IPv4 and IPv6 are counted each for itself; a rule of a group or a prefix list counts in both."""
+
+    def count(other):
+        return len([rule for rule in rules if not rule.ip_range.get(other)])
+
+    return max(count("CidrIpv6"), count("CidrIp")) > RULES_PER_GROUP
+
+
+def all_or_none(original, side):
+    """A call opens all its rules or none, and no more than the quota allows in one direction."""
+
+    def call(response):
+        group = response.ec2_backend.get_security_group_by_name_or_id(response._get_param("GroupId") or "")
+        before = list(getattr(group, side)) if group else []
+        try:
+            answer = original(response)
+            if group and is_over_quota(getattr(group, side)):
+                raise RulesPerSecurityGroupLimitExceededError
+        except EC2ClientError:
+            if group:
+                setattr(group, side, before)
+            raise
+        return answer
+
+    return call
+
+
+# A test says so of a network: EC2 does not know its groups at the first attempt to close something in them.
+GROUPS_SETTLE = "test:groups-settle"
+settled_groups = set()
+
+
+def once_it_is_settled(original):
+    """The call after CreateSecurityGroup may be told that there is no such group."""
+
+    def call(response):
+        group = response.ec2_backend.get_security_group_by_name_or_id(response._get_param("GroupId") or "")
+        tags = response.ec2_backend.vpcs[group.vpc_id].get_tags() if group and group.id not in settled_groups else []
+        if any(tag["key"] == GROUPS_SETTLE for tag in tags):
+            settled_groups.add(group.id)
+            raise InvalidSecurityGroupNotFoundError(group.id)
+        return original(response)
+
+    return call
 
 
 def run_instances(backend, *arguments, **options):
@@ -188,6 +245,11 @@ def apply():
     elastic_ip_addresses.random_ip = public_address
     InstanceResponse._validate_block_device_mapping = staticmethod(validate_block_device_mapping)
     SecurityGroupRule.__eq__ = same_rule
+    Backend._verify_group_will_respect_rule_count_limit = lambda *arguments, **options: None
+    for direction, side in [("ingress", "ingress_rules"), ("egress", "egress_rules")]:
+        authorize, revoke = f"authorize_security_group_{direction}", f"revoke_security_group_{direction}"
+        setattr(SecurityGroups, authorize, all_or_none(getattr(SecurityGroups, authorize), side))
+        setattr(SecurityGroups, revoke, once_it_is_settled(getattr(SecurityGroups, revoke)))
     General.get_console_output = get_console_output
     VolumeAttachment.delete_on_termination = property(ends_with_its_machine)
     Backend.associate_address = associate_address

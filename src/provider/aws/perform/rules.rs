@@ -1,18 +1,26 @@
-//! Opening and closing: rules of a security group, in as few calls as EC2 allows.
+//! Opening and closing: rules of a security group. What is new is opened before anything is closed, so that whoever may still come
+//! is never shut out, whichever call fails.
 
-use aws_sdk_ec2::types::{IpPermission, ResourceType};
+use std::mem;
 
-use super::{Performer, gone, is};
+use aws_sdk_ec2::types::{Filter, IpPermission, ResourceType};
+
+use super::{Performer, is};
 use crate::provider::{
     CloudError, Progress,
     aws::{
         action::{DescribedRule, Ref},
-        convert::{permission, tag_specification},
-        retry::Repeat,
-        rule::{Direction, Peer},
+        api::Ec2,
+        convert::{group, permission, tag_specification},
+        retry::{Repeat, is_missing_rule},
+        rule::{Direction, Family, Peer},
         tags::Tags,
     },
+    residue::{EffectDone, RuleKind, RuleProgress},
 };
+
+/// The group has as many rules as its quota allows.
+pub const RULE_QUOTA: &str = "RulesPerSecurityGroupLimitExceeded";
 
 impl Performer<'_> {
     #[expect(clippy::too_many_arguments, reason = "the fields of one action")]
@@ -26,135 +34,275 @@ impl Performer<'_> {
         tags: &Tags,
         progress: &Progress<'_>,
     ) -> Result<(), CloudError> {
-        let group = self.group(bastion, group)?;
+        let id = self.group(bastion, group)?;
         let own = if add.iter().any(|a| a.rule.peer == Peer::Bastion) {
             self.group(bastion, &Ref::Made)?
         } else {
             String::new()
         };
-        let add: Vec<IpPermission> = add.iter().map(|a| permission(a, &own)).collect();
+        let writer = RuleWriter { ec2: self.ec2, group: id, is_new: *group == Ref::Made, direction, tags, progress };
+        let mut work = RuleWork::new(direction, add, remove, &own);
+        writer.change(&mut work).await.map_err(|error| work.explain(error))
+    }
+}
+
+/// A rule as EC2 is told it, and the quotas in which it counts.
+#[derive(Clone)]
+struct StatedRule {
+    permission: IpPermission,
+    family: Family,
+}
+
+/// What is still to be done of a change, and what was done.
+struct RuleWork {
+    new: Vec<StatedRule>,
+    old: Vec<StatedRule>,
+    done: RuleProgress,
+}
+
+impl RuleWork {
+    fn new(direction: Direction, add: &[DescribedRule], remove: &[DescribedRule], own: &str) -> Self {
+        let state = |r: &DescribedRule| StatedRule { permission: permission(r, own), family: Family::of(&r.rule) };
         // EC2 knows a rule by what it opens. A description that is given must be the rule's own, and ours may be a note for the
         // reader of the changeset.
         let bare = |r: &DescribedRule| DescribedRule { rule: r.rule.clone(), description: String::new() };
-        let remove: Vec<IpPermission> = remove.iter().map(|r| permission(&bare(r), &own)).collect();
-        // Closing does not wait for opening.
-        let (closed, opened) = tokio::join!(
-            self.revoke(&group, direction, &remove, progress),
-            self.authorize(&group, direction, &add, tags, progress)
-        );
-        closed.and(opened)
+        let all_sources = add.iter().chain(remove).all(|r| matches!(r.rule.peer, Peer::Net(_)));
+        let kind = if direction == Direction::Ingress && all_sources { RuleKind::Sources } else { RuleKind::Rules };
+        let (to_open, to_close) = (add.len(), remove.len());
+        Self {
+            new: add.iter().map(state).collect(),
+            old: remove.iter().map(|r| state(&bare(r))).collect(),
+            done: RuleProgress { kind, opened: 0, to_open, closed: 0, to_close },
+        }
     }
 
-    /// All rules in one call. Where EC2 says that one of them exists, each is tried alone.
-    async fn authorize(
-        &self,
-        group: &str,
-        direction: Direction,
-        rules: &[IpPermission],
-        tags: &Tags,
-        progress: &Progress<'_>,
-    ) -> Result<(), CloudError> {
-        if rules.is_empty() {
+    /// An error with what exists now. A step that only opens, and opened nothing, needs no more words than its error has.
+    fn explain(&self, error: CloudError) -> CloudError {
+        let RuleProgress { opened, closed, to_close, .. } = self.done;
+        if opened + closed + to_close == 0 { error } else { error.after(EffectDone::Rules(self.done)) }
+    }
+
+    /// The part of one family, which has a quota of its own.
+    fn take(&mut self, family: Family) -> Self {
+        let split = |rules: &mut Vec<StatedRule>| {
+            let (part, rest) = mem::take(rules).into_iter().partition(|rule: &StatedRule| rule.family == family);
+            *rules = rest;
+            part
+        };
+        Self { new: split(&mut self.new), old: split(&mut self.old), done: self.done }
+    }
+
+    /// Takes what is left of a part back.
+    fn put_back(&mut self, part: Self) {
+        self.new.extend(part.new);
+        self.old.extend(part.old);
+        self.done = part.done;
+    }
+}
+
+/// Writes the rules of one group.
+struct RuleWriter<'w> {
+    ec2: &'w Ec2,
+    group: String,
+    /// This run has made the group: EC2 may not know it everywhere yet.
+    is_new: bool,
+    direction: Direction,
+    tags: &'w Tags,
+    progress: &'w Progress<'w>,
+}
+
+impl RuleWriter<'_> {
+    async fn change(&self, work: &mut RuleWork) -> Result<(), CloudError> {
+        let all = work.new.len();
+        match self.open(work, all).await {
+            Err(error) if is(&error, RULE_QUOTA) && !work.old.is_empty() => {
+                for family in [Family::V4, Family::V6] {
+                    let mut part = work.take(family);
+                    let size = first_try(&part, all);
+                    let made = self.make_room(&mut part, size, &error).await;
+                    work.put_back(part);
+                    made?;
+                }
+            }
+            opened => opened?,
+        }
+        let rest = work.old.len();
+        self.close(work, rest).await
+    }
+
+    /// Where the quota does not hold old and new rules together: opens as many as fit, then closes no more than what makes room,
+    /// opens that many, and so on. The last way in is never closed; what can't fit in the end closes nothing.
+    async fn make_room(&self, work: &mut RuleWork, mut size: usize, refused: &CloudError) -> Result<(), CloudError> {
+        // Powers of two: those that are not refused add up to all that fits.
+        while size > 0 && !work.new.is_empty() {
+            match self.open(work, size.min(work.new.len())).await {
+                Err(error) if !is(&error, RULE_QUOTA) => return Err(error),
+                _ => {}
+            }
+            size /= 2;
+        }
+        while !work.new.is_empty() {
+            let (new, old) = (work.new.len(), work.old.len());
+            if new > old {
+                return Err(refused.clone());
+            }
+            let another_way = work.done.opened > 0 || self.keeps_rules(work).await?;
+            let batch = if another_way { new } else { new.min(old / 2) };
+            if batch == 0 {
+                return Err(refused.clone());
+            }
+            self.close(work, batch).await?;
+            self.open(work, batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the group has rules of this direction beside those that go.
+    async fn keeps_rules(&self, work: &RuleWork) -> Result<bool, CloudError> {
+        let found = self.look().await?;
+        let rules = found.map(|g| if self.direction == Direction::Ingress { g.ingress } else { g.egress });
+        Ok(rules.unwrap_or_default().len() > work.done.to_close.saturating_sub(work.done.closed))
+    }
+
+    async fn look(&self) -> Result<Option<crate::provider::aws::observed::Group>, CloudError> {
+        let filter = Filter::builder().name("group-id").values(&self.group).build();
+        let send = || self.ec2.client.describe_security_groups().filters(filter.clone()).send();
+        let found = self.ec2.call("DescribeSecurityGroups", Repeat::SAFE, self.progress, send).await?;
+        Ok(found.security_groups().first().and_then(group))
+    }
+
+    /// Opens the next rules in one call. Where EC2 says that one of them exists, each is tried alone.
+    async fn open(&self, work: &mut RuleWork, count: usize) -> Result<(), CloudError> {
+        if count == 0 {
             return Ok(());
         }
-        match self.authorize_once(group, direction, rules, tags, progress).await {
-            Err(error) if is(&error, "InvalidPermission.Duplicate") && rules.len() > 1 => {
+        let rules: Vec<IpPermission> = work.new.iter().take(count).map(|rule| rule.permission.clone()).collect();
+        let mut opened = |count: usize| {
+            work.new.drain(..count);
+            work.done.opened += count;
+        };
+        match self.authorize(&rules).await {
+            Err(error) if is_duplicate(&error) && count == 1 => opened(1),
+            Err(error) if is_duplicate(&error) => {
                 for rule in rules {
-                    match self.authorize_once(group, direction, std::slice::from_ref(rule), tags, progress).await {
-                        Err(error) if !is(&error, "InvalidPermission.Duplicate") => return Err(error),
-                        _ => {}
+                    match self.authorize(&[rule]).await {
+                        Err(error) if !is_duplicate(&error) => return Err(error),
+                        _ => opened(1),
                     }
                 }
-                Ok(())
             }
-            Err(error) if is(&error, "InvalidPermission.Duplicate") => Ok(()),
-            other => other,
+            done => {
+                done?;
+                opened(count);
+            }
         }
+        Ok(())
     }
 
-    async fn authorize_once(
-        &self,
-        group: &str,
-        direction: Direction,
-        rules: &[IpPermission],
-        tags: &Tags,
-        progress: &Progress<'_>,
-    ) -> Result<(), CloudError> {
+    /// Closes the next rules in one call. Where EC2 says that one of them is gone, each is tried alone.
+    async fn close(&self, work: &mut RuleWork, count: usize) -> Result<(), CloudError> {
+        if count == 0 {
+            return Ok(());
+        }
+        let rules: Vec<IpPermission> = work.old.iter().take(count).map(|rule| rule.permission.clone()).collect();
+        let mut closed = |count: usize| {
+            work.old.drain(..count);
+            work.done.closed += count;
+        };
+        match self.revoke(&rules).await {
+            Err(error) if is_missing_rule(&error) && count == 1 => closed(1),
+            Err(error) if is_missing_rule(&error) => {
+                for rule in rules {
+                    match self.revoke(&[rule]).await {
+                        Err(error) if !is_missing_rule(&error) => return Err(error),
+                        _ => closed(1),
+                    }
+                }
+            }
+            // The rules are gone with their group. Its absence is looked at: the group in question may be the rule's peer.
+            Err(error) if is(&error, "InvalidGroup.NotFound") && !self.is_new && self.look().await?.is_none() => {
+                closed(count);
+            }
+            done => {
+                done?;
+                closed(count);
+            }
+        }
+        Ok(())
+    }
+
+    async fn authorize(&self, rules: &[IpPermission]) -> Result<(), CloudError> {
         let client = &self.ec2.client;
         let rules = Some(rules.to_vec());
-        let tags = tag_specification(ResourceType::SecurityGroupRule, tags);
-        match direction {
+        let tags = tag_specification(ResourceType::SecurityGroupRule, self.tags);
+        match self.direction {
             Direction::Ingress => {
                 let request = client
                     .authorize_security_group_ingress()
-                    .group_id(group)
+                    .group_id(&self.group)
                     .set_ip_permissions(rules)
                     .tag_specifications(tags);
-                self.ec2
-                    .call("AuthorizeSecurityGroupIngress", Repeat::SETTLING, progress, || request.clone().send())
-                    .await
-                    .map(drop)
+                let send = || request.clone().send();
+                self.ec2.call("AuthorizeSecurityGroupIngress", Repeat::SETTLING, self.progress, send).await.map(drop)
             }
             Direction::Egress => {
                 let request = client
                     .authorize_security_group_egress()
-                    .group_id(group)
+                    .group_id(&self.group)
                     .set_ip_permissions(rules)
                     .tag_specifications(tags);
-                self.ec2
-                    .call("AuthorizeSecurityGroupEgress", Repeat::SETTLING, progress, || request.clone().send())
-                    .await
-                    .map(drop)
+                let send = || request.clone().send();
+                self.ec2.call("AuthorizeSecurityGroupEgress", Repeat::SETTLING, self.progress, send).await.map(drop)
             }
         }
     }
 
-    /// All rules in one call. Where EC2 says that one of them is gone, each is tried alone.
-    async fn revoke(
-        &self,
-        group: &str,
-        direction: Direction,
-        rules: &[IpPermission],
-        progress: &Progress<'_>,
-    ) -> Result<(), CloudError> {
-        if rules.is_empty() {
-            return Ok(());
-        }
-        match self.revoke_once(group, direction, rules, progress).await {
-            Err(error) if is(&error, "InvalidPermission.NotFound") && rules.len() > 1 => {
-                for rule in rules {
-                    gone(self.revoke_once(group, direction, std::slice::from_ref(rule), progress).await)?;
-                }
-                Ok(())
+    /// In a default network EC2 refuses no rule that it does not find, but lists it in its answer ("RevokeSecurityGroupIngress" in the
+    /// API reference). In a group that this run has made that means "not yet".
+    async fn revoke(&self, rules: &[IpPermission]) -> Result<(), CloudError> {
+        let mut rules = rules.to_vec();
+        for last in [false, false, false, true] {
+            let unknown = self.revoke_once(&rules).await?;
+            if unknown.is_empty() || !self.is_new || last {
+                break;
             }
-            other => gone(other),
+            self.progress.waiting(format!("EC2 to know the rules of {}", self.group));
+            // What is not closed is seen by the look that ends every apply.
+            if self.progress.pause(super::POLL).await.is_err() {
+                break;
+            }
+            rules = unknown;
         }
+        Ok(())
     }
 
-    async fn revoke_once(
-        &self,
-        group: &str,
-        direction: Direction,
-        rules: &[IpPermission],
-        progress: &Progress<'_>,
-    ) -> Result<(), CloudError> {
+    /// The rules that EC2 did not find.
+    async fn revoke_once(&self, rules: &[IpPermission]) -> Result<Vec<IpPermission>, CloudError> {
         let client = &self.ec2.client;
         let rules = Some(rules.to_vec());
-        match direction {
+        let repeat = if self.is_new { Repeat::SETTLING } else { Repeat::SAFE };
+        let unknown = match self.direction {
             Direction::Ingress => {
-                let request = client.revoke_security_group_ingress().group_id(group).set_ip_permissions(rules);
-                self.ec2
-                    .call("RevokeSecurityGroupIngress", Repeat::SAFE, progress, || request.clone().send())
-                    .await
-                    .map(drop)
+                let request = client.revoke_security_group_ingress().group_id(&self.group).set_ip_permissions(rules);
+                let send = || request.clone().send();
+                self.ec2.call("RevokeSecurityGroupIngress", repeat, self.progress, send).await?.unknown_ip_permissions
             }
             Direction::Egress => {
-                let request = client.revoke_security_group_egress().group_id(group).set_ip_permissions(rules);
-                self.ec2
-                    .call("RevokeSecurityGroupEgress", Repeat::SAFE, progress, || request.clone().send())
-                    .await
-                    .map(drop)
+                let request = client.revoke_security_group_egress().group_id(&self.group).set_ip_permissions(rules);
+                let send = || request.clone().send();
+                self.ec2.call("RevokeSecurityGroupEgress", repeat, self.progress, send).await?.unknown_ip_permissions
             }
-        }
+        };
+        Ok(unknown.unwrap_or_default())
     }
+}
+
+/// The power of two to begin with, where `all` rules were refused together: what is certain to be refused again is not tried.
+fn first_try(part: &RuleWork, all: usize) -> usize {
+    let size = part.new.len().next_power_of_two();
+    if part.new.len() == all { size / 2 } else { size }
+}
+
+fn is_duplicate(error: &CloudError) -> bool {
+    is(error, "InvalidPermission.Duplicate")
 }

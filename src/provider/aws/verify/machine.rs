@@ -4,7 +4,7 @@ use super::{Scene, check, fail, judged, listed};
 use crate::{
     plan::AwsAddress,
     provider::aws::{
-        deadline::{self, ResolvedDeadline},
+        deadline,
         observed::{Attachment, InstanceState, MetadataOptions},
         region, tags,
     },
@@ -192,11 +192,8 @@ pub fn deadline(scene: &Scene<'_>) -> Check {
     judged(check("control.deadline", Part::Bastion, proves), |check| {
         let instance = scene.machine()?;
         let seen = &scene.evidence.seen;
-        let have = ResolvedDeadline::from_tags(&instance.tags);
-        let want = deadline::deadline(scene.plan.deadline, seen.deadline_of(scene.name()), scene.evidence.at);
-        let text =
-            |deadline: Option<ResolvedDeadline>| deadline.map_or_else(|| "none".to_owned(), |d| d.expires.to_string());
-        check.evidence.push(format!("{}: {}", instance.id, text(have)));
+        let want = deadline::deadline(scene.plan.deadline, &seen.deadline_of(scene.name()), scene.evidence.at);
+        check.evidence.push(format!("{}: {}", instance.id, deadline::told(&instance.tags)));
         if let Some(passed) = want.filter(|d| d.expires <= scene.evidence.at) {
             return Ok(fail(
                 format!("the bastion's time was up at {}", passed.expires),
@@ -207,13 +204,13 @@ pub fn deadline(scene: &Scene<'_>) -> Check {
         let addresses = seen.addresses_of(scene.name()).map(|a| (a.allocation.as_str(), &a.tags));
         let all = std::iter::once((instance.id.as_str(), &instance.tags)).chain(groups).chain(addresses);
         let differs = |(id, tags): (&str, _)| {
-            let have = ResolvedDeadline::from_tags(tags);
-            (have != want).then(|| format!("{id} says {}", text(have)))
+            (!deadline::tells(tags, want.as_ref())).then(|| format!("{id} says {}", deadline::told(tags)))
         };
         let wrong: Vec<String> = all.filter_map(differs).collect();
         if wrong.is_empty() {
             return Ok(Verdict::Pass);
         }
-        Ok(fail(format!("the plan's deadline is {}; {}", text(want), wrong.join(", ")), scene.apply("sets the tags")))
+        let end = want.map_or_else(|| "none".to_owned(), |want| want.expires.to_string());
+        Ok(fail(format!("the plan's deadline is {end}; {}", wrong.join(", ")), scene.apply("sets the tags")))
     })
 }

@@ -223,7 +223,7 @@ impl Region {
 }
 
 fn desire(plan: &Plan, now: Timestamp) -> Option<ResolvedDeadline> {
-    deadline::deadline(plan.deadline, Remembered::default(), now)
+    deadline::deadline(plan.deadline, &Remembered::default(), now)
 }
 
 fn told(checks: &[Check]) -> String {

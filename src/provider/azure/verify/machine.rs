@@ -12,7 +12,7 @@ use crate::{
             observed::{Resource, list, text},
             views::Machine,
         },
-        deadline::{self, ResolvedDeadline},
+        deadline,
         judging::{check, fail, judged, listed},
     },
     verify::{Check, Part, Verdict},
@@ -69,7 +69,7 @@ pub fn metadata(scene: &Scene<'_>) -> Check {
     let live = scene.plan.asks_metadata();
     let data = if live { "its user data are the plan's keys and its deadline" } else { "it has no user data" };
     let remembered = problems::remembered(scene.name(), scene.seen);
-    let expires = deadline::deadline(scene.plan.deadline, remembered, scene.at).map(|deadline| deadline.expires);
+    let expires = deadline::deadline(scene.plan.deadline, &remembered, scene.at).map(|deadline| deadline.expires);
     let proves = format!("the metadata service tells the machine what it needs and no more: {data}");
     judged(check("control.metadata", Part::Bastion, proves), |check| {
         let machine = scene.machine()?;
@@ -191,10 +191,8 @@ pub fn deadline(scene: &Scene<'_>) -> Check {
     };
     judged(check("control.deadline", Part::Bastion, proves), |check| {
         let machine = scene.machine()?;
-        let want = deadline::deadline(scene.plan.deadline, problems::remembered(scene.name(), scene.seen), scene.at);
-        let text =
-            |deadline: Option<ResolvedDeadline>| deadline.map_or_else(|| "none".to_owned(), |d| d.expires.to_string());
-        check.evidence.push(format!("{}: {}", machine.name(), text(ResolvedDeadline::from_tags(&machine.tags))));
+        let want = deadline::deadline(scene.plan.deadline, &problems::remembered(scene.name(), scene.seen), scene.at);
+        check.evidence.push(format!("{}: {}", machine.name(), deadline::told(&machine.tags)));
         if let Some(passed) = want.filter(|d| d.expires <= scene.at) {
             return Ok(fail(
                 format!("the bastion's time was up at {}", passed.expires),
@@ -202,13 +200,14 @@ pub fn deadline(scene: &Scene<'_>) -> Check {
             ));
         }
         let differs = |resource: &Resource| {
-            let have = ResolvedDeadline::from_tags(&resource.tags);
-            (have != want).then(|| format!("the {} says {}", resource.words(), text(have)))
+            let agrees = deadline::tells(&resource.tags, want.as_ref());
+            (!agrees).then(|| format!("the {} says {}", resource.words(), deadline::told(&resource.tags)))
         };
         let wrong: Vec<String> = scene.seen.owned(scene.name()).filter_map(differs).collect();
         if wrong.is_empty() {
             return Ok(Verdict::Pass);
         }
-        Ok(fail(format!("the plan's deadline is {}; {}", text(want), wrong.join(", ")), scene.apply("sets the tags")))
+        let end = want.map_or_else(|| "none".to_owned(), |want| want.expires.to_string());
+        Ok(fail(format!("the plan's deadline is {end}; {}", wrong.join(", ")), scene.apply("sets the tags")))
     })
 }
