@@ -139,6 +139,8 @@ pub struct Proxy {
     accepting: Option<JoinHandle<()>>,
 }
 
+type Watcher = Box<dyn Fn(&Call) + Send>;
+
 struct Shared {
     upstream: SocketAddr,
     victim: Victim,
@@ -146,7 +148,7 @@ struct Shared {
     /// Told whenever a call has come back from the cloud.
     settled: Condvar,
     /// Looks at the cloud after each write, before its answer goes on.
-    watcher: Mutex<Option<Box<dyn Fn(&Call) + Send>>>,
+    watcher: Mutex<Option<Watcher>>,
 }
 
 #[derive(Default)]
