@@ -39,18 +39,19 @@ pub async fn run(args: &Extend, which: Which, cx: &Context) -> Result<Exit, Erro
     let each = fleet.extensions(Wish { which, end }, now, &cx.reading()).await;
     let selection = Selection::of(each, broken);
     let sets: Vec<_> = selection.ready.iter().map(|(_, set)| set.clone()).collect();
-    let Some(rest) = selection.rest() else { return move_ends(args, &fleet, &sets, now, cx).await };
+    let Some(rest) = selection.rest() else { return move_ends(args, which, &fleet, &sets, now, cx).await };
     announce(&selection.left_out, rest.len(), args.run.output, cx)?;
     let refused = report(&selection.left_out, cx);
     if rest.is_empty() {
         return Ok(refused);
     }
     let fleet = cx.connect_to_write(&rest).await?;
-    Ok(move_ends(args, &fleet, &sets, now, cx).await?.worst(refused))
+    Ok(move_ends(args, which, &fleet, &sets, now, cx).await?.worst(refused))
 }
 
 async fn move_ends(
     args: &Extend,
+    which: Which,
     fleet: &Fleet<'_>,
     sets: &[Changeset<Action>],
     now: Timestamp,
