@@ -1,5 +1,7 @@
 //! Opening and closing: rules of a security group, in as few calls as EC2 allows.
 
+use std::net::IpAddr;
+
 use aws_sdk_ec2::types::{IpPermission, ResourceType};
 
 use super::{Performer, gone, is};
@@ -8,6 +10,7 @@ use crate::provider::{
     aws::{
         action::{DescribedRule, Ref},
         convert::{permission, tag_specification},
+        ownership,
         retry::Repeat,
         rule::{Direction, Peer},
         tags::Tags,
@@ -43,6 +46,38 @@ impl Performer<'_> {
             self.authorize(&group, direction, &add, tags, progress)
         );
         closed.and(opened)
+    }
+
+    /// The rule that says that an address is the bastion's own. Where another one opens the same, it is put in its place.
+    pub(super) async fn mark_address(
+        &self,
+        bastion: &str,
+        group: &Ref,
+        address: &Ref,
+        ip: Option<IpAddr>,
+        tags: &Tags,
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
+        let group = self.group(bastion, group)?;
+        let allocation = self.address(bastion, address)?;
+        let ip = match ip {
+            Some(ip) => ip,
+            None => {
+                let made = self.made(bastion, "address", |m| m.ip.clone())?;
+                made.parse()
+                    .map_err(|_| CloudError::mistake(format!("{allocation} has no readable address: {made}")))?
+            }
+        };
+        let (rule, description) = ownership::address_mark(bastion, &allocation, ip);
+        let marked = [permission(&DescribedRule { rule: rule.clone(), description }, "")];
+        match self.authorize_once(&group, Direction::Egress, &marked, tags, progress).await {
+            Err(error) if is(&error, "InvalidPermission.Duplicate") => {
+                let bare = [permission(&DescribedRule { rule, description: String::new() }, "")];
+                gone(self.revoke_once(&group, Direction::Egress, &bare, progress).await)?;
+                self.authorize_once(&group, Direction::Egress, &marked, tags, progress).await
+            }
+            other => other,
+        }
     }
 
     /// All rules in one call. Where EC2 says that one of them exists, each is tried alone.
