@@ -331,12 +331,12 @@ fn facts(instance: &Instance) -> MachineFacts {
 }
 
 /// What carries a bastion's tag and is not its own.
-fn tagged_strangers(bastion: &str, location: &str, seen: &Observed, volumes: &[Volume]) -> Vec<Stranger> {
+fn tagged_strangers(bastion: &str, location: &Location, seen: &Observed, volumes: &[Volume]) -> Vec<Stranger> {
     let called = |tags: &Tags| tags.get(tags::NAME).cloned().unwrap_or_default();
     let stranger =
         |what: String, called: String, doubt: &Doubt, items: Vec<Item>, machine: Option<MachineFacts>| Stranger {
-            location: location.to_owned(),
-            priced_at: cost::place(location),
+            location: location.clone(),
+            priced_at: location.price_region(),
             what,
             called,
             why: format!("it carries the tag {}={bastion} and is not gangplank's: {doubt}", tags::BASTION),

@@ -24,7 +24,7 @@ fn own(world: &World) -> Instance {
 
 fn with_machine(world: &mut World, change: impl FnOnce(&mut Instance)) {
     let id = own(world).id;
-    world.all.instances.iter_mut().filter(|i| i.id == id).take(1).for_each(|i| change(i));
+    change(world.all.instances.iter_mut().find(|i| i.id == id).expect("it is there"));
 }
 
 /// What somebody launches who may launch and tag, and knows everything that DescribeInstances shows.
