@@ -38,7 +38,7 @@ for one in input['bastions']:
     if owned and one.get('marked', True):
         ec2.authorize_security_group_egress(GroupId=group, IpPermissions=[{'IpProtocol': 'tcp', 'FromPort': 443, 'ToPort': 443,
             'IpRanges': [{'CidrIp': address['PublicIp'] + '/32',
-                'Description': f"gangplank:{name} address {address['AllocationId']}"}]}])
+                'Description': f'gangplank:{name} address ' + address['AllocationId']}]}])
     # A group has room for 60.
     if one.get('rule', True): ec2.authorize_security_group_ingress(GroupId=seeded['warehouse_group'], IpPermissions=[{
         'IpProtocol': 'tcp', 'FromPort': 5432, 'ToPort': 5432,
