@@ -78,6 +78,8 @@ impl<'a> Builder<'a> {
             all.push(("TagSpecification.1.Tag.2.Value", owner));
             all.push(("TagSpecification.1.Tag.3.Key", "gangplank:expires"));
             all.push(("TagSpecification.1.Tag.3.Value", made.expires));
+            all.push(("TagSpecification.1.Tag.4.Key", "gangplank:boot"));
+            all.push(("TagSpecification.1.Tag.4.Value", "document=0123456789ab system=0123456789ab"));
         }
         self.call(action, &[&all[..], fields].concat())
     }
