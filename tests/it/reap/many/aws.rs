@@ -181,9 +181,10 @@ async fn reap(each: usize) {
     for region in REGIONS {
         let calls =
             looked.calls.iter().filter(|((place, _), _)| place == region).map(|(_, count)| count).sum::<usize>();
-        assert_eq!(calls, 6, "{region}: {looked:#?}");
+        // One of them asks who has launched the machine that carries a bastion's tag and is not its own.
+        assert_eq!(calls, 7, "{region}: {looked:#?}");
     }
-    assert_eq!((looked.all(), looked.throttled), (6 * REGIONS.len(), 0));
+    assert_eq!((looked.all(), looked.throttled), (7 * REGIONS.len(), 0));
     let due = reaper.due(&sight);
     assert_eq!(due.len(), each * REGIONS.len());
     assert_eq!(sight.found.len(), due.len() + REGIONS.len());
