@@ -63,12 +63,16 @@ fn touches(set: &Changeset<Action>, id: &str) -> bool {
 }
 
 fn ended(set: &Changeset<Action>) -> Vec<&str> {
-    let end = |call| match call {
-        &Call::TerminateInstance { ref instance, .. } => Some(instance.as_str()),
-        _ => None,
-    };
-    set.steps.iter().filter_map(|step| end(&step.action.call)).collect()
+    let mut ids = Vec::new();
+    for step in &set.steps {
+        if let Call::TerminateInstance { instance, .. } = &step.action.call {
+            ids.push(instance.as_str());
+        }
+    }
+    ids
 }
+
+type Change = fn(&mut Instance);
 
 /// Its tags are the real one's, and the real one's boot tag is changed so that it has to be replaced.
 #[test]
@@ -109,7 +113,7 @@ fn a_machine_in_the_group_never_displaces_the_one_that_holds_the_address() {
 
 #[test]
 fn a_machine_that_lacks_a_mark_and_holds_the_address_stops_the_run() {
-    let cases: [(&str, fn(&mut Instance)); 3] = [
+    let cases: [(&str, Change); 3] = [
         ("create-tags", |i| _ = i.tags.remove(BOOT)),
         ("modify-instance-attribute", |i| i.groups = vec!["sg-000000d2".to_owned()]),
         ("aws:autoscaling:groupName", |i| _ = i.tags.insert("aws:autoscaling:groupName".to_owned(), "web".to_owned())),
@@ -144,7 +148,7 @@ fn a_machine_that_nothing_leads_to_is_taken_over_only_where_all_of_it_is_right()
     let text = spec.read().user_data.text;
     let right = origin(&text, DEBIAN.0, DEBIAN.1);
     let unread = || Err("DescribeInstanceAttribute failed".to_owned());
-    let cases: [(bool, MachineOrigin, fn(&mut Instance)); 7] = [
+    let cases: [(bool, MachineOrigin, Change); 7] = [
         (true, right.clone(), |_| {}),
         (false, origin("#cloud-config\n# another\n", DEBIAN.0, DEBIAN.1), |_| {}),
         (false, origin(&text, "debian-13-arm64-20260811-2566", "666666666666"), |_| {}),
