@@ -7,7 +7,10 @@
 mod document;
 mod quote;
 
-use std::{fmt, io::Write};
+use std::{
+    fmt,
+    io::{Read, Write},
+};
 
 use flate2::{Compression, GzBuilder};
 use sha2::{Digest, Sha256};
@@ -134,6 +137,27 @@ fn check_size(document: &Document, text: &str, cloud: &Cloud) -> Result<(), Rend
         return Ok(());
     }
     Err(RenderError::TooLarge { cloud, size, limit, largest: document.largest_part()? })
+}
+
+/// A document's text from what a cloud keeps of it: [`compressed`], or as it is. `None` where it is no text or is larger than any
+/// document of ours.
+pub fn uncompressed(bytes: &[u8]) -> Option<String> {
+    const MOST: u64 = 1024 * 1024;
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return String::from_utf8(bytes.to_vec()).ok();
+    }
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(bytes).take(MOST).read_to_string(&mut text).ok()?;
+    ((text.len() as u64) < MOST).then_some(text)
+}
+
+/// SHA-256 of a text in hexadecimal digits. [`UserData::digest`] is how it begins.
+pub fn digest(text: &str) -> String {
+    digest_of(text.as_bytes())
+}
+
+pub fn digest_of(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn short_digest(text: &str) -> String {

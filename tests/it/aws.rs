@@ -3,6 +3,7 @@
 mod cases;
 mod converge;
 mod drift;
+mod ownership;
 mod plans;
 mod problems;
 mod shows;

@@ -120,6 +120,27 @@ fn the_policy_allows_what_is_called_and_nothing_else() {
     assert_eq!(allowed, called);
 }
 
+/// The JSON of the pages can be pasted; the one that keeps the tags to a role denies each call that can set or remove one.
+#[test]
+fn the_examples_of_policies_are_json() {
+    let page = text("docs/iam.md");
+    let examples = page.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let examples: Vec<Value> = examples.map(|text| serde_json::from_str(text).expect(text)).collect();
+    assert!(examples.len() >= 3);
+    let denies = |value: &&Value| value["Statement"][0]["Effect"] == "Deny";
+    let policy = examples.iter().find(denies).expect("the service control policy");
+    let statement = &policy["Statement"][0];
+    assert_eq!(statement["Condition"]["ForAnyValue:StringLike"]["aws:TagKeys"], "gangplank:*");
+    let own: Value = serde_json::from_str(&text("docs/iam-policy.json")).expect("JSON");
+    let statements = own["Statement"].as_array().expect("statements");
+    let creating = statements.iter().find(|s| s["Sid"] == "TagInTheCreatingCall").expect("it");
+    let mut setting = list(&creating["Condition"]["StringEquals"]["ec2:CreateAction"]);
+    setting.extend(["CreateTags", "DeleteTags"]);
+    for operation in setting {
+        assert!(list(&statement["Action"]).contains(&format!("ec2:{operation}").as_str()), "{operation}");
+    }
+}
+
 /// Only looking may concern everything; a change is tied to the tag, to named groups, or to what a machine is made in.
 #[test]
 fn the_policy_narrows_every_write() {

@@ -19,6 +19,7 @@ use gangplank::{
             Attachment, ElasticIp, Group, Image, Instance, InstanceState, InstanceType, MetadataOptions, Observed,
             Surroundings,
         },
+        ownership,
         rule::ANY_V4,
     },
     provider::tags::Tags,
@@ -79,6 +80,7 @@ fn fulfilled(plan: &Plan) -> Observed {
     let Cloud::Aws(aws) = &plan.cloud else { panic!("not AWS") };
     let user_data = cloudinit::render(plan).unwrap();
     let want = Desired::new(plan, aws, &user_data);
+    let mark = ownership::address_mark("warehouse", "eipalloc-1", [192, 0, 2, 4].into());
     Observed {
         instances: vec![Instance {
             id: "i-1".into(),
@@ -95,6 +97,7 @@ fn fulfilled(plan: &Plan) -> Observed {
             parts: Vec::new(),
             interfaces: Vec::new(),
             profile: None,
+            key_pair: None,
             tags: want.instance_tags(None),
         }],
         addresses: vec![ElasticIp {
@@ -108,9 +111,10 @@ fn fulfilled(plan: &Plan) -> Observed {
             name: "gangplank-warehouse".into(),
             vpc: "vpc-1".into(),
             ingress: want.ingress.clone(),
-            egress: want.egress.clone(),
+            egress: want.egress.clone().into_iter().chain([mark]).collect(),
             tags: want.tags(None),
         }],
+        ..Observed::default()
     }
 }
 

@@ -28,6 +28,8 @@ mod keys;
 mod machines;
 #[cfg(target_os = "linux")]
 mod network;
+#[cfg(feature = "aws")]
+mod ownership;
 mod plan;
 #[cfg(feature = "aws")]
 mod reap;

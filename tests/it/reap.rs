@@ -20,6 +20,8 @@ const FUTURE: &str = "2999-01-01T00:00:00+05:30";
 const WORLD: &str = "
 def tags(kind, name, expires, owned):
     all = [{'Key': 'Name', 'Value': f'gangplank-{name}'}]
+    if kind == 'instance':
+        all.append({'Key': 'gangplank:boot', 'Value': 'document=0123456789ab system=0123456789ab'})
     if owned:
         all.append({'Key': 'gangplank:bastion', 'Value': name})
     if expires:
@@ -33,6 +35,10 @@ for one in input['bastions']:
         TagSpecifications=tags('security-group', name, expires, owned))['GroupId']
     address = ec2.allocate_address(Domain='vpc', TagSpecifications=tags('elastic-ip', name, expires, owned))
     rule = [{'ResourceType': 'security-group-rule', 'Tags': [{'Key': 'gangplank:bastion', 'Value': name}]}]
+    if owned and one.get('marked', True):
+        ec2.authorize_security_group_egress(GroupId=group, IpPermissions=[{'IpProtocol': 'tcp', 'FromPort': 443, 'ToPort': 443,
+            'IpRanges': [{'CidrIp': address['PublicIp'] + '/32',
+                'Description': f'gangplank:{name} address ' + address['AllocationId']}]}])
     # A group has room for 60.
     if one.get('rule', True): ec2.authorize_security_group_ingress(GroupId=seeded['warehouse_group'], IpPermissions=[{
         'IpProtocol': 'tcp', 'FromPort': 5432, 'ToPort': 5432,
@@ -163,9 +169,9 @@ fn grace_age_and_names_narrow_what_goes() {
     assert_eq!(owners(&lab.account), ["one"]);
 }
 
-/// A volume that outlives its machine goes after it, and one that is left goes by itself: ours by the tag, and attached to nothing.
+/// A volume that outlives its machine goes after it. One that is attached to nothing has only tags to say whose it is: it is told.
 #[test]
-fn volumes_that_are_left_go_and_nobody_elses_do() {
+fn volumes_go_with_their_machines_and_what_is_left_is_told() {
     let Some(moto) = support::moto_or_skip() else { return };
     let lab = Lab::new(moto);
     let of = |name: &str, owned: bool| json!({"name": name, "owned": owned, "rule": false, "volume_stays": true, "only_volume": true});
@@ -185,13 +191,12 @@ fn volumes_that_are_left_go_and_nobody_elses_do() {
     let (run, calls) = lab.command(&with(&[]));
     let run = run.expect(2);
     assert_eq!(calls.writes(), 0, "{calls}");
-    assert!(run.stdout.contains("(attached to nothing)"), "{run}");
+    assert!(run.stdout.contains("attached to no machine of the bastion"), "{run}");
 
     let (run, calls) = lab.command(&with(&["--yes", "--settle", "0m"]));
-    let run = run.expect(0);
-    assert!(run.stdout.contains("nothing is left of 2 bastions"), "{run}");
-    assert_eq!(calls.of("DeleteVolume"), 2, "{calls}");
-    assert_eq!((owners(&lab.account), volumes()), (vec!["forever".to_owned()], json!(2)));
+    assert!(run.stdout.contains("nothing is left of 1 bastion"), "{run}");
+    assert_eq!(calls.of("DeleteVolume"), 1, "{calls}");
+    assert_eq!((owners(&lab.account), volumes()), (vec!["forever".to_owned(), "left".to_owned()], json!(3)));
     assert_eq!(lab.account.world().foreign, foreign);
 }
 

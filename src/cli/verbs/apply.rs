@@ -37,6 +37,7 @@ use crate::{
         status::Status,
     },
     saved::{Acceptance, Saved},
+    verify::Verification,
 };
 
 pub async fn run(args: &Apply, cx: &Context) -> Result<Exit, Error> {
@@ -222,6 +223,12 @@ async fn converged(
     Ok(None)
 }
 
+/// Whether nothing says that the machine is somebody else's: the host key of such a one is not remembered.
+fn is_ours(verification: &Verification) -> bool {
+    let about_origin = ["control.document", "control.image"];
+    !verification.checks.iter().any(|check| about_origin.contains(&check.id) && check.verdict.is_fail())
+}
+
 /// What is known of a bastion that nobody has verified.
 fn unverified(plan: &Plan, status: &Status, now: Timestamp) -> HandOff {
     let (location, address) = (status.location.clone(), status.address.clone());
@@ -260,7 +267,7 @@ async fn proven<'p>(
         cx.enter(Phase::Written(format!("{what} `{verify}` does it again.")));
     }
     let verifications = vantages.judge(&looks, now).await;
-    for look in &looks {
+    for (look, _) in looks.iter().zip(&verifications).filter(|(_, verification)| is_ours(verification)) {
         look.pin(fleet, &reading).await?;
     }
     closing_event(cx, args.run.output, "verified", &json!({"bastions": verifications}))?;

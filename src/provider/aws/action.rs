@@ -1,5 +1,7 @@
 //! What a step does, with nothing left to choose: a saved changeset holds these.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -43,6 +45,13 @@ pub enum Call {
     AllocateAddress {
         tags: Tags,
     },
+    /// Adds the rule that says that an address is the bastion's own. `ip` is the address where it exists; `tags` go onto the rule.
+    MarkAddress {
+        group: Ref,
+        address: Ref,
+        ip: Option<IpAddr>,
+        tags: Tags,
+    },
     RunInstance(Box<Launch>),
     Associate {
         address: Ref,
@@ -70,8 +79,13 @@ pub enum Call {
         set: Tags,
         remove: Vec<String>,
     },
+    /// Only where it is still the bastion's own when the step comes.
     TerminateInstance {
         instance: String,
+        /// The bastion's own groups that it is in.
+        within: Vec<String>,
+        /// Another machine has its place: it may hold no public address then but this one, which is not the bastion's.
+        displaced: Option<Displaced>,
     },
     ReleaseAddress {
         allocation: String,
@@ -82,6 +96,36 @@ pub enum Call {
     DeleteVolume {
         volume: String,
     },
+}
+
+impl Call {
+    /// The machine, or the first of its parts, that the call writes to while it goes on existing.
+    pub fn written_machine(&self) -> Option<&str> {
+        match self {
+            Call::Associate { instance: Ref::Id(instance), .. }
+            | Call::StartInstance { instance }
+            | Call::SetMetadataOptions { instance, .. }
+            | Call::SetGroups { instance, .. }
+            | Call::SetShutdownBehavior { instance, .. } => Some(instance),
+            Call::Tag { resources, .. } => resources.first().map(String::as_str),
+            Call::Associate { instance: Ref::Made, .. }
+            | Call::CreateGroup { .. }
+            | Call::ChangeRules { .. }
+            | Call::AllocateAddress { .. }
+            | Call::MarkAddress { .. }
+            | Call::RunInstance(_)
+            | Call::TerminateInstance { .. }
+            | Call::ReleaseAddress { .. }
+            | Call::DeleteGroup { .. }
+            | Call::DeleteVolume { .. } => None,
+        }
+    }
+}
+
+/// What a machine that another one has displaced may still hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Displaced {
+    pub holds: Option<String>,
 }
 
 /// A rule with its description. For a rule in somebody else's group, `peer` is the bastion's own.

@@ -1,10 +1,12 @@
 //! Why a plan can't be fulfilled in the world as it is: checked before anything is changed, and all of it reported.
 
 use super::{
+    boot::boot_text,
     deadline::{self, ResolvedDeadline},
     desire::Desired,
     diff::{Current, World},
     observed::{Attachment, Group},
+    ownership::{self, Doubt},
     region, tags,
 };
 use crate::{diagnostic::Diagnostic, plan::AwsAddress};
@@ -36,6 +38,29 @@ pub(super) fn deadline(
     Some(deadline)
 }
 
+/// Several machines of which nothing tells which one is the bastion's: none is chosen, and none is ended.
+pub(super) fn machines(want: &Desired<'_>, world: World<'_>, current: &Current<'_>, problems: &mut Vec<Diagnostic>) {
+    if current.undecided.is_empty() {
+        return;
+    }
+    let cli = region::cli(world.region);
+    let each: Vec<String> = current.undecided.iter().map(|i| ownership::instance_words(i)).collect();
+    let ids: Vec<&str> = current.undecided.iter().map(|i| i.id.as_str()).collect();
+    problems.push(
+        want.plan
+            .origin
+            .problem("name", "several machines could be this bastion", format!("{} of them are there", ids.len()))
+            .because(format!(
+                "{}: all of them carry the bastion's marks, and its address does not tell which one serves",
+                each.join("; ")
+            ))
+            .fix(format!(
+                "end those that are not wanted: `{cli} ec2 terminate-instances --instance-ids ID`; or let the address lead to the \
+                 right one: `{cli} ec2 associate-address --allocation-id ID --instance-id ID`"
+            )),
+    );
+}
+
 const FOREIGN_USE: &str = "the address points to something that is not this bastion";
 
 /// An address that points to something that is not ours is never taken away from it.
@@ -57,9 +82,31 @@ pub(super) fn address(want: &Desired<'_>, world: World<'_>, current: &Current<'_
                 .fix("name another address, or write `elastic` for one of the bastion's own"),
         );
     }
+    let strangers = ownership::strangers(world.seen, want.bastion());
+    let is_stranger = |id: &str| strangers.iter().any(|s| s.id() == id);
+    // What looks like this bastion as a whole and can't be proven to be: beside it no second one is made.
+    let unproven = world.seen.addresses.iter().filter(|a| {
+        let leads_to_one = matches!(&a.attached, Some(Attachment::Instance(id)) if is_stranger(id));
+        current.address.is_none() && is_stranger(&a.allocation) && leads_to_one
+    });
     let history = world.seen.instance_history(want.bastion());
-    for address in current.address.iter().chain(&current.spare_addresses) {
+    for address in current.address.into_iter().chain(current.spare_addresses.iter().copied()).chain(unproven) {
         let foreign = match &address.attached {
+            Some(Attachment::Instance(id)) if let Some(stranger) = strangers.iter().find(|s| s.id() == id) => {
+                problems.push(
+                    problem(FOREIGN_USE, format!("{} points to {id}", address.allocation))
+                        .because(format!(
+                            "{} carries the tag {}={}, and that is not enough: {}; what holds the bastion's address is never displaced by \
+                             a machine that somebody else has made",
+                            stranger.what(),
+                            tags::BASTION,
+                            want.bastion(),
+                            stranger.doubt
+                        ))
+                        .fix(repair(&stranger.doubt, id, want, world)),
+                );
+                continue;
+            }
             Some(Attachment::Instance(id)) if !history.contains(id) => id,
             Some(Attachment::Interface(id)) => {
                 problems.push(
@@ -88,6 +135,29 @@ pub(super) fn address(want: &Desired<'_>, world: World<'_>, current: &Current<'_
                     want.bastion()
                 )),
         );
+    }
+}
+
+/// How a machine that holds the bastion's address comes to be its own again, or makes room.
+fn repair(doubt: &Doubt, id: &str, want: &Desired<'_>, world: World<'_>) -> String {
+    let cli = region::cli(world.region);
+    let room = format!(
+        "otherwise end it (`{cli} ec2 terminate-instances --instance-ids {id}`) or disassociate the address, and apply makes another"
+    );
+    let group = world.seen.groups_of(want.bastion()).next();
+    match (doubt, group) {
+        (Doubt::OutsideGroup, Some(group)) => format!(
+            "if it is this bastion's machine, put it back into its group: `{cli} ec2 modify-instance-attribute --instance-id {id} \
+             --groups {}`; {room}",
+            group.id
+        ),
+        (Doubt::BootTag, _) => format!(
+            "if it is this bastion's machine and lost its tag, give it back: `{cli} ec2 create-tags --resources {id} --tags \
+             'Key={},Value={}'` (its document is compared with it); {room}",
+            tags::BOOT,
+            boot_text(want.user_data)
+        ),
+        _ => format!("see whose it is; {room}"),
     }
 }
 

@@ -59,6 +59,7 @@ pub fn instance(from: &ec2::Instance) -> Option<Instance> {
         parts: parts(from),
         interfaces: own_interfaces(from),
         profile: from.iam_instance_profile().and_then(|p| p.arn()).map(str::to_owned),
+        key_pair: from.key_name().map(str::to_owned),
         tags: tags(from.tags()),
     })
 }

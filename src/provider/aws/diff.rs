@@ -7,12 +7,13 @@ use super::{
     check,
     deadline::{self, ResolvedDeadline},
     desire::Desired,
-    keys, machine,
+    keys,
+    machine::{self, Choice},
     network::Subnet,
     observed::{ElasticIp, Group, Image, Instance, Observed, Surroundings},
-    region,
+    ownership, region,
     steps::Differ,
-    tags, teardown,
+    teardown,
 };
 use crate::{
     changeset::{Changeset, Detail},
@@ -36,6 +37,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     let mut problems = Vec::new();
     let placed = place(want, world, &current, &mut problems);
     let deadline = check::deadline(want, world, &mut problems);
+    check::machines(want, world, &current, &mut problems);
     check::address(want, world, &current, &mut problems);
     check::databases(want, world, placed.map(|(vpc, _)| vpc), &mut problems);
     if let Some(kept) = current.kept() {
@@ -53,10 +55,15 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     plan.group(want, world, &made, group);
     plan.databases(want, world, &made);
     plan.address(want, &made, &current);
+    plan.address_mark(want, &made, &current, group);
+    plan.refused_candidate(world, &current);
     plan.instance(want, world, &made, &current, launch);
     plan.association(want, world, &current);
     plan.closings(&made);
     plan.leftovers(want, world, &current, vpc, group);
+    if let Some(group) = group {
+        plan.stale_marks(want, &current, group);
+    }
 
     Ok(Changeset {
         bastion: want.bastion().to_owned(),
@@ -71,8 +78,16 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
 /// What exists of a bastion, chosen among what may be several.
 pub(super) struct Current<'a> {
     pub instance: Option<&'a Instance>,
+    /// An address leads to the instance: it is replaced only by one that serves already.
+    pub serves: bool,
     pub reasons: Vec<Detail>,
+    /// Those of the reasons that say that the machine is not as gangplank makes one.
+    pub foreign: Vec<Detail>,
+    /// Instances of which nothing tells which one is the bastion's machine.
+    pub undecided: Vec<&'a Instance>,
     pub address: Option<&'a ElasticIp>,
+    /// The address is one that an interrupted run has allocated: it has the tags, and no mark yet.
+    pub abandoned: bool,
     /// Owned addresses that the plan has no use for.
     pub spare_addresses: Vec<&'a ElasticIp>,
 }
@@ -82,18 +97,31 @@ impl<'a> Current<'a> {
         let seen: &'a Observed = world.seen;
         let newest = if want.aws.image_update { machine::image(want, world.around, world.region).ok() } else { None };
         let owned: Vec<&ElasticIp> = seen.addresses_of(want.bastion()).collect();
-        let all: Vec<&Instance> = seen.instances_of(want.bastion()).collect();
-        let instance = machine::choose(want, &all, &owned, newest);
-        let reasons = instance.map(|i| machine::replacement_reasons(want, i, newest)).unwrap_or_default();
+        let (instance, serves, undecided) = match machine::choose(want, seen) {
+            Choice::None => (None, false, Vec::new()),
+            Choice::Holder(instance) => (Some(instance), true, Vec::new()),
+            Choice::Candidate(instance) => (Some(instance), false, Vec::new()),
+            Choice::Several(all) => (None, false, all),
+        };
+        let reasons = instance.map(|i| machine::reasons(want, seen, i, newest, serves)).unwrap_or_default();
+        let origin = |i: &Instance| machine::foreign_origin(want, i, seen.origins.get(&i.id), serves);
+        let foreign = instance.map(origin).unwrap_or_default();
         let points_here =
             |a: &ElasticIp| instance.is_some_and(|i| a.attached.as_ref().is_some_and(|at| at.is_instance(&i.id)));
+        let of_the_call = want.tags(None);
+        let abandoned = || seen.addresses.iter().find(|a| ownership::is_abandoned(a, &of_the_call));
         let address = match &want.aws.address {
-            AwsAddress::Elastic => owned.iter().copied().min_by_key(|a| (!points_here(a), a.allocation.clone())),
+            AwsAddress::Elastic => {
+                let own = owned.iter().copied().min_by_key(|a| (!points_here(a), a.allocation.clone()));
+                own.or_else(abandoned)
+            }
             AwsAddress::Existing(id) => seen.addresses.iter().find(|a| a.allocation == *id),
         };
         let used = |a: &&ElasticIp| address.is_none_or(|chosen| chosen.allocation != a.allocation);
+        let is_own = address.is_some_and(|a| owned.iter().any(|own| own.allocation == a.allocation));
+        let abandoned = want.aws.address == AwsAddress::Elastic && address.is_some() && !is_own;
         let spare_addresses = owned.into_iter().filter(used).collect();
-        Self { instance, reasons, address, spare_addresses }
+        Self { instance, serves, reasons, foreign, undecided, address, abandoned, spare_addresses }
     }
 
     /// The instance, where it may stay.
@@ -122,11 +150,9 @@ pub(super) struct Made<'a> {
     pub vpc: &'a str,
 }
 
-/// The bastion's group in its network. Should several carry its tag, the one of the usual name is chosen.
+/// The bastion's group in its network: EC2 allows one of its name.
 fn own_group<'a>(want: &Desired<'_>, world: World<'a>, vpc: &str) -> Option<&'a Group> {
-    let name = tags::resource_name(&want.plan.name);
-    let ours = world.seen.groups.iter().filter(|g| g.vpc == vpc && tags::owns(&g.tags, want.bastion()));
-    ours.min_by_key(|g| (g.name != name, g.id.clone()))
+    world.seen.groups_of(want.bastion()).find(|g| g.vpc == vpc)
 }
 
 /// The network that the bastion stands in, and what a new instance is made from where one is needed.
@@ -162,6 +188,17 @@ fn notes(
         notes.push(format!("tunnel {} has no key yet: it admits nobody until the plan has one", tunnel.user));
     }
     notes.extend(deadline::notes(deadline, &world.seen.deadline_of(want.bastion()), world.now));
+    if let (true, Some(address)) = (current.abandoned, current.address) {
+        notes.push(format!(
+            "elastic IP {} ({}) carries exactly the tags of this plan's own call and leads nowhere: an interrupted run has allocated it, \
+             and it is used",
+            current.public_address(),
+            address.allocation
+        ));
+    }
+    let strangers = ownership::strangers(world.seen, want.bastion());
+    let used = |id: &str| current.address.is_some_and(|a| a.allocation == id);
+    notes.extend(strangers.iter().filter(|s| !used(s.id())).map(|s| s.note(want.bastion())));
     notes.extend(teardown::foreign_references(want.bastion(), world.seen).into_iter().map(|r| r.note()));
     notes
 }

@@ -5,15 +5,18 @@ use std::collections::BTreeSet;
 
 use aws_sdk_ec2::types::{Filter, VolumeState};
 use futures_util::future::join_all;
+use jiff::SignedDuration;
+use tokio::time::timeout;
 
 use super::{
     action::Action,
     api::{Ec2, NotConnected},
     convert,
-    fleet::{FleetPerformer, identified},
-    identity,
+    fleet::{BETWEEN_LOOKUPS, FleetPerformer, PATIENCE, identified},
+    history, identity,
     observe::{self, PAGE, pages},
-    observed::{Instance, InstanceState, Observed},
+    observed::{Attachment, Instance, InstanceState, Observed},
+    ownership::{self, Doubt, Tagged, other_service},
     region,
     retry::Repeat,
     tags::{self, Tags},
@@ -25,11 +28,14 @@ use crate::{
     event::Watcher,
     location::Location,
     provider::{CloudError, Progress, clouds::Clouds, identity::IdentifiedAccount},
-    reap::{Expires, Found, Part, Stranger, began, is_name},
+    reap::{Expires, Found, MachineFacts, Part, Stranger, began, is_name},
 };
 
 /// Where the list of regions is asked for when nothing names one: no account is without it.
 const ANY_REGION: &str = "us-east-1";
+
+/// So many strangers' launchers are asked for in a region: CloudTrail takes two lookups a second.
+const MOST_LOOKUPS: usize = 5;
 
 /// Regions of one account, as one identity.
 pub struct Estate {
@@ -51,15 +57,14 @@ pub struct Sight {
 struct Volume {
     id: String,
     gib: u32,
-    attached: bool,
+    /// The instance that it is attached to.
+    attached: Option<String>,
     left: Left,
     tags: Tags,
 }
 
 /// Who has to take a volume away.
 enum Left {
-    /// It is attached to nothing and can be deleted.
-    Now,
     /// It would stay when this instance ends: somebody has changed what becomes of it.
     After(String),
     /// It goes with its instance, or EC2 is at work on it.
@@ -67,16 +72,18 @@ enum Left {
 }
 
 impl Volume {
-    /// What takes it away with the bastion, where nothing else does.
-    fn left_of(&self, bastion: &str, instances: &[&Instance]) -> Option<LeftVolume<'_>> {
-        let after = match &self.left {
-            Left::Now => None,
-            Left::After(id) if instances.iter().any(|i| i.id == *id && tags::owns(&i.tags, bastion)) => {
-                Some(id.as_str())
-            }
-            Left::After(_) | Left::Never => None?,
-        };
-        tags::owns(&self.tags, bastion).then_some(LeftVolume { id: &self.id, gib: self.gib, after })
+    /// The bastion's own machine that it would outlive. One that is attached to nothing has only its tags to say whose it is: that
+    /// is told, and not enough to delete it.
+    fn left_of(&self, bastion: &str, seen: &Observed) -> Option<LeftVolume<'_>> {
+        let Left::After(machine) = &self.left else { return None };
+        let own = seen.instances_of(bastion).any(|i| i.id == *machine);
+        (own && tags::owns(&self.tags, bastion)).then_some(LeftVolume { id: &self.id, gib: self.gib, after: machine })
+    }
+
+    /// Whether it is attached to a machine of the bastion's own.
+    fn is_of(&self, bastion: &str, seen: &Observed) -> bool {
+        let own = |id: &String| teardown::instances(bastion, seen).any(|i| i.id == *id);
+        tags::owns(&self.tags, bastion) && self.attached.as_ref().is_some_and(own)
     }
 }
 
@@ -153,7 +160,36 @@ async fn look(key: &str, ec2: &Ec2, watcher: &dyn Watcher) -> Result<Sight, Clou
         tagged_rules(ec2, &progress),
         volumes(ec2, &progress),
     )?;
-    Ok(sight(key, &seen, &alike, &rules, &volumes))
+    let mut sight = sight(key, &seen, &alike, &rules, &volumes);
+    launchers(ec2, &mut sight.strangers).await;
+    Ok(sight)
+}
+
+/// Asks CloudTrail who launched the first machines among what carries a bastion's tag and is not its own.
+async fn launchers(ec2: &Ec2, strangers: &mut [Stranger]) {
+    let tagged = strangers.iter_mut().filter(|stranger| stranger.tagged.is_some());
+    let machines = tagged.filter_map(|stranger| {
+        let id = stranger.what.strip_prefix("instance ")?.to_owned();
+        let launched = stranger.machine.as_ref()?.launched?;
+        Some((id, launched, stranger))
+    });
+    for (i, (id, launched, stranger)) in machines.take(MOST_LOOKUPS).enumerate() {
+        if i > 0 {
+            tokio::time::sleep(BETWEEN_LOOKUPS).await;
+        }
+        let (since, until) = (launched - SignedDuration::from_mins(10), launched + SignedDuration::from_mins(10));
+        let answer = match timeout(PATIENCE, ec2.events(&id, since, until)).await {
+            Ok(Ok(events)) => history::launcher(events.iter().map(String::as_str))
+                .ok_or_else(|| "CloudTrail has no RunInstances of it".to_owned()),
+            Ok(Err(error)) => Err(history::refusal(&error)),
+            Err(_) => Err("CloudTrail did not answer in time".to_owned()),
+        };
+        match (answer, &mut stranger.machine) {
+            (Ok(who), Some(machine)) => machine.launched_by = Some(who),
+            (Err(reason), _) => stranger.why = format!("{}; who launched it is not known: {reason}", stranger.why),
+            (Ok(_), None) => {}
+        }
+    }
 }
 
 async fn tagged_rules(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<TaggedRule>, CloudError> {
@@ -177,7 +213,7 @@ async fn volumes(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Volume>, Clou
         Some(Volume {
             id: volume.volume_id()?.to_owned(),
             gib: volume.size().and_then(|size| u32::try_from(size).ok()).unwrap_or_default(),
-            attached: !volume.attachments().is_empty(),
+            attached: volume.attachments().iter().find_map(|a| a.instance_id().map(str::to_owned)),
             left: left(volume),
             tags: convert::tags(volume.tags()),
         })
@@ -187,7 +223,6 @@ async fn volumes(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Volume>, Clou
 
 fn left(volume: &aws_sdk_ec2::types::Volume) -> Left {
     match (volume.state(), volume.attachments()) {
-        (Some(VolumeState::Available), []) => Left::Now,
         (Some(VolumeState::InUse), [only]) if only.delete_on_termination() == Some(false) => {
             only.instance_id().map_or(Left::Never, |id| Left::After(id.to_owned()))
         }
@@ -202,9 +237,8 @@ fn sight(key: &str, seen: &Observed, alike: &[Instance], rules: &[TaggedRule], v
     let tags = instances.iter().map(|i| &i.tags);
     let tags = tags.chain(seen.addresses.iter().map(|a| &a.tags)).chain(seen.groups.iter().map(|g| &g.tags));
     let owners = tags.filter_map(|tags| tags.get(tags::BASTION).cloned());
-    // One that is attached is no bastion by itself: it goes with its machine, or after it.
-    let free =
-        volumes.iter().filter(|v| matches!(v.left, Left::Now)).filter_map(|v| v.tags.get(tags::BASTION).cloned());
+    // A volume is no bastion by itself: it goes with its machine, or after it.
+    let free = volumes.iter().filter(|v| v.attached.is_none()).filter_map(|v| v.tags.get(tags::BASTION).cloned());
     let names: BTreeSet<String> = owners.chain(rules.iter().map(|rule| rule.bastion.clone())).chain(free).collect();
     let mut sight = Sight { found: Vec::new(), strangers: strangers(key, seen, alike, volumes) };
     for name in &names {
@@ -223,9 +257,10 @@ fn sight(key: &str, seen: &Observed, alike: &[Instance], rules: &[TaggedRule], v
         }
         let mut set = teardown::teardown(name, "", key, seen);
         set.steps.extend(teardown::stray_rules(name, key, seen, rules));
-        let left: Vec<LeftVolume<'_>> = volumes.iter().filter_map(|v| v.left_of(name, &instances)).collect();
+        sight.strangers.extend(tagged_strangers(name, &location, seen, volumes));
+        let left: Vec<LeftVolume<'_>> = volumes.iter().filter_map(|v| v.left_of(name, seen)).collect();
         set.steps.extend(teardown::volumes(name, key, &left));
-        let found = found(name, &location, seen, &instances, volumes, &set);
+        let found = found(name, &location, seen, volumes, &set);
         // A rule that goes with its group, which is here, too, is no bastion by itself; nor is one that is not ours by its words.
         if !found.parts.is_empty() {
             sight.found.push((found, set));
@@ -234,32 +269,24 @@ fn sight(key: &str, seen: &Observed, alike: &[Instance], rules: &[TaggedRule], v
     sight
 }
 
-fn found(
-    name: &str,
-    location: &Location,
-    seen: &Observed,
-    instances: &[&Instance],
-    volumes: &[Volume],
-    set: &Changeset<Action>,
-) -> Found {
+fn found(name: &str, location: &Location, seen: &Observed, volumes: &[Volume], set: &Changeset<Action>) -> Found {
     let machines: Vec<&Instance> = seen.instances_of(name).collect();
-    let own = |tags: &Tags| tags::owns(tags, name);
-    let instances = instances.iter().filter(|i| own(&i.tags)).map(|i| Part {
+    let instances = teardown::instances(name, seen).map(|i| Part {
         what: format!("instance {} ({})", i.id, i.state.as_str()),
         // A stopped one costs its volume only.
         items: match i.state {
             InstanceState::Pending | InstanceState::Running => vec![Item::one(format!("instance {}", i.instance_type))],
             _ => Vec::new(),
         },
-        machine: None,
+        machine: Some(facts(i)),
     });
     let addresses = seen.addresses_of(name).map(|a| Part {
         what: format!("elastic IP {}", a.ip.map_or_else(|| a.allocation.clone(), |ip| ip.to_string())),
         items: vec![Item::one("public IPv4")],
         machine: None,
     });
-    let volumes = volumes.iter().filter(|v| own(&v.tags)).map(|v| Part {
-        what: format!("volume {}{}", v.id, if v.attached { "" } else { " (attached to nothing)" }),
+    let volumes = volumes.iter().filter(|v| v.is_of(name, seen)).map(|v| Part {
+        what: format!("volume {}", v.id),
         items: vec![Item::gp3(v.gib)],
         machine: None,
     });
@@ -275,12 +302,16 @@ fn found(
         .chain(seen.groups_of(name).map(|g| &g.tags))
         .collect();
     let launched = machines.iter().filter_map(|i| i.launched).min();
+    // What its address leads to may be its machine, though it lacks a mark: then it has not lost it.
+    let has_ended = |id: &String| seen.instances.iter().any(|i| i.id == *id && !i.state.is_there());
+    let leads_somewhere =
+        seen.addresses_of(name).any(|a| matches!(&a.attached, Some(Attachment::Instance(id)) if !has_ended(id)));
     Found {
         bastion: name.to_owned(),
         location: location.clone(),
         priced_at: location.price_region(),
         expires: Expires::of(dated.iter().copied()),
-        has_machine: !machines.is_empty(),
+        has_machine: !machines.is_empty() || leads_somewhere,
         busy: false,
         made: dated.iter().filter_map(|tags| began(tags)).chain(launched).min(),
         parts,
@@ -289,12 +320,57 @@ fn found(
     }
 }
 
+fn facts(instance: &Instance) -> MachineFacts {
+    MachineFacts {
+        name: instance.tags.get(tags::NAME).cloned(),
+        machine_type: instance.instance_type.clone(),
+        launched: instance.launched,
+        launched_by: None,
+        protected: None,
+    }
+}
+
+/// What carries a bastion's tag and is not its own.
+fn tagged_strangers(bastion: &str, location: &Location, seen: &Observed, volumes: &[Volume]) -> Vec<Stranger> {
+    let called = |tags: &Tags| tags.get(tags::NAME).cloned().unwrap_or_default();
+    let stranger =
+        |what: String, called: String, doubt: &Doubt, items: Vec<Item>, machine: Option<MachineFacts>| Stranger {
+            location: location.clone(),
+            priced_at: location.price_region(),
+            what,
+            called,
+            why: format!("it carries the tag {}={bastion} and is not gangplank's: {doubt}", tags::BASTION),
+            tagged: Some(bastion.to_owned()),
+            items,
+            machine,
+        };
+    let tagged = ownership::strangers(seen, bastion).into_iter().map(|s| match s.resource {
+        Tagged::Instance(i) => {
+            let items = vec![Item::one(format!("instance {}", i.instance_type))];
+            stranger(format!("instance {}", i.id), called(&i.tags), &s.doubt, items, Some(facts(i)))
+        }
+        Tagged::Address(a) => {
+            let ip = a.ip.map_or_else(String::new, |ip| format!(" ({ip})"));
+            let items = vec![Item::one("public IPv4")];
+            stranger(format!("elastic IP {}{ip}", a.allocation), called(&a.tags), &s.doubt, items, None)
+        }
+        Tagged::Group(g) => {
+            stranger(format!("security group {} ({})", g.id, g.name), g.name.clone(), &s.doubt, Vec::new(), None)
+        }
+    });
+    let left = volumes.iter().filter(|v| tags::owns(&v.tags, bastion) && !v.is_of(bastion, seen)).map(|v| {
+        let doubt = other_service(&v.tags).err().unwrap_or(Doubt::UnattachedVolume);
+        stranger(format!("volume {}", v.id), called(&v.tags), &doubt, vec![Item::gp3(v.gib)], None)
+    });
+    tagged.chain(left).collect()
+}
+
 /// What is called as ours are and does not carry the tag.
 fn strangers(key: &str, seen: &Observed, alike: &[Instance], volumes: &[Volume]) -> Vec<Stranger> {
     let location = region::location(key);
     let named = |tags: &Tags| tags.get(tags::NAME).is_some_and(|name| name.starts_with("gangplank-"));
     let untagged = |tags: &Tags| !tags.contains_key(tags::BASTION);
-    let stranger = |what: String, called: &str, items: Vec<Item>| Stranger {
+    let stranger = |what: String, called: &str, items: Vec<Item>, machine: Option<MachineFacts>| Stranger {
         location: location.clone(),
         priced_at: location.price_region(),
         what,
@@ -302,21 +378,19 @@ fn strangers(key: &str, seen: &Observed, alike: &[Instance], volumes: &[Volume])
         why: format!("it is called as gangplank's own are and has no tag {}", tags::BASTION),
         tagged: None,
         items,
-        machine: None,
+        machine,
     };
     let name = |tags: &Tags| tags.get(tags::NAME).cloned().unwrap_or_default();
     let instances = alike.iter().filter(|i| i.state.is_there() && untagged(&i.tags)).map(|i| {
         let item = Item::one(format!("instance {}", i.instance_type));
-        stranger(format!("instance {}", i.id), &name(&i.tags), vec![item])
+        stranger(format!("instance {}", i.id), &name(&i.tags), vec![item], Some(facts(i)))
     });
-    let addresses = seen
-        .addresses
-        .iter()
-        .filter(|a| named(&a.tags) && untagged(&a.tags))
-        .map(|a| stranger(format!("elastic IP {}", a.allocation), &name(&a.tags), vec![Item::one("public IPv4")]));
+    let addresses = seen.addresses.iter().filter(|a| named(&a.tags) && untagged(&a.tags)).map(|a| {
+        stranger(format!("elastic IP {}", a.allocation), &name(&a.tags), vec![Item::one("public IPv4")], None)
+    });
     let groups = seen.groups.iter().filter(|g| g.name.starts_with("gangplank-") && untagged(&g.tags));
-    let groups = groups.map(|g| stranger(format!("security group {} ({})", g.id, g.name), &g.name, Vec::new()));
+    let groups = groups.map(|g| stranger(format!("security group {} ({})", g.id, g.name), &g.name, Vec::new(), None));
     let volumes = volumes.iter().filter(|v| untagged(&v.tags));
-    let volumes = volumes.map(|v| stranger(format!("volume {}", v.id), &name(&v.tags), vec![Item::gp3(v.gib)]));
+    let volumes = volumes.map(|v| stranger(format!("volume {}", v.id), &name(&v.tags), vec![Item::gp3(v.gib)], None));
     instances.chain(addresses).chain(groups).chain(volumes).collect()
 }

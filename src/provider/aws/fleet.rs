@@ -22,9 +22,9 @@ use super::{
     extend, history,
     identity::{self, CallerIdentity},
     inspect::Question,
-    machine::{self, Needs},
+    machine::Needs,
     observe,
-    observed::{Observed, Surroundings},
+    observed::{Instance, Observed, Surroundings},
     perform::Performer,
     profile::{MissingProfile, NamedBy},
     tags::{self, Tags},
@@ -53,9 +53,9 @@ pub struct Fleet<'a> {
 }
 
 /// CloudTrail takes two lookups a second for each account and region ("LookupEvents").
-const BETWEEN_LOOKUPS: Duration = Duration::from_millis(500);
+pub(super) const BETWEEN_LOOKUPS: Duration = Duration::from_millis(500);
 /// What a history may take: who did it is good to know, and no reason to wait long.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Region {
     /// `us-east-1`, or `profile@us-east-1` where a plan names a profile: stable between runs.
@@ -153,7 +153,7 @@ impl<'a> Fleet<'a> {
         let looks = join_all(self.regions.iter().enumerate().map(async |(i, region)| {
             let here = self.bastions.iter().zip(&wants).filter(|(b, _)| b.region == i);
             let wants: Vec<&Desired<'_>> = here.filter_map(|(_, want)| want.as_ref().ok()).collect();
-            region.look(&wants, watcher).await
+            region.look(&wants, now, watcher).await
         }))
         .await;
         let outlook = |(bastion, want): (&Bastion<'_>, &Result<Desired<'_>, &Diagnostic>)| {
@@ -353,25 +353,62 @@ impl Region {
     async fn look(
         &self,
         wants: &[&Desired<'_>],
+        now: Timestamp,
         watcher: &dyn Watcher,
     ) -> Result<(Observed, Surroundings), CloudError> {
         let step = self.step();
         let progress = Progress { step: &step, watcher };
         let databases = wants.iter().flat_map(|w| w.database.keys().map(|id| (*id).to_owned())).collect();
-        let seen = observe::observe(&self.ec2, &databases, &progress).await?;
-        let mut needs = Needs::default();
-        for want in wants {
-            let instances: Vec<_> = seen.instances_of(want.bastion()).collect();
-            let addresses: Vec<_> = seen.addresses_of(want.bastion()).collect();
-            needs.add(want, machine::choose(want, &instances, &addresses, None));
+        let mut seen = observe::observe(&self.ec2, &databases, &progress).await?;
+        let around = self.surroundings(wants, &seen, None, &progress).await?;
+        // A machine that something would be written to is looked into first, and then it is decided anew.
+        let written: Vec<&Instance> =
+            wants.iter().flat_map(|want| written(want, &self.key, &seen, &around, now)).collect();
+        if written.is_empty() {
+            return Ok((seen, around));
         }
-        let around = if needs.is_empty() {
-            Surroundings::default()
-        } else {
-            observe::surroundings(&self.ec2, &needs, &progress).await?
-        };
+        let origins = observe::origins(&self.ec2, &written, &progress).await;
+        seen.origins = origins;
+        let around = self.surroundings(wants, &seen, Some(around), &progress).await?;
         Ok((seen, around))
     }
+
+    /// What the plans must know about the region beside the bastions, where `known` is not enough.
+    async fn surroundings(
+        &self,
+        wants: &[&Desired<'_>],
+        seen: &Observed,
+        known: Option<Surroundings>,
+        progress: &Progress<'_>,
+    ) -> Result<Surroundings, CloudError> {
+        let needs_of = |seen: &Observed| {
+            let mut needs = Needs::default();
+            wants.iter().for_each(|want| needs.add(want, seen));
+            needs
+        };
+        let needs = needs_of(seen);
+        match known {
+            // They were read for the same needs, before origins were known.
+            Some(known) if needs_of(&Observed { origins: BTreeMap::new(), ..seen.clone() }) == needs => Ok(known),
+            _ if needs.is_empty() => Ok(Surroundings::default()),
+            _ => observe::surroundings(&self.ec2, &needs, progress).await,
+        }
+    }
+}
+
+/// The machines of a bastion that its changeset would write to, but for their end.
+fn written<'a>(
+    want: &Desired<'_>,
+    region: &str,
+    seen: &'a Observed,
+    around: &Surroundings,
+    now: Timestamp,
+) -> Vec<&'a Instance> {
+    let Ok(set) = diff::diff(want, World { region, seen, around, now }) else { return Vec::new() };
+    let ids: BTreeSet<&str> = set.steps.iter().filter_map(|step| step.action.call.written_machine()).collect();
+    let is_written =
+        |i: &&Instance| ids.contains(i.id.as_str()) || i.parts.iter().any(|part| ids.contains(part.as_str()));
+    seen.instances_of(want.bastion()).filter(is_written).collect()
 }
 
 /// Performs each step in its region.

@@ -46,6 +46,12 @@ pub fn removal(group_name: &str, created: &[String], deleted: &[String]) -> Opti
     removals.filter(of_it).filter_map(|event| act(&event)).max_by(|a, b| a.at.cmp(&b.at))
 }
 
+/// Who launched a machine, of the events that name it.
+pub fn launcher<'e>(events: impl IntoIterator<Item = &'e str>) -> Option<String> {
+    let acts = events.into_iter().filter_map(|event| act(&serde_json::from_str(event).ok()?));
+    acts.filter(|act| act.what == "RunInstances").map(|act| act.by()).next()
+}
+
 fn act(event: &Value) -> Option<Act> {
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let is_read = event.get("readOnly").is_some_and(|r| r == &Value::Bool(true) || r == "true");
@@ -121,8 +127,10 @@ fn attribute(call: &Call) -> (&'static str, String) {
     let event = |name: &str| ("EventName", name.to_owned());
     match call {
         Call::CreateGroup { .. } => event("DeleteSecurityGroup"),
-        Call::ChangeRules { group: Ref::Id(id), .. } => resource(id),
-        Call::ChangeRules { group: Ref::Made, .. } => event("DeleteSecurityGroup"),
+        Call::ChangeRules { group: Ref::Id(id), .. } | Call::MarkAddress { group: Ref::Id(id), .. } => resource(id),
+        Call::ChangeRules { group: Ref::Made, .. } | Call::MarkAddress { group: Ref::Made, .. } => {
+            event("DeleteSecurityGroup")
+        }
         Call::AllocateAddress { .. } => event("ReleaseAddress"),
         Call::RunInstance(launch) => match launch.history.last() {
             Some(instance) => resource(instance),
@@ -133,7 +141,7 @@ fn attribute(call: &Call) -> (&'static str, String) {
         | Call::SetMetadataOptions { instance, .. }
         | Call::SetGroups { instance, .. }
         | Call::SetShutdownBehavior { instance, .. }
-        | Call::TerminateInstance { instance } => resource(instance),
+        | Call::TerminateInstance { instance, .. } => resource(instance),
         Call::Tag { resources, .. } => resource(resources.first().map_or("", String::as_str)),
         Call::ReleaseAddress { allocation } => resource(allocation),
         Call::DeleteVolume { volume } => resource(volume),

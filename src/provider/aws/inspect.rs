@@ -17,14 +17,12 @@ use super::{
     evidence::{Console, Evidence, Network, main_instance},
     judging::Known,
     network::{Acl, Interface, Volume},
-    observe::{self, PAGE, pages},
+    observe::{self, AT_ONCE, PAGE, known, pages},
     observed::{Group, Instance, InstanceState, Observed},
     retry::Repeat,
 };
 use crate::provider::{CloudError, Progress};
 
-/// Consoles that are asked for at once.
-const AT_ONCE: usize = 32;
 /// EC2's limit for the values of a filter.
 const MOST_VALUES: usize = 200;
 
@@ -60,13 +58,19 @@ impl Question<'_> {
             interfaces(ec2, &self.databases, progress),
         );
         let (instances, addresses, groups) = core?;
-        let seen = Observed { instances, addresses, groups };
+        let mut seen = Observed { instances, addresses, groups, origins: BTreeMap::new() };
 
         let machines: Vec<Option<&Instance>> = self.bastions.iter().map(|b| main_instance(&seen, b)).collect();
         let ids: BTreeSet<String> =
             self.bastions.iter().flat_map(|b| seen.instances_of(b)).map(|i| i.id.clone()).collect();
+        let machines_of = machines.clone();
         let consoles = stream::iter(machines).map(|machine| console_of(ec2, machine, progress)).buffered(AT_ONCE);
-        let (volumes, consoles) = tokio::join!(volumes(ec2, &ids, progress), consoles.collect::<Vec<_>>());
+        let of: Vec<&Instance> = machines_of.iter().copied().flatten().collect();
+        let (volumes, consoles, origins) = tokio::join!(
+            volumes(ec2, &ids, progress),
+            consoles.collect::<Vec<_>>(),
+            observe::origins(ec2, &of, progress)
+        );
 
         let network = Arc::new(Network {
             subnets: known(subnets),
@@ -75,6 +79,7 @@ impl Question<'_> {
             database_interfaces: known(database_interfaces),
             volumes: known(volumes),
         });
+        seen.origins = origins;
         let seen = Arc::new(seen);
         let evidence = self.bastions.iter().zip(consoles).map(|(bastion, console)| Evidence {
             bastion: (*bastion).to_owned(),
@@ -86,14 +91,6 @@ impl Question<'_> {
         });
         Ok(evidence.collect())
     }
-}
-
-fn known<T>(read: Result<T, CloudError>) -> Known<T> {
-    read.map_err(|error| {
-        let code = error.code.map(|code| format!(" ({code})")).unwrap_or_default();
-        let remedy = error.remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
-        format!("{} failed: {}{code}{remedy}", error.operation, error.message)
-    })
 }
 
 /// All of the region's groups with all of their rules: any of them may be attached to a bastion.

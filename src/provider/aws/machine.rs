@@ -4,13 +4,14 @@ use super::{
     boot::{BootDifference, boot_differences, boot_text},
     desire::{Desired, image_text, subnet_tag, subnet_text},
     network::Subnet,
-    observed::{ElasticIp, Image, Instance, Surroundings},
+    observed::{ElasticIp, Image, Instance, MachineOrigin, Observed, Surroundings},
     region, tags,
 };
 use crate::{
     changeset::Detail,
+    cloudinit,
     diagnostic::Diagnostic,
-    plan::{AwsImage, ImageAlias, SubnetRef},
+    plan::{AwsAddress, AwsImage, ImageAlias, SubnetRef},
 };
 
 /// Why a running instance can't stay, one detail a property; empty where it can.
@@ -65,6 +66,19 @@ pub fn replacement_reasons(want: &Desired<'_>, have: &Instance, newest: Option<&
     reasons
 }
 
+/// Why a machine can't stay: what the plan says otherwise, and what of it is not gangplank's.
+pub fn reasons(
+    want: &Desired<'_>,
+    seen: &Observed,
+    have: &Instance,
+    newest: Option<&Image>,
+    serves: bool,
+) -> Vec<Detail> {
+    let mut reasons = replacement_reasons(want, have, newest);
+    reasons.extend(foreign_origin(want, have, seen.origins.get(&have.id), serves));
+    reasons
+}
+
 fn forgotten(property: &str, tag: &str, wanted: String) -> Detail {
     Detail::changed(property, "unknown", wanted).note(format!("the instance has lost its tag {tag}"))
 }
@@ -83,16 +97,108 @@ fn what_it_is(part: &BootDifference) -> &'static str {
     }
 }
 
-/// The instance that stays or is replaced when there are several: one that needs no replacement, then the one that the
-/// address points to, then the lowest id. Every gangplank chooses the same.
-pub fn choose<'a>(
+/// The bastion's machine among its own instances.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Choice<'a> {
+    None,
+    /// The bastion's address leads to it: it is the machine, whatever else there is.
+    Holder(&'a Instance),
+    /// No address leads to it, and there is no other: an interrupted run has left it.
+    Candidate(&'a Instance),
+    /// No address tells which of them it is.
+    Several(Vec<&'a Instance>),
+}
+
+/// Which of a bastion's own instances is its machine: the one that the plan's address leads to, else the one that its own address
+/// leads to, else the one that any address leads to, else the only one. Every gangplank chooses the same.
+pub fn choose<'a>(want: &Desired<'_>, seen: &'a Observed) -> Choice<'a> {
+    let all: Vec<&Instance> = seen.instances_of(want.bastion()).collect();
+    let named = match &want.aws.address {
+        AwsAddress::Existing(id) => seen.addresses.iter().find(|a| a.allocation == *id),
+        AwsAddress::Elastic => None,
+    };
+    let own: Vec<&ElasticIp> = seen.addresses_of(want.bastion()).collect();
+    let led_to = |addresses: &[&ElasticIp]| -> Vec<&'a Instance> {
+        let leads =
+            |i: &&&Instance| addresses.iter().any(|a| a.attached.as_ref().is_some_and(|at| at.is_instance(&i.id)));
+        all.iter().filter(leads).copied().collect()
+    };
+    let every: Vec<&ElasticIp> = seen.addresses.iter().collect();
+    for addresses in [named.as_slice(), &own, &every] {
+        match led_to(addresses).as_slice() {
+            [] => {}
+            [one] => return Choice::Holder(one),
+            several => return Choice::Several(several.to_vec()),
+        }
+    }
+    match all.as_slice() {
+        [] => Choice::None,
+        [one] => Choice::Candidate(one),
+        _ => Choice::Several(all),
+    }
+}
+
+/// What of a machine is not as gangplank makes one, as far as its origin was read. One that nothing leads to is taken over only
+/// where all of it is right; one that serves is not replaced for what EC2 does not tell.
+pub fn foreign_origin(
     want: &Desired<'_>,
-    all: &[&'a Instance],
-    addresses: &[&ElasticIp],
-    newest: Option<&Image>,
-) -> Option<&'a Instance> {
-    let attached = |i: &Instance| addresses.iter().any(|a| a.attached.as_ref().is_some_and(|at| at.is_instance(&i.id)));
-    all.iter().copied().min_by_key(|i| (!replacement_reasons(want, i, newest).is_empty(), !attached(i), i.id.clone()))
+    have: &Instance,
+    origin: Option<&MachineOrigin>,
+    serves: bool,
+) -> Vec<Detail> {
+    let mut found = Vec::new();
+    if let Some(key) = &have.key_pair {
+        found.push(Detail::changed("key pair", key, "none").note("gangplank launches machines without one"));
+    }
+    if !serves && let Some(profile) = &have.profile {
+        found.push(Detail::changed("instance profile", profile, "none"));
+    }
+    let Some(origin) = origin else { return found };
+    let unread = |name: &str, why: &str| Detail::changed(name, "unknown", "gangplank's").note(why);
+    match &origin.user_data {
+        Ok(digest) if !is_document(want, have, digest.as_deref()) => {
+            let before = digest.as_deref().map_or("none", |digest| digest.get(..12).unwrap_or(digest));
+            let after = tags::document(&have.tags).unwrap_or(&want.user_data.digest);
+            found.push(Detail::changed("user data", before, after).note(FOREIGN_DOCUMENT));
+        }
+        Ok(_) => {}
+        Err(why) if !serves => found.push(unread("user data", why)),
+        Err(_) => {}
+    }
+    let AwsImage::Alias(alias) = want.aws.image else { return found };
+    // A plan that has come to say another alias replaces the machine anyway.
+    if have.tags.get(tags::IMAGE).is_none_or(|pinned| pinned != alias.as_str()) {
+        return found;
+    }
+    match &origin.image {
+        Ok(Some(image)) if !is_published(alias, image) => found.push(
+            Detail::changed("image", image_words(image), alias.as_str()).note("its publisher did not make this image"),
+        ),
+        Ok(Some(_)) => {}
+        Ok(None) if !serves => found.push(unread("image", "EC2 does not know its image any more")),
+        Err(why) if !serves => found.push(unread("image", why)),
+        Ok(None) | Err(_) => {}
+    }
+    found
+}
+
+pub const FOREIGN_DOCUMENT: &str = "its user data is not the document that gangplank gave it";
+
+/// Whether a machine's user data is what its tag says; where that is the plan's document, to the last bit.
+pub fn is_document(want: &Desired<'_>, have: &Instance, digest: Option<&str>) -> bool {
+    let (Some(digest), Some(document)) = (digest, tags::document(&have.tags)) else { return false };
+    digest.starts_with(document)
+        && (document != want.user_data.digest || digest == cloudinit::digest(&want.user_data.text))
+}
+
+/// Whether an image is one that the alias's publisher has published under its usual names.
+pub fn is_published(alias: ImageAlias, image: &Image) -> bool {
+    let (owner, patterns) = publisher(alias);
+    image.owner == owner && patterns.iter().any(|pattern| glob(pattern, &image.name))
+}
+
+pub fn image_words(image: &Image) -> String {
+    format!("{} ({}, published by account {})", image.id, image.name, image.owner)
 }
 
 /// What the surroundings must tell before `want` can be decided.
@@ -105,8 +211,13 @@ pub struct Needs {
 }
 
 impl Needs {
-    pub fn add(&mut self, want: &Desired<'_>, have: Option<&Instance>) {
-        let creates = have.is_none_or(|i| !replacement_reasons(want, i, None).is_empty());
+    /// Adds what `want` must know in a region where this was seen.
+    pub fn add(&mut self, want: &Desired<'_>, seen: &Observed) {
+        let creates = match choose(want, seen) {
+            Choice::None | Choice::Several(_) => true,
+            Choice::Holder(have) => !reasons(want, seen, have, None, true).is_empty(),
+            Choice::Candidate(have) => !reasons(want, seen, have, None, false).is_empty(),
+        };
         if !creates && !want.aws.image_update {
             return;
         }
@@ -196,12 +307,11 @@ pub fn image<'a>(want: &Desired<'_>, around: &'a Surroundings, region: &str) -> 
             Ok(image)
         }
         AwsImage::Alias(alias) => {
-            let (owner, patterns) = publisher(*alias);
-            let published = |image: &&Image| image.owner == owner && patterns.iter().any(|p| glob(p, &image.name));
+            let (owner, _) = publisher(*alias);
             around
                 .images
                 .iter()
-                .filter(published)
+                .filter(|image| is_published(*alias, image))
                 .filter(fits)
                 .max_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)))
                 .ok_or_else(|| {

@@ -2,12 +2,13 @@
 //! any more.
 
 use super::{
-    action::{Call, Launch, Ref},
+    action::{Call, Displaced, Launch, Ref},
     desire::Desired,
     diff::{Current, Made, World},
     keys,
     network::Subnet,
-    observed::{Attachment, Group, Image, Instance, InstanceState, MetadataOptions},
+    observed::{Attachment, Group, Image, Instance, InstanceState, MetadataOptions, Observed},
+    ownership,
     steps::{Differ, tags_detail},
     tags::{self, TagChange, Tags},
     teardown,
@@ -42,7 +43,7 @@ impl Differ<'_> {
             Some(old) => Draft {
                 impact: Impact::Replacement,
                 details: current.reasons.clone(),
-                ..Draft::new(Op::Replace, format!("instance {}", old.id), replacement_reason(&current.reasons))
+                ..Draft::new(Op::Replace, format!("instance {}", old.id), replacement_reason(current))
             },
         };
         let metadata = MetadataOptions::wanted(want.plan.asks_metadata());
@@ -63,6 +64,9 @@ impl Differ<'_> {
             draft.details.push(tags_detail(&keys::split(&tags).1));
         }
         draft.after = self.if_planned("security-group").into_iter().collect();
+        if let Some(old) = current.instance {
+            draft.after.extend(self.if_planned(&format!("instance-{}", old.id)));
+        }
         let launch = Launch {
             image: image.id.clone(),
             root_device: image.root_device.clone(),
@@ -206,6 +210,27 @@ impl Differ<'_> {
         self.push("association", draft, Call::Associate { address, instance });
     }
 
+    /// The only machine that there is, where nothing leads to it and it is not as gangplank makes one: it goes before another is
+    /// made, so that no run ever meets two of which nothing tells which one serves.
+    pub fn refused_candidate(&mut self, world: World<'_>, current: &Current<'_>) {
+        let Some(instance) = current.instance.filter(|_| !current.serves && !current.reasons.is_empty()) else {
+            return;
+        };
+        let mut draft = Draft::new(
+            Op::Delete,
+            format!("instance {}", instance.id),
+            "nothing leads to it, and it is not as this run would make it",
+        );
+        draft.details = recognised_by(instance);
+        self.terminate(world.seen, instance, draft, Some(Displaced { holds: None }));
+    }
+
+    fn terminate(&mut self, seen: &Observed, instance: &Instance, draft: Draft, displaced: Option<Displaced>) {
+        let within = ownership::own_groups(instance, seen, self.bastion());
+        let call = Call::TerminateInstance { instance: instance.id.clone(), within, displaced };
+        self.push(&format!("instance-{}", instance.id), draft, call);
+    }
+
     /// What is ours and of no use any more: the replaced instance, and what an interrupted run left twice.
     pub fn leftovers(
         &mut self,
@@ -219,17 +244,23 @@ impl Differ<'_> {
         let replaced = current.instance.map(|i| i.id.as_str());
         let association = self.if_planned("association");
         for instance in world.seen.instances_of(want.bastion()).filter(|i| Some(i.id.as_str()) != kept) {
+            if self.if_planned(&format!("instance-{}", instance.id)).is_some() {
+                continue;
+            }
             let is_replaced = Some(instance.id.as_str()) == replaced;
             let reason =
                 if is_replaced { "the new instance has its place" } else { "a second instance of the same bastion" };
             let mut draft = Draft::new(Op::Delete, format!("instance {}", instance.id), reason);
+            draft.details = recognised_by(instance);
             // Any of them may be the one that serves until the address leads elsewhere.
             draft.after = association.iter().cloned().collect();
-            self.push(
-                &format!("instance-{}", instance.id),
-                draft,
-                Call::TerminateInstance { instance: instance.id.clone() },
-            );
+            // An address that the plan names no more stays with it to its end.
+            let others = world.seen.addresses.iter().filter(|a| {
+                let here = a.attached.as_ref().is_some_and(|at| at.is_instance(&instance.id));
+                here && current.address.is_none_or(|used| used.allocation != a.allocation)
+            });
+            let holds = others.filter_map(|a| a.ip).map(|ip| ip.to_string()).next();
+            self.terminate(world.seen, instance, draft, Some(Displaced { holds }));
         }
         let gone: Vec<StepId> = self
             .steps
@@ -253,6 +284,10 @@ impl Differ<'_> {
             );
         }
         after.extend(self.if_planned("instance-groups"));
+        // Until then the group says whose the addresses are.
+        after.extend(self.if_planned("address-mark"));
+        let released = current.spare_addresses.iter().map(|a| self.id(&format!("address-{}", a.allocation)));
+        after.extend(released);
         let own = group.map(|g| g.id.as_str());
         for other in world.seen.groups_of(want.bastion()).filter(|g| Some(g.id.as_str()) != own) {
             let reason = if other.vpc == vpc {
@@ -265,6 +300,14 @@ impl Differ<'_> {
     }
 }
 
+/// What people recognise a machine by.
+pub(super) fn recognised_by(instance: &Instance) -> Vec<Detail> {
+    let name = instance.tags.get(tags::NAME).map(|name| Detail::removed("name", name));
+    let launched = instance.launched.map(|at| Detail::removed("launched", at.to_string()));
+    let known = [Detail::removed("state", instance.state.as_str()), Detail::removed("type", &instance.instance_type)];
+    name.into_iter().chain(known).chain(launched).collect()
+}
+
 fn metadata_text(options: MetadataOptions) -> String {
     format!(
         "session tokens {}, hop limit {}, tags {}",
@@ -274,8 +317,11 @@ fn metadata_text(options: MetadataOptions) -> String {
     )
 }
 
-fn replacement_reason(reasons: &[Detail]) -> String {
-    let mut names: Vec<&str> = reasons.iter().map(|d| d.name.as_str()).collect();
+fn replacement_reason(current: &Current<'_>) -> String {
+    if let Some(foreign) = current.foreign.first() {
+        return foreign.note.clone().unwrap_or_else(|| format!("its {} is not gangplank's", foreign.name));
+    }
+    let mut names: Vec<&str> = current.reasons.iter().map(|d| d.name.as_str()).collect();
     names.dedup();
     format!("{} can't be changed on a running machine", names.join(", "))
 }

@@ -37,6 +37,7 @@ pub mod network;
 #[cfg(feature = "aws")]
 pub mod observe;
 pub mod observed;
+pub mod ownership;
 #[cfg(feature = "aws")]
 pub mod perform;
 pub mod profile;

@@ -1,27 +1,32 @@
 //! Reads a region: three calls, at once, however many bastions there are (pages aside); up to five more, also at once, when a
 //! machine is to be created.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_ec2::types::{Filter, Reservation, SecurityGroup};
+use aws_sdk_ec2::types::{Filter, InstanceAttributeName, Reservation, SecurityGroup};
+use futures_util::{StreamExt, future::try_join_all, stream};
 
 use super::{
     api::Ec2,
     convert,
+    judging::Known,
     machine::{Needs, publisher},
     network::{RouteTable, Subnet},
-    observed::{ElasticIp, Group, Image, Instance, InstanceType, Observed, Surroundings},
+    observed::{ElasticIp, Group, Image, Instance, InstanceType, MachineOrigin, Observed, Surroundings},
     retry::Repeat,
     rule::{Peer, Rules},
     tags,
 };
-use crate::provider::{CloudError, Progress};
+use crate::{
+    cloudinit,
+    provider::{CloudError, Progress},
+};
 
 /// Everything of ours in the region, and what it touches. `databases` are the groups that plans name.
 pub async fn observe(ec2: &Ec2, databases: &BTreeSet<String>, progress: &Progress<'_>) -> Result<Observed, CloudError> {
     let (instances, addresses, groups) =
         tokio::try_join!(instances(ec2, progress), addresses(ec2, progress), groups(ec2, databases, progress))?;
-    Ok(Observed { instances, addresses, groups })
+    Ok(Observed { instances, addresses, groups, origins: BTreeMap::new() })
 }
 
 pub async fn surroundings(ec2: &Ec2, needs: &Needs, progress: &Progress<'_>) -> Result<Surroundings, CloudError> {
@@ -60,6 +65,9 @@ pub(super) use pages;
 pub(super) const PAGE: i32 = 1000;
 pub(super) const SMALL_PAGE: i32 = 100;
 
+/// Machines that are asked about at once, where EC2 tells of one at a time.
+pub(super) const AT_ONCE: usize = 32;
+
 /// Instances with our tag, in every state: the terminated ones are history that a client token must differ from.
 pub(super) async fn instances(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Instance>, CloudError> {
     instances_where(ec2, Filter::builder().name("tag-key").values(tags::BASTION).build(), progress).await
@@ -86,6 +94,60 @@ async fn instances_where(ec2: &Ec2, filter: Filter, progress: &Progress<'_>) -> 
     let mut instances: Vec<Instance> = reservations.into_iter().flatten().collect();
     instances.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(instances)
+}
+
+/// What these machines were made from: one call for each, which EC2 gives no other way, and one for all of their images.
+pub(super) async fn origins(
+    ec2: &Ec2,
+    machines: &[&Instance],
+    progress: &Progress<'_>,
+) -> BTreeMap<String, MachineOrigin> {
+    let ids: BTreeSet<String> = machines.iter().map(|m| m.image.clone()).filter(|id| !id.is_empty()).collect();
+    let documents = stream::iter(machines).map(|machine| user_data(ec2, &machine.id, progress)).buffered(AT_ONCE);
+    let (documents, images) = tokio::join!(documents.collect::<Vec<_>>(), images_of_ids(ec2, ids, progress));
+    let images = known(images);
+    let origin = |(machine, user_data): (&&Instance, Known<Option<String>>)| {
+        let find = |all: &Vec<Image>| all.iter().find(|image| image.id == machine.image).cloned();
+        let image = images.as_ref().map(find).map_err(String::clone);
+        (machine.id.clone(), MachineOrigin { user_data, image })
+    };
+    machines.iter().zip(documents).map(origin).collect()
+}
+
+/// SHA-256 of a machine's user data; `None` where it has none.
+async fn user_data(ec2: &Ec2, instance: &str, progress: &Progress<'_>) -> Known<Option<String>> {
+    let request =
+        ec2.client.describe_instance_attribute().instance_id(instance).attribute(InstanceAttributeName::UserData);
+    let answer = known(ec2.call("DescribeInstanceAttribute", Repeat::SAFE, progress, || request.clone().send()).await)?;
+    let Some(base64) = answer.user_data().and_then(|value| value.value()).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    // What is no document of ours has a digest, too: that of its bytes.
+    let bytes = aws_smithy_types::base64::decode(base64).unwrap_or_else(|_| base64.as_bytes().to_vec());
+    Ok(Some(
+        cloudinit::uncompressed(&bytes).map_or_else(|| cloudinit::digest_of(&bytes), |text| cloudinit::digest(&text)),
+    ))
+}
+
+async fn images_of_ids(ec2: &Ec2, ids: BTreeSet<String>, progress: &Progress<'_>) -> Result<Vec<Image>, CloudError> {
+    let ids: Vec<String> = ids.into_iter().collect();
+    // EC2's limit for the values of a filter.
+    let reads = ids.chunks(200).map(async |ids| {
+        let filter = Filter::builder().name("image-id").set_values(Some(ids.to_vec())).build();
+        // A deprecated image goes on being what it was.
+        let request = ec2.client.describe_images().include_deprecated(true).filters(filter);
+        Ok::<_, CloudError>(pages!(ec2, progress, "DescribeImages", request, PAGE, images, convert::image))
+    });
+    Ok(try_join_all(reads).await?.into_iter().flatten().collect())
+}
+
+/// What was read, or why it could not be, for people.
+pub(super) fn known<T>(read: Result<T, CloudError>) -> Known<T> {
+    read.map_err(|error| {
+        let code = error.code.map(|code| format!(" ({code})")).unwrap_or_default();
+        let remedy = error.remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
+        format!("{} failed: {}{code}{remedy}", error.operation, error.message)
+    })
 }
 
 /// All of the region's addresses: EC2 gives them on one page, and a quota keeps them few.

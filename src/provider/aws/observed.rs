@@ -1,12 +1,14 @@
 //! What an account has in one region, as far as gangplank's plans are concerned. Plain data: no SDK type gets past here.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use jiff::Timestamp;
 
 use super::{
     deadline::{Remembered, ResolvedDeadline},
+    judging::Known,
     network::{Interface, RouteTable, Subnet},
+    ownership,
     rule::Rules,
     tags::{Tags, owns},
 };
@@ -19,25 +21,37 @@ pub struct Observed {
     pub addresses: Vec<ElasticIp>,
     /// All of the region's; of those that are neither ours nor named by a plan, only the rules that refer to groups.
     pub groups: Vec<Group>,
+    /// What machines were made from, by their ids: read only of those that something is written to, and of those verified.
+    pub origins: BTreeMap<String, MachineOrigin>,
 }
 
 impl Observed {
-    /// Instances of a bastion that are not gone, in the order of their ids.
+    /// A bastion's own instances that are not gone, in the order of their ids. What is its own: see [`ownership`].
     pub fn instances_of<'a>(&'a self, bastion: &str) -> impl Iterator<Item = &'a Instance> {
-        self.instances.iter().filter(move |i| owns(&i.tags, bastion) && i.state.is_there())
+        let tagged = self.instances.iter().filter(move |i| owns(&i.tags, bastion) && i.state.is_there());
+        tagged.filter(move |i| ownership::instance(i, self, bastion).is_ok())
     }
 
-    /// Ids of every instance that a bastion ever had, as far as EC2 remembers.
+    /// A bastion's instances that EC2 is ending. Their tags are all that is left of what made them its own.
+    pub fn ending_instances_of<'a>(&'a self, bastion: &str) -> impl Iterator<Item = &'a Instance> {
+        let ending = self.instances.iter().filter(|i| i.state == InstanceState::ShuttingDown);
+        ending.filter(move |i| owns(&i.tags, bastion) && ownership::made_by_us(i).is_ok())
+    }
+
+    /// Ids of every instance that a bastion ever had, as far as EC2 remembers and tags tell: a client token must differ from theirs.
     pub fn instance_history(&self, bastion: &str) -> Vec<String> {
         self.instances.iter().filter(|i| owns(&i.tags, bastion)).map(|i| i.id.clone()).collect()
     }
 
+    /// A bastion's own addresses.
     pub fn addresses_of<'a>(&'a self, bastion: &str) -> impl Iterator<Item = &'a ElasticIp> {
-        self.addresses.iter().filter(move |a| owns(&a.tags, bastion))
+        let tagged = self.addresses.iter().filter(move |a| owns(&a.tags, bastion));
+        tagged.filter(move |a| ownership::address(a, self, bastion).is_ok())
     }
 
+    /// A bastion's own security groups.
     pub fn groups_of<'a>(&'a self, bastion: &str) -> impl Iterator<Item = &'a Group> {
-        self.groups.iter().filter(move |g| owns(&g.tags, bastion))
+        self.groups.iter().filter(move |g| owns(&g.tags, bastion) && ownership::group(g, bastion).is_ok())
     }
 
     /// What a bastion's resources remember of its deadline.
@@ -81,7 +95,18 @@ pub struct Instance {
     pub interfaces: Vec<Interface>,
     /// The ARN of its instance profile: what the machine may do in the account.
     pub profile: Option<String>,
+    /// The name of the key pair that it was launched with.
+    pub key_pair: Option<String>,
     pub tags: Tags,
+}
+
+/// What a machine was made from, as far as EC2 tells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MachineOrigin {
+    /// SHA-256 of its user data in hexadecimal digits, uncompressed; `None` where it has none.
+    pub user_data: Known<Option<String>>,
+    /// `None` where EC2 does not know the image any more, or shows it to this account no more.
+    pub image: Known<Option<Image>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

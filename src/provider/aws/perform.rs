@@ -14,7 +14,7 @@ use aws_sdk_ec2::types::{
 use sha2::{Digest, Sha256};
 
 use self::{
-    end::Endings,
+    end::{Ending, Endings},
     wait::{END_LIMIT, POLL, START_LIMIT, Watch},
 };
 use super::{
@@ -23,6 +23,7 @@ use super::{
     convert::{sdk_tags, tag_specification},
     observe,
     observed::{InstanceState, MetadataOptions},
+    ownership::{self, is_abandoned},
     retry::Repeat,
     rule::description,
     tags::{Tags, owns},
@@ -45,6 +46,7 @@ pub struct Performer<'a> {
 struct Made {
     group: Option<String>,
     address: Option<String>,
+    ip: Option<String>,
     instance: Option<String>,
 }
 
@@ -67,8 +69,11 @@ impl<'a> Performer<'a> {
             }
             Call::AllocateAddress { tags } => {
                 let (id, ip) = self.allocate(bastion, tags, progress).await?;
-                self.remember(bastion, |made| made.address = Some(id.clone()));
+                self.remember(bastion, |made| (made.address, made.ip) = (Some(id.clone()), Some(ip.clone())));
                 Ok(Some(format!("{ip} {id}")))
+            }
+            Call::MarkAddress { group, address, ip, tags } => {
+                self.mark_address(bastion, group, address, *ip, tags, progress).await.map(|()| None)
             }
             Call::RunInstance(launch) => {
                 let id = self.run_instance(bastion, launch, progress).await?;
@@ -119,7 +124,11 @@ impl<'a> Performer<'a> {
                 self.ec2.call("ModifyInstanceAttribute", Repeat::SAFE, progress, send).await.map(|_| None)
             }
             Call::Tag { resources, set, remove } => self.tag(resources, set, remove, progress).await.map(|()| None),
-            Call::TerminateInstance { instance } => self.terminate(instance, progress).await.map(|()| None),
+            Call::TerminateInstance { instance, within, displaced } => {
+                let (within, displaced) = (within.clone(), displaced.clone());
+                let ending = Ending { bastion: bastion.clone(), within, displaced };
+                self.terminate(instance, ending, progress).await.map(|()| None)
+            }
             Call::ReleaseAddress { allocation } => {
                 let send = || self.ec2.client.release_address().allocation_id(allocation).send();
                 gone(self.ec2.call("ReleaseAddress", Repeat::RELEASING, progress, send).await).map(|()| None)
@@ -149,6 +158,13 @@ impl<'a> Performer<'a> {
         match group {
             Ref::Id(id) => Ok(id.clone()),
             Ref::Made => self.made(bastion, "security group", |m| m.group.clone()),
+        }
+    }
+
+    fn address(&self, bastion: &str, address: &Ref) -> Result<String, CloudError> {
+        match address {
+            Ref::Id(id) => Ok(id.clone()),
+            Ref::Made => self.made(bastion, "address", |m| m.address.clone()),
         }
     }
 
@@ -189,7 +205,7 @@ impl<'a> Performer<'a> {
             .security_groups()
             .iter()
             .filter_map(crate::provider::aws::convert::group)
-            .find(|g| owns(&g.tags, bastion));
+            .find(|g| owns(&g.tags, bastion) && ownership::group(g, bastion).is_ok());
         ours.map(|g| g.id).ok_or(error)
     }
 
@@ -228,7 +244,7 @@ impl<'a> Performer<'a> {
                     // Where it can't be looked for, what the lost answer said stays unknown.
                     let found = observe::addresses(self.ec2, progress).await;
                     let found = found.map_err(|failed| CloudError { residue: Residue::Unknown, ..failed })?;
-                    if let Some(ours) = found.into_iter().find(|a| owns(&a.tags, bastion)) {
+                    if let Some(ours) = found.into_iter().find(|a| owns(&a.tags, bastion) && is_abandoned(a, tags)) {
                         let ip = ours.ip.map_or_else(String::new, |ip| ip.to_string());
                         return Ok((ours.allocation, ip));
                     }
@@ -314,10 +330,7 @@ impl<'a> Performer<'a> {
         instance: &Ref,
         progress: &Progress<'_>,
     ) -> Result<(), CloudError> {
-        let address = match address {
-            Ref::Id(id) => id.clone(),
-            Ref::Made => self.made(bastion, "address", |m| m.address.clone())?,
-        };
+        let address = self.address(bastion, address)?;
         let instance = match instance {
             Ref::Id(id) => {
                 // An interrupted run may have left it just starting, and EC2 gives an address only to what runs.
@@ -376,8 +389,8 @@ impl<'a> Performer<'a> {
         Ok(())
     }
 
-    async fn terminate(&self, instance: &str, progress: &Progress<'_>) -> Result<(), CloudError> {
-        gone(self.end(instance, progress).await)?;
+    async fn terminate(&self, instance: &str, ending: Ending, progress: &Progress<'_>) -> Result<(), CloudError> {
+        gone(self.end(instance, ending, progress).await)?;
         let ended = self.until(instance, InstanceState::Terminated, END_LIMIT, progress).await;
         ended.map_err(|error| error.after(EffectDone::Ending { resource: format!("instance {instance}") }))
     }

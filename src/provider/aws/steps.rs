@@ -6,6 +6,7 @@ use super::{
     desire::{Desired, database_mark, rule_added, rule_removed},
     diff::{Current, Made, World},
     observed::{ElasticIp, Group},
+    ownership,
     rule::{Direction, Peer, Rule, RuleChange, Rules},
     rule_quota::{QuotaForecast, forecast},
     tags::{self, TagChange, Tags},
@@ -44,6 +45,10 @@ impl<'a> Differ<'a> {
         Self { bastion, region, steps: Vec::new(), notes: Vec::new(), closing: Vec::new() }
     }
 
+    pub fn bastion(&self) -> &'a str {
+        self.bastion
+    }
+
     pub fn id(&self, what: &str) -> StepId {
         StepId(format!("{}/{}/{what}", self.region, self.bastion))
     }
@@ -73,7 +78,11 @@ impl<'a> Differ<'a> {
                     &group.tags,
                     Vec::new(),
                 );
-                (group.ingress.clone(), group.egress.clone())
+                // The marks of addresses have steps of their own.
+                let marks: Vec<&Rule> = ownership::marks(&group.egress, self.bastion).map(|(rule, _)| rule).collect();
+                let kept = |rule: &Rule| !marks.contains(&rule) || want.egress.contains_key(rule);
+                let egress = group.egress.iter().filter(|(rule, _)| kept(rule));
+                (group.ingress.clone(), egress.map(|(rule, text)| (rule.clone(), text.clone())).collect())
             }
             None => {
                 let mut draft = Draft::new(Op::Create, format!("security group {name}"), "the bastion's own firewall");
@@ -241,6 +250,68 @@ impl<'a> Differ<'a> {
             }
             (AwsAddress::Existing(_), _) => {}
         }
+    }
+
+    /// A rule in the bastion's group that names its address: so it stays known as the bastion's own when nothing else is left.
+    pub fn address_mark(&mut self, want: &Desired<'_>, made: &Made<'_>, current: &Current<'_>, group: Option<&Group>) {
+        if want.aws.address != AwsAddress::Elastic {
+            return;
+        }
+        let (address, ip, text) = match current.address {
+            None => (Ref::Made, None, "the new address".to_owned()),
+            Some(address) => {
+                let Some(ip) = address.ip else { return };
+                let (rule, _) = ownership::address_mark(self.bastion, &address.allocation, ip);
+                let marked = group.is_some_and(|g| ownership::is_marked(g, address, self.bastion));
+                // A plan may have a target there: then the rule is the target's.
+                if marked || want.egress.contains_key(&rule) {
+                    return;
+                }
+                (Ref::Id(address.allocation.clone()), Some(ip), ip.to_string())
+            }
+        };
+        let name = tags::resource_name(&want.plan.name);
+        let mut draft = Draft::new(
+            Op::Create,
+            format!("mark of the address in {name}"),
+            "a rule that opens nothing more tells later that the address is the bastion's own",
+        );
+        draft.details = vec![Detail::added("egress tcp 443", format!("to {text}"))];
+        draft.after = ["security-group", "address"].iter().filter_map(|what| self.if_planned(what)).collect();
+        let tags = Tags::from([(tags::BASTION.to_owned(), self.bastion.to_owned())]);
+        self.push("address-mark", draft, Call::MarkAddress { group: made.group.clone(), address, ip, tags });
+    }
+
+    /// Marks of addresses that the bastion uses no more, each once its address is released or given back.
+    pub fn stale_marks(&mut self, want: &Desired<'_>, current: &Current<'_>, group: &Group) {
+        let used = current.address.filter(|_| want.aws.address == AwsAddress::Elastic);
+        let stale = |(rule, _): &(&Rule, &str)| {
+            let own = used.and_then(|a| Some(ownership::address_mark(self.bastion, &a.allocation, a.ip?)));
+            own.is_none_or(|(own, _)| own != **rule) && !want.egress.contains_key(rule)
+        };
+        let stale: Vec<(&Rule, &str)> = ownership::marks(&group.egress, self.bastion).filter(stale).collect();
+        if stale.is_empty() {
+            return;
+        }
+        let remove = stale.iter().map(|(rule, _)| (*rule).clone());
+        let remove: Vec<DescribedRule> =
+            remove.map(|rule| DescribedRule { description: group.egress[&rule].clone(), rule }).collect();
+        let mut draft = Draft::new(
+            Op::Update,
+            format!("marks of addresses in {}", group.name),
+            "the bastion uses these addresses no more",
+        );
+        draft.details = remove.iter().map(|r| rule_removed(Direction::Egress, &r.rule)).collect();
+        let released = stale.iter().filter_map(|(_, allocation)| self.if_planned(&format!("address-{allocation}")));
+        draft.after = released.chain(self.if_planned("address-tags")).collect();
+        let call = Call::ChangeRules {
+            group: Ref::Id(group.id.clone()),
+            direction: Direction::Egress,
+            add: Vec::new(),
+            remove,
+            tags: Tags::new(),
+        };
+        self.push("address-marks", draft, call);
     }
 
     /// An address of the bastion's own that its plan has come to call existing: it must outlive the bastion, so it loses our tags.

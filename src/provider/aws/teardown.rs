@@ -3,8 +3,9 @@
 use super::{
     action::{Action, Call, DescribedRule, Ref},
     desire::{database_mark, rule_removed, rule_words},
-    observed::{Attachment, ElasticIp, Group, InstanceState, Observed},
-    region as regions,
+    machine_steps::recognised_by,
+    observed::{Attachment, ElasticIp, Group, Instance, Observed},
+    ownership, region as regions,
     rule::{Direction, Peer, Rule},
     steps::Differ,
     tags::{self, Tags},
@@ -15,24 +16,25 @@ use crate::changeset::{Changeset, Detail, Draft, Impact, Op, Step, StepId};
 pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Changeset<Action> {
     let mut differ = Differ::new(bastion, region);
     let mut gone = Vec::new();
-    let instances =
-        seen.instances.iter().filter(|i| tags::owns(&i.tags, bastion) && i.state != InstanceState::Terminated);
-    for instance in instances {
+    for instance in instances(bastion, seen) {
         let mut draft =
             Draft::new(Op::Delete, format!("instance {}", instance.id), "destroying what is the bastion's own");
         draft.impact = Impact::Teardown;
-        draft.details =
-            vec![Detail::removed("state", instance.state.as_str()), Detail::removed("type", &instance.instance_type)];
+        draft.details = recognised_by(instance);
         let what = format!("instance-{}", instance.id);
         gone.push(differ.id(&what));
-        differ.push(&what, draft, Call::TerminateInstance { instance: instance.id.clone() });
+        let within = ownership::own_groups(instance, seen, bastion);
+        differ.push(&what, draft, Call::TerminateInstance { instance: instance.id.clone(), within, displaced: None });
     }
     let mut notes = Vec::new();
     let history = seen.instance_history(bastion);
+    let own: Vec<&str> = seen.instances_of(bastion).map(|i| i.id.as_str()).collect();
+    let ended = |id: &String| history.contains(id) && !seen.instances.iter().any(|i| i.id == *id && i.state.is_there());
+    let mut freed = gone.clone();
     for address in seen.addresses_of(bastion) {
         let ip = address.ip.map_or_else(|| address.allocation.clone(), |ip| ip.to_string());
         let foreign = match &address.attached {
-            Some(Attachment::Instance(id)) if !history.contains(id) => Some(id),
+            Some(Attachment::Instance(id)) if !own.contains(&id.as_str()) && !ended(id) => Some(id),
             Some(Attachment::Interface(id)) => Some(id),
             _ => None,
         };
@@ -45,15 +47,15 @@ pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Cha
             details: vec![released(address)],
             ..Draft::new(Op::Delete, format!("elastic IP {ip}"), "destroying what is the bastion's own")
         };
-        differ.push(
-            &format!("address-{}", address.allocation),
-            draft,
-            Call::ReleaseAddress { allocation: address.allocation.clone() },
-        );
+        let what = format!("address-{}", address.allocation);
+        freed.push(differ.id(&what));
+        differ.push(&what, draft, Call::ReleaseAddress { allocation: address.allocation.clone() });
     }
+    // The group goes last: until then its marks say whose the addresses are.
     for group in seen.groups_of(bastion) {
-        delete_group(&mut differ, bastion, seen, group, "destroying what is the bastion's own", &[], &gone);
+        delete_group(&mut differ, bastion, seen, group, "destroying what is the bastion's own", &[], &freed);
     }
+    notes.extend(ownership::strangers(seen, bastion).iter().map(|stranger| stranger.note(bastion)));
     notes.extend(foreign_references(bastion, seen).iter().map(ForeignReference::note));
     Changeset {
         bastion: bastion.to_owned(),
@@ -168,7 +170,7 @@ pub struct LeftVolume<'a> {
     pub id: &'a str,
     pub gib: u32,
     /// The bastion's own instance that it is attached to, and would outlive.
-    pub after: Option<&'a str>,
+    pub after: &'a str,
 }
 
 /// Deletes them, each once its instance is gone.
@@ -178,29 +180,37 @@ pub fn volumes(bastion: &str, region: &str, left: &[LeftVolume<'_>]) -> Vec<Step
         let mut draft = Draft::new(
             Op::Delete,
             format!("volume {}", volume.id),
-            match volume.after {
-                None => "it is the bastion's own and attached to nothing",
-                Some(_) => "it is the bastion's own and would outlive its machine",
-            },
+            "it is the bastion's own and would outlive its machine",
         );
         draft.impact = Impact::Teardown;
         draft.details = vec![Detail::removed("size", format!("{} GiB", volume.gib))];
-        draft.after = volume.after.iter().map(|instance| differ.id(&format!("instance-{instance}"))).collect();
+        draft.after = vec![differ.id(&format!("instance-{}", volume.after))];
         differ.push(&format!("volume-{}", volume.id), draft, Call::DeleteVolume { volume: volume.id.to_owned() });
     }
     differ.steps
 }
 
-/// Everything of a bastion that is still there, as lines for people; empty when nothing is.
+/// A bastion's own instances that EC2 still runs, keeps or is ending.
+pub(super) fn instances<'a>(bastion: &str, seen: &'a Observed) -> impl Iterator<Item = &'a Instance> {
+    seen.instances_of(bastion).chain(seen.ending_instances_of(bastion))
+}
+
+/// Everything of a bastion's own that is still there, as lines for people; empty when nothing is.
 pub fn remains(bastion: &str, seen: &Observed) -> Vec<String> {
-    let instances =
-        seen.instances.iter().filter(|i| tags::owns(&i.tags, bastion) && i.state != InstanceState::Terminated);
-    let instances = instances.map(|i| format!("instance {} ({})", i.id, i.state.as_str()));
+    let instances = instances(bastion, seen).map(|i| format!("instance {} ({})", i.id, i.state.as_str()));
     let addresses = seen
         .addresses_of(bastion)
         .map(|a| format!("elastic IP {} ({})", a.allocation, a.ip.map_or_else(String::new, |ip| ip.to_string())));
     let groups = seen.groups_of(bastion).map(|g| format!("security group {} ({})", g.id, g.name));
     instances.chain(addresses).chain(groups).collect()
+}
+
+/// Everything that carries the bastion's tag and is not its own, as lines for people.
+pub fn strangers(bastion: &str, seen: &Observed) -> Vec<String> {
+    ownership::strangers(seen, bastion)
+        .iter()
+        .map(|stranger| format!("{}: {}", stranger.what(), stranger.doubt))
+        .collect()
 }
 
 fn refers_to(rule: &Rule, group: &str) -> bool {

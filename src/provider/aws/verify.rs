@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::{
     evidence::Evidence,
     network::{Acl, Interface, RouteTable, Subnet},
-    observed::{Group, Instance},
+    observed::{Group, Instance, MachineOrigin},
 };
 use crate::{
     plan::{Aws, Plan},
@@ -42,6 +42,9 @@ pub fn judge(plan: &Plan, aws: &Aws, evidence: &Evidence, resolved: &BTreeMap<St
     checks.push(path::route(&scene));
     checks.push(path::acl(&scene));
     checks.extend([
+        machine::ownership(&scene),
+        machine::document(&scene),
+        machine::image(&scene),
         machine::metadata(&scene),
         machine::encryption(&scene),
         machine::profile(&scene),
@@ -77,6 +80,11 @@ impl<'a> Scene<'a> {
     /// The machine, or why nothing can be said without it.
     fn machine(&self) -> Known<&'a Instance> {
         self.instance.ok_or_else(|| format!("{} has no instance: see control.instance", self.name()))
+    }
+
+    fn origin(&self, instance: &Instance) -> Known<&'a MachineOrigin> {
+        let origin = self.evidence.seen.origins.get(&instance.id);
+        origin.ok_or_else(|| format!("EC2 was not asked what {} was made from", instance.id))
     }
 
     /// The groups that decide about the machine's packets, those of all its interfaces.

@@ -336,12 +336,3 @@ fn an_address_of_a_terminated_instance_is_used_again() {
     assert_eq!(running, 2, "the neighbour's and ours");
     assert_eq!(world.all.addresses_of(BASTION_NAME).count(), 1);
 }
-
-#[test]
-fn a_second_group_goes_once_the_instance_has_left_it() {
-    let spec = Spec::default();
-    let set = steps_after(&spec, &spec, |world| disturb(world, Drift::SecondGroup)).expect("a changeset");
-    let delete = set.steps.iter().find(|s| matches!(s.action.call, Call::DeleteGroup { .. })).expect("a removal");
-    let what = delete.id.0.rsplit('/').next().expect("an id");
-    waits(&set, what, &["instance-groups"]);
-}

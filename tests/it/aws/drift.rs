@@ -2,7 +2,7 @@
 
 use gangplank::provider::aws::{
     observed::{ElasticIp, Group, Instance, InstanceState, MetadataOptions},
-    rule::{Peer, Protocol, Rule, Rules},
+    rule::{Peer, Protocol, Rule},
 };
 use gangplank::provider::tags::{self, BASTION};
 use proptest::prelude::*;
@@ -25,8 +25,8 @@ pub enum Drift {
     TerminateButKeepTheAddress,
     Stop,
     WeakenMetadata,
-    /// A tag of ours, by its position. The ownership tag is not among them; nor is the end's, which alone remembers how the
-    /// machine shuts down.
+    /// A tag of ours, by its position. What says whose the machine is is not among them; nor is the end's, which alone remembers
+    /// how the machine shuts down.
     DropTag(usize),
     DropUserTag,
     PostponeTheEnd,
@@ -35,12 +35,10 @@ pub enum Drift {
     Release,
     SecondAddress,
     SecondInstance,
-    /// Which the instance is in.
-    SecondGroup,
     NewImage,
 }
 
-const TAGS: [&str; 5] = [tags::LIFETIME, tags::IMAGE, tags::SUBNET, tags::BOOT, tags::NAME];
+const TAGS: [&str; 4] = [tags::LIFETIME, tags::IMAGE, tags::SUBNET, tags::NAME];
 
 /// The source that drift opens to, and that no plan lists.
 pub const INTRUDER: &str = "192.0.2.200/32";
@@ -65,7 +63,6 @@ pub fn drifts() -> impl Strategy<Value = Vec<Drift>> {
             Drift::Release,
             Drift::SecondAddress,
             Drift::SecondInstance,
-            Drift::SecondGroup,
             Drift::NewImage,
         ]),
         (0..TAGS.len()).prop_map(Drift::DropTag),
@@ -159,14 +156,6 @@ pub fn disturb(world: &mut World, drift: Drift) {
                 let terminates = world.terminates_on_shutdown.get(&twin.id).copied();
                 world.terminates_on_shutdown.extend(terminates.map(|terminates| (id.clone(), terminates)));
                 world.all.instances.push(Instance { id, ..twin });
-            }
-        }
-        Drift::SecondGroup => {
-            if let Some(twin) = group(world).map(|g| g.clone()) {
-                let (id, name) = (world.id("sg"), "second".to_owned());
-                let used = instance(world).filter(|i| i.vpc == twin.vpc);
-                used.into_iter().for_each(|i| i.groups = vec![id.clone()]);
-                world.all.groups.push(Group { id, name, ingress: Rules::new(), ..twin });
             }
         }
         Drift::NewImage => publish(world),

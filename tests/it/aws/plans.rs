@@ -262,6 +262,7 @@ pub fn account() -> World {
         parts: Vec::new(),
         interfaces: Vec::new(),
         profile: None,
+        key_pair: None,
         tags: neighbours(),
     };
     let all = Observed {
@@ -283,6 +284,7 @@ pub fn account() -> World {
             ),
         ],
         groups,
+        ..Observed::default()
     };
     World::new(all, surroundings())
 }

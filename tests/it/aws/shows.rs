@@ -139,7 +139,6 @@ fn what_an_interrupted_run_left() {
     insta::assert_snapshot!(repair(|world| {
         disturb(world, Drift::SecondInstance);
         disturb(world, Drift::SecondAddress);
-        disturb(world, Drift::SecondGroup);
     }));
 }
 

@@ -11,6 +11,7 @@ use gangplank::{
         machine::{self, Needs},
         network::Subnet,
         observed::{Attachment, ElasticIp, Group, Instance, InstanceState, MetadataOptions, Observed, Surroundings},
+        ownership,
         rule::{Direction, Peer, Rule, Rules, description},
     },
     provider::tags::{BASTION, Tags},
@@ -67,10 +68,8 @@ impl World {
 
     /// Only what the plan's needs ask for, as the fleet reads it.
     pub fn surroundings(&self, want: &Desired<'_>, seen: &Observed) -> Surroundings {
-        let instances: Vec<_> = seen.instances_of(want.bastion()).collect();
-        let addresses: Vec<_> = seen.addresses_of(want.bastion()).collect();
         let mut needs = Needs::default();
-        needs.add(want, machine::choose(want, &instances, &addresses, None));
+        needs.add(want, seen);
         let mut around = self.around.clone();
         if !needs.network {
             around.subnets.clear();
@@ -166,7 +165,32 @@ impl World {
                     check_tags(tags)?;
                 }
             }
-            Call::TerminateInstance { instance } => self.terminate(instance)?,
+            Call::MarkAddress { group, address, ip, tags } => {
+                check_tags(tags)?;
+                let (group, allocation) = (id(group, made.group.as_ref())?, id(address, made.address.as_ref())?);
+                let known = self.address(&allocation)?.ip.ok_or("no address")?;
+                if ip.is_some_and(|ip| ip != known) {
+                    return Err(format!("{allocation} is {known}"));
+                }
+                let (rule, text) = ownership::address_mark(&action.bastion, &allocation, known);
+                self.group(&group)?.egress.insert(rule, text);
+            }
+            Call::TerminateInstance { instance, within, displaced } => {
+                let bastion = &action.bastion;
+                let holds =
+                    self.all.addresses.iter().find(|a| a.attached.as_ref().is_some_and(|at| at.is_instance(instance)));
+                let holds = holds.and_then(|a| a.ip).map(|ip| ip.to_string());
+                let found =
+                    self.all.instances.iter_mut().find(|i| i.id == *instance).ok_or("InvalidInstanceID.NotFound")?;
+                found.public_ip = holds;
+                let is_there = found.state.is_there();
+                if let Some(changed) =
+                    ownership::changed(found, bastion, within, displaced.as_ref()).filter(|_| is_there)
+                {
+                    return Err(format!("{instance}: {changed}"));
+                }
+                self.terminate(instance)?;
+            }
             Call::ReleaseAddress { allocation } => {
                 // EC2 lets go of a terminated instance's address in a while, and the performer waits.
                 let attached = self.address(allocation)?.attached.clone();
@@ -275,6 +299,7 @@ impl World {
             parts: Vec::new(),
             interfaces: Vec::new(),
             profile: None,
+            key_pair: None,
             tags: launch.tags.clone(),
         });
         Ok(id)

@@ -83,12 +83,16 @@ def only_living(original):
 
 
 def associate_address(backend, instance=None, *arguments, **options):
-    """A machine that has ended gets no address."""
+    """A machine that has ended gets no address; the machine that had it before has it no more."""
+    before = None
     if options.get("allocation_id"):
-        backend.address_by_allocation([options["allocation_id"]])
+        before = backend.address_by_allocation([options["allocation_id"]])[0].eni
     if instance is not None and instance._state.name == "terminated":
         raise EC2ClientError("InvalidInstanceID", f"The instance '{instance.id}' is not in a valid state for this.")
-    return original_associate_address(backend, instance, *arguments, **options)
+    answer = original_associate_address(backend, instance, *arguments, **options)
+    if before is not None and before is not backend.address_by_allocation([options["allocation_id"]])[0].eni:
+        before.public_ip = None
+    return answer
 
 
 def modify_instance_security_groups(backend, instance_id, groups):

@@ -1,7 +1,7 @@
 //! Opening and closing: rules of a security group. What is new is opened before anything is closed, so that whoever may still come
 //! is never shut out, whichever call fails.
 
-use std::mem;
+use std::{mem, net::IpAddr};
 
 use aws_sdk_ec2::types::{Filter, IpPermission, ResourceType};
 
@@ -12,6 +12,7 @@ use crate::provider::{
         action::{DescribedRule, Ref},
         api::Ec2,
         convert::{group, permission, tag_specification},
+        ownership,
         retry::{Repeat, is_missing_rule},
         rule::{Direction, Family, Peer},
         tags::Tags,
@@ -43,6 +44,43 @@ impl Performer<'_> {
         let writer = RuleWriter { ec2: self.ec2, group: id, is_new: *group == Ref::Made, direction, tags, progress };
         let mut work = RuleWork::new(direction, add, remove, &own);
         writer.change(&mut work).await.map_err(|error| work.explain(error))
+    }
+
+    /// The rule that says that an address is the bastion's own. Where another one opens the same, it is put in its place.
+    pub(super) async fn mark_address(
+        &self,
+        bastion: &str,
+        group: &Ref,
+        address: &Ref,
+        ip: Option<IpAddr>,
+        tags: &Tags,
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
+        let is_new = *group == Ref::Made;
+        let group = self.group(bastion, group)?;
+        let allocation = self.address(bastion, address)?;
+        let ip = match ip {
+            Some(ip) => ip,
+            None => {
+                let made = self.made(bastion, "address", |m| m.ip.clone())?;
+                made.parse()
+                    .map_err(|_| CloudError::mistake(format!("{allocation} has no readable address: {made}")))?
+            }
+        };
+        let writer = RuleWriter { ec2: self.ec2, group, is_new, direction: Direction::Egress, tags, progress };
+        let (rule, description) = ownership::address_mark(bastion, &allocation, ip);
+        let marked = [permission(&DescribedRule { rule: rule.clone(), description }, "")];
+        match writer.authorize(&marked).await {
+            Err(error) if is_duplicate(&error) => {
+                let bare = [permission(&DescribedRule { rule, description: String::new() }, "")];
+                match writer.revoke(&bare).await {
+                    Err(error) if !is_missing_rule(&error) => return Err(error),
+                    _ => {}
+                }
+                writer.authorize(&marked).await
+            }
+            other => other,
+        }
     }
 }
 

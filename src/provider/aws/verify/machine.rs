@@ -2,10 +2,14 @@
 
 use super::{Scene, check, fail, judged, listed};
 use crate::{
-    plan::AwsAddress,
+    cloudinit,
+    plan::{AwsAddress, AwsImage},
     provider::aws::{
         deadline,
+        desire::Desired,
+        machine::{image_words, is_document, is_published},
         observed::{Attachment, InstanceState, MetadataOptions},
+        ownership::{Stranger, strangers},
         region, tags,
     },
     verify::{Check, Part, Verdict},
@@ -20,10 +24,7 @@ pub fn instance(scene: &Scene<'_>) -> Check {
     }
     let fix = |what: &str| scene.apply(what);
     match all.as_slice() {
-        [] => check.fail(
-            format!("no instance carries the tag {}={name}", tags::BASTION),
-            fix("makes one, if the bastion is to exist"),
-        ),
+        [] => check.fail("no instance is the bastion's own", fix("makes one, if the bastion is to exist")),
         [one] => match one.state {
             InstanceState::Running => check.pass(),
             InstanceState::Pending => {
@@ -33,7 +34,7 @@ pub fn instance(scene: &Scene<'_>) -> Check {
         },
         several => check.fail(
             format!("there are {} of them: {}", several.len(), listed(several.iter().map(|i| &i.id))),
-            fix("keeps the one that serves and ends the others"),
+            fix("keeps the one that the address leads to and ends the others, or says what to do"),
         ),
     }
 }
@@ -44,7 +45,7 @@ pub fn address(scene: &Scene<'_>) -> Check {
         let Some(address) = scene.evidence.address(scene.aws) else {
             return Ok(match &scene.aws.address {
                 AwsAddress::Elastic => fail(
-                    format!("no Elastic IP carries the tag {}={}", tags::BASTION, scene.name()),
+                    "no Elastic IP is the bastion's own",
                     scene.apply("allocates one; give the vendor the new address"),
                 ),
                 AwsAddress::Existing(id) => fail(
@@ -182,6 +183,106 @@ pub fn profile(scene: &Scene<'_>) -> Check {
             ),
         ))
     })
+}
+
+/// What carries the bastion's tag and is not its own.
+pub fn ownership(scene: &Scene<'_>) -> Check {
+    let name = scene.name();
+    let proves = "everything that carries the bastion's tag is its own, by a mark that tagging alone can't make";
+    judged(check("control.ownership", Part::Bastion, proves), |check| {
+        let strangers = strangers(&scene.evidence.seen, name);
+        check.evidence.extend(strangers.iter().map(|s| format!("{}: {}", s.what(), s.doubt)));
+        if strangers.is_empty() {
+            return scene.machine().map(|_| Verdict::Pass);
+        }
+        let ids: Vec<&str> = strangers.iter().map(Stranger::id).collect();
+        let tag = format!("the tag {}={name}", tags::BASTION);
+        let one = |s: &Stranger<'_>| format!("{} carries {tag} and is not gangplank's: {}", s.what(), s.doubt);
+        Ok(fail(
+            strangers.iter().map(one).collect::<Vec<_>>().join("; "),
+            format!(
+                "gangplank leaves it alone; see who put the tag there, and take it away where it does not belong: `{} ec2 delete-tags \
+                 --resources {} --tags Key={}`",
+                region::cli(&scene.evidence.region),
+                ids.join(" "),
+                tags::BASTION
+            ),
+        ))
+    })
+}
+
+/// What the machine was made from: its document, which decides who gets in and what they may open.
+pub fn document(scene: &Scene<'_>) -> Check {
+    let proves = "the machine's user data is the document that its tag names, and where that is the plan's, the plan's to the last bit";
+    judged(check("control.document", Part::Bastion, proves), |check| {
+        let instance = scene.machine()?;
+        let digest = scene.origin(instance)?.user_data.as_ref().map_err(String::clone)?;
+        let tagged = tags::document(&instance.tags);
+        let short = |digest: &str| digest.get(..12).unwrap_or(digest).to_owned();
+        let have = digest.as_deref().map_or_else(|| "none".to_owned(), short);
+        check.evidence.push(format!("{}: user data {have}, tag {}", instance.id, tagged.unwrap_or("none")));
+        let user_data = cloudinit::render(scene.plan).map_err(|error| error.to_string())?;
+        let want = Desired::new(scene.plan, scene.aws, &user_data);
+        if is_document(&want, instance, digest.as_deref()) {
+            return Ok(Verdict::Pass);
+        }
+        Ok(fail(
+            format!(
+                "{} runs another document than gangplank gave it: its user data has the digest {have}",
+                instance.id
+            ),
+            foreign_machine(scene),
+        ))
+    })
+}
+
+/// What the machine was made from: its image.
+pub fn image(scene: &Scene<'_>) -> Check {
+    let proves = match scene.aws.image {
+        AwsImage::Alias(alias) => format!("the machine's image is one of {}, made by its publisher", alias.as_str()),
+        AwsImage::Id(_) => "the machine's image is the plan's".to_owned(),
+    };
+    judged(check("control.image", Part::Bastion, proves), |check| {
+        let instance = scene.machine()?;
+        let alias = match &scene.aws.image {
+            AwsImage::Alias(alias) => *alias,
+            AwsImage::Id(id) => {
+                check.evidence.push(instance.image.clone());
+                return Ok(if *id == instance.image {
+                    Verdict::Pass
+                } else {
+                    fail(
+                        format!("{} was made from {}, not from {id}", instance.id, instance.image),
+                        foreign_machine(scene),
+                    )
+                });
+            }
+        };
+        let Some(image) = scene.origin(instance)?.image.as_ref().map_err(String::clone)? else {
+            return Err(format!(
+                "EC2 does not know {} any more: it was deregistered, or is not shown to this account",
+                instance.image
+            ));
+        };
+        check.evidence.push(image_words(image));
+        Ok(if is_published(alias, image) {
+            Verdict::Pass
+        } else {
+            fail(
+                format!(
+                    "{} was made from {}, which is no image of {}",
+                    instance.id,
+                    image_words(image),
+                    alias.as_str()
+                ),
+                foreign_machine(scene),
+            )
+        })
+    })
+}
+
+fn foreign_machine(scene: &Scene<'_>) -> String {
+    format!("find out who made it, and do not trust it; then {}", scene.apply("puts a machine of its own in its place"))
 }
 
 pub fn deadline(scene: &Scene<'_>) -> Check {

@@ -13,7 +13,8 @@ use crate::{
         desire::Desired,
         evidence::{Console, Network},
         network::{AclEntry, Destination, Route, Volume},
-        observed::{Attachment, ElasticIp, InstanceState, MetadataOptions, Observed},
+        observed::{Attachment, ElasticIp, Image, InstanceState, MetadataOptions, Observed},
+        ownership,
         rule::{ANY_V4, Direction, Peer, Protocol, Rule, Rules},
     },
     provider::{
@@ -87,6 +88,20 @@ fn open_acl(id: &str, subnet: &str) -> Acl {
     Acl { id: id.to_owned(), vpc: "vpc-1".to_owned(), subnets: vec![subnet.to_owned()], entries: entries.collect() }
 }
 
+/// A machine that was made from the plan's own document and a published image.
+fn origin(document: &str) -> MachineOrigin {
+    let image = Image {
+        id: "ami-00000001".to_owned(),
+        name: "debian-13-arm64-20260112-2355".to_owned(),
+        owner: "136693071363".to_owned(),
+        architecture: "arm64".to_owned(),
+        root_device: "/dev/xvda".to_owned(),
+        root_size: 8,
+        created: "2026-01-12T00:00:00.000Z".to_owned(),
+    };
+    MachineOrigin { user_data: Ok(Some(cloudinit::digest(document))), image: Ok(Some(image)) }
+}
+
 /// A region as `apply` leaves it.
 #[derive(Clone)]
 struct Region {
@@ -104,7 +119,7 @@ impl Region {
         let deadline = desire(plan, now);
         let group = |id: &str, ingress: Rules, egress: Rules, tags: Tags| Group {
             id: id.to_owned(),
-            name: id.to_owned(),
+            name: if id == "sg-00000001" { "gangplank-warehouse".to_owned() } else { id.to_owned() },
             vpc: "vpc-1".to_owned(),
             ingress,
             egress,
@@ -132,6 +147,8 @@ impl Region {
             (bastion, "gangplank:warehouse port 5432".to_owned()),
             (application, "the application".to_owned()),
         ]);
+        let mark = ownership::address_mark("warehouse", "eipalloc-00000001", address("192.0.2.4"));
+        let egress = want.egress.clone().into_iter().chain([mark]).collect();
         let seen = Observed {
             instances: vec![Instance {
                 id: "i-00000001".to_owned(),
@@ -151,6 +168,7 @@ impl Region {
                     ..interface("eni-00000001", "subnet-00000001", "sg-00000001", "10.20.1.9")
                 }],
                 profile: None,
+                key_pair: None,
                 tags: want.instance_tags(deadline.as_ref()),
             }],
             addresses: vec![ElasticIp {
@@ -160,7 +178,7 @@ impl Region {
                 tags: want.tags(deadline.as_ref()),
             }],
             groups: vec![
-                group("sg-00000001", want.ingress.clone(), want.egress.clone(), want.tags(deadline.as_ref())),
+                group("sg-00000001", want.ingress.clone(), egress, want.tags(deadline.as_ref())),
                 group("sg-000000db", database, Rules::new(), Tags::new()),
                 group(
                     "sg-000000ff",
@@ -169,6 +187,7 @@ impl Region {
                     Tags::new(),
                 ),
             ],
+            origins: BTreeMap::from([("i-00000001".to_owned(), origin(&user_data.text))]),
         };
         let network = Network {
             subnets: Ok(vec![subnet("subnet-00000001", "10.20.1.0/24"), subnet("subnet-00000002", "10.20.2.0/24")]),

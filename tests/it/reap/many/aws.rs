@@ -78,6 +78,8 @@ impl<'a> Builder<'a> {
             all.push(("TagSpecification.1.Tag.2.Value", owner));
             all.push(("TagSpecification.1.Tag.3.Key", "gangplank:expires"));
             all.push(("TagSpecification.1.Tag.3.Value", made.expires));
+            all.push(("TagSpecification.1.Tag.4.Key", "gangplank:boot"));
+            all.push(("TagSpecification.1.Tag.4.Value", "document=0123456789ab system=0123456789ab"));
         }
         self.call(action, &[&all[..], fields].concat())
     }
@@ -179,9 +181,10 @@ async fn reap(each: usize) {
     for region in REGIONS {
         let calls =
             looked.calls.iter().filter(|((place, _), _)| place == region).map(|(_, count)| count).sum::<usize>();
-        assert_eq!(calls, 6, "{region}: {looked:#?}");
+        // One of them asks who has launched the machine that carries a bastion's tag and is not its own.
+        assert_eq!(calls, 7, "{region}: {looked:#?}");
     }
-    assert_eq!((looked.all(), looked.throttled), (6 * REGIONS.len(), 0));
+    assert_eq!((looked.all(), looked.throttled), (7 * REGIONS.len(), 0));
     let due = reaper.due(&sight);
     assert_eq!(due.len(), each * REGIONS.len());
     assert_eq!(sight.found.len(), due.len() + REGIONS.len());

@@ -1,0 +1,192 @@
+//! Only its own, and no impostor: somebody with a right to tag, or to launch, against the program as people run it; on moto and on
+//! the sandbox's EC2, with boto3 as the second pair of eyes.
+
+use gangplank::sandbox::ec2::{Pace, World};
+use serde_json::{Value, json};
+
+use crate::support::{self, Lab, listening::Listening};
+
+fn on_both(test: impl Fn(&Lab<'_>)) {
+    let Some(moto) = support::moto_or_skip() else { return };
+    test(&Lab::new(moto));
+    let mut world = World::seeded(1);
+    world.pace = Pace::instant();
+    let sandbox = Listening::start(world);
+    test(&Lab::of(moto.account().at(sandbox.address)));
+}
+
+const LAUNCH: &str = "
+def image(name):
+    found = ec2.describe_images(Filters=[{'Name': 'name', 'Values': [name]}, {'Name': 'architecture', 'Values': ['arm64']}])
+    return found['Images'][0]['ImageId']
+def launch(name, tags, **more):
+    specification = [{'ResourceType': 'instance', 'Tags': [{'Key': k, 'Value': v} for k, v in tags.items()]}]
+    [made] = ec2.run_instances(ImageId=image(name), InstanceType='t4g.nano', MinCount=1, MaxCount=1,
+        SubnetId=input['public_subnet'], TagSpecifications=specification, **more)['Instances']
+    return made['InstanceId']
+def machines():
+    all = [i for r in ec2.describe_instances()['Reservations'] for i in r['Instances']]
+    return {i['InstanceId']: i for i in all if i['State']['Name'] not in ('terminated', 'shutting-down')}
+def tags_of(machine):
+    return {t['Key']: t['Value'] for t in machine.get('Tags', [])}
+";
+
+fn boto(lab: &Lab<'_>, script: &str) -> Value {
+    lab.account.boto(&format!("{LAUNCH}{script}"), json!({"public_subnet": lab.seed.public_subnet}))
+}
+
+fn alive(lab: &Lab<'_>) -> Vec<String> {
+    let ids = boto(lab, "result = sorted(machines())");
+    ids.as_array().expect("ids").iter().filter_map(|id| id.as_str().map(str::to_owned)).collect()
+}
+
+/// Another image with the genuine document and the real one's tags, and the real one's boot tag changed.
+#[test]
+fn an_impostor_gets_neither_the_address_nor_the_database() {
+    on_both(|lab| {
+        let bastion = lab.bastion();
+        lab.apply(&bastion);
+        let [real] = alive(lab).try_into().expect("one machine");
+        let impostor = boto(
+            lab,
+            "
+import base64
+[real] = machines()
+document = ec2.describe_instance_attribute(InstanceId=real, Attribute='userData')['UserData']['Value']
+tags = {k: v for k, v in tags_of(machines()[real]).items() if k != 'gangplank:host-key'}
+result = launch('ubuntu/images/hvm-ssd-gp3/ubuntu-*-26.04-arm64-server-*', tags, UserData=base64.b64decode(document))
+ec2.create_tags(Resources=[real], Tags=[{'Key': 'gangplank:boot', 'Value': 'document=000000000000'}])",
+        );
+        let impostor = impostor.as_str().expect("an id").to_owned();
+        let (run, _) = lab.run("apply", &bastion, &["--yes"]);
+        let run = run.expect(0);
+        assert!(run.stdout.contains(&impostor) && run.stdout.contains("left alone"), "{run}");
+        let after = boto(
+            lab,
+            "
+[address] = [a for a in ec2.describe_addresses()['Addresses'] if a.get('InstanceId')]
+result = {i: [g['GroupName'] for g in m['SecurityGroups']] for i, m in machines().items()}
+result['holder'] = address['InstanceId']",
+        );
+        assert_eq!(after[&impostor], json!(["default"]), "{after}");
+        assert!(after.get(&real).is_none(), "it had to be replaced: {after}");
+        assert!(after["holder"] != json!(impostor) && after["holder"] != json!(real), "{after}");
+
+        let (run, _) = lab.run("verify", &bastion, &["--no-network"]);
+        let run = run.expect(4);
+        assert!(run.stdout.contains("control.ownership") && run.stdout.contains(&impostor), "{run}");
+        let (run, _) = lab.run("drift", &bastion, &[]);
+        run.expect(2);
+        // What is its own goes; that something with its tag is left is told.
+        let (run, _) = lab.run("destroy", &bastion, &["--yes"]);
+        let run = run.expect(2);
+        assert!(run.stdout.contains(&impostor), "{run}");
+        assert_eq!(alive(lab), [impostor]);
+    });
+}
+
+/// Tags on what is somebody else's: nothing of it goes, by no verb.
+#[test]
+fn tags_on_a_production_machine_and_on_a_spare_address_make_nothing_go() {
+    on_both(|lab| {
+        let payments = boto(
+            lab,
+            "
+result = launch('debian-13-arm64-*', {'Name': 'prod-payments-db', 'env': 'production'})
+mark = [{'Key': 'gangplank:bastion', 'Value': 'oldproject'}, {'Key': 'gangplank:expires', 'Value': '2020-01-01T00:00:00Z'}]
+ec2.create_tags(Resources=[result], Tags=mark)
+[spare] = [a for a in ec2.describe_addresses()['Addresses'] if not a.get('InstanceId')]
+ec2.create_tags(Resources=[spare['AllocationId']], Tags=[{'Key': 'gangplank:bastion', 'Value': 'oldaddr'}])",
+        );
+        let payments = payments.as_str().expect("an id").to_owned();
+        let before = lab.account.world();
+        let (run, calls) = lab.command(&["reap", "--region", "us-east-1", "--yes", "--settle", "0m"]);
+        assert_eq!(calls.writes(), 0, "{calls}\n{run}");
+        assert!(run.stdout.contains(&payments), "{run}");
+        assert_eq!(lab.account.world(), before);
+
+        boto(
+            lab,
+            "
+[payments] = machines()
+ec2.create_tags(Resources=[payments], Tags=[{'Key': 'gangplank:bastion', 'Value': 'warehouse'}])",
+        );
+        let bastion = lab.bastion();
+        let (run, _) = lab.run("apply", &bastion, &["--yes"]);
+        let run = run.expect(0);
+        assert!(run.stdout.contains("prod-payments-db"), "{run}");
+        assert!(alive(lab).contains(&payments));
+        let (run, _) = lab.run("destroy", &bastion, &["--yes"]);
+        let run = run.expect(2);
+        assert!(run.stdout.contains("prod-payments-db"), "{run}");
+        assert_eq!(alive(lab), [payments]);
+    });
+}
+
+/// Nothing tells which of two is the bastion's: neither is ended, and both are named.
+#[test]
+fn two_machines_without_an_address_are_refused() {
+    on_both(|lab| {
+        let bastion = lab.bastion();
+        lab.apply(&bastion);
+        boto(
+            lab,
+            "
+[real] = machines()
+groups = [g['GroupId'] for g in machines()[real]['SecurityGroups']]
+launch('debian-13-arm64-*', tags_of(machines()[real]), SecurityGroupIds=groups)
+[address] = [a for a in ec2.describe_addresses()['Addresses'] if a.get('InstanceId')]
+ec2.disassociate_address(AssociationId=address['AssociationId'])",
+        );
+        let both = alive(lab);
+        assert_eq!(both.len(), 2);
+        let (run, calls) = lab.run("apply", &bastion, &["--yes"]);
+        let run = run.expect(3);
+        assert!(both.iter().all(|id| run.stderr.contains(id)), "{run}");
+        assert_eq!(calls.writes(), 0, "{calls}");
+        assert_eq!(alive(lab), both);
+    });
+}
+
+/// Somebody takes the leftover of an interrupted run and launches it with another document: it is not taken over.
+#[test]
+fn a_machine_with_another_document_is_not_taken_over() {
+    on_both(|lab| {
+        let bastion = lab.bastion();
+        lab.apply(&bastion);
+        let other = boto(
+            lab,
+            "
+[real] = machines()
+groups = [g['GroupId'] for g in machines()[real]['SecurityGroups']]
+result = launch('debian-13-arm64-*', tags_of(machines()[real]), SecurityGroupIds=groups, UserData='#cloud-config')
+ec2.terminate_instances(InstanceIds=[real])",
+        );
+        let other = other.as_str().expect("an id").to_owned();
+        lab.apply(&bastion);
+        let alive = alive(lab);
+        assert!(alive.len() == 1 && !alive.contains(&other), "{alive:?} {other}");
+        lab.assert_settled(&bastion);
+    });
+}
+
+/// Termination protection is somebody's decision.
+#[test]
+fn a_protected_machine_is_told_and_stays() {
+    on_both(|lab| {
+        let bastion = lab.bastion();
+        lab.apply(&bastion);
+        let machine = alive(lab);
+        boto(
+            lab,
+            "
+[real] = machines()
+ec2.modify_instance_attribute(InstanceId=real, DisableApiTermination={'Value': True})",
+        );
+        let (run, _) = lab.run("destroy", &bastion, &["--yes"]);
+        let run = run.expect(1);
+        assert!(run.stderr.contains("protected from termination"), "{run}");
+        assert!(run.stderr.contains("--no-disable-api-termination"), "{run}");
+        assert_eq!(alive(lab), machine);
+    });
+}
