@@ -277,6 +277,9 @@ fn what_apply_leaves_is_green() {
     control.egress - the machine may open connections to the plan's targets and for its updates (tcp 80 and 443), no others
     control.route - the bastion's subnet sends what goes back to each source to an internet gateway
     control.acl - the network ACL of the bastion's subnet lets tcp 22 in from each source, and the answers out to its ports 1024-65535
+    control.ownership - everything that carries the bastion's tag is its own, by a mark that tagging alone can't make
+    control.document - the machine's user data is the document that its tag names, and where that is the plan's, the plan's to the last bit
+    control.image - the machine's image is one of debian-13, made by its publisher
     control.metadata - the metadata service requires session tokens, which travel one hop only, and the machine may read its tags, where its keys and its deadline are
     control.encryption - every volume of the machine is encrypted
     control.profile - the machine holds no permissions in the account: it has no instance profile
@@ -302,6 +305,7 @@ fn what_apply_leaves_is_green() {
     control.nothing-else: sg-00000001: tcp 22 from 2001:db8:7::/64
     control.egress: sg-00000001: tcp 80 to 0.0.0.0/0
     control.egress: sg-00000001: tcp 443 to 0.0.0.0/0
+    control.egress: sg-00000001: tcp 443 to 192.0.2.4/32
     control.egress: sg-00000001: tcp 3306 to 10.20.2.11/32
     control.egress: sg-00000001: tcp 5432 to sg-000000db
     control.route: not judged: nothing from 2001:db8:7::/64 arrives, the bastion has no IPv6 address
@@ -311,6 +315,8 @@ fn what_apply_leaves_is_green() {
     control.acl: acl-00000001 32767 denies inbound everything from 0.0.0.0/0
     control.acl: acl-00000001 100 allows outbound everything to 0.0.0.0/0
     control.acl: acl-00000001 32767 denies outbound everything to 0.0.0.0/0
+    control.document: i-00000001: user data 2c2b86c6b6b2, tag 2c2b86c6b6b2
+    control.image: ami-00000001 (debian-13-arm64-20260112-2355, published by account 136693071363)
     control.metadata: session tokens required, hop limit 1, tags readable
     control.encryption: vol-00000001 encrypted
     control.deadline: i-00000001: 2027-01-30T12:00:00Z
@@ -371,7 +377,7 @@ fn without_evidence_nothing_is_green_and_no_check_is_missing() {
 #[test]
 fn the_machine() {
     insta::assert_snapshot!(with(|r| r.instance().state = InstanceState::Terminated), @"
-    control.instance: no instance carries the tag gangplank:bastion=warehouse
+    control.instance: no instance is the bastion's own
       → run `gangplank apply warehouse.yaml`: it makes one, if the bastion is to exist
     control.address? warehouse has no instance: see control.instance
     control.admits[secoda]? warehouse has no instance: see control.instance
@@ -380,6 +386,9 @@ fn the_machine() {
     control.egress? warehouse has no instance: see control.instance
     control.route? warehouse has no instance: see control.instance
     control.acl? warehouse has no instance: see control.instance
+    control.ownership? warehouse has no instance: see control.instance
+    control.document? warehouse has no instance: see control.instance
+    control.image? warehouse has no instance: see control.instance
     control.metadata? warehouse has no instance: see control.instance
     control.encryption? warehouse has no instance: see control.instance
     control.profile? warehouse has no instance: see control.instance
@@ -404,7 +413,7 @@ fn the_machine() {
         r.seen.instances.push(twin);
     }), @"
     control.instance: there are 2 of them: i-00000001, i-00000002
-      → run `gangplank apply warehouse.yaml`: it keeps the one that serves and ends the others
+      → run `gangplank apply warehouse.yaml`: it keeps the one that the address leads to and ends the others, or says what to do
     ");
     insta::assert_snapshot!(with(|r| r.instance().metadata.hop_limit = 2), @"
     control.metadata: its hop limit is 2, not 1: its tokens travel beyond the machine
@@ -448,7 +457,7 @@ fn the_machine() {
 #[test]
 fn the_address() {
     insta::assert_snapshot!(with(|r| r.seen.addresses.clear()), @"
-    control.address: no Elastic IP carries the tag gangplank:bastion=warehouse
+    control.address: no Elastic IP is the bastion's own
       → run `gangplank apply warehouse.yaml`: it allocates one; give the vendor the new address
     ");
     insta::assert_snapshot!(with(|r| r.seen.addresses[0].attached = None), @"
