@@ -146,6 +146,12 @@ impl Judge {
         self.holders = None;
     }
 
+    /// A run in bad weather is over.
+    pub fn interrupted(&mut self, worlds: &State) {
+        self.made.interrupted(worlds);
+        self.disturb();
+    }
+
     /// No end is one that nobody decided. Where everything is as the plans say, what somebody wrote is gone, too.
     pub fn ends(&mut self, worlds: &State, as_planned: bool, now: Timestamp) {
         if as_planned {

@@ -20,6 +20,8 @@ pub struct ResourceProvenance {
     tagged: BTreeMap<String, BTreeSet<String>>,
     /// Addresses that have led to a machine, or that a rule of a group names.
     settled: BTreeSet<String>,
+    /// Addresses that were there when a run was interrupted, and not settled.
+    abandoned: BTreeSet<String>,
     /// What of the bastions' carries an end that only somebody's tag says.
     forged: BTreeSet<String>,
 }
@@ -72,10 +74,17 @@ impl ResourceProvenance {
         self.forged.clear();
     }
 
-    /// Whether it is an address that a run allocated and could not put to use any more. Nothing shows whose it is but its tags, which
-    /// are not enough: it may stay, and may be taken into use.
+    /// Whether it is an address that an interrupted run allocated and nothing has put to use since. Nothing shows whose it is but its
+    /// tags, which are not enough: it may stay.
     pub fn is_stray_address(&self, id: &str) -> bool {
-        id.starts_with("eipalloc-") && self.is_own(id) && !self.settled.contains(id)
+        self.abandoned.contains(id) && !self.settled.contains(id)
+    }
+
+    /// A run in bad weather is over: what it allocated last, nobody may find again.
+    pub fn interrupted(&mut self, worlds: &State) {
+        let all = worlds.ec2.regions.values().flat_map(|region| region.addresses.keys());
+        let unsettled = all.filter(|id| !self.settled.contains(*id) && !self.foreign.contains(*id));
+        self.abandoned.extend(unsettled.cloned());
     }
 
     /// On Azure a name comes back: what gangplank creates where something of somebody's has been is gangplank's.

@@ -175,8 +175,10 @@ impl Story {
             }
             to_stand = !matches!(run, Run::Destroy(_));
             self.weather.set(None);
-            self.weather.judge(Judge::disturb);
-            self.ask(|judge, worlds, now| judge.ends(worlds, false, now));
+            self.ask(|judge, worlds, now| {
+                judge.interrupted(worlds);
+                judge.ends(worlds, false, now);
+            });
             self.verdict()?;
         }
         self.visit();
