@@ -152,8 +152,13 @@ fn what_apply_leaves_is_green_at_every_edge() {
         format!("{} - {}\n{evidence}", check.name(), check.proves)
     };
     insta::assert_snapshot!(checks.iter().map(lines).collect::<String>(), @"
+    control.ownership - everything that carries the bastion's tag is the bastion's own
     control.instance - exactly one machine of this bastion exists, and it runs
         gangplank-warehouse Standard_B1s running
+    control.image - the machine was made from the publisher's debian-13
+        gangplank-warehouse: Debian debian-13 13-gen2
+    control.document - the machine's tag names the plan's cloud-init document; Azure does not show the document itself
+        gangplank:boot: document=89f6ef3625db keys=live-3330e42add3c tunnels=5d89de054237 sshd=f88a177782b7 system=118f6d10da1a
     control.diagnostics - the machine's serial console is kept, so that its reports can be read: boot diagnostics are on
     control.address - the fixed public address leads to this machine
         20.9.9.1:22 → 10.9.1.5:22 by the rule ssh of gangplank-warehouse in firewall policy fwp-hub
