@@ -17,23 +17,25 @@ use crate::{
 
 pub fn ownership(scene: &Scene<'_>) -> Check {
     let proves = "everything that carries the bastion's tag is the bastion's own";
-    let mut check = check("control.ownership", Part::Bastion, proves);
-    let name = scene.name();
-    let foreign = scene.seen.foreign(Some(name));
-    for one in &foreign {
-        check = check.seen(format!("{}: {}", one.words(), one.id));
-    }
-    let told: Vec<String> = foreign.iter().map(|one| one.told()).collect();
-    let Some(first) = foreign.first() else { return check.pass() };
-    check.fail(
-        format!("the tag {}={name} is on what gangplank did not make: {}", tags::BASTION, told.join("; ")),
-        format!(
-            "find out who tagged it, or which policy did; gangplank leaves it alone. Take the tag off: `az tag update --resource-id {} \
-             --operation Delete --tags {}={name}`",
-            first.id,
-            tags::BASTION
-        ),
-    )
+    judged(check("control.ownership", Part::Bastion, proves), |check| {
+        let name = scene.name();
+        let foreign = scene.seen.foreign(Some(name));
+        check.evidence.extend(foreign.iter().map(|one| format!("{}: {}", one.words(), one.id)));
+        let Some(first) = foreign.first() else {
+            // Where nothing of the bastion is there, that nothing foreign was seen proves nothing.
+            return scene.machine().map(|_| Verdict::Pass);
+        };
+        let told: Vec<String> = foreign.iter().map(|one| one.told()).collect();
+        Ok(fail(
+            format!("the tag {}={name} is on what gangplank did not make: {}", tags::BASTION, told.join("; ")),
+            format!(
+                "find out who tagged it, or which policy did; gangplank leaves it alone. Take the tag off: `az tag update --resource-id {} \
+                 --operation Delete --tags {}={name}`",
+                first.id,
+                tags::BASTION
+            ),
+        ))
+    })
 }
 
 /// What Azure says of the image that a machine was made from, nobody can change afterwards.
