@@ -69,7 +69,7 @@ fn snippet<'a>(place: &Place, text: &str, label: &str) -> Snippet<'a, Annotation
     let span = within(line, start - line_start, place.span.len());
     Snippet::source(line.to_owned())
         .line_start(text[..line_start].matches('\n').count() + 1)
-        .path(shown(&place.source.path))
+        .path(shown(&place.source.path).replace('\n', "␊"))
         .annotation(AnnotationKind::Primary.span(span).label(shown(label)))
 }
 
