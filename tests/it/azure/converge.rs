@@ -188,9 +188,10 @@ fn raise(world: &mut World, written: &Written, chance: u64, limit: usize) {
     }
     let set = removal(world, written);
     assert!(set.is_empty(), "{:#?}", set.steps);
-    // What stays is what others have put something into, and there is a note for each.
+    // What stays is what others have put something into, and there is a note for each; another for what only carries the tag.
     let left = remains(BASTION_NAME, &world.look());
-    assert_eq!(left.len(), set.notes.len(), "{left:?} {:?}", set.notes);
+    let notes = set.notes.iter().filter(|note| !note.ends_with("it is left alone")).count();
+    assert_eq!(left.len(), notes, "{left:?} {:?}", set.notes);
     for what in left {
         assert!(what.starts_with("resource group") || what.starts_with("virtual network"), "{what}");
     }

@@ -183,7 +183,7 @@ fn a_moved_end_is_told_with_the_plans_own() {
 fn another_port_two_vendors_and_two_operators() {
     let plan = analytics();
     let soon = Known { port: 2222, deadline: ends("2026-11-25T12:00:00Z"), ..known(None) };
-    assert_snapshot!(plain(&[handoff::handoff(&plan, &soon)]), @r#"
+    assert_snapshot!(plain(&[handoff::handoff(&plan, &soon)]), @"
     analytics  aws 111122223333 us-east-1  plans/aws-two-vendors.yaml
 
       address          203.0.113.10 port 2222
@@ -235,6 +235,10 @@ fn another_port_two_vendors_and_two_operators() {
         IdentityFile ~/.ssh/id_ed25519
         IdentitiesOnly yes
         UserKnownHostsFile ~/.ssh/gangplank-analytics.known_hosts
+        GlobalKnownHostsFile /dev/null
+        HostKeyAlias [203.0.113.10]:2222
+        CheckHostIP no
+        ForwardAgent no
         StrictHostKeyChecking yes
         IgnoreUnknown SessionType
         SessionType none
@@ -250,7 +254,7 @@ fn another_port_two_vendors_and_two_operators() {
       psql -h 127.0.0.1 -p 15432 -U USER DATABASE                     warehouse
       mysql --protocol=TCP -h 127.0.0.1 -P 13306 -u USER -p DATABASE  orders
       sqlcmd -S tcp:127.0.0.1,11433 -U USER -d DATABASE               ledger
-    "#);
+    ");
 }
 
 #[test]
