@@ -93,16 +93,12 @@ impl Bug {
             Self::ClosesFirst => &["no lockout"],
             Self::IgnoresAccount => &["the right account"],
             Self::BelievesAnyEnd => &["a moved end within bounds"],
-            Self::Impatient => &["only what is due"],
+            // Its rules in other people's groups go along.
+            Self::Impatient => &["only what is due", "only its own"],
             Self::Overlooking | Self::Sparing => &["reap leaves nothing"],
             Self::Leaving => &["destroy leaves nothing"],
             Self::Eager => &["a dry run writes nothing"],
         }
-    }
-
-    /// It shows only where somebody writes what looks like gangplank's, or where a change of sources is watched.
-    pub fn needs_writers(self) -> bool {
-        matches!(self, Self::TagIsEnough | Self::AdoptsLookalike | Self::ClosesFirst | Self::BelievesAnyEnd)
     }
 
     pub fn in_an_apply(self, set: &mut Changeset<Action>, clouds: &Clouds) {

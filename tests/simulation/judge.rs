@@ -10,7 +10,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{
-    WRITERS_COME,
     external_writers::{self, ExternalWrite, ExternalWriter},
     hand,
     meddler::{self, MEDDLER, Touched},
@@ -99,11 +98,10 @@ impl Judge {
                 self.breaks("least exposure", format!("{} lets {source} into {bastion}", call.operation));
             }
         }
-        let shut_out = self.sources.after_write(call.cloud, &self.bastions, &exposed);
-        if let Some(how) = shut_out.filter(|_| *WRITERS_COME) {
+        if let Some(how) = self.sources.after_write(call.cloud, &self.bastions, &exposed) {
             self.breaks("no lockout", format!("{} {how}", call.operation));
         }
-        if call.cloud == Cloud::Aws && *WRITERS_COME {
+        if call.cloud == Cloud::Aws {
             self.look_at_addresses(worlds, call);
         }
     }
@@ -162,6 +160,15 @@ impl Judge {
         if let Some((id, end)) = undecided_end(worlds, &self.made, bounds) {
             self.breaks("a moved end within bounds", format!("{id}: {end}, and nobody decided that"));
         }
+    }
+
+    /// The bastions of which gangplank's calls have made several machines: people have to say which one it is.
+    pub fn undecided(&self, worlds: &State) -> Vec<&'static str> {
+        let several = |(bastion, cloud): &&(&'static str, Cloud)| {
+            let counts = counts(worlds, bastion, *cloud == Cloud::Aws, &self.made);
+            counts.iter().any(|(what, count)| *what == "instance" && *count > 1)
+        };
+        self.bastions.iter().filter(several).map(|(bastion, _)| *bastion).collect()
     }
 
     /// No bastion's address leads to a machine that gangplank has not made.

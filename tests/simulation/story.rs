@@ -3,7 +3,6 @@
 use std::{pin::pin, time::Duration};
 
 use super::{
-    WRITERS_COME,
     bugs::Bug,
     external_writers::ExternalWriter,
     hand,
@@ -255,7 +254,7 @@ impl Story {
 
     /// Now and then somebody writes what looks like gangplank's.
     fn visit(&mut self) {
-        if *WRITERS_COME && self.rng.u8(..4) == 0 {
+        if self.rng.u8(..4) == 0 {
             let writer = ExternalWriter::some(&mut self.rng);
             let cloud = self.bastions[self.rng.usize(..self.bastions.len())].cloud();
             let weather = &self.weather;
@@ -325,6 +324,7 @@ impl Story {
                 Ok(sets) => sets,
                 Err(why) => {
                     trouble = why;
+                    self.decide().await;
                     continue;
                 }
             };
@@ -349,6 +349,21 @@ impl Story {
             self.verdict()?;
         }
         Err(format!("convergence: after {CONVERGES} runs in peace: {trouble}"))
+    }
+
+    /// Two runs at the same time have made a machine each, and an address leads to either: people end one of them, as they are told.
+    async fn decide(&self) {
+        let weather = &self.weather;
+        let undecided = self.sandbox.change(|worlds, now| {
+            weather.judge(|judge| {
+                let undecided = judge.undecided(worlds);
+                undecided.iter().for_each(|bastion| judge.end_a_machine(worlds, bastion, now));
+                undecided
+            })
+        });
+        if !undecided.is_empty() {
+            self.calm().await;
+        }
     }
 
     /// What a run has done to its end, nobody has to tidy up after it.

@@ -12,7 +12,7 @@ use gangplank::sandbox::{
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{WRITERS_COME, external_writers::ExternalWriter, judge::Judge, story::Tally};
+use super::{external_writers::ExternalWriter, judge::Judge, story::Tally};
 
 /// No plan's.
 const OTHER_ACCOUNT: &str = "999988887777";
@@ -122,7 +122,7 @@ impl Fates for Weather {
             return Fate::Refused(refusal(call.cloud, inner.rng.bool()));
         }
         if dice < storm.lost + storm.refused + storm.meddled {
-            if *WRITERS_COME && inner.rng.u8(..4) == 0 {
+            if inner.rng.u8(..4) == 0 {
                 let writer = ExternalWriter::some(&mut inner.rng);
                 inner.write_externally(worlds, writer, call.cloud, call.time);
             } else if inner.judge.meddle(worlds, &mut inner.rng, call.cloud, call.time) {

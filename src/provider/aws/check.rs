@@ -173,7 +173,9 @@ pub(super) fn databases(want: &Desired<'_>, world: World<'_>, vpc: Option<&str>,
                     .fix("name the group of the database itself, in the bastion's region"),
             ),
             Some(group) => {
-                if let Some(owner) = group.tags.get(tags::BASTION) {
+                // A tag alone, which somebody may have put there, takes no plan its database.
+                let owner = group.tags.get(tags::BASTION).filter(|owner| ownership::group(group, owner).is_ok());
+                if let Some(owner) = owner {
                     problems.push(
                         problem("the group is a bastion's own", format!("{id} belongs to the bastion {owner}"))
                             .because("a bastion's group admits what its own plan lists and nothing else")

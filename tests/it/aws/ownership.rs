@@ -72,6 +72,16 @@ fn ended(set: &Changeset<Action>) -> Vec<&str> {
     ids
 }
 
+/// The database's group keeps its rule, and the plan its database.
+#[test]
+fn a_tag_on_the_databases_group_makes_it_no_bastions_own() {
+    let mut world = standing(&Spec::default());
+    let databases = world.all.groups.iter_mut().filter(|group| group.name == "database");
+    databases.for_each(|group| _ = group.tags.insert(BASTION.to_owned(), BASTION_NAME.to_owned()));
+    let set = towards(&world, &Spec::default()).expect("a changeset");
+    assert_eq!(set.steps, []);
+}
+
 type Change = fn(&mut Instance);
 
 /// Its tags are the real one's, and the real one's boot tag is changed so that it has to be replaced.
