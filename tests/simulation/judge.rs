@@ -17,7 +17,8 @@ use super::{
     provenance::{self, ResourceProvenance},
     source_watch::SourceWatch,
     view::{
-        ReapExpectation, all_of, beside, counts, exposed, holders, led_astray, reap_expectation, runs, undecided_end,
+        ReapExpectation, addresses, all_of, beside, counts, exposed, holders, led_astray, reap_expectation, runs,
+        undecided_end,
     },
 };
 
@@ -188,7 +189,7 @@ impl Judge {
     pub fn once(&mut self, worlds: &State, bastion: &str, on_aws: bool, stands: bool) {
         for (what, count) in counts(worlds, bastion, on_aws, &self.made) {
             if count > 1 {
-                self.breaks("no duplicate", format!("{count} of {bastion}'s {what}"));
+                self.breaks("no duplicate", format!("{count} of {bastion}'s {what} ({})", addresses(worlds)));
             } else if stands && count == 0 {
                 self.breaks("convergence", format!("{bastion} has no {what}, and nobody says so"));
             }
@@ -220,7 +221,7 @@ impl Judge {
         if let Some(id) =
             worlds.inventory(now).into_iter().find(|id| self.made.is_own(id) && !self.made.is_stray_address(id))
         {
-            self.breaks("destroy leaves nothing", id);
+            self.breaks("destroy leaves nothing", format!("{id} ({})", addresses(worlds)));
         }
     }
 

@@ -7,7 +7,10 @@ use gangplank::{
     sandbox::{
         call::Cloud,
         cloud::State,
-        ec2::model::{Peer, Tags},
+        ec2::{
+            self,
+            model::{Peer, Tags},
+        },
     },
 };
 use jiff::Timestamp;
@@ -113,6 +116,20 @@ pub fn counts(worlds: &State, bastion: &str, on_aws: bool, made: &ResourceProven
     kinds.map(|(what, kind)| (what, owned.iter().filter(|id| id.contains(kind)).count())).into()
 }
 
+/// The bastions' addresses with where each leads and whether a rule names it, for whoever reads of a broken invariant.
+pub fn addresses(worlds: &State) -> String {
+    let Some(region) = region(worlds) else { return String::new() };
+    let tell = |(id, address): (&String, &ec2::model::Address)| {
+        let interface = address.association.as_ref().and_then(|to| region.interfaces.get(&to.interface));
+        let machine = interface.and_then(|i| i.attachment.as_ref()).map_or("nothing", |to| to.instance.as_str());
+        let mut rules = region.groups.values().flat_map(|group| group.rules.values());
+        let named = rules.any(|rule| rule.description.as_ref().is_some_and(|text| text.contains(id.as_str())));
+        format!("{id} leads to {machine}{}", if named { " and is named by a rule" } else { "" })
+    };
+    let own = region.addresses.iter().filter(|(_, address)| address.tags.contains_key(BASTION));
+    own.map(tell).collect::<Vec<_>>().join(", ")
+}
+
 /// Whether a bastion has a machine of gangplank's making that runs.
 pub fn runs(worlds: &State, bastion: &str, cloud: Cloud, made: &ResourceProvenance, now: Timestamp) -> bool {
     match cloud {
@@ -169,7 +186,7 @@ pub fn undecided_end(
     bounds: std::ops::RangeInclusive<Timestamp>,
 ) -> Option<(String, String)> {
     let wrong = |id: &str, tags: &Tags| -> Option<(String, String)> {
-        if !made.is_own(id) || made.is_forged(id) || !tags.contains_key(BASTION) {
+        if !made.is_own(id) || made.is_stray_address(id) || made.is_forged(id) || !tags.contains_key(BASTION) {
             return None;
         }
         if let Some(moved) = tags.get(EXTENDED) {
