@@ -311,6 +311,7 @@ impl Judge {
         self.nothing_foreign_is_touched(worlds);
         let before = provenance::ids(worlds);
         let done = act(self, worlds, &before)?;
+        self.made.people_changed(worlds);
         self.foreign = self.foreign_now(worlds);
         self.disturb();
         Some(done)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gangplank::sandbox::{
     call::{Call, Cloud},
     cloud::State,
-    ec2::model::{GroupRule, Tags},
+    ec2::model::{Region, Tags},
 };
 use jiff::Timestamp;
 
@@ -107,15 +107,31 @@ impl ResourceProvenance {
     fn settle_addresses(&mut self, worlds: &State) {
         for region in worlds.ec2.regions.values() {
             for (id, address) in &region.addresses {
-                let is_named =
-                    |rule: &GroupRule| rule.description.as_ref().is_some_and(|text| text.contains(id.as_str()));
-                let mut rules = region.groups.values().flat_map(|group| group.rules.values());
-                if !self.settled.contains(id) && (address.association.is_some() || rules.any(is_named)) {
+                // Where somebody took the rule away, the address is a stray one again once its machine is gone.
+                let leads = address.association.is_some() && !self.abandoned.contains(id);
+                if !self.settled.contains(id) && (leads || is_named(region, id)) {
                     self.settled.insert(id.clone());
                 }
             }
         }
     }
+
+    /// People changed something: the rule of a group that names an address may have been among it.
+    pub fn people_changed(&mut self, worlds: &State) {
+        for region in worlds.ec2.regions.values() {
+            let unnamed = region.addresses.keys().filter(|id| !self.foreign.contains(*id) && !is_named(region, id));
+            for id in unnamed {
+                self.settled.remove(id);
+                self.abandoned.insert(id.clone());
+            }
+        }
+    }
+}
+
+/// Whether a rule of a group names an address.
+fn is_named(region: &Region, address: &str) -> bool {
+    let mut rules = region.groups.values().flat_map(|group| group.rules.values());
+    rules.any(|rule| rule.description.as_ref().is_some_and(|text| text.contains(address)))
 }
 
 /// Everything that is there, instances among it that are on their way out.
