@@ -13,11 +13,11 @@ use gangplank::{
         fleet::{Action, Fleet},
         tags::{BASTION, EXPIRES, EXTENDED},
     },
-    sandbox::{arm::SUBSCRIPTION, call::Cloud, cloud::State, ec2},
+    sandbox::{call::Cloud, cloud::State, ec2},
 };
 
 use super::{
-    hand::{self, net, region, whole},
+    hand::{self, net, region},
     lookalikes,
     story::Nobody,
 };
@@ -234,28 +234,22 @@ fn aws_step(set: &Changeset<Action>, what: &str, call: Call) -> Step<Action> {
     )
 }
 
-/// Every address, and everything of Azure's, that carries the bastion's tag.
+/// Every unused address that carries the bastion's tag. Of Azure's resources none: there each deletion looks at the name again.
 fn delete_tagged(set: &mut Changeset<Action>, clouds: &Clouds) {
     let bastion = set.bastion.clone();
-    let (addresses, ids) = peek(clouds, |worlds| {
+    let addresses = peek(clouds, |worlds| {
         let addresses = region(worlds).into_iter().flat_map(|region| &region.addresses);
-        let tagged = addresses.filter(|(_, a)| a.tags.get(BASTION) == Some(&bastion)).map(|(id, _)| id.clone());
-        let is_tagged = |id: &String| whole(id) == id && hand::owner(&worlds.arm, id) == Some(&bastion);
-        (tagged.collect::<Vec<_>>(), worlds.arm.ids().into_iter().filter(is_tagged).collect::<Vec<_>>())
+        let unused = addresses.filter(|(_, a)| a.association.is_none());
+        let tagged = unused.filter(|(_, a)| a.tags.get(BASTION) == Some(&bastion)).map(|(id, _)| id.clone());
+        tagged.collect::<Vec<_>>()
     })
     .unwrap_or_default();
     let on_aws = set.steps.iter().any(|step| matches!(step.action, Action::Aws(_)));
     for (at, allocation) in addresses.into_iter().enumerate().filter(|_| on_aws) {
-        let known = |step: &Step<Action>| matches!(&step.action, Action::Aws(a) if matches!(&a.call, Call::ReleaseAddress { allocation: known } if *known == allocation));
-        if !set.steps.iter().any(known) {
+        let is_known = |call: &Call| matches!(call, Call::ReleaseAddress { allocation: known } if *known == allocation);
+        if !aws(set).any(|call| is_known(call)) {
             set.steps.push(aws_step(set, &format!("tagged-{at}"), Call::ReleaseAddress { allocation }));
         }
-    }
-    for (at, id) in ids.into_iter().filter(|id| id.contains("/providers/") && !id.contains("gangplank-")).enumerate() {
-        let (subscription, bastion) = (SUBSCRIPTION.to_owned(), bastion.clone());
-        let call = azure::action::Call::Delete { id: azure::id::Id::new(id) };
-        let action = Action::Azure(azure::action::Action { subscription, bastion, call });
-        set.steps.push(step(StepId::new(&set.bastion, &format!("tagged-{at}")), action));
     }
 }
 

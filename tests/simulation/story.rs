@@ -470,10 +470,11 @@ impl Story {
 
     async fn destroyed(&mut self, last: &Wanted<'_>) -> Result<(), String> {
         let clouds = Clouds::Sandbox(self.sandbox.clone());
-        destroy(&last.fleet, &clouds, self.bug).await.map_err(|why| format!("destroy leaves nothing: {why}"))?;
+        let done = destroy(&last.fleet, &clouds, self.bug).await;
         self.calm().await;
         self.ask(|judge, worlds, _| judge.nothing_foreign_is_touched(worlds));
-        self.verdict()
+        self.verdict()?;
+        done.map_err(|why| format!("destroy leaves nothing: {why}"))
     }
 
     /// Whether somebody had something in a bastion's network.
