@@ -151,7 +151,8 @@ fn what_is_due_goes_in_every_region_and_nothing_else() {
     assert_eq!((lab.account.world().foreign, europe.world().foreign), foreign);
 
     let (run, calls) = lab.command(&with(&["--yes", "--settle", "0m", "--only", "current"]));
-    run.expect(0);
+    // What carries our tag and is not ours is told with 2, though nothing was asked for that is due.
+    run.expect(2);
     assert_eq!(calls.writes(), 0, "{calls}");
 }
 
@@ -208,7 +209,8 @@ fn two_reapers_at_once_do_what_one_does() {
     make(&lab.account, seed(&lab), json!(due));
     make(&lab.account, seed(&lab), json!([{"name": "forever"}]));
     thread::scope(|scope| {
-        let reapers = [(); 2].map(|()| scope.spawn(|| lab.command(&with(&["--yes", "--settle", "0m"])).0));
+        let reapers =
+            [(); 2].map(|()| scope.spawn(|| lab.command(&with(&["--yes", "--settle", "0m", "--at-most", "6"])).0));
         for reaper in reapers {
             reaper.join().expect("a reaper").expect(0);
         }
@@ -223,7 +225,7 @@ fn a_reaper_that_is_killed_is_continued_by_the_next() {
     for moment in [Moment::Before, Moment::After] {
         for n in 0.. {
             let lab = Lab::new(moto);
-            let bastions = json!([{"name": "due", "expires": PAST, "volume_stays": true}, {"name": "forever"}]);
+            let bastions = json!([{"name": "due", "expires": PAST}, {"name": "forever"}]);
             make(&lab.account, seed(&lab), bastions);
             let foreign = lab.account.world().foreign;
             let proxy = lab.proxy();
@@ -231,7 +233,7 @@ fn a_reaper_that_is_killed_is_continued_by_the_next() {
             let arguments = with(&["--yes", "--settle", "0m"]);
             let killed = proxy.run(lab.gangplank.command(proxy.address()).args(&arguments));
             if killed.code().is_some() {
-                assert!(n >= 5, "{n} writes are all that it took\n{killed}");
+                assert!(n >= 4, "{n} writes are all that it took\n{killed}");
                 break;
             }
             let at = format!("killed at write {n}, {moment:?} its effect");

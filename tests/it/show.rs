@@ -203,7 +203,7 @@ fn no_changes() {
     assert_snapshot!(plain(&[unchanged("warehouse")]));
     assert!(plain(&[unchanged("a"), unchanged("b")]).ends_with("No changes: the cloud matches the plans.\n"));
     let some = show::human_of_some(&[unchanged("a")], &Palette::PLAIN);
-    assert!(some.ends_with("\nNo changes there. The other plans could not be compared:\n"), "{some}");
+    assert!(some.ends_with("\nNo changes there. The other plans are left out:\n"), "{some}");
 }
 
 #[test]
