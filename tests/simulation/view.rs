@@ -352,7 +352,10 @@ pub fn reap_expectation(
     made: &ResourceProvenance,
     now: Timestamp,
 ) -> ReapExpectation {
-    let ours = |id: &str, tags: &Tags| made.is_own(id) && tags.get(BASTION).is_some_and(|owner| owner == bastion);
+    // What an interrupted run left says nothing of the bastion's end.
+    let ours = |id: &str, tags: &Tags| {
+        made.is_own(id) && !made.is_stray_address(id) && tags.get(BASTION).is_some_and(|owner| owner == bastion)
+    };
     let mut dated: Vec<(String, Tags)> = Vec::new();
     let mut has_machine = false;
     if on_aws {
