@@ -83,6 +83,7 @@ TOLD = {
     "create_security_group": lambda a: bool(a["GroupId"]),
     "describe_addresses": lambda a: [[x["AllocationId"], x.get("InstanceId") or None, tags(x)] for x in a["Addresses"]],
     "describe_images": lambda a: [image(i) for i in a["Images"]],
+    "describe_instance_attribute": lambda a: (a.get("UserData") or {}).get("Value"),
     "describe_instance_types": lambda a: [
         [t["InstanceType"], t["ProcessorInfo"]["SupportedArchitectures"]] for t in a["InstanceTypes"]
     ],

@@ -143,35 +143,6 @@ pub const TOLD_OTHERWISE: &[ToldOtherwise] = &[
         },
     },
     ToldOtherwise {
-        call: "describe_network_interfaces",
-        why: "moto leaves an address at the interface that it has been moved away from",
-        without: |interfaces| {
-            for interface in interfaces.as_array_mut().into_iter().flatten() {
-                interface["public"] = Value::Null;
-            }
-        },
-        shown: || {
-            let filter = json!({"Filters": [{"Name": "group-id", "Values": ["$orders_group"]}]});
-            let mut steps = an_address_moves();
-            steps.push(step("where it was", "describe_network_interfaces", filter));
-            steps
-        },
-    },
-    ToldOtherwise {
-        call: "describe_instances",
-        why: "moto leaves an address at the machine that it has been moved away from",
-        without: |machines| {
-            for machine in machines.as_array_mut().into_iter().flatten() {
-                machine["public"] = Value::Null;
-            }
-        },
-        shown: || {
-            let mut steps = an_address_moves();
-            steps.push(step("where it was", "describe_instances", json!({"InstanceIds": ["$i"]})));
-            steps
-        },
-    },
-    ToldOtherwise {
         call: "stop_instances",
         why: "moto says that a machine which has stopped is stopping; gangplank stops none",
         without: |changes| {
@@ -223,14 +194,6 @@ fn a_lost_group(revoke: &'static str) -> Vec<Step> {
     let peer = json!([{"IpProtocol": "tcp", "FromPort": 1, "ToPort": 2, "UserIdGroupPairs": pairs}]);
     let rule = json!({"GroupId": "$warehouse_group", "IpPermissions": peer});
     vec![group("a"), step("it goes", "delete_security_group", json!({"GroupId": "$a"})), step("its rule", revoke, rule)]
-}
-
-fn an_address_moves() -> Vec<Step> {
-    let to = |machine: &str| {
-        let of = json!({"AllocationId": "$address", "InstanceId": machine, "AllowReassociation": true});
-        step("an address", "associate_address", of)
-    };
-    vec![machine("i", "$orders_group", false), machine("j", "$warehouse_group", false), to("$i"), to("$j")]
 }
 
 /// An answer without what is told otherwise.

@@ -168,6 +168,8 @@ fn sequence(seed: u64) -> Vec<Step> {
     };
     let mut steps = vec![group("a"), group("b"), address("e"), address("f")];
     steps.extend([machine("i", "$a", true), volume("$i", "u"), machine("j", "$b", false), volume("$j", "v")]);
+    let user_data = json!({"InstanceId": "$i", "Attribute": "userData"});
+    steps.push(step("its document", "describe_instance_attribute", user_data));
     steps.extend((0..STEPS).map(|_| if dice.0.u8(..3) > 0 { dice.write() } else { dice.read() }));
     steps
 }
