@@ -6,6 +6,8 @@ pub mod boot;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod clouds;
 pub mod deadline;
+// Each cloud uses a part of it.
+#[cfg_attr(not(all(feature = "aws", feature = "azure")), allow(dead_code))]
 mod endpoint_setting;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod estate;

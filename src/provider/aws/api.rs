@@ -61,7 +61,7 @@ pub struct Ec2 {
 
 impl Ec2 {
     /// As a profile where one is named, by the caller or by `AWS_PROFILE`; otherwise through the standard chain: environment,
-    /// default profile, web identity, container, instance. See [`connection::load`].
+    /// default profile, web identity, container, instance. See `connection::load`.
     ///
     /// # Errors
     /// What has to be corrected before anybody can be called.
