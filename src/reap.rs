@@ -2,13 +2,18 @@
 //!
 //! What was found carries the ownership tag; no plan is asked. A doubt is never a reason to destroy: it is told.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::{
     cost::Item,
     location::{Location, PriceRegion},
-    provider::tags::{EXPIRES, LIFETIME, Tags},
+    provider::{
+        agreement::without_lone,
+        tags::{EXPIRES, LIFETIME, Tags},
+    },
 };
 
 /// A bastion that was made so short a time ago may still be in the making: on Azure a firewall takes a quarter of an hour.
@@ -22,6 +27,9 @@ pub struct Found {
     pub location: Location,
     pub priced_at: PriceRegion,
     pub expires: Expires,
+    /// Other ends that its tags tell, and that do not count.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_ends: Vec<Timestamp>,
     /// There is a machine, running or not, that is not on its way out.
     pub has_machine: bool,
     /// The cloud is at work on something of it.
@@ -51,6 +59,8 @@ pub struct Part {
 /// What people recognise a machine by: ids tell them nothing. What the cloud does not tell is `None`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MachineFacts {
+    /// `i-...`, or its resource id.
+    pub id: String,
     /// The tag `Name` on AWS, the resource's name on Azure.
     pub name: Option<String>,
     /// `t4g.nano`, `Standard_B1s`
@@ -73,20 +83,21 @@ pub enum Expires {
 }
 
 impl Expires {
-    /// The latest of what the resources say: an extension that was cut short postpones the end.
+    /// The latest of what the resources say, so that an extension that was interrupted postpones the end; but not what one says
+    /// alone against two or more that agree, since a single changed tag decides nothing.
     pub fn of<'a>(all: impl IntoIterator<Item = &'a Tags>) -> Self {
-        let (mut latest, mut without) = (None::<Timestamp>, 0_usize);
+        let (mut ends, mut without) = (Vec::new(), 0_usize);
         for tags in all {
             let Some(text) = tags.get(EXPIRES) else {
                 without += 1;
                 continue;
             };
             match text.parse::<Timestamp>() {
-                Ok(time) => latest = Some(latest.map_or(time, |known| known.max(time))),
+                Ok(time) => ends.push(time),
                 Err(_) => return Self::Unclear(format!("its tag {EXPIRES} can't be read: {text:?}")),
             }
         }
-        match (latest, without) {
+        match (without_lone(&ends).into_iter().max(), without) {
             (None, _) => Self::Never,
             (Some(time), 0) => Self::At(time),
             (Some(time), _) => {
@@ -94,6 +105,14 @@ impl Expires {
             }
         }
     }
+}
+
+/// Other ends than the one that counts, which some of the tags tell.
+pub fn other_ends<'a>(expires: &Expires, all: impl IntoIterator<Item = &'a Tags>) -> Vec<Timestamp> {
+    let Expires::At(end) = expires else { return Vec::new() };
+    let told = all.into_iter().filter_map(|tags| tags.get(EXPIRES)?.parse().ok());
+    let other: BTreeSet<Timestamp> = told.filter(|told| told != end).collect();
+    other.into_iter().collect()
 }
 
 /// When the lifetime of what carries `tags` began.
@@ -261,6 +280,7 @@ mod tests {
             location: Location::aws("us-east-1"),
             priced_at: Location::aws("us-east-1").price_region(),
             expires,
+            other_ends: Vec::new(),
             has_machine: true,
             busy: false,
             made: None,
@@ -337,6 +357,7 @@ mod tests {
     fn what_is_protected_is_told_and_left_whole() {
         let now = policy("2030-01-01T00:00:00Z");
         let machine = |protected| MachineFacts {
+            id: "i-1".to_owned(),
             name: None,
             machine_type: "t4g.nano".to_owned(),
             launched: None,
@@ -360,6 +381,7 @@ mod tests {
     #[test]
     fn who_launched_a_machine_is_no_change_of_it() {
         let machine = |by: Option<&str>| MachineFacts {
+            id: "i-1".to_owned(),
             name: None,
             machine_type: "t4g.nano".to_owned(),
             launched: Some(at("2027-01-01T00:00:00Z")),
@@ -376,9 +398,12 @@ mod tests {
     }
 
     #[test]
-    fn an_extension_that_was_cut_short_counts() {
-        let all = [tags(Some("2027-01-01T00:00:00Z")), tags(Some("2028-01-01T00:00:00Z"))];
-        assert_eq!(Expires::of(&all), Expires::At(at("2028-01-01T00:00:00Z")));
+    fn an_extension_that_was_interrupted_counts_but_no_end_that_one_tag_tells_alone() {
+        let [own, other] = ["2027-01-01T00:00:00Z", "2028-01-01T00:00:00Z"];
+        for (told, end) in [(&[own, other][..], other), (&[own, other, other], other), (&[own, other, own], own)] {
+            let all: Vec<Tags> = told.iter().map(|end| tags(Some(end))).collect();
+            assert_eq!(Expires::of(&all), Expires::At(at(end)), "{told:?}");
+        }
     }
 
     #[test]

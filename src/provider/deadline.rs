@@ -5,15 +5,19 @@
 //! end, and holds as long as the plan gives the end that was moved: applying the plan again does not undo it. A plan that comes
 //! to give another end has been decided about later, and wins.
 //!
-//! A decision is believed only as it can have been written, and the earliest end that any resource tells counts: so no tag alone
-//! postpones an end, an extension that was interrupted is undone, and a shortening that was interrupted is completed.
+//! A decision is believed only as it can have been written, and not where one resource tells it alone against two or more that
+//! agree on another. Of what remains the earliest end counts: so no tag alone moves an end, an extension that was interrupted is
+//! undone, and a shortening is completed once two resources tell it.
 
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::tags::{EXPIRES, EXTENDED, LIFETIME, Tags};
+use super::{
+    agreement::without_lone,
+    tags::{EXPIRES, EXTENDED, LIFETIME, Tags},
+};
 use crate::plan::{Deadline, time::LONGEST};
 
 /// By so much the clock of whoever decided may be ahead of ours.
@@ -101,7 +105,7 @@ impl ResolvedDeadline {
 /// What the resources of a bastion remember of its deadline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remembered {
-    /// The second that a lifetime counts from. The earliest counts: an interrupted run, or a changed tag, then postpones nothing.
+    /// The second that a lifetime counts from: of what more than one resource tells, the earliest.
     pub start: Option<i64>,
     /// By resource that tells an end.
     decisions: Vec<ToldDecision>,
@@ -127,6 +131,8 @@ pub enum Disbelief {
     /// It moves another end than the one that the plan gives.
     OtherEnd(Timestamp),
     /// Another resource tells this end, which is earlier.
+    Later(Timestamp),
+    /// No other resource tells it, and the others agree on this end.
     Lone(Timestamp),
 }
 
@@ -138,9 +144,13 @@ impl fmt::Display for Disbelief {
             Disbelief::Past => f.write_str("its end is before the decision"),
             Disbelief::TooFar => f.write_str("its end is more than ten years after the decision"),
             Disbelief::OtherEnd(own) => write!(f, "the plan's own end is {own}"),
-            Disbelief::Lone(earlier) => write!(
+            Disbelief::Later(earlier) => write!(
                 f,
                 "another resource tells the earlier end {earlier}; if `gangplank extend` was interrupted, run it again"
+            ),
+            Disbelief::Lone(end) => write!(
+                f,
+                "no other resource tells it, and the end is {end}; if `gangplank shorten` was interrupted, run it again"
             ),
         }
     }
@@ -167,7 +177,9 @@ impl Remembered {
             (None, None) => ToldDecision::Own,
         };
         Self {
-            start: all.iter().filter_map(|(deadline, _)| deadline.start()).min(),
+            start: without_lone(&all.iter().filter_map(|(deadline, _)| deadline.start()).collect::<Vec<_>>())
+                .into_iter()
+                .min(),
             decisions: all.iter().map(decision).collect(),
         }
     }
@@ -184,7 +196,8 @@ impl Remembered {
         (agree && moved.implausible(now).is_none()).then_some(*moved)
     }
 
-    /// Which decision counts, where the plan's own end is `own`: the one with the earliest end of all that resources tell.
+    /// Which decision counts, where the plan's own end is `own`: the one with the earliest end, but for what one resource tells
+    /// alone.
     fn judge(&self, own: Timestamp, now: Timestamp) -> JudgedDecisions {
         let read = |told: &ToldDecision| match told {
             ToldDecision::Own => Ok(None),
@@ -197,7 +210,7 @@ impl Remembered {
         let read: Vec<_> = self.decisions.iter().map(read).collect();
         let believed = |told: &Result<Option<Moved>, _>| told.as_ref().ok().copied().flatten();
         // What is not believed leaves the plan's own end. Of the same end, the latest decision is told.
-        let earliest = read.iter().map(believed).min_by_key(|moved| {
+        let earliest = without_lone(&read.iter().map(believed).collect::<Vec<_>>()).into_iter().min_by_key(|moved| {
             let end = moved.map_or(own, |moved| moved.to);
             (end, moved.map(|moved| std::cmp::Reverse(moved.on)))
         });
@@ -207,7 +220,8 @@ impl Remembered {
         for told in &read {
             let disbelieved = match told {
                 Err(disbelieved) => disbelieved.clone(),
-                Ok(Some(moved)) if moved.to > end => (moved.to_string(), Disbelief::Lone(end)),
+                Ok(Some(moved)) if moved.to > end => (moved.to_string(), Disbelief::Later(end)),
+                Ok(Some(moved)) if moved.to < end => (moved.to_string(), Disbelief::Lone(end)),
                 Ok(moved) => {
                     judged.is_partial |= *moved != counts;
                     continue;
@@ -316,204 +330,4 @@ pub fn span(seconds: i64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::iter;
-
-    use jiff::{ToSpan, civil::date, tz::TimeZone};
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::{plan::Name, provider::tags};
-
-    fn tagged(deadline: &ResolvedDeadline) -> Tags {
-        tags::common(&Name::new("warehouse").unwrap(), &Tags::new(), Some(deadline))
-    }
-
-    fn lifetime(seconds: i64) -> Option<Deadline> {
-        Some(Deadline::Lifetime(SignedDuration::from_secs(seconds)))
-    }
-
-    /// Any second from 1990 to 2100: leap days, leap seconds and both changes of every zone's clocks are among them.
-    fn moments() -> impl Strategy<Value = Timestamp> {
-        (631_152_000_i64..4_102_444_800).prop_map(|second| Timestamp::from_second(second).unwrap())
-    }
-
-    fn spans() -> impl Strategy<Value = i64> {
-        600..=3650 * 86400_i64
-    }
-
-    proptest! {
-        #[test]
-        fn tags_tell_a_deadline_again(expires in moments(), seconds in prop::option::of(spans()), moved in prop::option::of((moments(), moments()))) {
-            let own = ResolvedDeadline { expires, lifetime: seconds, moved: None };
-            let deadline = moved.map_or(own, |(to, on)| own.moved(to, on));
-            let tags = tagged(&deadline);
-            prop_assert_eq!(ResolvedDeadline::from_tags(&tags), Some(deadline));
-            prop_assert!(tags.values().all(|value| value.len() <= 256 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b" +-=._:/@".contains(&b))));
-            prop_assert_eq!(deadline.start(), own.start(), "a decision does not move the start");
-        }
-
-        #[test]
-        fn any_text_is_read(text in ".{0,60}") {
-            let _ = Moved::read(&text);
-        }
-
-        /// Whoever applies the unchanged plan afterwards, whenever, finds the decided end.
-        #[test]
-        fn a_decision_holds_while_the_plan_says_the_same(
-            born in moments(), seconds in spans(), ahead in spans(), decided in 0..86400_i64, later in 0..10 * 86400_i64,
-        ) {
-            let plan = lifetime(seconds);
-            let first = deadline(plan, &Remembered::default(), born).unwrap();
-            let on = Timestamp::from_second(born.as_second() + decided).unwrap();
-            let to = Timestamp::from_second(on.as_second() + ahead).unwrap();
-            let decided = first.moved(to, on);
-            let now = Timestamp::from_second(on.as_second() + later).unwrap();
-            let tags = [tagged(&decided), tagged(&decided)];
-            let found = deadline(plan, &Remembered::of(&tags), now);
-            prop_assert_eq!(found, Some(decided));
-            prop_assert_eq!(notes(found.as_ref(), &Remembered::of(&tags), now).len(), 1);
-            // Moving it once more starts from the plan's end again.
-            prop_assert_eq!(decided.moved(born, now).own(), first.expires);
-            // Another lifetime wins, and counts from the bastion's creation.
-            let after = deadline(lifetime(seconds + 60), &Remembered::of(&tags), now).unwrap();
-            prop_assert_eq!((after.moved, after.expires.as_second()), (None, born.as_second() + seconds + 60));
-            let told = notes(Some(&after), &Remembered::of(&tags), now);
-            prop_assert!(told.len() == 2 && !told[1].contains('⚠'), "{:?}", told);
-        }
-
-        /// A decision that was interrupted: some resources tell it, others the end before. The earlier end counts, whichever it is, and
-        /// applying or deciding it again makes all of them agree.
-        #[test]
-        fn of_an_interrupted_decision_the_earlier_end_counts(
-            born in moments(), seconds in spans(), before in prop::option::of(spans()), ahead in spans(), done in 1..4_usize,
-        ) {
-            let plan = lifetime(seconds);
-            let own = deadline(plan, &Remembered::default(), born).unwrap();
-            let at = |second: i64| Timestamp::from_second(second).unwrap();
-            let earlier = before.map_or(own, |before| own.moved(at(born.as_second() + before), born));
-            let on = at(born.as_second() + 60);
-            let decided = earlier.moved(at(on.as_second() + ahead), on);
-            let tags: Vec<Tags> = (0..4).map(|n| tagged(if n < done { &decided } else { &earlier })).collect();
-            let now = at(on.as_second() + 60);
-            let found = deadline(plan, &Remembered::of(&tags), now).unwrap();
-            prop_assert_eq!(found.expires, decided.expires.min(earlier.expires));
-            prop_assert!(found == decided || found == earlier);
-            let applied: Vec<Tags> = tags.iter().map(|_| tagged(&found)).collect();
-            prop_assert_eq!(deadline(plan, &Remembered::of(&applied), now), Some(found));
-        }
-
-        /// Whatever one tag says, the end is not later for it, and apply takes it away.
-        #[test]
-        fn no_tag_alone_postpones_an_end(
-            born in moments(), seconds in spans(), to in moments(), on in moments(), from in prop::option::of(moments()),
-            noise in prop::option::of(".{0,40}"), later in 0..10 * 86400_i64,
-        ) {
-            let plan = lifetime(seconds);
-            let own = deadline(plan, &Remembered::default(), born).unwrap();
-            let now = Timestamp::from_second(born.as_second() + later).unwrap();
-            let moved = Moved { to, from: from.unwrap_or(own.expires), on };
-            let mut forged = tagged(&own);
-            forged.insert(EXTENDED.to_owned(), noise.unwrap_or_else(|| moved.to_string()));
-            let tags = [tagged(&own), forged, tagged(&own)];
-            let remembered = Remembered::of(&tags);
-            let found = deadline(plan, &remembered, now).unwrap();
-            prop_assert!(found.expires <= own.expires);
-            if found.moved.is_none() && found == own {
-                prop_assert!(!tells(&tags[1], Some(&found)));
-                let told = notes(Some(&found), &remembered, now);
-                prop_assert!(told.iter().any(|note| note.starts_with('⚠')), "{:?}", told);
-            }
-        }
-
-        /// Also where every resource says it, an end counts only as somebody can have decided it.
-        #[test]
-        fn an_end_that_nobody_can_have_decided_does_not_count(
-            born in moments(), seconds in spans(), beyond in 1..1000 * 86400_i64, skew in 301..86400_i64, ahead in spans(),
-        ) {
-            let plan = lifetime(seconds);
-            let own = deadline(plan, &Remembered::default(), born).unwrap();
-            let at = |second: i64| Timestamp::from_second(second).unwrap();
-            let ten_years = born.as_second() + LONGEST.as_secs();
-            let unbelievable = [
-                own.moved(at(ten_years + beyond), born),
-                own.moved(at(born.as_second() + skew + ahead), at(born.as_second() + skew)),
-                own.moved(at(born.as_second() - beyond), born),
-            ];
-            for forged in unbelievable {
-                let tags = [tagged(&forged), tagged(&forged)];
-                prop_assert_eq!(deadline(plan, &Remembered::of(&tags), born), Some(own), "{:?}", forged);
-                prop_assert_eq!(Remembered::of(&tags).agreed_decision(born), None);
-            }
-            let last = own.moved(at(ten_years), born);
-            let tags = [tagged(&last), tagged(&last)];
-            prop_assert_eq!(deadline(plan, &Remembered::of(&tags), born), Some(last));
-        }
-
-        /// A time is the same moment in whatever zone it is written, on both sides of a clock change, and a lifetime is so many
-        /// seconds, however many days a calendar makes of them.
-        #[test]
-        fn zones_and_calendars_move_nothing(moment in moments(), seconds in spans(), zone in prop::sample::select(vec![
-            // New York, Berlin, Kolkata, Lord Howe Island, Chatham, St. John's, in the form of POSIX: no database is needed.
-            "EST5EDT,M3.2.0,M11.1.0", "CET-1CEST,M3.5.0,M10.5.0/3", "IST-5:30", "<+1030>-10:30<+11>-11,M10.1.0,M4.1.0",
-            "<+1245>-12:45<+1345>,M9.5.0/2:45,M4.1.0/3:45", "NST3:30NDT,M3.2.0,M11.1.0",
-        ])) {
-            let zone = TimeZone::posix(zone).unwrap();
-            let local = moment.to_zoned(zone.clone());
-            let text = local.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
-            // Zones had offsets with seconds long ago, never since 1990.
-            let read: Timestamp = text.parse().unwrap();
-            prop_assert_eq!(read, moment);
-            let end = deadline(lifetime(seconds), &Remembered::default(), moment).unwrap().expires;
-            prop_assert_eq!(end.as_second() - moment.as_second(), seconds);
-            prop_assert_eq!(end.to_zoned(zone).timestamp(), end);
-        }
-
-        /// The same tags in any order, some of them missing or without sense, give the same or an earlier start.
-        #[test]
-        fn broken_tags_never_postpone(born in moments(), seconds in spans(), ahead in 1..3650 * 86400_i64, noise in ".{0,24}") {
-            let plan = lifetime(seconds);
-            let first = deadline(plan, &Remembered::default(), born).unwrap();
-            let (good, mut later, mut broken) = (tagged(&first), tagged(&first), tagged(&first));
-            later.insert(EXPIRES.to_owned(), Timestamp::from_second(first.expires.as_second() + ahead).unwrap().to_string());
-            broken.insert(EXPIRES.to_owned(), noise.clone());
-            broken.insert(EXTENDED.to_owned(), noise);
-            let now = Timestamp::from_second(born.as_second() + 60).unwrap();
-            for tags in [[&good, &later, &broken], [&broken, &later, &good]] {
-                let found = deadline(plan, &Remembered::of(tags), now).unwrap();
-                prop_assert_eq!(found.expires, first.expires);
-            }
-        }
-    }
-
-    #[test]
-    fn a_lifetime_over_a_leap_day_and_over_clock_changes_is_so_many_seconds() {
-        for (from, days, until) in [
-            ("2028-02-28T12:00:00Z", 1, "2028-02-29T12:00:00Z"),
-            ("2028-02-28T12:00:00Z", 2, "2028-03-01T12:00:00Z"),
-            ("2027-02-28T12:00:00Z", 1, "2027-03-01T12:00:00Z"),
-            ("2028-02-29T00:00:00Z", 366, "2029-03-01T00:00:00Z"),
-            // Central Europe's clocks go forward in between: the moment's local time differs, the seconds do not.
-            ("2027-03-27T13:00:00+01:00", 1, "2027-03-28T14:00:00+02:00"),
-            ("2027-10-30T13:00:00+02:00", 1, "2027-10-31T12:00:00+01:00"),
-        ] {
-            let now: Timestamp = from.parse().unwrap();
-            let end = deadline(lifetime(days * 86400), &Remembered::default(), now).unwrap();
-            assert_eq!(end.expires, until.parse().unwrap(), "{days} days from {from}");
-        }
-        // What a calendar of a zone calls a day later is another thing.
-        let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
-        let eve = date(2027, 3, 27).at(13, 0, 0, 0).to_zoned(berlin).unwrap();
-        assert_eq!(eve.checked_add(1.day()).unwrap().timestamp().as_second() - eve.timestamp().as_second(), 23 * 3600);
-    }
-
-    #[test]
-    fn a_plan_without_a_deadline_has_none_whatever_was_decided() {
-        let now: Timestamp = "2026-11-22T00:00:00Z".parse().unwrap();
-        let own = deadline(lifetime(86400), &Remembered::default(), now).unwrap();
-        let decided = own.moved(now + SignedDuration::from_hours(1), now);
-        let remembered = Remembered::of(iter::once(&tagged(&decided)));
-        assert_eq!(deadline(None, &remembered, now), None);
-        assert_eq!(notes(None, &remembered, now).len(), 2);
-    }
-}
+mod tests;

@@ -242,6 +242,18 @@ impl<'a> Fleet<'a> {
         &self.accounts
     }
 
+    /// The accounts of some of these plans, in their order.
+    pub fn accounts_of<'s>(&'s self, some: impl Iterator<Item = &'s Plan>) -> Vec<CloudAccount> {
+        let of = |plan: &Plan| self.plans.iter().position(|known| std::ptr::eq(known, plan));
+        some.filter_map(|plan| self.accounts.get(of(plan)?).cloned()).collect()
+    }
+
+    /// Instead of [`Self::identify`], where a run has asked for these accounts already: one for each plan, in their order.
+    #[must_use]
+    pub fn known_to_be_in(self, accounts: Vec<CloudAccount>) -> Self {
+        Self { accounts, ..self }
+    }
+
     /// What of the environment is not used, for a reader; each once.
     pub fn notes(&self) -> BTreeSet<&str> {
         #[cfg(feature = "aws")]

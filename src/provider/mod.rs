@@ -1,5 +1,6 @@
 //! What every cloud offers to the executor, and what its failures say. A cloud is one folder here.
 
+pub mod agreement;
 pub mod aws;
 pub mod azure;
 pub mod boot;

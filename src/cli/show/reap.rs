@@ -100,7 +100,7 @@ fn age(at: Timestamp, now: Timestamp) -> String {
 }
 
 fn write_bastion(out: &mut String, bastion: &Bastion, now: Timestamp, palette: &Palette) -> std::fmt::Result {
-    let Palette { heading, delete, update, faint, .. } = palette;
+    let Palette { heading, delete, update, faint, warning, .. } = palette;
     let found = &bastion.found;
     let (sign, color) = match bastion.verdict {
         Verdict::Reap { .. } => ("-", delete),
@@ -110,6 +110,10 @@ fn write_bastion(out: &mut String, bastion: &Bastion, now: Timestamp, palette: &
     let location = found.location.to_string();
     let (name, location, why) = (clean(&found.bastion), clean(&location), words(&bastion.verdict, found));
     writeln!(out, "{color}{sign}{color:#} {heading}{name}{heading:#}  {location}  {}", clean(&why))?;
+    if !found.other_ends.is_empty() {
+        let ends: Vec<String> = found.other_ends.iter().map(Timestamp::to_string).collect();
+        writeln!(out, "    {warning}⚠ some of its tags tell another end: {}{warning:#}", ends.join(", "))?;
+    }
     if matches!(bastion.verdict, Verdict::Keep { .. }) {
         return writeln!(out, "    {faint}costs {}{faint:#}", bill_of(found, now).monthly_words());
     }

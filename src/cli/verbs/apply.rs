@@ -64,7 +64,8 @@ pub async fn run(args: &Apply, cx: &Context) -> Result<Exit, Error> {
     if rest.is_empty() {
         return Ok(refused);
     }
-    let fleet = cx.connect_to_write(&rest).await?;
+    let accounts = fleet.accounts_of(selection.ready.iter().map(|(plan, _)| *plan));
+    let fleet = cx.connect_to_rest(&rest, accounts).await?;
     let exit = carry_on(&rest, &fleet, whole, args, cx, now, Resume::SameCommand).await?;
     Ok(exit.worst(refused))
 }

@@ -17,6 +17,7 @@ use crate::{
         style::{Color, Palette, clean},
     },
     handoff::ssh::shell_word,
+    location::CloudAccount,
     plan::Plan,
     provider::{
         clouds::Clouds,
@@ -63,6 +64,12 @@ impl Context {
     /// The same for a verb that writes, into accounts that are known.
     pub async fn connect_to_write<'p>(&self, plans: &'p [Plan]) -> Result<Fleet<'p>, Error> {
         self.connect_as(plans, IdentityNeed::ToWrite).await
+    }
+
+    /// The same for those plans of a run that it goes on with: whose accounts these are is known.
+    pub async fn connect_to_rest<'p>(&self, rest: &'p [Plan], accounts: Vec<CloudAccount>) -> Result<Fleet<'p>, Error> {
+        let fleet = Fleet::connect(rest, &self.clouds).await?;
+        Ok(fleet.known_to_be_in(accounts))
     }
 
     async fn connect_as<'p>(&self, plans: &'p [Plan], need: IdentityNeed) -> Result<Fleet<'p>, Error> {

@@ -44,7 +44,8 @@ pub async fn run(args: &Run, cx: &Context) -> Result<Exit, Error> {
     if rest.is_empty() {
         return Ok(refused);
     }
-    let fleet = cx.connect_to_write(&rest).await?;
+    let accounts = fleet.accounts_of(selection.ready.iter().map(|(plan, _)| *plan));
+    let fleet = cx.connect_to_rest(&rest, accounts).await?;
     Ok(remove(args, &rest, &fleet, &sets, cx).await?.worst(refused))
 }
 

@@ -45,7 +45,8 @@ pub async fn run(args: &Extend, which: Which, cx: &Context) -> Result<Exit, Erro
     if rest.is_empty() {
         return Ok(refused);
     }
-    let fleet = cx.connect_to_write(&rest).await?;
+    let accounts = fleet.accounts_of(selection.ready.iter().map(|(plan, _)| *plan));
+    let fleet = cx.connect_to_rest(&rest, accounts).await?;
     Ok(move_ends(args, which, &fleet, &sets, now, cx).await?.worst(refused))
 }
 
@@ -73,16 +74,16 @@ async fn move_ends(
         }
         if let Some(exit) = carry_out(&fleet.performer(), sets, Resume::SameCommand, args.run.output, cx).await? {
             say(match which {
-                // The earliest end that any resource tells counts.
+                // Of the ends that more than one resource tells, the earliest counts.
                 Which::Extend => {
                     "The end has not moved before all of the bastion's resources tell it: run the same command again. `gangplank apply` \
                      takes back what was done.\n"
                 }
                 Which::Shorten if args.by.is_some() => {
-                    "The end has moved already: complete it with `gangplank apply`, not with --by again.\n"
+                    "`gangplank plan` says which end counts now: move it with --until, since --by counts from there.\n"
                 }
                 Which::Shorten => {
-                    "The end has moved already: complete it with the same command, or with `gangplank apply`.\n"
+                    "The end may have moved: complete it with the same command. `gangplank plan` says which end counts now.\n"
                 }
             });
             return Ok(exit);

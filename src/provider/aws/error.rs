@@ -95,6 +95,11 @@ fn remedy(operation: &str, kind: ErrorKind, code: &str) -> Option<String> {
         (ErrorKind::Credentials, _) => {
             "AWS does not accept these credentials: see `aws sts get-caller-identity`".to_owned()
         }
+        // "No permissions are required to perform this operation" (AWS STS API Reference, GetCallerIdentity).
+        (ErrorKind::Permission, _) if operation == "GetCallerIdentity" => {
+            "AWS refuses this call to nobody: check AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_STS and the proxy, what answers is not STS"
+                .to_owned()
+        }
         (ErrorKind::Permission, _) => {
             format!(
                 "allow ec2:{operation} for this identity (the README has the whole policy), then run the command again"
@@ -174,6 +179,7 @@ mod tests {
         assert!(told("InsufficientFreeAddressesInSubnet").contains("aws.subnet"));
         assert!(told("TagLimitExceeded").contains("50 tags"), "no quota to raise");
         assert!(told("VcpuLimitExceeded").contains("Service Quotas"));
+        assert!(remedy("GetCallerIdentity", ErrorKind::Permission, "").unwrap_or_default().contains("not STS"));
         let refused = |operation: &str| remedy(operation, ErrorKind::Credentials, "AuthFailure").unwrap_or_default();
         assert!(refused("DescribeInstances").contains("has not enabled this region"), "a good key gets the same code");
         assert!(!refused("DescribeInstances").contains("image") && refused("RunInstances").contains("image"));

@@ -28,7 +28,7 @@ use crate::{
     event::Watcher,
     location::Location,
     provider::{CloudError, Progress, clouds::Clouds, identity::IdentifiedAccount},
-    reap::{Expires, Found, MachineFacts, Part, Stranger, began, is_name},
+    reap::{Expires, Found, MachineFacts, Part, Stranger, began, is_name, other_ends},
 };
 
 /// Where the list of regions is asked for when nothing names one: no account is without it.
@@ -169,9 +169,8 @@ async fn look(key: &str, ec2: &Ec2, watcher: &dyn Watcher) -> Result<Sight, Clou
 async fn launchers(ec2: &Ec2, strangers: &mut [Stranger]) {
     let tagged = strangers.iter_mut().filter(|stranger| stranger.tagged.is_some());
     let machines = tagged.filter_map(|stranger| {
-        let id = stranger.what.strip_prefix("instance ")?.to_owned();
-        let launched = stranger.machine.as_ref()?.launched?;
-        Some((id, launched, stranger))
+        let machine = stranger.machine.as_ref()?;
+        Some((machine.id.clone(), machine.launched?, stranger))
     });
     for (i, (id, launched, stranger)) in machines.take(MOST_LOOKUPS).enumerate() {
         if i > 0 {
@@ -306,11 +305,13 @@ fn found(name: &str, location: &Location, seen: &Observed, volumes: &[Volume], s
     let has_ended = |id: &String| seen.instances.iter().any(|i| i.id == *id && !i.state.is_there());
     let leads_somewhere =
         seen.addresses_of(name).any(|a| matches!(&a.attached, Some(Attachment::Instance(id)) if !has_ended(id)));
+    let expires = Expires::of(dated.iter().copied());
     Found {
         bastion: name.to_owned(),
         location: location.clone(),
         priced_at: location.price_region(),
-        expires: Expires::of(dated.iter().copied()),
+        other_ends: other_ends(&expires, dated.iter().copied()),
+        expires,
         has_machine: !machines.is_empty() || leads_somewhere,
         busy: false,
         made: dated.iter().filter_map(|tags| began(tags)).chain(launched).min(),
@@ -322,6 +323,7 @@ fn found(name: &str, location: &Location, seen: &Observed, volumes: &[Volume], s
 
 fn facts(instance: &Instance) -> MachineFacts {
     MachineFacts {
+        id: instance.id.clone(),
         name: instance.tags.get(tags::NAME).cloned(),
         machine_type: instance.instance_type.clone(),
         launched: instance.launched,

@@ -1,11 +1,7 @@
 //! All that gangplank has in subscriptions, by its tags and names and without a plan. Fourteen calls a subscription, however many bastions
 //! there are, and one for each policy of others with rules of ours (pages aside).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -32,7 +28,7 @@ use crate::{
     event::Watcher,
     location::{CloudAccount, CloudKind, Location, PriceRegion},
     provider::{CloudError, Progress, identity::IdentifiedAccount},
-    reap::{Expires, Found, MachineFacts, Part, Stranger, began, is_name},
+    reap::{Expires, Found, MachineFacts, Part, Stranger, began, is_name, other_ends},
 };
 
 /// What an activity log may take: who made a machine is good to know, and no reason to wait long.
@@ -42,8 +38,6 @@ const LOG_PATIENCE: Duration = Duration::from_secs(10);
 pub struct Estate {
     arm: Arm,
     subscriptions: BTreeSet<String>,
-    /// The machines that were seen, by subscription and name: who made them is asked by their ids.
-    machines: Mutex<BTreeMap<(String, String), Id>>,
 }
 
 /// What a subscription has of gangplank's, or of what looks like it.
@@ -57,7 +51,7 @@ pub struct Sight {
 impl Estate {
     pub fn new(arm: Arm, subscriptions: &[String]) -> Self {
         let subscriptions = subscriptions.iter().map(|id| id.to_ascii_lowercase()).collect();
-        Self { arm, subscriptions, machines: Mutex::default() }
+        Self { arm, subscriptions }
     }
 
     /// Of every subscription that these credentials can see as well.
@@ -93,12 +87,6 @@ impl Estate {
         let each = self.subscriptions.iter().map(async |subscription| {
             let step = StepId(format!("{subscription}/observe"));
             let seen = observe::estate(&self.arm, subscription, &Progress { step: &step, watcher }).await;
-            if let Ok(seen) = &seen {
-                let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
-                let all = seen.of_kind(Kind::Machine);
-                let key = |machine: &Resource| (subscription.clone(), machine.name().to_owned());
-                machines.extend(all.map(|machine| (key(machine), machine.id.clone())));
-            }
             (Location::subscription(subscription), seen.map(|seen| sight(subscription, &seen)))
         });
         join_all(each).await
@@ -113,8 +101,7 @@ impl Estate {
         watcher: &dyn Watcher,
     ) -> Option<String> {
         let CloudAccount::Azure { subscription, .. } = &location.account else { return None };
-        let key = (subscription.to_ascii_lowercase(), machine.name.clone()?);
-        let id = self.machines.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()?;
+        let id = Id::new(machine.id.as_str());
         let request = history::creation_request(&id, machine.launched?, now)?;
         let step = StepId(format!("{subscription}/activity-log"));
         let progress = Progress { step: &step, watcher };
@@ -167,6 +154,7 @@ fn found(name: &str, location: &Location, seen: &Observed, set: &Changeset<Actio
     // A disk has the tags that its machine had when it was made: what was decided since is not among them.
     let dated: Vec<&Tags> = owned.iter().filter(|r| r.kind != Kind::Disk).map(|r| &r.tags).collect();
     let created = machines().filter_map(|m| m.text("/properties/timeCreated").parse::<Timestamp>().ok());
+    let expires = Expires::of(dated.iter().copied());
     Found {
         bastion: name.to_owned(),
         location: location.clone(),
@@ -174,7 +162,8 @@ fn found(name: &str, location: &Location, seen: &Observed, set: &Changeset<Actio
             .iter()
             .find(|r| !r.location.is_empty())
             .map_or_else(|| location.price_region(), |r| PriceRegion::new(CloudKind::Azure, &r.location)),
-        expires: Expires::of(dated.iter().copied()),
+        other_ends: other_ends(&expires, dated.iter().copied()),
+        expires,
         has_machine: machines().next().is_some(),
         busy: owned.iter().any(|r| r.state == State::Busy),
         made: dated.iter().filter_map(|tags| began(tags)).chain(created).min(),

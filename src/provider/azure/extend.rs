@@ -87,7 +87,7 @@ pub fn extend(
         differ.tags(&what, &resource.words(), &resource.id, &TagChange::between(&wanted, &have), &have, after);
         differ.steps.iter_mut().skip(before).for_each(|step| step.reason = "the bastion's end moves".to_owned());
     };
-    // The earliest end that any resource tells counts. An earlier one is told before the machine learns of it: were the machine's user
+    // Of the ends that more than one resource tells, the earliest counts. An earlier one is told before the machine learns of it: were the machine's user
     // data alone to know it, an interrupted run would be undone by the next.
     if wish.which == Which::Shorten {
         others.iter().for_each(|resource| tag(&mut differ, resource, Vec::new()));

@@ -209,6 +209,7 @@ impl Observed {
 pub(super) fn machine_facts(machine: &Resource) -> MachineFacts {
     let by = machine.text("/systemData/createdBy");
     MachineFacts {
+        id: machine.id.to_string(),
         name: Some(machine.name().to_owned()),
         machine_type: Machine(machine).size().to_owned(),
         launched: machine.text("/properties/timeCreated").parse().ok(),
