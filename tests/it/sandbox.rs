@@ -8,8 +8,13 @@ mod front;
 mod hostile;
 mod listen;
 mod reads;
+mod saved;
+#[cfg(unix)]
+mod second_look;
 #[cfg(unix)]
 mod signals;
+#[cfg(unix)]
+mod terminal;
 
 use std::{
     fs,

@@ -17,7 +17,7 @@ use crate::support::program::{Run, Victim, run};
 const HOSTILE: &str =
     "x\x1b[2J\x1b]0;t\x07\u{9b}31m\u{202e}\u{2066}\u{200b}\u{e0041}\u{2028}\u{fff9}\u{180e}\r\nforged";
 
-/// Appends it to the values of tags that people may write freely. Counts them.
+/// Appends it to what people may write freely: some tags' values, and rules' descriptions. Counts them.
 fn poison(value: &mut Value, free: bool) -> usize {
     match value {
         Value::String(text) if free => {
@@ -25,9 +25,10 @@ fn poison(value: &mut Value, free: bool) -> usize {
             1
         }
         Value::Array(items) => items.iter_mut().map(|item| poison(item, free)).sum(),
-        Value::Object(fields) => {
-            fields.iter_mut().map(|(name, value)| poison(value, ["team", "Name"].contains(&name.as_str()))).sum()
-        }
+        Value::Object(fields) => fields
+            .iter_mut()
+            .map(|(name, value)| poison(value, ["team", "Name", "description"].contains(&name.as_str())))
+            .sum(),
         _ => 0,
     }
 }
