@@ -13,11 +13,12 @@ use gangplank::{
 };
 use serde_json::Value;
 
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/plan.md",
     "docs/automation.md",
+    "docs/aws.md",
     "docs/azure.md",
     "docs/deadline.md",
     "docs/iam.md",

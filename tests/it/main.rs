@@ -24,6 +24,8 @@ mod execute;
 mod handoff;
 mod harness;
 mod keys;
+#[cfg(all(unix, feature = "aws", feature = "azure"))]
+mod live;
 #[cfg(target_os = "linux")]
 mod machines;
 #[cfg(target_os = "linux")]

@@ -39,6 +39,7 @@ pub fn state(name: Option<&ec2::InstanceStateName>) -> InstanceState {
 
 pub fn instance(from: &ec2::Instance) -> Option<Instance> {
     let metadata = from.metadata_options();
+    let interfaces = own_interfaces(from);
     Some(Instance {
         id: from.instance_id()?.to_owned(),
         state: state(from.state().and_then(|s| s.name())),
@@ -46,8 +47,7 @@ pub fn instance(from: &ec2::Instance) -> Option<Instance> {
         image: text(from.image_id()),
         subnet: text(from.subnet_id()),
         vpc: text(from.vpc_id()),
-        // Those of its first interface.
-        groups: from.security_groups().iter().filter_map(|g| g.group_id().map(str::to_owned)).collect(),
+        groups: first_interface_groups(from, &interfaces),
         metadata: MetadataOptions {
             tokens_required: metadata.and_then(|m| m.http_tokens()) == Some(&ec2::HttpTokensState::Required),
             hop_limit: metadata.and_then(|m| m.http_put_response_hop_limit()).unwrap_or_default(),
@@ -57,11 +57,21 @@ pub fn instance(from: &ec2::Instance) -> Option<Instance> {
         public_ip: from.public_ip_address().map(str::to_owned),
         launched: from.launch_time().and_then(|t| Timestamp::from_second(t.secs()).ok()),
         parts: parts(from),
-        interfaces: own_interfaces(from),
+        interfaces,
         profile: from.iam_instance_profile().and_then(|p| p.arn()).map(str::to_owned),
         key_pair: from.key_name().map(str::to_owned),
         tags: tags(from.tags()),
     })
+}
+
+/// EC2 repeats the groups of an instance's first interface at the instance itself. moto names those that RunInstances gives to an
+/// interface at the interface only.
+fn first_interface_groups(from: &ec2::Instance, interfaces: &[Interface]) -> Vec<String> {
+    let repeated: Vec<String> = from.security_groups().iter().filter_map(|g| g.group_id().map(str::to_owned)).collect();
+    match interfaces.first() {
+        Some(first) if repeated.is_empty() => first.groups.clone(),
+        _ => repeated,
+    }
 }
 
 fn parts(from: &ec2::Instance) -> Vec<String> {

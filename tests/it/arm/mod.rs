@@ -17,7 +17,7 @@ pub mod world;
 mod client;
 #[cfg(feature = "azure")]
 pub mod direct;
-mod polling;
+pub mod polling;
 #[cfg(feature = "azure")]
 mod recorded;
 #[cfg(feature = "azure")]

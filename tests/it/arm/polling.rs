@@ -89,12 +89,13 @@ fn method(text: &str) -> Method {
     }
 }
 
+/// How the operations of recordings ended.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
-    ended: usize,
-    looks: usize,
-    faults: usize,
-    open: Vec<String>,
+pub struct Tally {
+    pub ended: usize,
+    pub looks: usize,
+    pub faults: usize,
+    pub open: Vec<String>,
 }
 
 #[test]
@@ -122,7 +123,8 @@ fn every_recorded_operation_is_followed_to_its_end() {
     "#);
 }
 
-fn follow(name: &str, exchanges: &[Exchange], at: usize, tally: &mut Tally) {
+/// Follows the operation that the write at `at` began.
+pub fn follow(name: &str, exchanges: &[Exchange], at: usize, tally: &mut Tally) {
     let write = &exchanges[at];
     let mut poller = Poller::new(method(&write.method), Duration::from_secs(2));
     let mut next = poller.next(&write.answer(), None);
