@@ -60,6 +60,20 @@ pub(super) fn check_name(field: &Field<'_>, name: &Name, report: &mut Report) ->
     Err(report.push(problem.fix("choose a name without it")))
 }
 
+/// "NAT rules only support ports in the 1-63999 range" ("Azure Firewall known issues and limitations").
+const LAST_PORT_OF_A_FIREWALL: u16 = 63_999;
+
+/// A firewall has fewer ports than a machine.
+pub(super) fn check_port(azure: &Azure, port: u16, report: &mut Report) {
+    if azure.edge == Edge::PublicAddress || port <= LAST_PORT_OF_A_FIREWALL {
+        return;
+    }
+    let place = report.fields.get("ssh.port").cloned().unwrap_or_default();
+    let problem = report.at(&place, "a port that Azure Firewall refuses", format!("{port} is above 63999"));
+    let problem = problem.because("A DNAT rule takes the ports 1 to 63999.");
+    report.push(problem.fix("choose a lower port; with `edge: public_address` every port can be used"));
+}
+
 fn subscription(field: &Field<'_>, report: &mut Report) -> Read<String> {
     let text = field.text(report)?;
     let groups: Vec<usize> = text.split('-').map(str::len).collect();
@@ -100,7 +114,7 @@ fn size(field: &Field<'_>, report: &mut Report) -> Read<String> {
     }
     let label = format!("`{}` is not a virtual machine's size", excerpt(text));
     let problem = field.problem(report, "not a size", label);
-    Err(report.push(problem.fix("sizes are written like Standard_B1s")))
+    Err(report.push(problem.fix("sizes are written like Standard_B2ats_v2")))
 }
 
 fn image(field: &Field<'_>, report: &mut Report) -> Read<ImageAlias> {

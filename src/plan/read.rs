@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     Cloud, Deadline, KeyUpdates, MaxStartups, Name, Origin, Plan, Ssh,
     aws::{aws, check_egress},
-    azure::{azure, check_name},
+    azure::{azure, check_name, check_port},
     fields::{Block, Field, Shape, excerpt},
     net,
     report::{Read, Report},
@@ -85,6 +85,9 @@ fn plan(root: &Field<'_>, report: &mut Report) -> Read<Plan> {
     };
     if let (Ok(Cloud::Aws(aws)), Ok(tunnels)) = (&cloud, &tunnels) {
         check_egress(aws, tunnels, report);
+    }
+    if let (Ok(Cloud::Azure(azure)), Ok(Some(ssh))) = (&cloud, &ssh) {
+        check_port(azure, ssh.port, report);
     }
     version?;
     exposure?;

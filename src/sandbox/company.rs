@@ -88,7 +88,7 @@ azure:
   resource_group: {{existing: rg-shared}}
   network: {{existing: vnet-data, subnet: snet-a}}
   edge: {{firewall: {{existing: fw-hub}}}}
-  size: Standard_B1s
+  size: Standard_B2ats_v2
   image: debian-13
 tunnels:
   - user: secoda

@@ -27,10 +27,13 @@ pub enum Call {
     },
     /// PATCH: sets what the body names; its tags beside those that are there, under the resource's etag.
     Patch { id: Id, body: Value },
-    /// `Microsoft.Resources/tags/default` of the resource: Merge `set`, then Delete `remove`. What others set stays.
+    /// `Microsoft.Resources/tags/default` of the resource: Merge `set`, then Delete `remove`; a firewall policy is read and PUT with them.
+    /// What others set stays.
     Tag { id: Id, set: Tags, remove: Vec<String> },
     /// POST `start`.
     Start { id: Id },
+    /// POST `reapply`: Azure does once more what the machine's last operation did not end.
+    Reapply { id: Id },
     /// An earlier run has begun it: nothing is sent, only waited for.
     Wait { id: Id },
     /// What is not there is done.
@@ -73,6 +76,7 @@ impl Call {
             | Call::Patch { id, .. }
             | Call::Tag { id, .. }
             | Call::Start { id }
+            | Call::Reapply { id }
             | Call::Wait { id }
             | Call::Delete { id }
             | Call::DeleteGroup { id, .. } => id,

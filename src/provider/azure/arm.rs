@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 pub use self::credentials::{Credential, Source, Tokens, sources};
 use super::{
-    error::{Refusal, cloud_error},
+    error::{Refusal, cloud_error, ends_in_passing},
     poll::Poller,
     request::{Answer, Method, Request},
     retry::{self, Attempt, Repeat},
@@ -137,7 +137,7 @@ impl Arm {
 
     /// Writes, and waits until Azure has done it. Returns the resource, or what a POST answers; `None` where it is gone.
     ///
-    /// A write whose answer was lost is repeated: with a condition, that can come back as 412 although the first took effect.
+    /// An operation that failed in passing is begun again, a condition included. A write whose answer was lost is repeated: with a condition, that can come back as 412 although the first took effect.
     /// What was to be removed and is not there is gone.
     ///
     /// # Errors
@@ -148,10 +148,29 @@ impl Arm {
         repeat: Repeat,
         progress: &Progress<'_>,
     ) -> Result<Option<Value>, CloudError> {
-        match self.call(request, repeat, progress).await {
-            Ok(answer) => self.follow(request, answer, Poller::new(request.method, self.pace), progress).await,
-            Err(error) if request.method == Method::Delete && error.kind == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        let (mut number, mut waited) = (1, Duration::ZERO);
+        loop {
+            let error = match self.call(request, repeat, progress).await {
+                Ok(answer) => {
+                    match self.follow(request, answer, Poller::new(request.method, self.pace), progress).await {
+                        Err(error) if is_to_be_repeated(request, &error) => error,
+                        done => return done,
+                    }
+                }
+                Err(error) if request.method == Method::Delete && error.kind == ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            // Of what an operation itself took, nothing counts: only the pauses are patience.
+            let attempt = Attempt { error: &error, retry_after: None, number, waited };
+            let Some(pause) = retry::delay(attempt, repeat, self.pace, (progress.step, &error.operation)) else {
+                return Err(error);
+            };
+            let code = error.code.as_deref().unwrap_or_default();
+            progress.retrying(&error.operation, error.kind, code, number, pause);
+            if progress.pause(pause).await.is_err() {
+                return Err(error.not_repeated());
+            }
+            (number, waited) = (number + 1, waited + pause);
         }
     }
 
@@ -270,6 +289,12 @@ impl Arm {
         let url = Url::parse(address).ok()?;
         (url.origin() == self.endpoint.origin()).then_some(url)
     }
+}
+
+/// Whether an operation that Azure began and ended badly is begun again.
+fn is_to_be_repeated(request: &Request, error: &CloudError) -> bool {
+    let code = error.code.as_deref().unwrap_or_default();
+    error.residue == Residue::Unfinished && request.method.is_idempotent() && ends_in_passing(code)
 }
 
 fn unreadable(request: &Request, why: &str) -> CloudError {

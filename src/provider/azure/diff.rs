@@ -75,6 +75,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     run.policy(&mut plan);
     run.interface(&mut plan);
     run.rules(&mut plan);
+    plan.tags_last("policy", "rules");
     run.shared(&mut plan);
     run.firewall(&mut plan);
     run.auto_shutdown_steps(&mut plan, Side::Before);

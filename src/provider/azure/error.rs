@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::request::{Answer, Request};
 use crate::provider::{CloudError, ErrorKind, Residue};
 
+/// Whose resources a bastion consists of: a subscription must be registered for each.
+const NAMESPACES: [&str; 3] = ["Microsoft.Network", "Microsoft.Compute", super::auto_shutdown::NAMESPACE];
+
 /// What came back from a failed call or a failed long operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
@@ -25,6 +28,10 @@ impl Refusal {
         let mut refusal = Self::in_body(&answer.body);
         refusal.status = Some(answer.status);
         refusal.request_id = answer.headers.request_id.clone();
+        if answer.status == 401 && answer.headers.challenge.as_ref().is_some_and(|header| header.contains("claims=")) {
+            let said = std::mem::take(&mut refusal.message);
+            refusal.message = if said.is_empty() { CLAIMS.to_owned() } else { format!("{said} ({CLAIMS})") };
+        }
         if refusal.message.is_empty() {
             refusal.message = format!("Azure answered {} and gave no reason", answer.status);
         }
@@ -112,7 +119,7 @@ pub fn kind(refusal: &Refusal) -> ErrorKind {
         | "ReservedResourceName"
         | "PlatformImageNotFound"
         | "ImageNotFound" => ErrorKind::Invalid,
-        _ if is_in_use(code) => ErrorKind::Conflict,
+        _ if is_in_use(code) || is_busy(code) || is_superseded(code) => ErrorKind::Conflict,
         "InternalServerError"
         | "InternalExecutionError"
         | "ServerTimeout"
@@ -139,6 +146,30 @@ pub fn is_in_use(code: &str) -> bool {
         || code == "NicReservedForAnotherVm"
 }
 
+/// It, or what it stands in, is at work: the same call is taken later. A firewall's policy says it with 400
+/// (terraform-provider-azurerm#15440).
+pub fn is_busy(code: &str) -> bool {
+    let policy = code.starts_with("FirewallPolicy") && code.ends_with("NotAllowedWhenUpdatingOrDeleting");
+    policy || ["AnotherOperationInProgress", "FirewallPolicyRuleCollectionGroupUpdateNotAllowed"].contains(&code)
+}
+
+/// An operation that has made way for another.
+fn is_superseded(code: &str) -> bool {
+    ["OperationPreempted", "CanceledAndSupersededDueToAnotherOperation"].contains(&code)
+}
+
+/// Whether an operation that has ended so may be begun again: nothing is wrong with what was asked
+/// (Azure/azure-spring-apps-landing-zone-accelerator#115 shows the first of these for a firewall).
+pub fn ends_in_passing(code: &str) -> bool {
+    let others = [
+        "RetryableError",
+        "RetryableErrorDueToAnotherOperation",
+        "ReferencedResourceNotProvisioned",
+        "InternalServerError",
+    ];
+    is_busy(code) || is_superseded(code) || others.contains(&code)
+}
+
 /// The call's error: Azure refused it.
 pub fn cloud_error(request: &Request, refusal: Refusal) -> CloudError {
     let kind = kind(&refusal);
@@ -153,7 +184,7 @@ pub fn cloud_error(request: &Request, refusal: Refusal) -> CloudError {
 /// A long operation that Azure accepted, and that failed.
 pub fn operation_error(request: &Request, refusal: Refusal) -> CloudError {
     let kind = match refusal.code.as_deref() {
-        Some("Canceled" | "OperationPreempted" | "CanceledAndSupersededDueToAnotherOperation") => ErrorKind::Conflict,
+        Some("Canceled") => ErrorKind::Conflict,
         // An operation's error comes without a status: nothing says that the request was wrong, unless the code does.
         _ => match kind(&refusal) {
             ErrorKind::Invalid if refusal.code.as_deref().is_none_or(|c| c == "Failed") => ErrorKind::Fault,
@@ -192,6 +223,7 @@ fn advice(request: &Request, kind: ErrorKind, code: &str, message: &str) -> Opti
         (ErrorKind::Credentials, "InvalidAuthenticationTokenAudience") => {
             "the token is for another cloud: check AZURE_RESOURCE_MANAGER_ENDPOINT and AZURE_AUTHORITY_HOST".to_owned()
         }
+        (ErrorKind::Credentials, _) if message.contains(CLAIMS) => MFA.to_owned(),
         (ErrorKind::Credentials, _) => "Azure does not accept these credentials: see `az account show`".to_owned(),
         (_, "SubscriptionNotFound" | "InvalidSubscriptionId") => {
             "check `azure.subscription` in the plan; it does not exist, was deleted, or these credentials can't see it \
@@ -212,9 +244,12 @@ fn advice(request: &Request, kind: ErrorKind, code: &str, message: &str) -> Opti
             let namespace =
                 namespace_in(message).or_else(|| namespace_in(&request.path)).unwrap_or("Microsoft.Network");
             format!(
-                "register it once: `az provider register --wait --namespace {namespace}`; then run the command again"
+                "register it once: `az provider register --wait --namespace {namespace}`, and likewise the others of {} that \
+                 `az provider show --query registrationState --namespace NAMESPACE` calls NotRegistered; then run the command again",
+                NAMESPACES.join(", ")
             )
         }
+        (_, "RequestDisallowedByPolicy" | "RequestDisallowedByAzure") if wants_mfa(message) => MFA.to_owned(),
         (_, "RequestDisallowedByPolicy" | "RequestDisallowedByAzure") => {
             "a policy of the subscription forbids it: the message names the policy; fulfil it (tags, location, size) \
              or ask whoever assigned it for an exemption"
@@ -252,7 +287,7 @@ fn advice(request: &Request, kind: ErrorKind, code: &str, message: &str) -> Opti
         (_, "PreconditionFailed") => {
             "somebody changed it between our look and our write: run the command again, it looks anew".to_owned()
         }
-        (_, "AnotherOperationInProgress") => {
+        (_, code) if is_busy(code) => {
             "somebody else's change is under way: run the command again when it has ended".to_owned()
         }
         (_, "ResourceGroupBeingDeleted") => {
@@ -281,6 +316,17 @@ fn advice(request: &Request, kind: ErrorKind, code: &str, message: &str) -> Opti
     Some(text)
 }
 
+/// Since autumn 2025 people need a second factor for whatever creates, changes or deletes ("Plan for mandatory Microsoft Entra
+/// multifactor authentication"): a policy says so (azure-docs-cli#5403), or a claims challenge (azure-dev#5425).
+const MFA: &str = "Azure wants a second factor from people: log in with it (`az login`, in a browser), or use a service principal or a \
+                   managed identity, which need none";
+const CLAIMS: &str = "Azure asks for another token, with claims";
+
+fn wants_mfa(message: &str) -> bool {
+    let lower = message.to_ascii_lowercase();
+    message.contains("MFA") || ["multifactor", "multi-factor"].iter().any(|word| lower.contains(word))
+}
+
 /// `Microsoft.Network` in a sentence or a path.
 fn namespace_in(text: &str) -> Option<&str> {
     let from = text.get(text.find("Microsoft.")?..)?;
@@ -293,6 +339,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::provider::azure::request::Headers;
 
     fn kind_of(code: &str, status: u16) -> ErrorKind {
         kind(&Refusal { code: Some(code.to_owned()), status: Some(status), ..Refusal::default() })
@@ -308,6 +355,7 @@ mod tests {
         assert_eq!(kind_of("AuthorizationFailed", 403), ErrorKind::Permission);
         assert_eq!(kind_of("ReadOnlyDisabledSubscription", 409), ErrorKind::Permission);
         assert_eq!(kind_of("AnotherOperationInProgress", 409), ErrorKind::Conflict);
+        assert_eq!(kind_of("FirewallPolicyUpdateNotAllowedWhenUpdatingOrDeleting", 400), ErrorKind::Conflict);
         assert_eq!(kind_of("PreconditionFailed", 412), ErrorKind::Conflict);
         assert_eq!(kind_of("InUseSubnetCannotBeDeleted", 400), ErrorKind::Conflict);
         assert_eq!(kind_of("PublicIPAddressCannotBeDeleted", 400), ErrorKind::Conflict);
@@ -391,6 +439,22 @@ mod tests {
         assert!(told("SkuNotAvailable", "").contains("azure.size"));
         assert!(told("SubscriptionNotFound", "").contains("azure.subscription"));
         assert!(told("QuotaExceeded", "").contains("Quotas"));
+    }
+
+    #[test]
+    fn a_second_factor_is_asked_for_in_two_ways() {
+        let request = Request::put("/x", "1", Value::Null);
+        let challenge =
+            "Bearer authorization_uri=\"https://login.windows.net/t\", error=\"insufficient_claims\", claims=\"eyJ9\"";
+        let headers = Headers { challenge: Some(challenge.to_owned()), ..Headers::default() };
+        let body = json!({"error": {"code": "RequestDisallowedByPolicy", "message": "Reasons: MFA is required."}});
+        for answer in [
+            Answer { status: 401, headers, body: json!({"error": {"code": "AuthenticationFailed", "message": "No."}}) },
+            Answer { status: 403, headers: Headers::default(), body },
+        ] {
+            let remedy = cloud_error(&request, Refusal::of(&answer)).remedy.unwrap_or_default();
+            assert!(remedy.contains("service principal"), "{remedy}");
+        }
     }
 
     #[test]

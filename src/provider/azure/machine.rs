@@ -113,7 +113,8 @@ pub fn replacement_reasons(want: &Desired<'_>, have: &Resource, new_interface: b
             reasons.push(Detail::changed("cloud-init", "unknown", want.user_data.digest.clone()).note(note));
         }
     }
-    if have.state == State::Failed {
+    // Otherwise only its last operation failed: it may well run.
+    if have.state == State::Failed && machine.never_ran() {
         reasons.push(Detail::changed("provisioning", "failed", "succeeded"));
     }
     reasons

@@ -11,7 +11,7 @@ use super::{
     keys,
     observed::{Resource, State},
     steps::Differ,
-    tags::{TagChange, Tags},
+    tags::{self, Tags},
     teardown::deletion,
     views::Machine,
 };
@@ -103,12 +103,21 @@ impl Run<'_> {
     }
 
     /// What can be put right on a machine that stays.
-    fn kept_machine(&self, plan: &mut Differ<'_>, kept: &Resource, resource: &str, tags: &Tags) {
+    fn kept_machine(&self, plan: &mut Differ<'_>, kept: &Resource, resource: &str, wanted: &Tags) {
         let view = Machine(kept);
         if kept.state == State::Busy {
             plan.wait("machine", resource, &kept.id, Vec::new());
         }
-        let ready = plan.planned(&["machine", "interface", auto_shutdown::STEP]);
+        let mut ready = plan.planned(&["machine", "interface", auto_shutdown::STEP]);
+        if kept.state == State::Failed {
+            let draft = Draft {
+                details: vec![Detail::changed("provisioning", "failed", "succeeded")],
+                after: ready,
+                ..Draft::new(Op::Update, resource, "its last operation failed; Azure does it once more")
+            };
+            plan.push("machine-reapply", draft, Call::Reapply { id: kept.id.clone() });
+            ready = plan.planned(&["machine-reapply"]);
+        }
         if matches!(view.power(), "deallocated" | "deallocating" | "stopped" | "stopping") {
             let draft = Draft {
                 details: vec![Detail::changed("state", view.power(), "running")],
@@ -129,9 +138,9 @@ impl Run<'_> {
             plan.push("machine-keys", draft, Call::Patch { id: kept.id.clone(), body });
             have.extend(change.tags);
         }
-        let change = TagChange::between(tags, &have);
+        let change = tags::change(wanted, &have);
         // Azure changes a machine once at a time.
-        let after = plan.planned(&["machine", "machine-start", "machine-keys", auto_shutdown::STEP]);
+        let after = plan.planned(&["machine", "machine-reapply", "machine-start", "machine-keys", auto_shutdown::STEP]);
         plan.tags("machine-tags", resource, &kept.id, &change, &have, after);
     }
 }

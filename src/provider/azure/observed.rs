@@ -122,7 +122,7 @@ impl Resource {
         };
         let location = raw.get("location").and_then(Value::as_str).unwrap_or_default();
         let location = location.chars().filter(|c| *c != ' ').collect::<String>().to_lowercase();
-        Some(Self { id, kind, location, tags: read_tags(raw), state, claim: GroupClaim::None, raw: raw.clone() })
+        Some(Self { id, kind, location, tags: tags::read(raw), state, claim: GroupClaim::None, raw: raw.clone() })
     }
 
     pub fn name(&self) -> &str {
@@ -191,15 +191,10 @@ impl Content {
         let id = Id::new(raw.get("id")?.as_str()?);
         Some(Self {
             id,
-            tags: read_tags(raw),
+            tags: tags::read(raw),
             managed_by: id_at(raw, "/managedBy").filter(|id| !id.as_str().is_empty()),
         })
     }
-}
-
-fn read_tags(raw: &Value) -> Tags {
-    let tags = raw.get("tags").and_then(Value::as_object).into_iter().flatten();
-    tags.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 pub(super) fn text<'a>(raw: &'a Value, pointer: &str) -> &'a str {

@@ -9,7 +9,7 @@ use super::{
     observed::{Resource, State},
     rules::{self, line_details, security_lines},
     steps::{Differ, Node, There, tags_detail},
-    tags::TagChange,
+    tags,
     teardown::deletion,
     views::{Firewall, Interface, Network},
 };
@@ -72,7 +72,7 @@ impl Run<'_> {
                 Node { what: "network", id, resource, body, fill: Vec::new(), details, reason, after: &["group"] };
             return plan.node(node, There::Nothing, Vec::new());
         };
-        let change = TagChange::between(&self.tags, &have.tags);
+        let change = tags::change(&self.tags, &have.tags);
         plan.tags("network", &resource, id, &change, &have.tags, Vec::new());
         if change.is_empty() && have.state == State::Busy {
             plan.wait("network", &resource, id, Vec::new());

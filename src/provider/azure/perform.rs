@@ -14,7 +14,7 @@ use super::{
     arm::Arm,
     id::{Id, Kind},
     observe::{contents, made, settled, version},
-    observed::{Resource, State, list, text},
+    observed::{Resource, State, id_at, list, text},
     ownership::GroupClaim,
     request::{Condition, Method, Request, short},
     retry::Repeat,
@@ -51,8 +51,8 @@ impl<'a> Performer<'a> {
     fn turn(&self, call: &Call) -> Option<Rc<Mutex<()>>> {
         let shared = match call {
             Call::NatCollection { firewall, .. } => firewall.clone(),
-            Call::Put { id, .. } | Call::Delete { id } if id.kind() == Some(Kind::RuleGroup) => id.parent(),
-            _ => return None,
+            Call::Put { id, .. } if id.kind() == Some(Kind::Policy) => id.clone(),
+            call => shared_policy(call)?,
         };
         Some(Rc::clone(self.shared.borrow_mut().entry(shared).or_default()))
     }
@@ -79,7 +79,21 @@ impl<'a> Performer<'a> {
             }),
             None => None,
         };
-        match &action.call {
+        let policy = shared_policy(&action.call);
+        if let Some(policy) = &policy {
+            self.settle_policy(policy, progress).await?;
+        }
+        let done = self.call(&action.call, bastion, progress).await?;
+        if let Some(policy) = &policy {
+            self.settle_policy(policy, progress)
+                .await
+                .map_err(|error| CloudError { residue: Residue::Unfinished, ..error })?;
+        }
+        Ok(done)
+    }
+
+    async fn call(&self, call: &Call, bastion: &str, progress: &Progress<'_>) -> Result<Option<String>, CloudError> {
+        match call {
             Call::Put { id, body, fill } => {
                 let before = settled(self.arm, id, progress).await?;
                 if let Some(found) = before.filter(|found| is_foreign(id, Some(body), found, bastion)) {
@@ -96,20 +110,27 @@ impl<'a> Performer<'a> {
             Call::Tag { id, set, remove } => {
                 let there = settled(self.arm, id, progress).await?;
                 let request = Request::new(Method::Patch, format!("{id}/{TAGS_OF}"), TAGS);
-                if let Some(found) = there.filter(|found| is_foreign(id, None, found, bastion)) {
-                    return Err(in_the_way(&request, &found, bastion));
+                if let Some(found) = there.as_ref().filter(|found| is_foreign(id, None, found, bastion)) {
+                    return Err(in_the_way(&request, found, bastion));
                 }
-                self.tag(id, set, remove, progress).await.map(|()| None)
+                match there.filter(|_| id.kind() == Some(Kind::Policy)) {
+                    Some(policy) => {
+                        let body = with_tags(policy, set, remove);
+                        self.write(&Request::put(id.as_str(), version(id), body), Repeat::SAFE, progress).await
+                    }
+                    None => self.tag(id, set, remove, progress).await.map(|()| None),
+                }
             }
             Call::Start { id } => {
-                let there = settled(self.arm, id, progress).await?;
-                let start = Request::new(Method::Post, format!("{id}/start"), version(id));
-                if let Some(found) = there.filter(|found| is_foreign(id, None, found, bastion)) {
-                    return Err(in_the_way(&start, &found, bastion));
-                }
-                self.write(&start, Repeat::SAFE, progress).await?;
+                self.post(id, "start", bastion, progress).await?;
                 let started = EffectDone::Started { resource: short(id.as_str()).to_owned() };
                 self.wait(id, progress).await.map_err(|error| error.after(started))
+            }
+            Call::Reapply { id } => {
+                self.post(id, "reapply", bastion, progress).await?;
+                let stays = "run the command again; if it stays so, delete the machine (`az vm delete`), and `apply` makes a new one";
+                let told = |error: CloudError| CloudError { remedy: Some(stays.to_owned()), ..error };
+                self.wait(id, progress).await.map_err(told)
             }
             Call::Wait { id } => self.wait(id, progress).await,
             Call::Delete { id } => self.delete(id, bastion, progress).await,
@@ -123,6 +144,30 @@ impl<'a> Performer<'a> {
                 self.remove_collection(firewall, owned, progress).await.map(|()| None)
             }
         }
+    }
+
+    /// Until neither a policy nor the firewalls that have it are at work: a write to what is in it is refused before, and is not in force
+    /// before they have taken it in.
+    async fn settle_policy(&self, policy: &Id, progress: &Progress<'_>) -> Result<(), CloudError> {
+        let found = settled(self.arm, policy, progress).await?.unwrap_or_default();
+        for firewall in list(&found, "/properties/firewalls").iter().filter_map(|one| id_at(one, "/id")) {
+            match settled(self.arm, &firewall, progress).await {
+                // One of another subscription's may not be ours to see.
+                Err(error) if error.kind == ErrorKind::Permission => {}
+                other => _ = other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells a machine something.
+    async fn post(&self, id: &Id, verb: &str, bastion: &str, progress: &Progress<'_>) -> Result<(), CloudError> {
+        let there = settled(self.arm, id, progress).await?;
+        let request = Request::new(Method::Post, format!("{id}/{verb}"), version(id));
+        if let Some(found) = there.filter(|found| is_foreign(id, None, found, bastion)) {
+            return Err(in_the_way(&request, &found, bastion));
+        }
+        self.write(&request, Repeat::SAFE, progress).await.map(drop)
     }
 
     async fn write(
@@ -153,7 +198,9 @@ impl<'a> Performer<'a> {
             let tags = request.body.as_mut().and_then(|body| body.get_mut("tags")).and_then(Value::as_object_mut);
             if let (Some(tags), Some(there)) = (tags, found.get("tags").and_then(Value::as_object)) {
                 for (key, value) in there {
-                    tags.entry(key).or_insert_with(|| value.clone());
+                    if !tags.keys().any(|own| own.eq_ignore_ascii_case(key)) {
+                        tags.insert(key.clone(), value.clone());
+                    }
                 }
             }
             let etag = text(&found, "/etag");
@@ -237,7 +284,8 @@ impl<'a> Performer<'a> {
             let found = found.unwrap_or_default();
             let mut going = Tags::new();
             for (key, value) in found.pointer("/properties/tags").and_then(Value::as_object).into_iter().flatten() {
-                if let (true, Some(value)) = (remove.contains(key), value.as_str()) {
+                let goes = remove.iter().any(|one| one.eq_ignore_ascii_case(key));
+                if let (true, Some(value)) = (goes, value.as_str()) {
                     going.insert(key.clone(), value.to_owned());
                 }
             }
@@ -276,10 +324,6 @@ impl<'a> Performer<'a> {
                 break;
             }
             progress.waiting(format!("{} to be empty", short(id.as_str())));
-            // What is on its way out may take longer than these looks.
-            for one in inside.iter().map(|raw| Id::new(text(raw, "/id"))).filter(|one| one.kind().is_some()) {
-                settled(self.arm, &one, progress).await?;
-            }
             if progress.pause(pause).await.is_err() {
                 let what = format_args!("{} to be empty", short(id.as_str()));
                 return Err(CloudError::interrupted(&request.operation(), what, Residue::Nothing));
@@ -308,12 +352,45 @@ impl<'a> Performer<'a> {
         self.write(&request, Repeat::RELEASING, progress).await
     }
 
-    /// What stands in a resource group beside `with`.
+    /// What stands in a resource group beside `with`. Its list goes on showing for minutes what is gone (azure-rest-api-specs#21221), so
+    /// each is asked for; what is on its way out is waited for.
     async fn others_inside(&self, id: &Id, with: &[Id], progress: &Progress<'_>) -> Result<Vec<Value>, CloudError> {
-        let mut inside = contents(self.arm, id, progress).await?;
-        inside.retain(|raw| !with.contains(&Id::new(text(raw, "/id"))));
-        Ok(inside)
+        let mut there = Vec::new();
+        for raw in contents(self.arm, id, progress).await? {
+            let one = Id::new(text(&raw, "/id"));
+            let gone = one.kind().is_some() && settled(self.arm, &one, progress).await?.is_none();
+            if !gone && !with.contains(&one) {
+                there.push(raw);
+            }
+        }
+        Ok(there)
     }
+}
+
+/// The policy that a call sets to work.
+fn shared_policy(call: &Call) -> Option<Id> {
+    match call {
+        Call::Put { id, .. } | Call::Delete { id } if id.kind() == Some(Kind::RuleGroup) => Some(id.parent()),
+        Call::Tag { id, .. } if id.kind() == Some(Kind::Policy) => Some(id.clone()),
+        _ => None,
+    }
+}
+
+/// A policy as it is written, from how it is read, with other tags: a policy takes no others ("Use tags to organize your Azure
+/// resources": no PATCH).
+fn with_tags(mut policy: Value, set: &Tags, remove: &[String]) -> Value {
+    const TOLD: [&str; 6] =
+        ["provisioningState", "resourceGuid", "size", "ruleCollectionGroups", "firewalls", "childPolicies"];
+    if let Some(properties) = policy.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.retain(|name, _| !TOLD.contains(&name.as_str()));
+    }
+    let mut all = policy.get("tags").and_then(Value::as_object).cloned().unwrap_or_default();
+    tags::merge(&mut all, set, remove);
+    if let Some(policy) = policy.as_object_mut() {
+        policy.retain(|name, _| !["id", "name", "type", "etag", "systemData"].contains(&name.as_str()));
+        policy.insert("tags".to_owned(), Value::Object(all));
+    }
+    policy
 }
 
 /// Writes of what others write too.

@@ -60,6 +60,8 @@ pub struct Headers {
     pub location: Option<String>,
     /// `Retry-After` as it came: seconds or a date.
     pub retry_after: Option<String>,
+    /// `WWW-Authenticate`
+    pub challenge: Option<String>,
     /// `x-ms-request-id`, or else `x-ms-correlation-request-id`: what Azure's support asks for.
     pub request_id: Option<String>,
 }

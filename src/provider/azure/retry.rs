@@ -7,7 +7,7 @@ use std::{
 
 use jiff::{Timestamp, fmt::rfc2822};
 
-use super::error::is_in_use;
+use super::error::{ends_in_passing, is_in_use};
 use crate::provider::{CloudError, ErrorKind, Residue};
 
 /// Throttling and faults are waited out for so long. Azure counts requests in windows of up to five minutes.
@@ -71,7 +71,7 @@ pub fn delay(attempt: Attempt<'_>, repeat: Repeat, first: Duration, spread: impl
         ErrorKind::Unreachable if repeat.awaiting => AWAITING_PATIENCE,
         ErrorKind::Unreachable => UNREACHABLE_PATIENCE,
         ErrorKind::NotFound if repeat.settling => SETTLE_PATIENCE,
-        ErrorKind::Conflict if code == "AnotherOperationInProgress" => BUSY_PATIENCE,
+        ErrorKind::Conflict if ends_in_passing(code) => BUSY_PATIENCE,
         ErrorKind::Conflict if repeat.releasing && is_in_use(code) => RELEASE_PATIENCE,
         _ => return None,
     };

@@ -130,8 +130,13 @@ pub fn security_rules<'a>(
     let admits: Vec<String> = admits.map(IpNet::to_string).collect();
     // Without a source there is no rule: Azure refuses an empty list.
     let ingress = (!admits.is_empty()).then(|| {
-        let all = json!({"direction": "Inbound", "access": "Allow", "protocol": "Tcp", "sourceAddressPrefixes": admits,
+        let mut all = json!({"direction": "Inbound", "access": "Allow", "protocol": "Tcp",
             "destinationAddressPrefix": "*", "destinationPortRange": port.to_string()});
+        // A list of one may come back as the single value, and would be a difference for ever.
+        match admits.as_slice() {
+            [one] => all["sourceAddressPrefix"] = json!(one),
+            several => all["sourceAddressPrefixes"] = json!(several),
+        }
         rule("ssh", "SSH", FIRST, all)
     });
     let egress = egress.iter().enumerate().map(|(i, (way, why))| {

@@ -88,7 +88,8 @@ impl<'a> Differ<'a> {
             There::Kept(have) => have,
         };
         let wanted: Option<Tags> = serde_json::from_value(body["tags"].clone()).ok();
-        let tags = wanted.as_ref().map(|wanted| TagChange::between(wanted, &have.tags)).unwrap_or_default();
+        let there = tags::spelled_as(wanted.as_ref().unwrap_or(&Tags::new()), &have.tags);
+        let tags = wanted.as_ref().map(|wanted| TagChange::between(wanted, &there)).unwrap_or_default();
         if let Some(map) = body.as_object_mut() {
             map.shift_remove("tags");
         }
@@ -105,10 +106,10 @@ impl<'a> Differ<'a> {
                 details.push(Detail::changed("provisioning", "failed", "succeeded"));
             }
             details.extend(changes);
-            details.extend(tag_details(&tags, &have.tags));
+            details.extend(tag_details(&tags, &there));
             if wanted.is_some() {
                 // A PUT sets all tags: those of others go along.
-                let mut all = have.tags.clone();
+                let mut all = there;
                 all.retain(|key, _| !tags.remove.contains(key));
                 all.extend(tags.set);
                 body["tags"] = json!(all);
@@ -116,10 +117,24 @@ impl<'a> Differ<'a> {
             let reason = if failed { "Azure could not finish it" } else { "it is not what the plan says" };
             self.push(what, put(Op::Update, reason, details), Call::Put { id: id.clone(), body, fill });
         } else if !tags.is_empty() {
-            self.tags(what, &resource, id, &tags, &have.tags, after);
+            self.tags(what, &resource, id, &tags, &there, after);
         } else if have.state == State::Busy {
             self.wait(what, &resource, id, after);
         }
+    }
+
+    /// Who comes in is decided before tags are: a policy is at work for minutes with either.
+    pub fn tags_last(&mut self, what: &str, first: &str) {
+        let (id, first) = (self.id(what), self.id(first));
+        let only_tags = |s: &Step<Action>| s.id == id && matches!(s.action.call, Call::Tag { .. });
+        if !self.steps.iter().any(only_tags) || !self.steps.iter().any(|s| s.id == first) {
+            return;
+        }
+        let (mut tags, mut others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.steps).into_iter().partition(|s| s.id == id);
+        tags.iter_mut().for_each(|step| step.after.push(first.clone()));
+        others.iter_mut().filter(|step| step.id == first).for_each(|step| step.after.retain(|after| *after != id));
+        self.steps = others.into_iter().chain(tags).collect();
     }
 
     pub fn wait(&mut self, what: &str, resource: &str, id: &Id, after: Vec<StepId>) {

@@ -169,6 +169,11 @@ impl<'a> Machine<'a> {
         statuses.iter().find_map(|s| text(s, "/code").strip_prefix("PowerState/")).unwrap_or_default()
     }
 
+    /// Azure tells what it is at, and no power state among that: it was never placed.
+    pub fn never_ran(self) -> bool {
+        !self.0.list("/properties/instanceView/statuses").is_empty() && self.power().is_empty()
+    }
+
     /// In base64, as Azure shows it where it is asked to; `None` where it was not asked.
     pub fn user_data(self) -> Option<&'a str> {
         self.0.raw.pointer("/properties/userData").map(|data| data.as_str().unwrap_or_default())

@@ -17,9 +17,16 @@ use crate::sandbox::http::Reply;
 pub(super) fn refuse(world: &World, key: &str, kind: &Kind, body: &Value) -> Option<Reply> {
     match kind.path {
         "Microsoft.Network/virtualNetworks/subnets" => subnet(world, key, body),
-        "Microsoft.Network/azureFirewalls" => firewall(world, body).or_else(|| addresses(world, key, kind, body)),
+        "Microsoft.Network/azureFirewalls" => {
+            ports(body, "AzureFirewallRuleInvalidDnatPortOrRangeFormat", "AzureFirewallRule")
+                .or_else(|| firewall(world, body))
+                .or_else(|| addresses(world, key, kind, body))
+        }
         "Microsoft.Network/networkInterfaces" => addresses(world, key, kind, body),
-        "Microsoft.Network/firewallPolicies/ruleCollectionGroups" => rule_group(world, key, body),
+        "Microsoft.Network/firewallPolicies/ruleCollectionGroups" => {
+            ports(body, "FirewallPolicyRuleConditionInvalidPortOrRangeFormat", "Firewall Policy Rule Condition")
+                .or_else(|| rule_group(world, key, body))
+        }
         "Microsoft.Network/networkSecurityGroups/securityRules" => rule(world, key, body),
         MACHINES => machine(world, key, body),
         SCHEDULES => shutdown::refuse(world, key, body),
@@ -135,6 +142,21 @@ fn addresses(world: &World, key: &str, kind: &Kind, body: &Value) -> Option<Repl
         }
     }
     None
+}
+
+/// "NAT rules only support ports in the 1-63999 range" ("Azure Firewall known issues and limitations"). The codes: azure-rest-api-specs#11831
+/// and terraform-provider-azurerm#18353.
+fn ports(body: &Value, code: &str, what: &str) -> Option<Reply> {
+    let lists = ["/properties/ruleCollections", "/properties/natRuleCollections"];
+    let collections = lists.iter().filter_map(|at| body.pointer(at)?.as_array()).flatten();
+    let rules =
+        collections.filter_map(|c| c.get("rules").or_else(|| c.pointer("/properties/rules"))?.as_array()).flatten();
+    let mut nat = rules.filter(|rule| rule.get("translatedPort").is_some());
+    let high = |port: &Value| port.as_str().and_then(|text| text.parse::<u32>().ok()).is_some_and(|port| port > 63_999);
+    let broken = nat.find(|rule| rule["destinationPorts"].as_array().into_iter().flatten().any(high))?;
+    let name = broken["name"].as_str().unwrap_or_default();
+    let message = format!("{what} {name}: Invalid port value or range. User ports must be in [1, 64000]");
+    Some(refused(400, code, &message))
 }
 
 fn rule_group(world: &World, key: &str, body: &Value) -> Option<Reply> {

@@ -219,6 +219,16 @@ pub(super) fn complete(kind: &Kind, id: &str, name: &str, body: &mut Value, uniq
             default(properties, "resourceGuid", json!(guid(1)));
         }
         "Microsoft.Network/networkSecurityGroups/securityRules" => {
+            // A list of one may come back as the single value (azure-cli#9993, where the client may have done it).
+            for (many, one) in [
+                ("sourceAddressPrefixes", "sourceAddressPrefix"),
+                ("destinationAddressPrefixes", "destinationAddressPrefix"),
+            ] {
+                if let Some([single]) = properties.get(many).and_then(Value::as_array).map(Vec::as_slice) {
+                    properties[one] = single.clone();
+                    properties[many] = json!([]);
+                }
+            }
             for name in
                 ["destinationAddressPrefixes", "destinationPortRanges", "sourceAddressPrefixes", "sourcePortRanges"]
             {

@@ -71,6 +71,9 @@ pub struct World {
     /// Of the operations, in the order in which they began.
     under_way: Vec<String>,
     serial: u64,
+    /// What is gone, and since when: lists of `Microsoft.Resources` go on showing it for a while.
+    #[serde(default)]
+    departed: Vec<(Timestamp, Resource)>,
     /// Oldest first.
     #[serde(default)]
     log: Vec<log::Entry>,
@@ -106,6 +109,7 @@ impl Default for World {
             operations: BTreeMap::new(),
             under_way: Vec::new(),
             serial: 0,
+            departed: Vec::new(),
             log: Vec::new(),
             locks: Vec::new(),
         }

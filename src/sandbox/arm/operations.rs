@@ -10,9 +10,12 @@ use super::{
     kinds::{Etag, Kind, Work, guid},
     power::{MACHINES, Power},
     reply::{Call, answered, refused},
-    state::{Effect, Operation, Resource, State},
+    state::{Effect, Operation, Resource, State, whole},
 };
 use crate::sandbox::http::Reply;
+
+pub(super) const POLICIES: &str = "Microsoft.Network/firewallPolicies";
+pub(super) const RULE_GROUPS: &str = "Microsoft.Network/firewallPolicies/ruleCollectionGroups";
 
 /// For so long Azure knows an operation that has ended. A guess.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -52,7 +55,7 @@ impl World {
     /// Ends every operation that is under way.
     pub fn finish(&mut self, now: Timestamp) {
         self.advance(now);
-        for id in self.under_way.clone() {
+        while let Some(id) = self.under_way.first().cloned() {
             self.end(&id, now);
         }
     }
@@ -91,6 +94,24 @@ impl World {
         id
     }
 
+    /// A change in a policy sets the policy itself to work, for somewhat longer than the change takes (terraform-provider-azurerm#15440).
+    pub(super) fn occupy_policy(&mut self, rules: &str, takes: Duration, now: Timestamp) {
+        let policy = whole(rules).to_owned();
+        let takes = takes.saturating_add(self.pace.policy_after_rules);
+        let Some(resource) = self.resources.get(&policy).filter(|r| r.kind.path == POLICIES) else { return };
+        if resource.state != State::Succeeded {
+            return;
+        }
+        let failing = std::mem::take(&mut self.failing);
+        let id = self.start(&policy, Effect::Settle, Work { retry_after: 0, under: "nfvOperations" }, takes, now);
+        self.failing = failing;
+        if let Some(resource) = self.resources.get_mut(&policy) {
+            resource.before = Some(resource.body().clone());
+            resource.state = State::Updating;
+            resource.operation = Some(id);
+        }
+    }
+
     /// Says in an answer where to ask after an operation.
     pub(super) fn long(&self, call: &Call<'_>, reply: Reply, kind: &Kind, begun: &Begun, with_location: bool) -> Reply {
         let Begun { id, work, location } = begun;
@@ -127,12 +148,18 @@ impl World {
                 let prefix = format!("{target}/");
                 self.resources.retain(|key, _| !key.starts_with(&prefix));
                 self.groups.remove(&target);
+                self.departed.retain(|(_, gone)| !gone.id.to_lowercase().starts_with(&prefix));
             }
-            Effect::Remove if !failed => self.remove(&target),
+            Effect::Remove if !failed => self.remove(&target, at),
             Effect::Power(power) => {
                 if let Some(machine) = self.machine(&target) {
                     let back = if power == Power::Running { Power::Stopped } else { Power::Running };
                     machine.turn(if failed { back } else { power }, at);
+                }
+                // "Failed" is the state of the last operation ("Troubleshoot Azure Microsoft.Network failed provisioning state").
+                if let Some(resource) = self.resources.get_mut(&target).filter(|_| failed) {
+                    resource.before = Some(resource.body().clone());
+                    resource.state = State::Failed;
                 }
             }
             Effect::Remove | Effect::Settle => {

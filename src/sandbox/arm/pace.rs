@@ -31,10 +31,16 @@ pub struct Pace {
     pub deletion: Duration,
     pub firewall_deletion: Duration,
     pub rules_deletion: Duration,
+    /// For so long a policy stays `Updating` after a change in it has ended: 15 seconds after a group's delete, in two providers'
+    /// sources.
+    pub policy_after_rules: Duration,
     pub machine_deletion: Duration,
     pub group_deletion: Duration,
     /// Until a new resource is in the lists of `Microsoft.Resources`, which are an index that follows. A guess.
     pub index: Duration,
+    /// Until what is gone is gone from them too: "known caching issue" (azure-rest-api-specs#21221); Terraform looks for ten minutes
+    /// (terraform-provider-azurerm#16073).
+    pub index_of_gone: Duration,
 }
 
 impl Default for Pace {
@@ -54,9 +60,11 @@ impl Default for Pace {
             deletion: seconds(10),
             firewall_deletion: seconds(270),
             rules_deletion: seconds(30),
+            policy_after_rules: seconds(15),
             machine_deletion: seconds(40),
             group_deletion: seconds(45),
             index: seconds(5),
+            index_of_gone: seconds(4 * 60),
         }
     }
 }
@@ -77,7 +85,7 @@ impl Pace {
         self
     }
 
-    fn all(&mut self) -> [&mut Duration; 16] {
+    fn all(&mut self) -> [&mut Duration; 18] {
         [
             &mut self.network,
             &mut self.public_address,
@@ -92,9 +100,11 @@ impl Pace {
             &mut self.deletion,
             &mut self.firewall_deletion,
             &mut self.rules_deletion,
+            &mut self.policy_after_rules,
             &mut self.machine_deletion,
             &mut self.group_deletion,
             &mut self.index,
+            &mut self.index_of_gone,
         ]
     }
 

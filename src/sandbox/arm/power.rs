@@ -204,12 +204,17 @@ pub(super) fn instance_view(resource: &Resource) -> Value {
     let power = resource.machine.as_ref().map_or(Power::Stopped, Machine::power).word();
     let status = |code: String, words: String| json!({"code": code, "level": "Info", "displayStatus": words});
     let provisioning = resource.state.word().to_lowercase();
+    let mut statuses = vec![status(format!("ProvisioningState/{provisioning}"), "Provisioning".to_owned())];
+    // One that was never placed has no power state: "States and billing status of Azure Virtual Machines". That it is so for one whose
+    // creation failed is a guess.
+    if resource.state != State::Failed || resource.before.is_some() {
+        statuses.push(status(format!("PowerState/{power}"), format!("VM {power}")));
+    }
     json!({
         "vmAgent": {"vmAgentVersion": "2.12.0.4",
                     "statuses": [status("ProvisioningState/succeeded".to_owned(), "Ready".to_owned())]},
         "bootDiagnostics": {},
-        "statuses": [status(format!("ProvisioningState/{provisioning}"), "Provisioning".to_owned()),
-                     status(format!("PowerState/{power}"), format!("VM {power}"))],
+        "statuses": statuses,
     })
 }
 

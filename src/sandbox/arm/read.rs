@@ -8,7 +8,7 @@ use super::{
     power::{MACHINES, instance_view, status_only},
     reply::{Call, answered},
     route::unknown,
-    state::Resource,
+    state::{Resource, State},
 };
 use crate::sandbox::http::Reply;
 
@@ -41,7 +41,7 @@ impl World {
         }
         let etag = shown.get("etag").cloned().unwrap_or_default();
         let properties = object(&mut shown, "properties");
-        properties["provisioningState"] = json!(resource.state.word());
+        properties["provisioningState"] = json!(self.state_of(resource).word());
         for (_, field, segment) in CONFIGURATIONS.iter().filter(|(kind, ..)| *kind == resource.kind.path) {
             for part in parts(properties, field) {
                 let name = part["name"].as_str().unwrap_or_default().to_owned();
@@ -51,6 +51,7 @@ impl World {
                 object(part, "properties")["provisioningState"] = json!("Succeeded");
             }
         }
+        let mut shown_tags = Value::Null;
         let ids = |ids: Vec<String>| ids.into_iter().map(|id| json!({"id": id})).collect::<Value>();
         match resource.kind.path {
             "Microsoft.Network/virtualNetworks" => {
@@ -85,6 +86,11 @@ impl World {
                 }
             }
             "Microsoft.Network/firewallPolicies" => {
+                // `TestCasing` came back as `testCasing` (azure-rest-api-specs#11899); whether it still does was not tried.
+                let tags = resource.body().get("tags").and_then(Value::as_object);
+                if let Some(tags) = tags {
+                    shown_tags = tags.iter().map(|(name, value)| (uncapitalised(name), value.clone())).collect();
+                }
                 properties["firewalls"] = ids(self.users(&key));
                 properties["ruleCollectionGroups"] =
                     ids(self.children(&key).map(|(_, child)| child.id.clone()).collect());
@@ -103,7 +109,20 @@ impl World {
             }
             _ => {}
         }
+        if !shown_tags.is_null() {
+            shown["tags"] = shown_tags;
+        }
         shown
+    }
+
+    /// A firewall takes in what its policy is told.
+    fn state_of(&self, resource: &Resource) -> State {
+        let policy = resource.body().pointer("/properties/firewallPolicy/id").and_then(Value::as_str);
+        let policy = policy.and_then(|id| self.resources.get(id.to_lowercase().as_str()));
+        match resource.state {
+            State::Succeeded if policy.is_some_and(|policy| policy.state == State::Updating) => State::Updating,
+            own => own,
+        }
     }
 
     pub(super) fn children<'a>(&'a self, key: &str) -> impl Iterator<Item = (&'a str, &'a Resource)> + use<'a> {
@@ -124,6 +143,9 @@ impl World {
     /// `under` is in lower case.
     pub(super) fn list(&self, call: &Call<'_>, path: &str, under: &str) -> Reply {
         let Some(kind) = find(path) else { return unknown(path) };
+        if let Some(reply) = self.unregistered(kind.path) {
+            return reply;
+        }
         let all = self.resources.iter().filter(|(key, r)| r.kind.path == kind.path && key.starts_with(under));
         let all: Vec<&Resource> = all.map(|(_, resource)| resource).collect();
         if kind.path == MACHINES && call.query("statusOnly").is_some_and(|only| only.eq_ignore_ascii_case("true")) {
@@ -150,7 +172,12 @@ impl World {
             resource.born.checked_add(self.pace.index).is_ok_and(|from| from <= call.now) && resource.kind.tracked
         };
         let all = self.resources.iter().filter(|(key, r)| key.starts_with(&under) && indexed(r) && tagged(r));
-        let all: Vec<&Resource> = all.map(|(_, resource)| resource).collect();
+        let gone = self.departed.iter().filter(|(since, gone)| {
+            let shown = since.checked_add(self.pace.index_of_gone).is_ok_and(|until| call.now < until);
+            let key = gone.id.to_lowercase();
+            shown && key.starts_with(&under) && !self.resources.contains_key(&key) && tagged(gone)
+        });
+        let all: Vec<&Resource> = all.map(|(_, resource)| resource).chain(gone.map(|(_, resource)| resource)).collect();
         self.paged(call, &all, |resource| {
             let mut item = json!({"id": resource.id, "name": resource.name, "type": resource.kind.path});
             for field in ["location", "tags"] {
@@ -207,6 +234,11 @@ impl World {
                                     {"name": "HyperVGenerations", "value": if arm { "V2" } else { "V1,V2" }}]})
         })
     }
+}
+
+fn uncapitalised(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 pub(super) fn etag(resource: &Resource) -> Option<String> {

@@ -1,13 +1,14 @@
 //! Removing, and who is still in the way.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
     World,
     kinds::{Etag, Kind},
-    operations::Begun,
+    operations::{Begun, RULE_GROUPS},
     reply::{Call, answered, refused},
-    state::{Effect, State, whole},
+    state::{Effect, Resource, State, whole},
 };
 use crate::sandbox::http::Reply;
 
@@ -25,10 +26,13 @@ impl World {
             return reply;
         }
         let Some(work) = kind.delete else {
-            self.remove(key);
+            self.remove(key, call.now);
             return Reply::empty(200);
         };
         let id = self.start(key, Effect::Remove, work, self.pace.delete(kind.path), call.now);
+        if kind.path == RULE_GROUPS {
+            self.occupy_policy(key, self.pace.delete(kind.path), call.now);
+        }
         let mut reply = Reply::empty(202);
         let mut location = String::new();
         if let Some(going) = self.resources.get(key) {
@@ -94,8 +98,9 @@ impl World {
         Some(refused(status, code, &message))
     }
 
-    pub(super) fn remove(&mut self, key: &str) {
+    pub(super) fn remove(&mut self, key: &str, at: Timestamp) {
         let Some(resource) = self.resources.remove(key) else { return };
+        self.depart(resource.clone(), at);
         let inside = format!("{key}/");
         self.resources.retain(|k, _| !k.starts_with(&inside));
         // What goes with a machine.
@@ -110,6 +115,18 @@ impl World {
             .map(|i| &i["id"]);
         let going: Vec<String> =
             disks.into_iter().chain(interfaces).filter_map(Value::as_str).map(str::to_lowercase).collect();
-        self.resources.retain(|k, _| !going.contains(k));
+        for gone in going.iter().filter_map(|key| self.resources.remove(key)).collect::<Vec<_>>() {
+            self.depart(gone, at);
+        }
+    }
+
+    fn depart(&mut self, resource: Resource, at: Timestamp) {
+        let keeps = self.pace.index_of_gone;
+        self.departed.retain(|(since, old)| {
+            at.duration_since(*since).unsigned_abs() < keeps && !old.id.eq_ignore_ascii_case(&resource.id)
+        });
+        if resource.kind.tracked && !keeps.is_zero() {
+            self.departed.push((at, resource));
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     World, checks,
     groups::being_deleted,
     kinds::{Kind, Work, complete, find, object},
-    operations::Begun,
+    operations::{Begun, POLICIES, RULE_GROUPS},
     power::{MACHINES, Machine},
     reply::{Call, answered, gone, refused},
     state::{Effect, Operation, Resource, State, references, type_of, whole},
@@ -66,6 +66,9 @@ impl World {
         let location = self.location_of(&made);
         let operation = write.map(|work| (work, self.start(key, Effect::Settle, work, takes, call.now)));
         made.operation = operation.as_ref().map(|(_, id)| id.clone());
+        if kind.path == RULE_GROUPS {
+            self.occupy_policy(key, takes, call.now);
+        }
         self.resources.insert(key.to_owned(), made);
         if operation.is_none() {
             self.assign(key, call.now);
@@ -81,12 +84,8 @@ impl World {
     /// Why a body is refused before anything happens.
     fn may_write(&self, call: &Call<'_>, kind: &Kind, body: &Value) -> Option<Reply> {
         let key = call.key.as_str();
-        let namespace = kind.path.split('/').next().unwrap_or_default();
-        if !self.registered.iter().any(|known| known.eq_ignore_ascii_case(namespace)) {
-            let message = format!(
-                "The subscription is not registered to use namespace '{namespace}'. See https://aka.ms/rps-not-found for how to register subscriptions."
-            );
-            return Some(refused(409, "MissingSubscriptionRegistration", &message));
+        if let Some(reply) = self.unregistered(kind.path) {
+            return Some(reply);
         }
         let group = self.groups.get(&self.group_key(key.split('/').nth(4).unwrap_or_default()))?;
         if group.going.is_some() {
@@ -141,6 +140,19 @@ impl World {
         self.busy(call, key, body).or_else(|| checks::refuse(self, key, kind, body))
     }
 
+    /// A subscription can neither have nor list types of a namespace that it is not registered for (vscode-azurevirtualmachines#187,
+    /// azure-powershell#4084).
+    pub(super) fn unregistered(&self, kind: &str) -> Option<Reply> {
+        let namespace = kind.split('/').next().unwrap_or_default();
+        if self.registered.iter().any(|known| known.eq_ignore_ascii_case(namespace)) {
+            return None;
+        }
+        let message = format!(
+            "The subscription is not registered to use namespace '{namespace}'. See https://aka.ms/rps-not-found for how to register subscriptions."
+        );
+        Some(refused(409, "MissingSubscriptionRegistration", &message))
+    }
+
     /// `If-Match` and `If-None-Match`.
     pub(super) fn unconditional(&self, call: &Call<'_>) -> Option<Reply> {
         let resource = self.resources.get(&call.key);
@@ -180,6 +192,9 @@ impl World {
             operation.effect != Effect::RemoveGroup && (family || serves_policy)
         };
         let id = self.under_way.iter().find(|id| self.operations.get(*id).is_some_and(blocks))?;
+        if let Some(refusal) = busy_policy(call, key) {
+            return Some(refusal);
+        }
         let message = format!(
             "Another operation on this or dependent resource is in progress. To retrieve status of the operation use uri: \
              {}/subscriptions/{}/providers/Microsoft.Network/locations/westeurope/operations/{id}?api-version=2020-05-01.",
@@ -230,6 +245,9 @@ impl World {
         let patch = call.body.clone().unwrap_or_default();
         if let Some(reply) = self.unconditional(call).or_else(|| self.busy(call, key, &Value::Null)) {
             return reply;
+        }
+        if let (true, Some(resource)) = (swallows_tags(kind), self.resources.get(key)) {
+            return answered(200, &self.show(resource, false));
         }
         let compute = kind.path.starts_with("Microsoft.Compute/");
         let long = compute || kind.path == "Microsoft.Network/azureFirewalls";
@@ -287,9 +305,15 @@ impl World {
             let mut map = tags.as_object().cloned().unwrap_or_default();
             match (call.method.as_str(), body["operation"].as_str()) {
                 ("PUT", _) | ("PATCH", Some("Replace")) => map = named,
-                ("PATCH", Some("Merge")) => map.extend(named),
+                // Names of tags differ in more than case.
+                ("PATCH", Some("Merge")) => {
+                    map.retain(|name, _| !named.keys().any(|other| other.eq_ignore_ascii_case(name)));
+                    map.extend(named);
+                }
                 // A name goes where it has that value.
-                ("PATCH", Some("Delete")) => map.retain(|name, value| named.get(name) != Some(value)),
+                ("PATCH", Some("Delete")) => map.retain(|name, value| {
+                    !named.iter().any(|(other, gone)| other.eq_ignore_ascii_case(name) && gone == value)
+                }),
                 _ => return refused(400, "InvalidRequestContent", "The operation must be Merge, Replace or Delete."),
             }
             if map.len() > 50 {
@@ -297,7 +321,11 @@ impl World {
             }
             tags = Value::Object(map);
             if let Some(resource) = self.resources.get_mut(key) {
-                resource.change(|body| body["tags"] = tags.clone());
+                if swallows_tags(resource.kind) {
+                    tags = resource.body()["tags"].clone();
+                } else {
+                    resource.change(|body| body["tags"] = tags.clone());
+                }
             } else if let Some(group) = self.groups.get_mut(key) {
                 group.tags = Some(tags.clone());
             }
@@ -309,6 +337,35 @@ impl World {
         answered(200, &body)
     }
 }
+
+/// "Azure IP Groups and Azure Firewall Policies don't support PATCH operations" ("Use tags to organize your Azure resources"): no error,
+/// and nothing set (azure-powershell#15855).
+fn swallows_tags(kind: &Kind) -> bool {
+    [POLICIES, "Microsoft.Network/ipGroups"].contains(&kind.path)
+}
+
+/// A policy at work refuses with words and codes of its own, and with 400 (terraform-provider-azurerm#15440; the sources of two
+/// providers). What a group's delete is refused with is a guess after them.
+fn busy_policy(call: &Call<'_>, key: &str) -> Option<Reply> {
+    let (code, what) = match (type_of(key).as_str(), call.method.as_str()) {
+        (RULE_GROUPS_KEY, "DELETE") => {
+            ("FirewallPolicyRuleCollectionGroupDelete", "Delete on Firewall Policy Rule Collection Group")
+        }
+        (RULE_GROUPS_KEY, _) => {
+            ("FirewallPolicyRuleCollectionGroupUpdate", "Put on Firewall Policy Rule Collection Group")
+        }
+        (POLICIES_KEY, "DELETE") => ("FirewallPolicyDelete", "Delete on Firewall Policy"),
+        (POLICIES_KEY, _) => ("FirewallPolicyUpdate", "Put on Firewall Policy"),
+        _ => return None,
+    };
+    let name = key.rsplit('/').next().unwrap_or_default();
+    let message =
+        format!("{what} {name} Not Allowed when Firewall Policy is in Updating state from previous operation ID");
+    Some(refused(400, &format!("{code}NotAllowedWhenUpdatingOrDeleting"), &message))
+}
+
+const POLICIES_KEY: &str = "microsoft.network/firewallpolicies";
+const RULE_GROUPS_KEY: &str = "microsoft.network/firewallpolicies/rulecollectiongroups";
 
 fn merge(into: &mut Value, from: &Value) {
     match (into, from) {

@@ -33,9 +33,22 @@ pub fn change(world: &mut World, id: &str, version: &str, with: impl FnOnce(&mut
     with(&mut raw);
     if let Some(properties) = raw["properties"].as_object_mut() {
         // What only Azure writes.
-        for told in ["defaultSecurityRules", "networkInterfaces", "subnets", "firewallPolicies"] {
+        for told in [
+            "defaultSecurityRules",
+            "networkInterfaces",
+            "subnets",
+            "firewallPolicies",
+            "firewalls",
+            "ruleCollectionGroups",
+            "childPolicies",
+            "size",
+        ] {
             properties.remove(told);
         }
+    }
+    if id.to_lowercase().contains("/firewallpolicies/") {
+        // Azure spells it otherwise than it takes it.
+        raw.as_object_mut().expect("a resource").remove("type");
     }
     if id.contains("/ruleCollectionGroups/") {
         raw = rules(&raw);
@@ -64,6 +77,12 @@ pub fn remove(world: &mut World, id: &str, version: &str) {
 #[track_caller]
 pub fn tag(world: &mut World, id: &str, key: &str, value: Option<&str>) {
     let there = world.resource(id).unwrap_or_else(|| panic!("{id} is not there"))["tags"][key].clone();
+    if id.to_lowercase().contains("/firewallpolicies/") {
+        return change(world, id, NET, |policy| match value {
+            Some(value) => policy["tags"][key] = json!(value),
+            None => _ = policy["tags"].as_object_mut().and_then(|tags| tags.remove(key)),
+        });
+    }
     let (operation, value) = match value {
         Some(value) => ("Merge", json!(value)),
         None => ("Delete", there),

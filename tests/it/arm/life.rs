@@ -20,15 +20,15 @@ use crate::{
 };
 
 /// A subscription with a company's network and firewalls, and somebody at a command line.
-struct Desk {
-    server: Server,
+pub(super) struct Desk {
+    pub(super) server: Server,
     home: TempDir,
     /// What is not ours, as it was.
     foreign: BTreeMap<String, Value>,
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::at(company())
     }
 
@@ -38,7 +38,7 @@ impl Desk {
         Self { server: Server::start(world), home: TempDir::new().expect("a temporary folder"), foreign }
     }
 
-    fn plan(&self, spec: &Spec) -> PathBuf {
+    pub(super) fn plan(&self, spec: &Spec) -> PathBuf {
         let path = self.home.path().join("warehouse.yaml");
         fs::write(&path, spec.text()).expect("a writable folder");
         path
@@ -46,7 +46,7 @@ impl Desk {
 
     /// Runs a verb on a plan, and returns the calls that it made.
     #[track_caller]
-    fn run(&self, verb: &str, spec: &Spec, options: &[&str]) -> (Run, Vec<Call>) {
+    pub(super) fn run(&self, verb: &str, spec: &Spec, options: &[&str]) -> (Run, Vec<Call>) {
         let path = self.plan(spec);
         self.server.world().calls.clear();
         let mut command = Command::new(env!("CARGO_BIN_EXE_gangplank"));
@@ -59,7 +59,7 @@ impl Desk {
     }
 
     #[track_caller]
-    fn apply(&self, spec: &Spec) -> Vec<Call> {
+    pub(super) fn apply(&self, spec: &Spec) -> Vec<Call> {
         let (run, calls) = self.run("apply", spec, &["--yes", "--no-verify"]);
         run.expect(0);
         calls
@@ -67,7 +67,7 @@ impl Desk {
 
     /// The plan says that there is nothing to do, and asks only.
     #[track_caller]
-    fn assert_settled(&self, spec: &Spec) {
+    pub(super) fn assert_settled(&self, spec: &Spec) {
         let (run, calls) = self.run("plan", spec, &["--detailed-exitcode"]);
         run.expect(0);
         assert_eq!(writes(&calls), 0);
@@ -75,7 +75,7 @@ impl Desk {
 
     /// The steps that a plan shows.
     #[track_caller]
-    fn steps(&self, spec: &Spec) -> Vec<Value> {
+    pub(super) fn steps(&self, spec: &Spec) -> Vec<Value> {
         let (run, calls) = self.run("plan", spec, &["--output", "json"]);
         let run = run.expect(0);
         assert_eq!(writes(&calls), 0, "{run}");
@@ -86,14 +86,18 @@ impl Desk {
 
     /// Nothing but what was there is there, as it was.
     #[track_caller]
-    fn assert_only_foreign(&self) {
+    pub(super) fn assert_only_foreign(&self) {
         // A firewall of somebody's may still be at what it was told.
         self.server.world().finish_on(&fw_old());
-        assert_eq!(foreign(&self.server.world()), self.foreign);
+        let now = foreign(&self.server.world());
+        for (id, raw) in &now {
+            assert_eq!(Some(raw), self.foreign.get(id), "{id}");
+        }
+        assert_eq!(now.len(), self.foreign.len());
     }
 }
 
-fn writes(calls: &[Call]) -> usize {
+pub(super) fn writes(calls: &[Call]) -> usize {
     calls.iter().filter(|call| call.is_write()).count()
 }
 
@@ -406,11 +410,9 @@ fn retag(world: &mut World, tags: &Value) {
     };
     let ids: Vec<String> = world.ids().into_iter().filter(|id| owned(world, id)).collect();
     for id in ids {
-        let path = format!("{id}/providers/Microsoft.Resources/tags/default?api-version=2021-04-01");
-        let body = json!({"operation": "Merge", "properties": {"tags": tags}});
-        let ask = ask("PATCH", &path, BTreeMap::new(), body.to_string().as_bytes(), "http://127.0.0.1".to_owned());
-        let reply = world.answer(&ask);
-        assert!(reply.status < 300, "{id}: {reply:?}");
+        for (key, value) in tags.as_object().into_iter().flatten() {
+            company::tag(world, &id, key, value.as_str());
+        }
     }
     // A resource group is not among the resources, and a PATCH sets all of its tags.
     let mut all = json!({"gangplank:bastion": "warehouse", "Name": "gangplank-warehouse"});

@@ -9,6 +9,8 @@ pub mod http;
 mod life;
 mod place;
 pub mod schema;
+#[cfg(feature = "azure")]
+mod slow;
 mod time;
 mod way;
 pub mod world;

@@ -48,6 +48,7 @@ impl Exchange {
     pub fn answer(&self) -> Answer {
         let header = |name: &str| self.header(name).map(str::to_owned);
         let headers = Headers {
+            challenge: None,
             etag: header("etag"),
             operation: header("azure-asyncoperation"),
             location: header("location"),

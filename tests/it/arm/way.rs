@@ -58,10 +58,12 @@ fn a_rule_is_in_effect_when_its_operation_has_ended() {
     assert_eq!(place.way(VENDOR, front), Way::Silent);
     place.pass(1);
     assert_eq!(place.way(VENDOR, front), machine(22, "10.8.3.4"), "nobody needs to ask for it");
+    assert_eq!(place.ask("PUT", &ours(), &dnat(200, &[STRANGER], front, MACHINE)).status, 400, "the policy is at work");
+    place.pass(15);
     place.put(&ours(), &dnat(200, &[STRANGER], front, MACHINE));
     assert_eq!(place.way(VENDOR, front), machine(22, "10.8.3.4"));
     assert_eq!(place.way(STRANGER, front), Way::Silent);
-    place.pass(30);
+    place.pass(45);
     assert_eq!(place.way(VENDOR, front), Way::Silent);
     assert_eq!(place.ask("DELETE", &ours(), &Value::Null).status, 202);
     assert_eq!(place.way(STRANGER, front), machine(22, "10.8.3.4"), "still there");

@@ -180,7 +180,7 @@ impl World {
                 self.all.get_mut(id).ok_or("ResourceNotFound")?["properties"]["instanceView"] = power("running");
                 Ok(())
             }
-            Call::Wait { id } => {
+            Call::Reapply { id } | Call::Wait { id } => {
                 self.all.get_mut(id).ok_or("ResourceNotFound")?["properties"]["provisioningState"] = json!("Succeeded");
                 Ok(())
             }

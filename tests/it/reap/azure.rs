@@ -12,7 +12,7 @@ use serde_json::json;
 use super::PAST;
 use crate::{
     arm::{
-        company::{NET, group, put, send},
+        company::{self, NET, group, put, send},
         world::SUBSCRIPTION,
     },
     contract::{
@@ -56,12 +56,10 @@ impl<const EDGE: usize> Story<EDGE> {
         make("warehouse");
         {
             let mut world = cloud.world();
-            let merge = json!({"operation": "Merge", "properties": {"tags": {EXPIRES: PAST}}});
             for id in world.ids() {
                 let owner = world.resource(&id).map(|raw| raw["tags"][BASTION].clone());
                 if owner == Some(json!("warehouse")) || id.ends_with("/resourcegroups/rg-warehouse") {
-                    let tags = format!("{id}/providers/Microsoft.Resources/tags/default");
-                    send(&mut world, "PATCH", &tags, "2021-04-01", Some(&merge));
+                    company::tag(&mut world, &id, EXPIRES, Some(PAST));
                 }
             }
         }

@@ -87,6 +87,7 @@ impl Arm {
             operation: header("azure-asyncoperation"),
             location: header("location"),
             retry_after: header("retry-after"),
+            challenge: header("www-authenticate"),
             request_id: header("x-ms-request-id").or_else(|| header("x-ms-correlation-request-id")),
         };
         Ok((status.into(), headers, body.to_vec()))

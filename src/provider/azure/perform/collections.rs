@@ -15,7 +15,7 @@ use crate::provider::{
     azure::{
         id::Id,
         observe::version,
-        observed::text,
+        observed::{Resource, State, text},
         request::{Condition, Method, Request, short},
         retry::Repeat,
         shared::{self, Whose},
@@ -95,7 +95,9 @@ impl Performer<'_> {
                     }
                 }
             }
-            let Some(changed) = changed else { return Ok(()) };
+            // A write that failed shows what it was to be, and what is in force is not known: it is written once more.
+            let failed = Resource::read(&found).is_some_and(|firewall| firewall.state == State::Failed);
+            let Some(changed) = changed.or_else(|| failed.then(|| found.clone())) else { return Ok(()) };
             match self.write_firewall(firewall, &found, changed, progress).await {
                 Err(error) => turns.again(error, progress).await?,
                 done => return done,
