@@ -90,8 +90,10 @@ async fn lists(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> Result
     let kinds = LISTED.map(async |kind| {
         let path = format!("/subscriptions/{subscription}/providers/{}", kind.type_name());
         match arm.list(&Request::get(path, kind.api_version()), progress).await {
+            // That it is not registered is told with the offer, where one is asked for.
             Err(error) if kind == Kind::AutoShutdown && is_not_to_be_had(error.kind) => {
-                Ok((Vec::new(), Some(error.message)))
+                let unregistered = error.code.as_deref() == Some("MissingSubscriptionRegistration");
+                Ok((Vec::new(), (!unregistered).then_some(error.message)))
             }
             other => Ok((other?, None)),
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::PAST;
 use crate::{
     arm::{
-        company::{NET, group, net, put, send},
+        company::{self as hand, NET, group, net, put, send},
         world::SUBSCRIPTION,
     },
     contract::{
@@ -29,9 +29,9 @@ fn company<const EDGE: usize>() -> Azure<EDGE> {
 
 /// What somebody with the role Tag Contributor may do.
 fn tag<const EDGE: usize>(cloud: &Azure<EDGE>, id: &str, tags: &Value) {
-    let merge = json!({"operation": "Merge", "properties": {"tags": tags}});
-    let path = format!("{id}/providers/Microsoft.Resources/tags/default");
-    send(&mut cloud.world(), "PATCH", &path, "2021-04-01", Some(&merge));
+    for (key, value) in tags.as_object().into_iter().flatten() {
+        hand::tag(&mut cloud.world(), id, key, value.as_str());
+    }
 }
 
 fn due(name: &str) -> Value {
