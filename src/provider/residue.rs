@@ -57,6 +57,8 @@ pub struct RuleProgress {
     pub to_open: usize,
     pub closed: usize,
     pub to_close: usize,
+    /// Of the old ones that are open: closed to make room for new ones, and opened again when those were refused.
+    pub reopened: usize,
 }
 
 /// What the rules of a step are to a reader.
@@ -122,7 +124,7 @@ impl fmt::Display for EffectDone {
 
 impl fmt::Display for RuleProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, opened, to_open, closed, to_close } = *self;
+        let Self { kind, opened, to_open, closed, to_close, reopened } = *self;
         let left = to_close.saturating_sub(closed);
         let are = |count: usize| if count == 1 { "is" } else { "are" };
         if to_open > 0 {
@@ -131,6 +133,10 @@ impl fmt::Display for RuleProgress {
         if to_close > 0 {
             let comma = if to_open > 0 { ", " } else { "" };
             write!(f, "{comma}{left} of {to_close} old {} {} still open", kind.noun(to_close), are(to_close))?;
+        }
+        if reopened > 0 {
+            let was = if reopened == 1 { "was" } else { "were" };
+            write!(f, " ({reopened} of them {was} closed to make room, and opened again)")?;
         }
         Ok(())
     }
@@ -141,7 +147,7 @@ mod tests {
     use super::*;
 
     fn told(opened: usize, to_open: usize, closed: usize, to_close: usize) -> String {
-        let progress = RuleProgress { kind: RuleKind::Sources, opened, to_open, closed, to_close };
+        let progress = RuleProgress { kind: RuleKind::Sources, opened, to_open, closed, to_close, reopened: 0 };
         let effect = StepEffect { done: EffectDone::Rules(progress), last_call_unknown: false };
         Residue::Known(effect).to_string()
     }

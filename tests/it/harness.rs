@@ -118,17 +118,20 @@ machine, again, another = launch('a'), launch('a'), launch('b')
 ec2.associate_address(AllocationId=address, InstanceId=machine)
 codes = [refused(ec2.delete_security_group, GroupId=group), refused(ec2.release_address, AllocationId=address)]
 ec2.terminate_instances(InstanceIds=[machine, another])
+ended = ec2.describe_instances(InstanceIds=[machine])['Reservations'][0]['Instances'][0].get('Tags', [])
 ec2.release_address(AllocationId=address)
 codes.append(refused(ec2.delete_security_group, GroupId=group))
 rules = ec2.describe_security_group_rules(Filters=[{'Name': 'tag-key', 'Values': ['gangplank:bastion']}])
 ec2.revoke_security_group_ingress(
     GroupId=input['database'], SecurityGroupRuleIds=[r['SecurityGroupRuleId'] for r in rules['SecurityGroupRules']])
 ec2.delete_security_group(GroupId=group)
-result = {'same': machine == again, 'other': machine != another, 'codes': codes}",
+codes.append(refused(launch, token='a'))
+result = {'same': machine == again, 'other': machine != another, 'codes': codes, 'tags': ended}",
         json!({"vpc": seed.vpc, "subnet": seed.public_subnet, "database": seed.warehouse_group}),
     );
-    let codes = ["DependencyViolation", "InvalidIPAddress.InUse", "DependencyViolation"];
-    assert_eq!(answer, json!({"same": true, "other": true, "codes": codes}));
+    let codes =
+        ["DependencyViolation", "InvalidIPAddress.InUse", "DependencyViolation", "IdempotentInstanceTerminated"];
+    assert_eq!(answer, json!({"same": true, "other": true, "codes": codes, "tags": []}));
     assert_eq!(account.world(), before);
 }
 

@@ -190,3 +190,18 @@ ec2.modify_instance_attribute(InstanceId=real, DisableApiTermination={'Value': T
         assert_eq!(alive(lab), machine);
     });
 }
+
+/// EC2 refuses the client token of a machine that has ended for at least a day, and forgets the machine's tags within minutes.
+#[test]
+fn a_machine_that_ended_is_made_again_however_often() {
+    on_both(|lab| {
+        let bastion = lab.bastion();
+        lab.apply(&bastion);
+        for refused in [1, 2] {
+            boto(lab, "ec2.terminate_instances(InstanceIds=list(machines()))");
+            let calls = lab.apply(&bastion);
+            assert_eq!(calls.of("RunInstances"), refused + 1, "{calls}");
+        }
+        lab.assert_settled(&bastion);
+    });
+}

@@ -203,22 +203,67 @@ fn a_way_to_a_database_closes_after_the_new_one_is_open() {
     });
 }
 
+/// How the network of the test's bastion behaves: see `stricter.py`.
+fn say_of_network(lab: &Lab<'_>, told: &str) {
+    let input = json!({"vpc": lab.seed.vpc, "told": told});
+    lab.account.boto("ec2.create_tags(Resources=[input['vpc']], Tags=[{'Key': input['told'], 'Value': ''}])", input);
+}
+
+#[track_caller]
+fn assert_not_everything_goes_out(lab: &Lab<'_>) {
+    let open = lab.account.boto(
+        "
+[group] = ec2.describe_security_groups(Filters=[{'Name': 'group-name', 'Values': ['gangplank-warehouse']}])['SecurityGroups']
+result = [p['IpProtocol'] for p in group['IpPermissionsEgress']]",
+        Value::Null,
+    );
+    assert!(!open.as_array().is_some_and(|all| all.contains(&json!("-1"))), "{open}");
+}
+
 /// EC2 may not know a new group for a moment. What it opens by itself in every new group is closed all the same.
 #[test]
 fn a_group_that_is_not_known_yet_is_waited_for() {
     on_both(Duration::from_millis(700), |lab| {
-        let vpc = json!({"vpc": lab.seed.vpc});
-        lab.account
-            .boto("ec2.create_tags(Resources=[input['vpc']], Tags=[{'Key': 'test:groups-settle', 'Value': ''}])", vpc);
+        say_of_network(lab, "test:groups-settle");
         let calls = lab.apply(&lab.bastion());
-        assert!(calls.of("RevokeSecurityGroupEgress") > 1, "{calls}");
-        let open = lab.account.boto(
-            "
-[group] = ec2.describe_security_groups(Filters=[{'Name': 'group-name', 'Values': ['gangplank-warehouse']}])['SecurityGroups']
-result = [p['IpProtocol'] for p in group['IpPermissionsEgress']]",
-            Value::Null,
+        assert!(calls.of("AuthorizeSecurityGroupEgress") > 2, "{calls}");
+        assert_not_everything_goes_out(lab);
+    });
+}
+
+/// In a default network EC2 refuses nothing that it does not find: its answer says so, and that means "not yet".
+#[test]
+fn a_rule_that_a_default_network_does_not_know_yet_is_closed() {
+    let Some(moto) = support::moto_or_skip() else { return };
+    let lab = Lab::new(moto);
+    say_of_network(&lab, "test:groups-settle");
+    say_of_network(&lab, "test:default-network");
+    let calls = lab.apply(&lab.bastion());
+    assert_eq!(calls.of("RevokeSecurityGroupEgress"), 2, "{calls}");
+    assert_not_everything_goes_out(&lab);
+    lab.assert_settled(&lab.bastion());
+}
+
+/// What made room for a rule that is then refused is opened again.
+#[test]
+fn what_was_closed_for_nothing_is_opened_again() {
+    on_both(Duration::ZERO, |lab| {
+        let (old, new) = (sources(1..41), sources(41..81));
+        lab.apply(&admitting(lab, old.clone()));
+        let ingress = Scope::Action("AuthorizeSecurityGroupIngress");
+        // All forty are refused by the quota; twenty of them fit, in two calls; the rest is refused once more when old ones have made room.
+        let calls = change(lab, &admitting(lab, new.clone()), &[]).calls.of("AuthorizeSecurityGroupIngress");
+        lab.apply(&admitting(lab, old.clone()));
+        let faults = [(ingress, calls - 1, Fault::DENIED)];
+        let watched = change(lab, &admitting(lab, new), &faults);
+        let run = watched.run.clone().expect(1);
+        let told = "20 of 40 new addresses are open, 40 of 40 old addresses are still open";
+        assert!(
+            run.stderr.contains(told) && run.stderr.contains("20 of them were closed to make room, and opened again"),
+            "{run}"
         );
-        assert!(!open.as_array().is_some_and(|all| all.contains(&json!("-1"))), "{open}");
+        let last = watched.moments.last().expect("a last look");
+        assert!(last.is_superset(&set(&old)), "{last:?}\n{run}");
     });
 }
 

@@ -268,7 +268,6 @@ impl<'a> Performer<'a> {
             .run_instances()
             .min_count(1)
             .max_count(1)
-            .client_token(client_token(bastion, &group, launch))
             .image_id(&launch.image)
             .instance_type(InstanceType::from(launch.instance_type.as_str()))
             .user_data(aws_smithy_types::base64::encode(cloudinit::compressed(&launch.user_data)))
@@ -311,7 +310,15 @@ impl<'a> Performer<'a> {
             .tag_specifications(tag_specification(ResourceType::Instance, &launch.tags))
             .tag_specifications(tag_specification(ResourceType::Volume, &launch.part_tags))
             .tag_specifications(tag_specification(ResourceType::NetworkInterface, &launch.part_tags));
-        let made = self.ec2.call("RunInstances", Repeat::SETTLING, progress, || request.clone().send()).await?;
+        let mut ended = 0;
+        let made = loop {
+            let request = request.clone().client_token(client_token(bastion, &group, launch, ended));
+            match self.ec2.call("RunInstances", Repeat::SETTLING, progress, || request.clone().send()).await {
+                // The tags of the instance that it made are gone, and so it is missing in the history.
+                Err(error) if is(&error, ENDED_TOKEN) && ended < MOST_ENDED => ended += 1,
+                answer => break answer?,
+            }
+        };
         let id = made
             .instances()
             .first()
@@ -415,6 +422,12 @@ impl<'a> Performer<'a> {
     }
 }
 
+/// The client token made an instance that has ended: EC2 remembers it for at least 24 hours ("Ensuring idempotency in Amazon EC2 API
+/// requests").
+const ENDED_TOKEN: &str = "IdempotentInstanceTerminated";
+/// Instances of one bastion that were launched alike and have ended within these hours.
+const MOST_ENDED: u32 = 100;
+
 fn tags_state(readable: bool) -> InstanceMetadataTagsState {
     if readable { InstanceMetadataTagsState::Enabled } else { InstanceMetadataTagsState::Disabled }
 }
@@ -444,14 +457,18 @@ fn unreadable(operation: &str) -> CloudError {
 }
 
 /// The same request of the same bastion in the same situation has the same token, so that EC2 answers a repeated call with the
-/// instance that the first one made. 64 hex digits, EC2's limit.
-fn client_token(bastion: &str, group: &str, launch: &Launch) -> String {
+/// instance that the first one made. `ended` counts the tokens of the same situation that EC2 refused, because what they made has
+/// ended. 64 hex digits, EC2's limit.
+fn client_token(bastion: &str, group: &str, launch: &Launch, ended: u32) -> String {
     let mut hash = Sha256::new();
     let fields = [bastion, group, &launch.image, &launch.instance_type, &launch.subnet, &launch.user_data];
     let tags = launch.tags.iter().flat_map(|(k, v)| [k.as_str(), v.as_str()]);
     for field in fields.into_iter().chain(tags).chain(launch.history.iter().map(String::as_str)) {
         hash.update(u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(field);
+    }
+    if ended > 0 {
+        hash.update(ended.to_be_bytes());
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

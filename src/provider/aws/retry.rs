@@ -15,7 +15,7 @@ const RELEASE_PATIENCE: Duration = Duration::from_secs(120);
 /// No answer at all: a name that does not resolve or a closed port seldom heals, a lost connection does at once.
 const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(15);
 /// What was made a moment ago may not be visible to the next call: EC2 is eventually consistent.
-const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
+pub const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 /// Of what is still in use, which EC2 takes some seconds to let go.
 const FIRST_RELEASE_DELAY: Duration = Duration::from_secs(2);

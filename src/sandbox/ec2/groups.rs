@@ -11,7 +11,7 @@ use super::{
     rules,
     tags::{self, Specified, done},
     vpcs::default_egress,
-    world::{ACCOUNT, Context},
+    world::{ACCOUNT, Context, later},
     xml::Xml,
 };
 
@@ -71,11 +71,11 @@ impl Region {
         Ok(xml)
     }
 
-    pub(super) fn delete_security_group(&mut self, _: &mut Context<'_>, mut form: Form) -> Outcome<Xml> {
+    pub(super) fn delete_security_group(&mut self, context: &mut Context<'_>, mut form: Form) -> Outcome<Xml> {
         // By name only in a default network, and there is none.
         let id = form.need("GroupId")?;
         form.done()?;
-        if self.group(&id)?.name == "default" {
+        if self.settled_group(&id, context)?.name == "default" {
             return refuse(
                 "CannotDelete",
                 format!("the specified group: \"{id}\" name: \"default\" cannot be deleted by a user"),
@@ -162,6 +162,14 @@ impl Region {
         self.groups.get(id).ok_or_else(|| Kind::Group.missing(id))
     }
 
+    /// For calls that change: for a moment after its creation a group is unknown to any of them ("Eventual consistency in the Amazon
+    /// EC2 API" names CreateSecurityGroup and the call after it).
+    pub(super) fn settled_group(&self, id: &str, context: &Context<'_>) -> Outcome<&Group> {
+        let group = self.group(id)?;
+        let is_new = group.made.is_some_and(|made| context.now < later(made, context.pace.settle));
+        if is_new { Err(Kind::Group.missing(id)) } else { Ok(group) }
+    }
+
     /// Groups that an interface of a network can be in.
     pub(super) fn groups_in(&self, ids: &[String], vpc: &str, context: &Context<'_>) -> Outcome<()> {
         if ids.len() > context.quotas.groups_per_interface {
@@ -171,7 +179,7 @@ impl Region {
             );
         }
         for id in ids {
-            if self.group(id)?.vpc != vpc {
+            if self.settled_group(id, context)?.vpc != vpc {
                 return refuse(
                     "InvalidParameter",
                     format!("Security group {id} and subnet belong to different networks."),

@@ -40,6 +40,13 @@ impl Region {
         let token = form.text("ClientToken").filter(|token| !token.is_empty());
         let digest = form.digest();
         if let Some(reservation) = self.made_before(token.as_deref(), &digest)? {
+            let mut made = self.instances.values().filter(|i| i.reservation == reservation);
+            if made.all(|i| i.state(context.now) == State::Terminated) {
+                return refuse(
+                    "IdempotentInstanceTerminated",
+                    "The client token you have provided is associated with a terminated instance. Please use a different client token.",
+                );
+            }
             let mut xml = Xml::default();
             self.write_reservation(&mut xml, &reservation, context.now, |_| true);
             return Ok(xml);
@@ -146,7 +153,7 @@ impl Region {
     }
 
     /// What a client token made, the first time ("Ensuring idempotency in Amazon EC2 API requests"). A repetition answers with it
-    /// as it is now. Tokens are remembered as long as what they made.
+    /// as it is now. EC2 remembers a token for at least 24 hours after the end of what it made; here no token is forgotten.
     pub(super) fn made_before(&self, token: Option<&str>, digest: &str) -> Outcome<Option<String>> {
         let Some(token) = token else { return Ok(None) };
         if token.len() > 64 || !token.is_ascii() {

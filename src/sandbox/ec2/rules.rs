@@ -11,7 +11,7 @@ use super::{
     model::{GroupRule, Opens, Peer, Region},
     refusal::{Outcome, bad_value, missing_parameter, refuse},
     tags::{self, Specified, done},
-    world::{ACCOUNT, Context, later},
+    world::{ACCOUNT, Context},
     xml::Xml,
 };
 
@@ -43,14 +43,14 @@ impl Region {
         let stated = stated(&mut form, egress)?;
         let specified = Specified::take(&mut form, &[Kind::GroupRule])?;
         form.done()?;
-        let vpc = self.group(&id)?.vpc.clone();
+        let vpc = self.settled_group(&id, context)?.vpc.clone();
         if stated.is_empty() {
             return Err(missing_parameter("IpPermissions"));
         }
         let mut made: Vec<(String, GroupRule)> = Vec::new();
         for Stated { opens, description } in stated {
             if let Peer::Group(peer) = &opens.peer
-                && self.group(peer)?.vpc != vpc
+                && self.settled_group(peer, context)?.vpc != vpc
             {
                 return refuse(
                     "InvalidGroup.NotFound",
@@ -95,10 +95,7 @@ impl Region {
         let by_id = form.texts("SecurityGroupRuleId")?;
         let stated = stated(&mut form, egress)?;
         form.done()?;
-        let made = self.group(&id)?.made;
-        if made.is_some_and(|made| context.now < later(made, context.pace.settle)) {
-            return Err(Kind::Group.missing(&id));
-        }
+        self.settled_group(&id, context)?;
         if by_id.is_empty() == stated.is_empty() {
             return refuse("InvalidParameterCombination", "Give either rules or their ids");
         }

@@ -69,10 +69,11 @@ fn vpc(world: &mut World) -> String {
     ok(world, 0, "Action=DescribeVpcs").first("vpcId").to_owned()
 }
 
+/// Made early enough to be known.
 fn group(world: &mut World, name: &str) -> String {
     let vpc = vpc(world);
     let query = format!("Action=CreateSecurityGroup&GroupName={name}&GroupDescription=d&VpcId={vpc}");
-    ok(world, 0, &query).first("groupId").to_owned()
+    ok(world, -60, &query).first("groupId").to_owned()
 }
 
 fn image(world: &mut World) -> String {
@@ -167,6 +168,27 @@ fn a_new_group_lets_everything_out_and_rules_are_each_once() {
     let vpc = vpc(&mut world);
     let again = format!("Action=CreateSecurityGroup&GroupName=g&GroupDescription=d&VpcId={vpc}");
     refused(&mut world, &again, "InvalidGroup.Duplicate");
+}
+
+#[test]
+fn a_group_is_unknown_to_every_change_for_a_moment() {
+    let mut world = company();
+    let vpc = vpc(&mut world);
+    let create = format!("Action=CreateSecurityGroup&GroupName=g&GroupDescription=d&VpcId={vpc}");
+    let id = ok(&mut world, 100, &create).first("groupId").to_owned();
+    let everything = "IpPermissions.1.IpProtocol=-1&IpPermissions.1.IpRanges.1.CidrIp=0.0.0.0/0";
+    let port = "IpPermissions.1.IpProtocol=tcp&IpPermissions.1.FromPort=5432&IpPermissions.1.ToPort=5432";
+    let database = company::DATABASE_GROUP;
+    for query in [
+        format!("Action=RevokeSecurityGroupEgress&GroupId={id}&{everything}"),
+        format!("Action=AuthorizeSecurityGroupIngress&GroupId={id}&{everything}"),
+        format!("Action=AuthorizeSecurityGroupIngress&GroupId={database}&{port}&IpPermissions.1.Groups.1.GroupId={id}"),
+    ] {
+        assert_eq!(raw(&mut world, 100, &query).code(), "InvalidGroup.NotFound", "{query}");
+        ok(&mut world, 101, &query);
+    }
+    assert_eq!(launch(&mut world, 100, &format!("&SecurityGroupId.1={id}")).code(), "InvalidGroup.NotFound");
+    launched(&mut world, 101, &format!("&SecurityGroupId.1={id}"));
 }
 
 #[test]
@@ -280,7 +302,23 @@ fn the_same_token_makes_one_machine() {
     assert_ne!(launched(&mut world, 5, "&ClientToken=u"), one);
     assert_eq!(launch(&mut world, 5, "&ClientToken=t&EbsOptimized=true").code(), "IdempotentParameterMismatch");
     ok(&mut world, 60, &format!("Action=TerminateInstances&InstanceId.1={one}"));
-    assert_eq!(launched(&mut world, 120, "&ClientToken=t"), one, "also after its end");
+    assert_eq!(launched(&mut world, 61, "&ClientToken=t"), one, "also while it ends");
+    for later in [120, 60 + 30 * 3600] {
+        assert_eq!(launch(&mut world, later, "&ClientToken=t").code(), "IdempotentInstanceTerminated", "{later}");
+    }
+}
+
+/// "Terminate Amazon EC2 instances" in the Amazon EC2 User Guide: tags go before the instance does.
+#[test]
+fn a_terminated_instance_loses_its_tags_first() {
+    let mut world = company();
+    let tags = "&TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=team&TagSpecification.1.Tag.1.Value=data";
+    let id = launched(&mut world, 0, tags);
+    ok(&mut world, 60, &format!("Action=TerminateInstances&InstanceId.1={id}"));
+    let by_tag = "Action=DescribeInstances&Filter.1.Name=tag-key&Filter.1.Value.1=team";
+    assert_eq!(ok(&mut world, 61, by_tag).all("instanceId"), [id.as_str()]);
+    assert!(ok(&mut world, 120, by_tag).all("instanceId").is_empty());
+    assert_eq!(state(&mut world, 120, &id), "terminated");
 }
 
 #[test]

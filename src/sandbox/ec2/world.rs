@@ -54,11 +54,11 @@ pub struct Pace {
     pub stop: Duration,
     /// From `shutting-down` to `terminated`.
     pub end: Duration,
-    /// From `terminated` until its interfaces, groups and addresses are free.
+    /// From `terminated` until its interfaces, groups and addresses are free, and its tags gone ("Terminate Amazon EC2 instances").
     pub release: Duration,
     /// How long a terminated instance is told of.
     pub memory: Duration,
-    /// How long after its creation a group is unknown to calls that close something in it ("Eventual consistency in the Amazon EC2 API").
+    /// How long after its creation a group is unknown to calls that change something.
     #[serde(default)]
     pub settle: Duration,
 }
@@ -84,7 +84,7 @@ impl Default for Pace {
             end: Duration::from_secs(30),
             release: Duration::from_secs(2),
             memory: Duration::from_secs(3600),
-            settle: Duration::ZERO,
+            settle: Duration::from_secs(1),
         }
     }
 }
@@ -93,7 +93,7 @@ impl Pace {
     /// Everything at once.
     pub fn instant() -> Self {
         let zero = Duration::ZERO;
-        Self { start: zero, stop: zero, end: zero, release: zero, ..Self::default() }
+        Self { start: zero, stop: zero, end: zero, release: zero, settle: zero, ..Self::default() }
     }
 }
 
@@ -289,8 +289,8 @@ impl World {
             for id in ids {
                 region.clear(&id);
                 let forget = region.instances.get(&id).is_some_and(|i| now >= later(i.since(now), self.pace.memory));
-                if forget && let Some(gone) = region.instances.remove(&id) {
-                    region.tokens.retain(|_, token| token.made != gone.reservation);
+                if forget {
+                    region.instances.remove(&id);
                 }
             }
         }
@@ -340,6 +340,7 @@ impl Region {
         }
         if let Some(instance) = self.instances.get_mut(instance) {
             instance.cleared = true;
+            instance.tags.clear();
         }
     }
 }

@@ -8,6 +8,7 @@ User Guide for rules of security groups, and "Eventual consistency in the Amazon
 import base64
 import io
 import itertools
+import re
 import threading
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -18,6 +19,7 @@ from moto.ec2 import models
 from moto.ec2.exceptions import (
     DependencyViolationError,
     EC2ClientError,
+    InvalidPermissionNotFoundError,
     InvalidSecurityGroupNotFoundError,
     RulesPerSecurityGroupLimitExceededError,
 )
@@ -57,7 +59,7 @@ def release_address(backend, address=None, allocation_id=None):
 
 
 def terminate_instances(backend, instance_ids):
-    """A machine that goes takes the interfaces with it that it came with, and leaves its address."""
+    """A machine that goes takes the interfaces with it that it came with, leaves its address, and loses its tags."""
     for instance in backend.get_multi_instances_by_id(instance_ids):
         for nic in instance.nics.values():
             # What has ended before has none any more.
@@ -66,6 +68,8 @@ def terminate_instances(backend, instance_ids):
     for address in backend.addresses.copy():
         if address.association_id and address.instance and address.instance.id in instance_ids:
             backend.disassociate_address(association_id=address.association_id)
+    for instance in backend.get_multi_instances_by_id(instance_ids):
+        backend.delete_tags([instance.id], dict.fromkeys(tag["key"] for tag in instance.get_tags()))
     return answer
 
 
@@ -147,9 +151,24 @@ def all_or_none(original, side):
     return call
 
 
-# A test says so of a network: EC2 does not know its groups at the first attempt to close something in them.
+# What a test says of a network by a tag: EC2 does not know its new groups at the first attempt of each call that names them.
 GROUPS_SETTLE = "test:groups-settle"
+# And that it is a default one ("RevokeSecurityGroupEgress": what is not found there is listed in the answer, and refuses nothing).
+DEFAULT_NETWORK = "test:default-network"
 settled_groups = set()
+
+
+def network_says(response, group, told):
+    return any(tag["key"] == told for tag in response.ec2_backend.vpcs[group.vpc_id].get_tags())
+
+
+def is_settling(response, group):
+    """At the first call of each name; a group that came with its network is known."""
+    key = (group.id, response._get_action())
+    if key in settled_groups or group.name == "default" or not network_says(response, group, GROUPS_SETTLE):
+        return False
+    settled_groups.add(key)
+    return True
 
 
 def once_it_is_settled(original):
@@ -157,11 +176,31 @@ def once_it_is_settled(original):
 
     def call(response):
         group = response.ec2_backend.get_security_group_by_name_or_id(response._get_param("GroupId") or "")
-        tags = response.ec2_backend.vpcs[group.vpc_id].get_tags() if group and group.id not in settled_groups else []
-        if any(tag["key"] == GROUPS_SETTLE for tag in tags):
-            settled_groups.add(group.id)
+        if group and is_settling(response, group):
             raise InvalidSecurityGroupNotFoundError(group.id)
         return original(response)
+
+    return call
+
+
+def revoke_by_network(original, direction):
+    """In a default network a rule that is not found, or not yet, is told and refuses nothing."""
+
+    def call(response):
+        group = response.ec2_backend.get_security_group_by_name_or_id(response._get_param("GroupId") or "")
+        if not group or not network_says(response, group, DEFAULT_NETWORK):
+            return once_it_is_settled(original)(response)
+        rules = response._get_param("IpPermissions", [])
+        if is_settling(response, group):
+            return ActionResult({"Return": True, "UnknownIpPermissions": rules})
+        unknown = []
+        for rule, arguments in zip(rules, response._process_rules_from_querystring()):
+            del arguments["sgrule_tags"]
+            try:
+                getattr(response.ec2_backend, f"revoke_security_group_{direction}")(**arguments)
+            except InvalidPermissionNotFoundError:
+                unknown.append(rule)
+        return ActionResult({"Return": True, "UnknownIpPermissions": unknown})
 
     return call
 
@@ -252,8 +291,8 @@ def apply():
     Backend._verify_group_will_respect_rule_count_limit = lambda *arguments, **options: None
     for direction, side in [("ingress", "ingress_rules"), ("egress", "egress_rules")]:
         authorize, revoke = f"authorize_security_group_{direction}", f"revoke_security_group_{direction}"
-        setattr(SecurityGroups, authorize, all_or_none(getattr(SecurityGroups, authorize), side))
-        setattr(SecurityGroups, revoke, once_it_is_settled(getattr(SecurityGroups, revoke)))
+        setattr(SecurityGroups, authorize, once_it_is_settled(all_or_none(getattr(SecurityGroups, authorize), side)))
+        setattr(SecurityGroups, revoke, revoke_by_network(getattr(SecurityGroups, revoke), direction))
     General.get_console_output = get_console_output
     VolumeAttachment.delete_on_termination = property(ends_with_its_machine)
     Backend.associate_address = associate_address
@@ -268,8 +307,19 @@ def apply():
         setattr(Backend, name, only_living(getattr(Backend, name)))
 
 
+TERMINATED_TOKEN = b"""<?xml version="1.0" encoding="UTF-8"?>
+<Response><Errors><Error><Code>IdempotentInstanceTerminated</Code><Message>The client token you have provided is associated with a \
+terminated instance. Please use a different client token.</Message></Error></Errors><RequestID>terminated-token</RequestID></Response>"""
+
+
+def has_ended(account, region, answer):
+    instance = re.search(rb"<instanceId>(i-[0-9a-f]+)</instanceId>", answer).group(1).decode()
+    return instance not in [i.id for i in living(models.ec2_backends[account][region])]
+
+
 class ClientTokens:
-    """RunInstances with a client token that was used before answers as the first time, and makes nothing."""
+    """RunInstances with a client token that was used before answers as the first time, and makes nothing; for at least 24 hours after
+    the end of its instance it is refused."""
 
     def __init__(self, app):
         self.app = app
@@ -283,8 +333,13 @@ class ClientTokens:
         token = form.get("ClientToken", [""])[0]
         if form.get("Action") != ["RunInstances"] or not token:
             return self.app(environ, start_response)
-        key = (environ.get("HTTP_X_MOTO_ACCOUNT_ID"), environ.get("HTTP_AUTHORIZATION", "").split("/")[2:3][0], token)
+        account = environ.get("HTTP_X_MOTO_ACCOUNT_ID", "123456789012")
+        region = environ.get("HTTP_AUTHORIZATION", "").split("/")[2:3][0]
+        key = (account, region, token)
         with self.lock:
+            if key in self.answers and has_ended(account, region, self.answers[key][2]):
+                start_response("400 BAD REQUEST", [("Content-Type", "text/xml;charset=UTF-8")])
+                return [TERMINATED_TOKEN]
             if key not in self.answers:
                 head = []
                 answer = b"".join(self.app(environ, lambda *line: head.append(line[:2])))

@@ -1,12 +1,25 @@
 """A world for the tests to stand in, and its description before and after."""
 
 import json
+import time
 
 OWNER = "gangplank:bastion"
 
 
 def tags(kind, name):
     return [{"ResourceType": kind, "Tags": [{"Key": "Name", "Value": name}]}]
+
+
+def settled(call, group):
+    """The call after CreateSecurityGroup, which may not know the group yet: the group's own waiter asks reads only."""
+    for _ in range(50):
+        try:
+            return call(group)
+        except Exception as error:
+            if "InvalidGroup.NotFound" not in str(error):
+                raise
+            time.sleep(0.1)
+    return call(group)
 
 
 def seed(ec2):
@@ -29,17 +42,9 @@ def seed(ec2):
         group = ec2.create_security_group(
             GroupName=name, Description=name, VpcId=data, TagSpecifications=tags("security-group", name)
         )["GroupId"]
-        ec2.authorize_security_group_ingress(
-            GroupId=group,
-            IpPermissions=[
-                {
-                    "IpProtocol": "tcp",
-                    "FromPort": port,
-                    "ToPort": port,
-                    "IpRanges": [{"CidrIp": "10.20.0.0/16", "Description": "the application"}],
-                }
-            ],
-        )
+        ranges = [{"CidrIp": "10.20.0.0/16", "Description": "the application"}]
+        rules = [{"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": ranges}]
+        settled(lambda id: ec2.authorize_security_group_ingress(GroupId=id, IpPermissions=rules), group)
         return group
 
     public_subnet = subnet(data, "10.20.1.0/24", "public-a")

@@ -4,16 +4,17 @@
 use std::{mem, net::IpAddr};
 
 use aws_sdk_ec2::types::{Filter, IpPermission, ResourceType};
+use tokio::time::Instant;
 
 use super::{Performer, is};
 use crate::provider::{
-    CloudError, Progress,
+    CloudError, Progress, Residue,
     aws::{
         action::{DescribedRule, Ref},
         api::Ec2,
         convert::{group, permission, tag_specification},
         ownership,
-        retry::{Repeat, is_missing_rule},
+        retry::{Repeat, SETTLE_PATIENCE, is_missing_rule},
         rule::{Direction, Family, Peer},
         tags::Tags,
     },
@@ -88,6 +89,9 @@ impl Performer<'_> {
 #[derive(Clone)]
 struct StatedRule {
     permission: IpPermission,
+    /// Without a description. EC2 knows a rule by what it opens: a description that is given must be the rule's own, and ours may
+    /// be a note for the reader of the changeset.
+    bare: IpPermission,
     family: Family,
 }
 
@@ -100,17 +104,17 @@ struct RuleWork {
 
 impl RuleWork {
     fn new(direction: Direction, add: &[DescribedRule], remove: &[DescribedRule], own: &str) -> Self {
-        let state = |r: &DescribedRule| StatedRule { permission: permission(r, own), family: Family::of(&r.rule) };
-        // EC2 knows a rule by what it opens. A description that is given must be the rule's own, and ours may be a note for the
-        // reader of the changeset.
-        let bare = |r: &DescribedRule| DescribedRule { rule: r.rule.clone(), description: String::new() };
+        let state = |r: &DescribedRule| {
+            let bare = DescribedRule { rule: r.rule.clone(), description: String::new() };
+            StatedRule { permission: permission(r, own), bare: permission(&bare, own), family: Family::of(&r.rule) }
+        };
         let all_sources = add.iter().chain(remove).all(|r| matches!(r.rule.peer, Peer::Net(_)));
         let kind = if direction == Direction::Ingress && all_sources { RuleKind::Sources } else { RuleKind::Rules };
         let (to_open, to_close) = (add.len(), remove.len());
         Self {
             new: add.iter().map(state).collect(),
-            old: remove.iter().map(|r| state(&bare(r))).collect(),
-            done: RuleProgress { kind, opened: 0, to_open, closed: 0, to_close },
+            old: remove.iter().map(state).collect(),
+            done: RuleProgress { kind, opened: 0, to_open, closed: 0, to_close, reopened: 0 },
         }
     }
 
@@ -189,10 +193,29 @@ impl RuleWriter<'_> {
             if batch == 0 {
                 return Err(refused.clone());
             }
+            let mut closed: Vec<StatedRule> = work.old.iter().take(batch).cloned().collect();
             self.close(work, batch).await?;
-            self.open(work, batch).await?;
+            let opened_before = work.done.opened;
+            if let Err(error) = self.open(work, batch).await {
+                closed.truncate(batch - (work.done.opened - opened_before));
+                self.reopen(work, &closed, &error).await;
+                return Err(error);
+            }
         }
         Ok(())
+    }
+
+    /// Opens again what was closed for rules that were then refused: it is still the best that is known of who may come. Where that
+    /// is refused, too, the count of open rules says so. What EC2 itself has put into a new group does not come back.
+    async fn reopen(&self, work: &mut RuleWork, closed: &[StatedRule], refused: &CloudError) {
+        if self.is_new || closed.is_empty() || refused.residue != Residue::Nothing {
+            return;
+        }
+        let rules: Vec<IpPermission> = closed.iter().map(|rule| rule.permission.clone()).collect();
+        if self.authorize(&rules).await.is_ok() {
+            work.done.closed -= closed.len();
+            work.done.reopened += closed.len();
+        }
     }
 
     /// Whether the group has rules of this direction beside those that go.
@@ -242,7 +265,7 @@ impl RuleWriter<'_> {
         if count == 0 {
             return Ok(());
         }
-        let rules: Vec<IpPermission> = work.old.iter().take(count).map(|rule| rule.permission.clone()).collect();
+        let rules: Vec<IpPermission> = work.old.iter().take(count).map(|rule| rule.bare.clone()).collect();
         let mut closed = |count: usize| {
             work.old.drain(..count);
             work.done.closed += count;
@@ -298,18 +321,15 @@ impl RuleWriter<'_> {
     /// In a default network EC2 refuses no rule that it does not find, but lists it in its answer ("RevokeSecurityGroupIngress" in the
     /// API reference). In a group that this run has made that means "not yet".
     async fn revoke(&self, rules: &[IpPermission]) -> Result<(), CloudError> {
-        let mut rules = rules.to_vec();
-        for last in [false, false, false, true] {
-            let unknown = self.revoke_once(&rules).await?;
-            if unknown.is_empty() || !self.is_new || last {
-                break;
-            }
+        let started = Instant::now();
+        let mut unknown = self.revoke_once(rules).await?;
+        // What is not closed in the end is seen by the look that ends every apply.
+        while !unknown.is_empty() && self.is_new && started.elapsed() < SETTLE_PATIENCE {
             self.progress.waiting(format!("EC2 to know the rules of {}", self.group));
-            // What is not closed is seen by the look that ends every apply.
             if self.progress.pause(super::POLL).await.is_err() {
                 break;
             }
-            rules = unknown;
+            unknown = self.revoke_once(&unknown).await?;
         }
         Ok(())
     }
