@@ -236,7 +236,11 @@ fn foreign(world: &World) -> Vec<String> {
             region.addresses.iter().filter(|(_, a)| stays(&a.tags)).map(|(id, a)| format!("{name} {id} {a:?}")),
         );
         told.extend(
-            region.instances.iter().filter(|(_, i)| stays(&i.tags)).map(|(id, i)| format!("{name} {id} {i:?}")),
+            region
+                .instances
+                .iter()
+                .filter(|(_, i)| !i.cleared && stays(&i.tags))
+                .map(|(id, i)| format!("{name} {id} {i:?}")),
         );
     }
     told
