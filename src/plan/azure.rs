@@ -35,6 +35,9 @@ pub(super) fn azure(field: &Field<'_>, report: &mut Report) -> Read<Azure> {
     let resource_group = block.required("resource_group", report, resource_group);
     let edge = block.required("edge", report, edge);
     let network = block.required("network", report, |field, report| network(field, edge.as_ref().ok(), report));
+    if let (Ok(subscription), Ok(network), Some(field)) = (&subscription, &network, block.get("network")) {
+        check_network(field, subscription, network, report)?;
+    }
     let size = block.required("size", report, size);
     let image = block.required("image", report, image);
     Ok(Azure {
@@ -166,6 +169,41 @@ fn name(field: &Field<'_>, what: &str, lengths: std::ops::RangeInclusive<usize>,
     ))))
 }
 
+/// A name, or the id of a resource of that type.
+fn name_or_id(
+    field: &Field<'_>,
+    (what, kind): (&str, &str),
+    lengths: std::ops::RangeInclusive<usize>,
+    report: &mut Report,
+) -> Read<String> {
+    let text = field.text(report)?;
+    if !text.starts_with('/') {
+        return name(field, what, lengths, report);
+    }
+    let parts: Vec<&str> = text.split('/').collect();
+    let fixed = |at: usize, word: &str| parts.get(at).is_some_and(|part| part.eq_ignore_ascii_case(word));
+    let shaped = parts.len() == 9 && fixed(1, "subscriptions") && fixed(3, "resourceGroups") && fixed(5, "providers");
+    if shaped && fixed(6, "Microsoft.Network") && fixed(7, kind) && parts.iter().skip(1).all(|part| !part.is_empty()) {
+        return Ok(text.to_owned());
+    }
+    let label = format!("`{}` is not the id of {what}", excerpt(text));
+    let problem = field.problem(report, "not a resource's id", label);
+    Err(report.push(problem.fix(format!(
+        "write its name, or /subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.Network/{kind}/NAME"
+    ))))
+}
+
+/// "You can only assign a network interface to a virtual network that exists in the same subscription and location" ("Create, change,
+/// or delete a network interface").
+fn check_network(field: &Field<'_>, subscription: &str, network: &AzureNetwork, report: &mut Report) -> Read<()> {
+    let AzureNetwork::Existing { vnet, .. } = network else { return Ok(()) };
+    let other = vnet.split('/').nth(2).filter(|other| !other.eq_ignore_ascii_case(subscription));
+    let Some(other) = other else { return Ok(()) };
+    let problem = field.problem(report, "a network of another subscription", format!("it is in {}", excerpt(other)));
+    let problem = problem.because("Azure puts a network interface into networks of its own subscription only.");
+    Err(report.push(problem.fix("put the bastion into the network's subscription, or name a network of this one")))
+}
+
 fn edge(field: &Field<'_>, report: &mut Report) -> Read<Edge> {
     if !field.is_map() {
         return match field.text(report)? {
@@ -181,8 +219,12 @@ fn edge(field: &Field<'_>, report: &mut Report) -> Read<Edge> {
     let firewall = block.require("firewall", report)?.clone();
     let block = firewall.block(&FIREWALL, report)?;
     let sku = block.optional("sku", report, |field, report| choice(field, "a firewall's sku", &SKUS, report));
-    let existing = block.optional("existing", report, |field, report| name(field, "a firewall", 1..=56, report));
-    let policy = block.optional("policy", report, |field, report| name(field, "a firewall policy", 1..=80, report));
+    let existing = block.optional("existing", report, |field, report| {
+        name_or_id(field, ("a firewall", "azureFirewalls"), 1..=56, report)
+    });
+    let policy = block.optional("policy", report, |field, report| {
+        name_or_id(field, ("a firewall policy", "firewallPolicies"), 1..=80, report)
+    });
     match (sku?, existing?, policy?) {
         (Some(sku), None, None) => Ok(Edge::Firewall(sku)),
         (None, Some(existing), None) => Ok(Edge::ExistingFirewall(existing)),
@@ -203,7 +245,9 @@ fn network(field: &Field<'_>, edge: Option<&Edge>, report: &mut Report) -> Read<
     if block.get("existing").is_none() {
         return created(field, &block, edge, report);
     }
-    let vnet = block.required("existing", report, |field, report| name(field, "a virtual network", 2..=64, report));
+    let vnet = block.required("existing", report, |field, report| {
+        name_or_id(field, ("a virtual network", "virtualNetworks"), 2..=64, report)
+    });
     let subnet = block.required("subnet", report, machine_subnet);
     let foreign =
         ["address_space", "bastion_subnet", FIREWALL_SUBNET, MANAGEMENT_SUBNET].map(|name| match block.get(name) {

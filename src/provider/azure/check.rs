@@ -230,16 +230,23 @@ pub(super) fn policy(want: &Desired<'_>, world: World<'_>, current: &Current<'_>
 }
 
 /// What a reader should know about a network that exists and is to be used as it is.
-pub(super) fn notes(place: &Place<'_>, front: &super::edge::Front<'_>, creates_network: bool) -> Vec<String> {
+pub(super) fn notes(
+    seen: &Observed,
+    place: &Place<'_>,
+    front: &super::edge::Front<'_>,
+    creates_network: bool,
+) -> Vec<String> {
     let mut notes = Vec::new();
     if creates_network {
         notes.push("the network is new: to reach a private database, peer it with the database's network".to_owned());
     }
     if let Some(network) = place.existing {
         let subnet = Network(network).subnets().find(|s| s.id == place.subnet);
-        if subnet.is_some_and(|s| !s.lets_out) {
+        let own_address = front.nat == super::edge::Nat::None;
+        if subnet.is_some_and(|s| !own_address && !s.lets_out(seen)) {
             notes.push(format!(
-                "{} has no way to the internet: the machine needs one (a NAT gateway, say) for its security updates",
+                "{} has no way to the internet: the machine needs one (a NAT gateway, say) for its security updates, and \
+                 control.egress fails without it",
                 place.subnet.name()
             ));
         }

@@ -264,7 +264,7 @@ impl Run<'_> {
         notes.extend(foreign.iter().filter(|f| !given_back.contains(&f.id)).map(teardown::left_alone));
         let creates_network = matches!(self.want.azure.network, AzureNetwork::Created { .. })
             && self.world.seen.get(&self.want.names.network).is_none();
-        notes.extend(check::notes(&self.place, &self.front, creates_network));
+        notes.extend(check::notes(self.world.seen, &self.place, &self.front, creates_network));
         if let (Edge::Firewall(sku), None) = (&self.want.azure.edge, self.current.firewall) {
             let price = match sku {
                 FirewallSku::Basic => "0.40",

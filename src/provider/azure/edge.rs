@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use super::{
     desire::Desired,
     id::{FIREWALL_SUBNET, Id, Kind, MANAGEMENT_SUBNET},
-    observed::{Observed, Resource},
+    observed::{Observed, Resource, is_id},
     slot::{collides, foreign_rules, free_priority, group_priorities, in_classic, in_policy},
     views::{Address, Firewall, Network, Subnet, network_of},
 };
@@ -195,7 +195,9 @@ fn through<'a>(
     let view = Firewall(firewall);
     let name = firewall.name();
     let problem = |summary: &str, label: String| want.plan.origin.problem("azure.edge", summary, label);
-    if let Some(owner) = firewall.owner() {
+    // Also of a bastion of another subscription, whose tags count for nothing here otherwise.
+    let tagged = super::tags::read(&firewall.raw).remove(super::tags::BASTION).filter(|_| firewall.elsewhere);
+    if let Some(owner) = firewall.owner().or(tagged.as_deref()) {
         problems.push(
             problem("the firewall is a bastion's own", format!("{name} belongs to the bastion {owner}"))
                 .because("what one bastion owns goes away with it")
@@ -232,6 +234,15 @@ fn through<'a>(
         );
         return None;
     };
+    if let Some(policy) = view.policy().filter(|id| seen.get(id).is_none()) {
+        let why = seen.unread.get(&policy).map_or("Azure does not show it", |error| error.message.as_str());
+        problems.push(
+            problem("the firewall's policy can't be read", format!("{name} has the policy {policy}"))
+                .because(format!("the rule would go into it, and what others have there is not known: {why}"))
+                .fix("give this identity Microsoft.Network/firewallPolicies/read and firewallPolicies/ruleCollectionGroups/read there"),
+        );
+        return None;
+    }
     let taken = foreign_rules(want, seen, firewall);
     let addresses = view.addresses();
     if addresses.is_empty() {
@@ -284,7 +295,11 @@ fn one<'a>(
     match found.as_slice() {
         [one] => Some(one),
         [] => {
-            let label = format!("the subscription has no {words} {name}");
+            let label = match seen.unread.get(&Id::new(name)) {
+                Some(error) => error.message.clone(),
+                None if is_id(name) => format!("there is no {name}"),
+                None => format!("the subscription has no {words} {name}"),
+            };
             problems.push(
                 problem(format!("no such {words}"), label)
                     .fix("check the name and the subscription, and that the account may read it"),

@@ -15,7 +15,7 @@ use super::{
     auto_shutdown,
     desire::{self, Desired},
     diff::{self, World},
-    extend, history,
+    elsewhere, extend, history,
     id::{Id, Kind, Names},
     identity, observe,
     observed::{Observed, Surroundings},
@@ -179,16 +179,18 @@ impl<'a> Fleet<'a> {
 
     /// What removes the bastions. Writes nothing.
     pub async fn teardowns(&self, watcher: &dyn Watcher) -> Vec<Result<Changeset<Action>, CloudError>> {
-        self.each(watcher, |b, seen| teardown::teardown(b.plan, b.azure, seen)).await
+        let of =
+            |b: &Bastion<'_>, seen: &Observed| readable(b, seen).map(|()| teardown::teardown(b.plan, b.azure, seen));
+        self.each(watcher, of).await.into_iter().map(Result::flatten).collect()
     }
 
     /// By bastion, what of it is still there.
     pub async fn remains(&self, watcher: &dyn Watcher) -> Vec<Result<(String, Vec<String>), CloudError>> {
         let of = |b: &Bastion<'_>, seen: &Observed| {
             let name = b.plan.name.as_str();
-            (name.to_owned(), teardown::remains(name, seen))
+            readable(b, seen).map(|()| (name.to_owned(), teardown::remains(name, seen)))
         };
-        self.each(watcher, of).await
+        self.each(watcher, of).await.into_iter().map(Result::flatten).collect()
     }
 
     pub async fn status(&self, now: Timestamp, watcher: &dyn Watcher) -> Vec<Result<Status, CloudError>> {
@@ -385,6 +387,11 @@ impl<'a> Fleet<'a> {
     pub fn performer(&self) -> Performer<'_> {
         Performer::new(&self.arm)
     }
+}
+
+/// Nothing is called gone while it is not known what is in the firewall that the plan names, and in its policy.
+fn readable(bastion: &Bastion<'_>, seen: &Observed) -> Result<(), CloudError> {
+    elsewhere::unreadable(bastion.azure, seen).map_or(Ok(()), |error| Err(error.clone()))
 }
 
 /// Where a plan's machine can be of some size.

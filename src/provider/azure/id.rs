@@ -128,6 +128,10 @@ impl Id {
         Self(self.0.rsplitn(3, '/').nth(2).unwrap_or_default().to_owned())
     }
 
+    pub fn is_in(&self, subscription: &str) -> bool {
+        self.0.split('/').nth(2).is_some_and(|own| own.eq_ignore_ascii_case(subscription))
+    }
+
     /// Whether this is `other` or something inside of it.
     pub fn is_within(&self, other: &Id) -> bool {
         let (own, other) = (self.0.to_ascii_lowercase(), other.0.to_ascii_lowercase());

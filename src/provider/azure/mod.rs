@@ -14,6 +14,8 @@ pub mod compare;
 pub mod desire;
 pub mod diff;
 mod edge;
+#[cfg(feature = "azure")]
+mod elsewhere;
 pub mod error;
 #[cfg(feature = "azure")]
 pub mod estate;

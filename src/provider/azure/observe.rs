@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     arm::Arm,
     auto_shutdown::{self, Offer, Service},
-    desire,
+    desire, elsewhere,
     id::{Id, Kind},
     observed::{Lock, Observed, Quota, Resource, Size, list as items, text},
     request::{Method, Request},
@@ -54,8 +54,11 @@ pub async fn observe(
     let lists = lists(arm, subscription, progress);
     let ((mut all, service), states) = tokio::try_join!(lists, states(arm, subscription, progress))?;
     add_states(&mut all, states);
+    let azures: Vec<&Azure> = plans.iter().map(|(_, azure)| *azure).collect();
+    let mut unread = elsewhere::read(arm, subscription, &azures, &mut all, progress).await?;
 
     let mut seen = Observed::new(&all, []);
+    seen.mark_elsewhere(subscription);
     plan_groups(&mut seen, plans);
     let names: Vec<&str> = plans.iter().map(|(plan, _)| plan.name.as_str()).collect();
     let ours = |resource: &&Resource| names.iter().any(|name| resource.is_owned(name));
@@ -64,12 +67,25 @@ pub async fn observe(
     let (rules, contents) = tokio::try_join!(
         try_join_all(policies.iter().map(async |id| {
             let groups = format!("{id}/ruleCollectionGroups");
-            inside(arm, &Request::get(groups, Kind::RuleGroup.api_version()), progress).await
+            match inside(arm, &Request::get(groups, Kind::RuleGroup.api_version()), progress).await {
+                Err(error) if error.kind == ErrorKind::Permission && !id.is_in(subscription) => Ok(Err((id, error))),
+                other => other.map(Ok),
+            }
         })),
         async { if owns_group { everything(arm, subscription, progress).await } else { Ok(Vec::new()) } },
     )?;
-    all.extend(rules.into_iter().flatten());
-    let mut seen = Observed { auto_shutdown: service, ..Observed::new(&all, &contents) };
+    for read in rules {
+        match read {
+            Ok(groups) => all.extend(groups),
+            // A policy without its rules is none to be judged by.
+            Err((id, error)) => {
+                all.retain(|raw| Id::new(text(raw, "/id")) != *id);
+                unread.insert(id.clone(), error);
+            }
+        }
+    }
+    let mut seen = Observed { auto_shutdown: service, unread, ..Observed::new(&all, &contents) };
+    seen.mark_elsewhere(subscription);
     plan_groups(&mut seen, plans);
     Ok(seen)
 }
@@ -198,7 +214,7 @@ fn policies(seen: &Observed, plans: &[(&Plan, &Azure)]) -> BTreeSet<Id> {
         let base = seen.get(&policy).and_then(|p| p.id_at("/properties/basePolicy/id"));
         left.extend(base.filter(|base| found.insert(base.clone())));
     }
-    // A firewall may name a policy of another subscription, which is not ours to read.
+    // One of another subscription may not be ours to read.
     found.retain(|id| seen.get(id).is_some());
     found
 }

@@ -1,6 +1,8 @@
 //! What a subscription has, as far as gangplank's plans are concerned. Resources stay the JSON that Azure answered with, since
 //! shared ones are written back; what decisions need is read leniently: what is missing is empty, never an error.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::{
@@ -9,6 +11,7 @@ use super::{
     ownership::{self, ForeignReason, GroupClaim},
     tags::{self, Tags},
 };
+use crate::provider::CloudError;
 
 /// One look at a subscription.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,8 @@ pub struct Observed {
     /// Everything in the subscription, of any type, where a resource group carries our tag; nothing otherwise.
     pub contents: Vec<Content>,
     pub auto_shutdown: Service,
+    /// What plans lead to in other subscriptions, and this account may not read.
+    pub unread: Unread,
     /// Only where no plan is asked, and this account may see them.
     pub locks: Option<Vec<Lock>>,
 }
@@ -32,6 +37,14 @@ pub struct Lock {
     pub read_only: bool,
 }
 
+/// Why something was not read, by its id.
+pub type Unread = BTreeMap<Id, CloudError>;
+
+/// Whether a plan names something by its id.
+pub(super) fn is_id(name: &str) -> bool {
+    name.starts_with('/')
+}
+
 #[derive(Clone, Debug)]
 pub struct Resource {
     pub id: Id,
@@ -40,6 +53,8 @@ pub struct Resource {
     pub location: String,
     pub tags: Tags,
     pub state: State,
+    /// Of another subscription: read because a plan leads to it.
+    pub elsewhere: bool,
     /// Of a resource group: its second mark.
     pub claim: GroupClaim,
     /// Of a machine with `properties/instanceView` from a list of its own, and for a verification with `properties/userData`.
@@ -77,7 +92,7 @@ impl Observed {
         resources.dedup_by(|a, b| a.id == b.id);
         ownership::claim_groups(&mut resources);
         let contents = contents.into_iter().filter_map(Content::read).collect();
-        Self { resources, contents, auto_shutdown: Service::default(), locks: None }
+        Self { resources, contents, auto_shutdown: Service::default(), unread: Unread::new(), locks: None }
     }
 
     /// What is not on its way out.
@@ -89,9 +104,20 @@ impl Observed {
         self.resources.iter().filter(move |r| r.kind == kind && r.state != State::Deleting)
     }
 
-    /// By a name as plans write it.
+    /// As plans write it: by a name in the subscription itself, or by an id.
     pub fn named<'a>(&'a self, kind: Kind, name: &str) -> Vec<&'a Resource> {
-        self.of_kind(kind).filter(|r| r.id.name().eq_ignore_ascii_case(name)).collect()
+        if is_id(name) {
+            return self.of_kind(kind).filter(|r| r.id == Id::new(name)).collect();
+        }
+        self.of_kind(kind).filter(|r| !r.elsewhere && r.id.name().eq_ignore_ascii_case(name)).collect()
+    }
+
+    /// What is of another subscription is no bastion's of this one, whatever it carries.
+    pub fn mark_elsewhere(&mut self, subscription: &str) {
+        for resource in self.resources.iter_mut().filter(|r| !r.id.is_in(subscription)) {
+            resource.elsewhere = true;
+            resource.tags.clear();
+        }
     }
 
     /// What was read of a machine on its own.
@@ -122,7 +148,16 @@ impl Resource {
         };
         let location = raw.get("location").and_then(Value::as_str).unwrap_or_default();
         let location = location.chars().filter(|c| *c != ' ').collect::<String>().to_lowercase();
-        Some(Self { id, kind, location, tags: tags::read(raw), state, claim: GroupClaim::None, raw: raw.clone() })
+        Some(Self {
+            id,
+            kind,
+            location,
+            tags: tags::read(raw),
+            state,
+            elsewhere: false,
+            claim: GroupClaim::None,
+            raw: raw.clone(),
+        })
     }
 
     pub fn name(&self) -> &str {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     id::{FIREWALL_SUBNET, Id},
-    observed::{Resource, id_at, list, text},
+    observed::{Observed, Resource, id_at, list, text},
 };
 
 #[derive(Clone, Copy)]
@@ -21,8 +21,10 @@ pub struct Subnet {
     /// Ids of the address configurations in it.
     pub users: Vec<Id>,
     pub delegated: bool,
-    /// Machines without an address of their own reach the internet from here: by Azure's default, a NAT gateway, or a route.
-    pub lets_out: bool,
+    /// Azure gives machines without an address of their own none by default ("Default outbound access in Azure": private subnets).
+    pub private: bool,
+    pub nat_gateway: bool,
+    pub route_table: Option<Id>,
 }
 
 impl<'a> Network<'a> {
@@ -54,7 +56,6 @@ impl<'a> Network<'a> {
 
 impl Subnet {
     fn read(raw: &Value) -> Option<Self> {
-        let property = |name: &str| raw.pointer(&format!("/properties/{name}")).is_some_and(|value| !value.is_null());
         let private = raw.pointer("/properties/defaultOutboundAccess") == Some(&Value::Bool(false));
         Some(Self {
             id: id_at(raw, "/id")?,
@@ -62,8 +63,24 @@ impl Subnet {
                 .or_else(|| list(raw, "/properties/addressPrefixes").iter().find_map(|p| range(p.as_str()?))),
             users: list(raw, "/properties/ipConfigurations").iter().filter_map(|c| id_at(c, "/id")).collect(),
             delegated: !list(raw, "/properties/delegations").is_empty(),
-            lets_out: !private || property("natGateway") || property("routeTable"),
+            private,
+            nat_gateway: id_at(raw, "/properties/natGateway/id").is_some(),
+            route_table: id_at(raw, "/properties/routeTable/id"),
         })
+    }
+
+    /// Whether machines without an address of their own reach the internet from here: by Azure's default, a NAT gateway, or what a route
+    /// leads to. A route to `Internet` leads nowhere from a private subnet. What is not read is taken for a way.
+    pub fn lets_out(&self, seen: &Observed) -> bool {
+        let leads = |table: &Id| {
+            let Some(table) = seen.get(table) else { return true };
+            table.list("/properties/routes").iter().any(|route| {
+                let hop = text(route, "/properties/nextHopType");
+                text(route, "/properties/addressPrefix") == "0.0.0.0/0"
+                    && ["VirtualAppliance", "VirtualNetworkGateway"].iter().any(|way| hop.eq_ignore_ascii_case(way))
+            })
+        };
+        !self.private || self.nat_gateway || self.route_table.as_ref().is_some_and(leads)
     }
 }
 

@@ -10,11 +10,18 @@ use super::{
 };
 use crate::sandbox::http::Reply;
 
-impl World {
-    pub(super) fn group_key(&self, name: &str) -> String {
-        format!("/subscriptions/{}/resourcegroups/{}", self.subscription.to_lowercase(), name.to_lowercase())
-    }
+/// The id of the resource group that something is in, or is, in lower case.
+pub(super) fn group_of(id: &str) -> String {
+    id.to_lowercase().splitn(6, '/').take(5).collect::<Vec<_>>().join("/")
+}
 
+/// `/subscriptions/ID/` of an id, in lower case.
+pub(super) fn subscription_of(id: &str) -> String {
+    let id = id.to_lowercase();
+    id.splitn(4, '/').take(3).map(|part| format!("{part}/")).collect()
+}
+
+impl World {
     pub(super) fn group_list(&self, call: &Call<'_>) -> Reply {
         let filter = call.query("$filter").unwrap_or_default();
         let quoted: Vec<&str> = filter.split('\'').skip(1).step_by(2).collect();
@@ -24,7 +31,9 @@ impl World {
                 tag.is_some() && quoted.get(1).is_none_or(|value| tag == Some(value))
             })
         };
-        let groups: Vec<&Group> = self.groups.values().filter(has).collect();
+        let here = subscription_of(&call.key);
+        let groups = self.groups.iter().filter(|(key, _)| key.starts_with(&here)).map(|(_, group)| group);
+        let groups: Vec<&Group> = groups.filter(has).collect();
         self.paged(call, &groups, |group| show_group(group))
     }
 
@@ -60,7 +69,7 @@ impl World {
         let status = if known.is_some() { 200 } else { 201 };
         let group = Group {
             name: name.to_owned(),
-            id: format!("/subscriptions/{}/resourceGroups/{name}", self.subscription),
+            id: format!("{}resourceGroups/{name}", subscription_of(&call.key)),
             location: location.to_owned(),
             tags: body.get("tags").cloned(),
             going: None,

@@ -44,11 +44,17 @@ use super::http::{Ask, Reply};
 pub const SUBSCRIPTION: &str = "00000000-0000-0000-0000-000000000000";
 const TENANT: &str = "00000000-0000-0000-0000-0000000000aa";
 
-/// One subscription.
+/// A subscription, and others of the same tenant that the caller may or may not read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct World {
     /// Its id.
     pub subscription: String,
+    /// Others that there are, by their ids.
+    #[serde(default)]
+    pub others: Vec<String>,
+    /// Of the others, those in which the caller has no role.
+    #[serde(default)]
+    pub closed: Vec<String>,
     /// `Enabled`, or `Disabled`: then it can only be read.
     pub subscription_state: String,
     /// Namespaces that the subscription may use.
@@ -96,6 +102,8 @@ impl Default for World {
         let locations = ["westeurope", "westus2", "westus", "eastus", "northeurope"];
         Self {
             subscription: SUBSCRIPTION.to_owned(),
+            others: Vec::new(),
+            closed: Vec::new(),
             subscription_state: "Enabled".to_owned(),
             registered: ["Microsoft.Network", "Microsoft.Compute", "Microsoft.DevTestLab"].map(str::to_owned).into(),
             sizes: locations.map(|location| (location.to_owned(), sizes.clone())).into(),

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{
     World,
+    groups::group_of,
     kinds::{Etag, Kind, Work, guid},
     power::{MACHINES, Power},
     reply::{Call, answered, refused},
@@ -200,7 +201,7 @@ impl World {
 
     pub(super) fn location_of(&self, resource: &Resource) -> String {
         let own = resource.body().get("location").and_then(|location| location.as_str()).map(str::to_owned);
-        let group = self.group_key(resource.id.split('/').nth(4).unwrap_or_default());
+        let group = group_of(&resource.id);
         own.or_else(|| self.groups.get(&group).map(|g| g.location.clone())).unwrap_or_default()
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     World,
+    groups::{group_of, subscription_of},
     kinds::{CONFIGURATIONS, Etag, Kind, find, guid, object, parts},
     power::{MACHINES, instance_view, status_only},
     reply::{Call, answered},
@@ -56,6 +57,15 @@ impl World {
         match resource.kind.path {
             "Microsoft.Network/virtualNetworks" => {
                 properties["subnets"] = self.children(&key).map(|(_, child)| self.show(child, false)).collect();
+                for peering in parts(properties, "virtualNetworkPeerings") {
+                    let remote = peering.pointer("/properties/remoteVirtualNetwork/id").and_then(Value::as_str);
+                    let remote = remote.and_then(|id| self.resources.get(id.to_lowercase().as_str()));
+                    if let Some(space) = remote.and_then(|network| network.body().pointer("/properties/addressSpace")) {
+                        let peering = object(peering, "properties");
+                        peering["remoteAddressSpace"] = space.clone();
+                        peering["remoteVirtualNetworkAddressSpace"] = space.clone();
+                    }
+                }
             }
             "Microsoft.Network/networkSecurityGroups" => {
                 properties["securityRules"] = self.children(&key).map(|(_, child)| self.show(child, false)).collect();
@@ -146,7 +156,11 @@ impl World {
         if let Some(reply) = self.unregistered(kind.path) {
             return reply;
         }
-        let all = self.resources.iter().filter(|(key, r)| r.kind.path == kind.path && key.starts_with(under));
+        let here = subscription_of(&call.key);
+        let all = self
+            .resources
+            .iter()
+            .filter(|(key, r)| r.kind.path == kind.path && key.starts_with(&here) && key.starts_with(under));
         let all: Vec<&Resource> = all.map(|(_, resource)| resource).collect();
         if kind.path == MACHINES && call.query("statusOnly").is_some_and(|only| only.eq_ignore_ascii_case("true")) {
             return self.paged(call, &all, |resource| status_only(resource));
@@ -159,7 +173,7 @@ impl World {
         let filter = call.query("$filter").unwrap_or_default();
         let quoted: Vec<&str> = filter.split('\'').skip(1).step_by(2).collect();
         let (name, value) = (quoted.first().copied(), quoted.get(1).copied());
-        let under = group.map(|group| format!("{}/", self.group_key(group))).unwrap_or_default();
+        let under = group.map_or_else(|| subscription_of(&call.key), |_| format!("{}/", group_of(&call.key)));
         let tagged = |resource: &Resource| {
             let tags = resource.body().get("tags").and_then(Value::as_object);
             name.is_none_or(|name| {

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{
     TENANT, World,
+    groups::group_of,
     kinds::find,
     reply::{Call, answered, gone, refused},
 };
@@ -49,7 +50,7 @@ impl World {
             ["subscriptions", _, "resourcegroups"] if get => self.group_list(call),
             ["subscriptions", _, "resourcegroups", _] => self.group(call, segments[3]),
             ["subscriptions", _, "resourcegroups", group, "resources"] if get => {
-                if !self.groups.contains_key(&self.group_key(group)) {
+                if !self.groups.contains_key(&group_of(&call.key)) {
                     return self.no_group(segments[3]);
                 }
                 self.by_tag(call, Some(group))
@@ -96,10 +97,8 @@ impl World {
             ["subscriptions", _, "providers", namespace, kind] if get => {
                 self.list(call, &format!("{namespace}/{kind}"), "")
             }
-            ["subscriptions", _, "resourcegroups", group, "providers", namespace, ref rest @ ..]
-                if !rest.is_empty() =>
-            {
-                if !self.groups.contains_key(&self.group_key(group)) {
+            ["subscriptions", _, "resourcegroups", _, "providers", namespace, ref rest @ ..] if !rest.is_empty() => {
+                if !self.groups.contains_key(&group_of(&call.key)) {
                     return self.no_group(segments[3]);
                 }
                 self.in_group(call, namespace, rest, &segments)
@@ -115,7 +114,17 @@ impl World {
             return Some(refused(400, "MissingApiVersionParameter", message));
         }
         match words {
-            ["subscriptions", subscription, ..] if !subscription.eq_ignore_ascii_case(&self.subscription) => {
+            ["subscriptions", subscription, ..] if is_among(&self.closed, subscription) => {
+                let message = format!(
+                    "The client 'operator@example.com' does not have authorization to perform action over scope '{}' or the scope is \
+                     invalid.",
+                    call.path
+                );
+                Some(refused(403, "AuthorizationFailed", &message))
+            }
+            ["subscriptions", subscription, ..]
+                if !subscription.eq_ignore_ascii_case(&self.subscription) && !is_among(&self.others, subscription) =>
+            {
                 let message = format!("The subscription '{subscription}' could not be found.");
                 Some(refused(404, "SubscriptionNotFound", &message))
             }
@@ -160,6 +169,10 @@ impl World {
             },
         }
     }
+}
+
+fn is_among(all: &[String], one: &str) -> bool {
+    all.iter().any(|other| other.eq_ignore_ascii_case(one))
 }
 
 pub(super) fn unknown(path: &str) -> Reply {

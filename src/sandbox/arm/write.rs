@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     World, checks,
-    groups::being_deleted,
+    groups::{being_deleted, group_of},
     kinds::{Kind, Work, complete, find, object},
     operations::{Begun, POLICIES, RULE_GROUPS},
     power::{MACHINES, Machine},
@@ -87,7 +87,7 @@ impl World {
         if let Some(reply) = self.unregistered(kind.path) {
             return Some(reply);
         }
-        let group = self.groups.get(&self.group_key(key.split('/').nth(4).unwrap_or_default()))?;
+        let group = self.groups.get(&group_of(key))?;
         if group.going.is_some() {
             return Some(being_deleted(&group.name));
         }

@@ -3,6 +3,8 @@
 #[cfg(feature = "azure")]
 pub mod company;
 mod conformance;
+#[cfg(feature = "azure")]
+mod elsewhere;
 pub mod fault;
 pub mod http;
 #[cfg(feature = "azure")]

@@ -52,6 +52,8 @@ const OPERATOR_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGQw0RMvT3lBbAtT
 #[derive(Clone, Debug)]
 pub struct Spec {
     pub edge: usize,
+    /// In the place of the list's.
+    pub edge_text: Option<String>,
     /// `None`: created. Otherwise a subnet of vnet-data.
     pub subnet: Option<&'static str>,
     /// rg-shared, which is somebody else's.
@@ -73,6 +75,7 @@ impl Default for Spec {
     fn default() -> Self {
         Self {
             edge: STANDARD,
+            edge_text: None,
             subnet: None,
             shared_group: false,
             size: 0,
@@ -123,7 +126,13 @@ impl Spec {
                 }
             }
         }
-        writeln!(out, "  edge: {}\n  size: {}\n  image: {}", EDGES[self.edge], SIZES[self.size], IMAGES[self.image])?;
+        writeln!(
+            out,
+            "  edge: {}\n  size: {}\n  image: {}",
+            self.edge_text.as_deref().unwrap_or(EDGES[self.edge]),
+            SIZES[self.size],
+            IMAGES[self.image]
+        )?;
         writeln!(out, "\nkey_updates: {}", if self.live { "live" } else { "replace" })?;
         writeln!(out, "ssh: {{port: {}}}\n\ntunnels:\n  - user: secoda", self.port)?;
         if self.sources.is_empty() {
@@ -163,7 +172,22 @@ pub fn specs() -> impl Strategy<Value = Spec> {
     (place, machine, people, rest).prop_map(|(place, machine, people, (ports, tags))| {
         let ((edge, subnet, shared_group), (size, image, deadline, port)) = (place, machine);
         let (sources, keys, live, operator) = people;
-        Spec { edge, subnet, shared_group, size, image, deadline, port, sources, keys, live, operator, ports, tags }
+        Spec {
+            edge,
+            edge_text: None,
+            subnet,
+            shared_group,
+            size,
+            image,
+            deadline,
+            port,
+            sources,
+            keys,
+            live,
+            operator,
+            ports,
+            tags,
+        }
     })
 }
 

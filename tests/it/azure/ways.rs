@@ -324,3 +324,37 @@ fn another_address_of_the_interface_is_told() {
       → run `gangplank apply plans/warehouse.yaml`: it leaves the interface its one address
     ");
 }
+
+/// A private subnet: Azure gives no way out by default, and a route to `Internet` is none there.
+#[test]
+fn a_private_subnet_lets_no_update_in() {
+    let private = |world: &mut World| {
+        let vnet = group("rg-shared").resource(Kind::Network, "vnet-data");
+        let subnets = world.all.get_mut(&vnet).expect("a network").pointer_mut("/properties/subnets").expect("some");
+        let mut subnets = subnets.as_array_mut().expect("subnets").iter_mut();
+        let subnet = subnets.find(|s| s["name"] == "snet-a").expect("the subnet");
+        subnet["properties"]["defaultOutboundAccess"] = json!(false);
+    };
+    assert_eq!(red(HUB, private), ["control.egress"]);
+    let internet = |world: &mut World| {
+        routes(world, "snet-a", &["0.0.0.0/0 Internet"]);
+        private(world);
+    };
+    assert_eq!(red(HUB, internet), ["control.egress"]);
+    let gateway = |world: &mut World| {
+        private(world);
+        let vnet = group("rg-shared").resource(Kind::Network, "vnet-data");
+        let subnets = world.all.get_mut(&vnet).expect("a network").pointer_mut("/properties/subnets").expect("some");
+        for subnet in subnets.as_array_mut().expect("subnets") {
+            let id = group("rg-shared").as_str().to_owned() + "/providers/Microsoft.Network/natGateways/nat";
+            subnet["properties"]["natGateway"] = json!({"id": id});
+        }
+    };
+    assert!(red(HUB, gateway).is_empty());
+    let appliance = |world: &mut World| {
+        private(world);
+        lets(world, "Allow", "*", &["80", "443"]);
+        routes(world, "snet-a", &["0.0.0.0/0 10.8.0.4"]);
+    };
+    assert!(red(HUB, appliance).is_empty());
+}

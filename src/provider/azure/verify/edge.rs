@@ -18,7 +18,7 @@ use crate::{
         azure::{
             id::Kind,
             observed::{Resource, State, id_at, list, text},
-            views::{Address, Firewall, Machine, range},
+            views::{Address, Firewall, Machine, Network, range},
         },
         judging::{Known, all, check, fail, judged, listed},
         space::{Span, without},
@@ -326,7 +326,7 @@ fn who(rule: &Rule<'_>, nets: &[IpNet]) -> String {
 /// Network rules keep a packet's source, which the network security groups then stop; unless the firewall puts its own address
 /// there. One that names the machine, or a part of its subnet, is meant for it.
 fn forwarded(scene: &Scene<'_>, check: &mut Check, front: &Front<'_>, machine: IpAddr) -> Known<Verdict> {
-    let subnet = range(text(scene.subnet()?, "/properties/addressPrefix"));
+    let subnet = Network(scene.network()?).subnet(scene.subnet_id()?.name()).and_then(|subnet| subnet.range);
     let port = scene.plan.ssh.port;
     let replaced = replaces_source(scene, front, machine);
     let mut verdicts = Vec::new();

@@ -100,6 +100,10 @@ impl Table {
         found
     }
 
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter()
+    }
+
     /// A route that may be about addresses in the internet.
     pub fn hidden(&self) -> Option<&String> {
         self.tags.first()

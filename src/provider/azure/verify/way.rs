@@ -21,7 +21,7 @@ use crate::{
             id::{Id, Kind},
             observed::{Resource, id_at, text},
             rules::UPDATE_PORTS,
-            views::{Firewall, Network, network_of, range},
+            views::{Firewall, Interface, Network, network_of, range},
         },
         judging::{Known, all, check, fail, judged, listed},
         space::{Span, without},
@@ -124,9 +124,24 @@ const NARROW: u8 = 8;
 /// Whether the subnet's routes lead the machine out to fetch its updates, and the firewall on the way lets it.
 pub fn updates_out(scene: &Scene<'_>, check: &mut Check) -> Known<Verdict> {
     let table = scene.table()?;
+    let subnet = Network(scene.network()?).subnet(scene.subnet_id()?.name());
+    let subnet = subnet.filter(|s| s.private && !s.nat_gateway && own_address(scene).is_none());
     let private: Vec<Span> = PRIVATE.iter().filter_map(|net| net.parse().ok()).map(everything).collect();
     let public: Vec<IpNet> = without([everything(EVERYWHERE)], &private).into_iter().map(|span| span.net).collect();
     let mut verdicts = Vec::new();
+    if let Some(subnet) = subnet {
+        // What no route takes, and what a route to `Internet` takes, would leave by Azure's default.
+        let elsewhere: Vec<IpNet> =
+            table.routes().filter(|route| route.hop != Hop::Internet).map(|route| route.net).collect();
+        let taken: Vec<Span> = elsewhere.into_iter().map(everything).collect();
+        if !without(public.iter().map(|net| everything(*net)), &taken).is_empty() {
+            let (name, ports) = (subnet.id.name(), listed(UPDATE_PORTS));
+            verdicts.push(fail(
+                format!("{name} is a private subnet without a NAT gateway: the machine can't fetch its security updates (tcp {ports})"),
+                format!("give {name} a NAT gateway, or a route for 0.0.0.0/0 to a firewall that lets it out; gangplank changes no subnet of others"),
+            ));
+        }
+    }
     if let Some(route) = table.hidden() {
         check.evidence.push(format!("{route} is for a part of the internet"));
     }
@@ -139,6 +154,11 @@ pub fn updates_out(scene: &Scene<'_>, check: &mut Check) -> Known<Verdict> {
         verdicts.push(verdict.unwrap_or_else(|reason| Verdict::Unknown { reason }));
     }
     Ok(all(verdicts))
+}
+
+/// The machine's own public address.
+fn own_address(scene: &Scene<'_>) -> Option<Id> {
+    scene.interface().ok().and_then(|interface| Interface(interface).public_address())
 }
 
 fn out_by(scene: &Scene<'_>, check: &mut Check, route: &Route, public: &[IpNet]) -> Known<Verdict> {
