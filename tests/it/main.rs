@@ -32,6 +32,8 @@ mod machines;
 mod network;
 #[cfg(feature = "aws")]
 mod ownership;
+#[cfg(feature = "aws")]
+mod plain_moto;
 mod plan;
 #[cfg(feature = "aws")]
 mod reap;
