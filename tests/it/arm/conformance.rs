@@ -24,12 +24,18 @@ const FOREIGN: &[&str] = &[
     "/extensions",
     "/runcommand",
     "/generalize",
+    "/simulateeviction",
+    "/performmaintenance",
+    "/converttomanageddisks",
+    "/reimage",
+    "/checkipaddressavailability",
 ];
 
 /// Where the world answers otherwise than Azure did, and why.
 const DIFFERENCES: &[(&str, &str)] = &[
     ("firewall-classic-503-2020-08-01 15: ETag: Azure false, world true", "policies of 2020 had none in a header"),
     ("network-interface-2020-08-01 8: Azure-AsyncOperation", "2020 sent it for what was done already"),
+    ("vm-life-2020-06-01 6: Azure-AsyncOperation", "2020 sent it for what was done already"),
     ("vm-run-command-2020-06-01 6: Azure-AsyncOperation", "2020 sent it for what was done already"),
 ];
 
@@ -48,35 +54,64 @@ struct Findings {
     unsaid: BTreeSet<String>,
 }
 
+/// How many exchanges of each recording are compared, and left out. Recordings of others are compared and not counted.
+const COMPARED: &[(&str, usize, usize)] = &[
+    ("firewall-classic-503-2020-08-01", 30, 14),
+    ("firewall-policy-2024-03-01", 65, 0),
+    ("firewall-policy-dnat-azcli", 75, 0),
+    ("in-use-errors-2022-07-01", 55, 5),
+    ("network-interface-2020-08-01", 15, 1),
+    ("public-ip-2020-04-01", 9, 0),
+    ("public-ip-2024-03-01", 15, 0),
+    ("subnets-2020-04-01", 11, 0),
+    ("virtual-machine-2022-03-01", 35, 11),
+    ("virtual-network-2024-03-01", 22, 0),
+    ("virtual-networks-2020-04-01", 8, 1),
+    ("vm-life-2020-06-01", 29, 5),
+    ("vm-run-command-2020-06-01", 50, 19),
+];
+
+/// What Azure says about types in these recordings and the world does not.
+const UNSAID: &[&str] = &[
+    "Microsoft.Network/applicationGateways backendSettingsCollection",
+    "Microsoft.Network/applicationGateways listeners",
+    "Microsoft.Network/applicationGateways loadDistributionPolicies",
+    "Microsoft.Network/applicationGateways operationalState",
+    "Microsoft.Network/applicationGateways privateEndpointConnections",
+    "Microsoft.Network/applicationGateways privateLinkConfigurations",
+    "Microsoft.Network/applicationGateways probes",
+    "Microsoft.Network/applicationGateways redirectConfigurations",
+    "Microsoft.Network/applicationGateways resourceGuid",
+    "Microsoft.Network/applicationGateways rewriteRuleSets",
+    "Microsoft.Network/applicationGateways routingRules",
+    "Microsoft.Network/applicationGateways sslCertificates",
+    "Microsoft.Network/applicationGateways sslProfiles",
+    "Microsoft.Network/applicationGateways trustedClientCertificates",
+    "Microsoft.Network/applicationGateways trustedRootCertificates",
+    "Microsoft.Network/applicationGateways urlPathMaps",
+    "Microsoft.Network/virtualNetworks enableVmProtection",
+];
+
 #[test]
 fn the_world_answers_recorded_requests_as_azure_did() {
     let Some(recordings) = recordings() else { return };
-    let mut findings = Findings::default();
+    let mut unsaid = BTreeSet::new();
+    let mut differences = Vec::new();
     for (name, exchanges) in &recordings {
+        let mut findings = Findings::default();
         replay(name, exchanges, &mut findings);
+        if let Some((_, compared, left_out)) = COMPARED.iter().find(|(known, ..)| known == name) {
+            assert_eq!((findings.compared, findings.left_out), (*compared, *left_out), "{name}");
+            unsaid.extend(findings.unsaid);
+        }
+        differences.extend(findings.differences);
     }
-    let explained: Vec<&str> = DIFFERENCES.iter().map(|(what, _)| *what).collect();
-    assert_eq!(findings.differences, explained, "{findings:#?}");
-    insta::assert_snapshot!(format!("compared {}, left out {}", findings.compared, findings.left_out), @"compared 362, left out 50");
-    insta::assert_snapshot!(findings.unsaid.into_iter().collect::<Vec<_>>().join("\n"), @r"
-    Microsoft.Network/applicationGateways backendSettingsCollection
-    Microsoft.Network/applicationGateways listeners
-    Microsoft.Network/applicationGateways loadDistributionPolicies
-    Microsoft.Network/applicationGateways operationalState
-    Microsoft.Network/applicationGateways privateEndpointConnections
-    Microsoft.Network/applicationGateways privateLinkConfigurations
-    Microsoft.Network/applicationGateways probes
-    Microsoft.Network/applicationGateways redirectConfigurations
-    Microsoft.Network/applicationGateways resourceGuid
-    Microsoft.Network/applicationGateways rewriteRuleSets
-    Microsoft.Network/applicationGateways routingRules
-    Microsoft.Network/applicationGateways sslCertificates
-    Microsoft.Network/applicationGateways sslProfiles
-    Microsoft.Network/applicationGateways trustedClientCertificates
-    Microsoft.Network/applicationGateways trustedRootCertificates
-    Microsoft.Network/applicationGateways urlPathMaps
-    Microsoft.Network/virtualNetworks enableVmProtection
-    ");
+    let explained = DIFFERENCES.iter().map(|(what, _)| *what);
+    let explained: Vec<_> =
+        explained.filter(|what| recordings.keys().any(|name| what.starts_with(&format!("{name} ")))).collect();
+    assert_eq!(differences, explained);
+    let unexplained: Vec<_> = unsaid.iter().filter(|what| !UNSAID.contains(&what.as_str())).collect();
+    assert_eq!(unexplained, Vec::<&String>::new());
 }
 
 fn replay(name: &str, exchanges: &[Exchange], findings: &mut Findings) {

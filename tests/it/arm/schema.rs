@@ -10,11 +10,17 @@ use std::{
 use jsonschema::Validator;
 use serde_json::Value;
 
-/// The folder with recordings and schemas: `GANGPLANK_TEST_AZURE`, or `shared/azure` beside the repository.
-pub fn folder() -> Option<PathBuf> {
+/// The folders of this name where data of Azure may be: in `GANGPLANK_TEST_AZURE`, which `tests/run` fills with recordings, and in
+/// `shared/azure` beside the repository.
+pub fn folders(name: &str) -> impl Iterator<Item = PathBuf> + use<'_> {
     let named = std::env::var_os("GANGPLANK_TEST_AZURE").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/azure");
-    named.or(Some(beside)).filter(|folder| folder.join("schemas").is_dir())
+    named.into_iter().chain([beside]).map(move |folder| folder.join(name)).filter(|folder| folder.is_dir())
+}
+
+/// The folder with schemas.
+pub fn folder() -> Option<PathBuf> {
+    folders("schemas").next()
 }
 
 /// By resource type, in lower case.
@@ -22,7 +28,7 @@ fn validators() -> &'static BTreeMap<String, Validator> {
     static COMPILED: OnceLock<BTreeMap<String, Validator>> = OnceLock::new();
     COMPILED.get_or_init(|| {
         let Some(folder) = folder() else { return BTreeMap::new() };
-        let files = fs::read_dir(folder.join("schemas")).expect("a folder that can be read");
+        let files = fs::read_dir(folder).expect("a folder that can be read");
         files
             .filter_map(|file| {
                 let path = file.ok()?.path();
