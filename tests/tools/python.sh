@@ -15,14 +15,14 @@ install() {
     return "$code"
 }
 
-# moto, which is the cloud of the tests, boto3 and the AWS CLI; made again when the requirements change.
+# moto, which is the cloud of the tests, boto3 and the AWS CLI; made again when the requirements change. Each package is held to its hash.
 python_environment() {
-    local venv=$tools/python
-    cmp -s tests/requirements.txt "$venv/requirements.txt" && return
+    local venv=$tools/python wanted=tests/requirements.lock
+    cmp -s "$wanted" "$venv/requirements.lock" && return
     printf '\n== installing %s\n' "$(grep -v '^#' tests/requirements.txt | xargs)"
     rm -rf "$venv"
     # Debian's python3 makes no environments without this package.
     python3 -m venv "$venv" >/dev/null || { install python3-venv && python3 -m venv --clear "$venv"; } || return 1
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt || return 1
-    cp tests/requirements.txt "$venv/requirements.txt"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$wanted" || return 1
+    cp "$wanted" "$venv/requirements.lock"
 }
