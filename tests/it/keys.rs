@@ -143,8 +143,14 @@ fn around() -> Surroundings {
             root_device: "/dev/xvda".into(),
             root_size: 8,
             created: "2026-08-11".into(),
+            deprecation: None,
         }],
-        instance_types: vec![InstanceType { name: "t4g.nano".into(), architectures: vec!["arm64".into()] }],
+        instance_types: vec![InstanceType {
+            name: "t4g.nano".into(),
+            architectures: vec!["arm64".into()],
+            nitro: true,
+            memory: Some(512),
+        }],
     }
 }
 

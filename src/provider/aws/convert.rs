@@ -312,6 +312,7 @@ pub fn image(from: &ec2::Image) -> Option<Image> {
         root_device: root_device.to_owned(),
         root_size: root.and_then(|m| m.ebs()?.volume_size()).unwrap_or(USUAL_ROOT_SIZE),
         created: text(from.creation_date()),
+        deprecation: from.deprecation_time().and_then(|at| at.parse().ok()),
     })
 }
 
@@ -321,6 +322,8 @@ pub fn instance_type(from: &ec2::InstanceTypeInfo) -> Option<InstanceType> {
         name: from.instance_type()?.as_str().to_owned(),
         // i386 runs on what x86_64 runs on, and no image that we know is made for it.
         architectures: architectures.iter().map(|a| a.as_str().to_owned()).filter(|a| a != "i386").collect(),
+        nitro: from.hypervisor() != Some(&ec2::InstanceTypeHypervisor::Xen),
+        memory: from.memory_info().and_then(|memory| memory.size_in_mib()),
     })
 }
 

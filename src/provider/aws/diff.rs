@@ -57,6 +57,9 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     plan.address(want, &made, &current);
     plan.address_mark(want, &made, &current, group);
     plan.refused_candidate(world, &current);
+    if let Some((_, image)) = launch.filter(|(_, image)| image.deprecation.is_some_and(|at| at <= world.now)) {
+        plan.notes.push(format!("{} ({}) is deprecated: its publisher has newer images", image.id, image.name));
+    }
     plan.instance(want, world, &made, &current, launch);
     plan.association(want, world, &current);
     plan.closings(&made);

@@ -33,9 +33,8 @@ pub fn kind(refusal: &Refusal) -> ErrorKind {
         | "ExpiredTokenException"
         | "RequestExpired"
         | "MissingAuthenticationToken"
-        | "IncompleteSignature"
-        | "OptInRequired" => ErrorKind::Credentials,
-        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => ErrorKind::Permission,
+        | "IncompleteSignature" => ErrorKind::Credentials,
+        "OptInRequired" | "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => ErrorKind::Permission,
         "DependencyViolation"
         | "IncorrectInstanceState"
         | "IncorrectState"
@@ -67,22 +66,28 @@ pub fn cloud_error(operation: &str, refusal: Refusal) -> CloudError {
     let kind = kind(&refusal);
     // A fault may strike after the effect; every other refusal comes instead of it.
     let residue = if kind == ErrorKind::Fault { Residue::Unknown } else { Residue::Nothing };
-    let remedy = remedy(operation, kind, refusal.code.as_deref().unwrap_or_default());
+    let remedy = remedy(operation, kind, refusal.code.as_deref().unwrap_or_default(), &refusal.message);
     let Refusal { code, message, request_id, .. } = refusal;
     CloudError { operation: operation.to_owned(), kind, code, request_id, message, residue, remedy }
 }
 
-fn remedy(operation: &str, kind: ErrorKind, code: &str) -> Option<String> {
+fn remedy(operation: &str, kind: ErrorKind, code: &str, message: &str) -> Option<String> {
     let text = match (kind, code) {
         (ErrorKind::Credentials, "ExpiredToken" | "ExpiredTokenException" | "RequestExpired") => {
             "the session has ended or the clock is wrong: log in again, check the time, run the command again"
                 .to_owned()
         }
-        (ErrorKind::Credentials, "OptInRequired") if operation == "RunInstances" => {
-            "the account has not enabled this region, or not accepted the image's terms in AWS Marketplace".to_owned()
+        (ErrorKind::Permission, "OptInRequired") if operation == "RunInstances" => {
+            "the image is a product of AWS Marketplace: accept its terms there with this account, or name another image in `aws.image`"
+                .to_owned()
         }
-        (ErrorKind::Credentials, "OptInRequired") => {
-            "the account has not enabled this region: `aws account enable-region`, or another `aws.region`".to_owned()
+        (ErrorKind::Permission, "OptInRequired") => {
+            "the account is not subscribed to the service: sign up for it in the console, and wait until the sign-up is complete"
+                .to_owned()
+        }
+        // EC2 tells an image that is not shared by the code of bad keys.
+        (ErrorKind::Credentials, "AuthFailure") if message.contains("Not authorized for images") => {
+            "this account may not use the image: its owner has not shared it; name another in `aws.image`, or let it be shared".to_owned()
         }
         // EC2 says the same to a key that it does not know, and to a good one in a region that its account has not enabled.
         (ErrorKind::Credentials, "AuthFailure") => {
@@ -99,6 +104,16 @@ fn remedy(operation: &str, kind: ErrorKind, code: &str) -> Option<String> {
         (ErrorKind::Permission, _) if operation == "GetCallerIdentity" => {
             "AWS refuses this call to nobody: check AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_STS and the proxy, what answers is not STS"
                 .to_owned()
+        }
+        (ErrorKind::Permission, _) if message.contains("explicit deny") => {
+            let encoded = match message.contains("Encoded authorization failure message:") {
+                true => "; `aws sts decode-authorization-message --encoded-message TEXT` shows which one",
+                false => "",
+            };
+            format!(
+                "a policy denies ec2:{operation} explicitly, and no permission of this identity can allow it: see the account's service \
+                 control policies and permission boundaries{encoded}"
+            )
         }
         (ErrorKind::Permission, _) => {
             format!(
@@ -122,6 +137,11 @@ fn remedy(operation: &str, kind: ErrorKind, code: &str) -> Option<String> {
         (ErrorKind::Quota, "TagLimitExceeded") => {
             "EC2 allows 50 tags on a resource: remove some of its other tags, or of the plan's".to_owned()
         }
+        (ErrorKind::Invalid, "InvalidParameterCombination") if message.contains("Free Tier") => {
+            "the account is on the free plan, which allows some types only (t4g.micro, t4g.small, t3.micro and t3.small among them): \
+             change `aws.instance_type`, or upgrade the account to the paid plan"
+                .to_owned()
+        }
         (ErrorKind::Invalid, "Unsupported") => {
             "the subnet's zone does not have this instance type: change `aws.instance_type` or `aws.subnet`".to_owned()
         }
@@ -133,6 +153,9 @@ fn remedy(operation: &str, kind: ErrorKind, code: &str) -> Option<String> {
         }
         (ErrorKind::Fault, _) => {
             "EC2 kept failing: run the command again later, it continues where it stopped".to_owned()
+        }
+        (_, "InvalidInstanceID") if message.contains("network interface") => {
+            "somebody has attached a second network interface to the machine: detach it, then run the command again".to_owned()
         }
         (ErrorKind::Conflict, "OperationNotPermitted") => {
             "it may be protected from termination; take the protection away if it shall go".to_owned()
@@ -174,15 +197,32 @@ mod tests {
 
     #[test]
     fn what_a_person_can_do_fits_the_cause() {
-        let told = |code: &str| remedy("RunInstances", kind_of(code, 400), code).unwrap_or_default();
+        let told = |code: &str| remedy("RunInstances", kind_of(code, 400), code, "").unwrap_or_default();
         assert!(told("Unsupported").contains("aws.instance_type"));
         assert!(told("InsufficientFreeAddressesInSubnet").contains("aws.subnet"));
         assert!(told("TagLimitExceeded").contains("50 tags"), "no quota to raise");
         assert!(told("VcpuLimitExceeded").contains("Service Quotas"));
-        assert!(remedy("GetCallerIdentity", ErrorKind::Permission, "").unwrap_or_default().contains("not STS"));
-        let refused = |operation: &str| remedy(operation, ErrorKind::Credentials, "AuthFailure").unwrap_or_default();
+        assert!(remedy("GetCallerIdentity", ErrorKind::Permission, "", "").unwrap_or_default().contains("not STS"));
+        let refused =
+            |operation: &str| remedy(operation, ErrorKind::Credentials, "AuthFailure", "").unwrap_or_default();
         assert!(refused("DescribeInstances").contains("has not enabled this region"), "a good key gets the same code");
         assert!(!refused("DescribeInstances").contains("image") && refused("RunInstances").contains("image"));
+    }
+
+    /// The same code means several things: EC2's sentence tells them apart.
+    #[test]
+    fn a_cause_that_only_the_message_tells_has_its_own_remedy() {
+        let told =
+            |code: &str, message: &str| remedy("RunInstances", kind_of(code, 400), code, message).unwrap_or_default();
+        let free = "The specified instance type is not eligible for Free Tier.";
+        assert!(told("InvalidParameterCombination", free).contains("t4g.micro"));
+        assert_eq!(told("InvalidParameterCombination", "Network interfaces and ..."), "");
+        assert!(told("AuthFailure", "Not authorized for images: [ami-1]").contains("shared"));
+        assert!(told("OptInRequired", "In order to use this AWS Marketplace product ...").contains("Marketplace"));
+        let denied = "You are not authorized ... with an explicit deny in a service control policy. Encoded authorization failure message: X";
+        let denied = told("UnauthorizedOperation", denied);
+        assert!(denied.contains("decode-authorization-message") && denied.contains("service control"), "{denied}");
+        assert!(told("UnauthorizedOperation", "You are not authorized").starts_with("allow ec2:RunInstances"));
     }
 
     #[test]

@@ -287,6 +287,23 @@ pub fn image<'a>(want: &Desired<'_>, around: &'a Surroundings, region: &str) -> 
         )
         .fix("t4g.nano and t3.nano are enough for a tunnel, and offered in most regions"));
     };
+    if !instance_type.nitro {
+        let label = format!("{type_name} is a Xen type");
+        return Err(problem("aws.instance_type", "the instance type is not built on the Nitro System", label)
+            .because(
+                "while such a machine runs, EC2 may keep new tags from it (its keys and its deadline are there), and shows its console \
+                 (its report is there) only after a start",
+            )
+            .fix("choose a Nitro type: t4g.nano or t3.nano cost less"));
+    }
+    if want.aws.image == AwsImage::Alias(ImageAlias::AmazonLinux2023)
+        && let Some(memory) = instance_type.memory.filter(|memory| *memory < AMAZON_LINUX_MEMORY)
+    {
+        let label = format!("{type_name} has {memory} MiB of memory");
+        return Err(problem("aws.instance_type", "Amazon Linux 2023 needs 1 GiB of memory here", label)
+            .because("it has no swap, and with less its package manager is killed: the machine would never get a security update")
+            .fix("choose a type with 1 GiB, such as t4g.micro or t3.micro, or another image"));
+    }
     let fits = |image: &&Image| instance_type.architectures.contains(&image.architecture);
     match &want.aws.image {
         AwsImage::Id(id) => {
@@ -296,6 +313,7 @@ pub fn image<'a>(want: &Desired<'_>, around: &'a Surroundings, region: &str) -> 
                     "no such image",
                     format!("{region} has no {id} that this account may use"),
                 )
+                .because(format!("it may be another region's or private, or {ALLOWED_IMAGES}"))
                 .fix("image ids differ between regions; an alias like debian-13 works in all"));
             };
             if !fits(&image) {
@@ -313,7 +331,7 @@ pub fn image<'a>(want: &Desired<'_>, around: &'a Surroundings, region: &str) -> 
                 .iter()
                 .filter(|image| is_published(*alias, image))
                 .filter(fits)
-                .max_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)))
+                .max_by_key(|image| (is_usual_kernel(image), &image.created, &image.id))
                 .ok_or_else(|| {
                     let label = format!(
                         "{region} has no {} image for {}",
@@ -321,11 +339,24 @@ pub fn image<'a>(want: &Desired<'_>, around: &'a Surroundings, region: &str) -> 
                         instance_type.architectures.join(" or ")
                     );
                     problem("aws.image", "no image for this alias", label)
-                        .because(format!("account {owner} publishes none here under its usual names"))
+                        .because(format!(
+                            "account {owner} publishes none here under its usual names, or {ALLOWED_IMAGES}"
+                        ))
                         .fix("name an image by its id (ami-...)")
                 })
         }
     }
+}
+
+/// MiB: dnf is killed with less (amazonlinux/amazon-linux-2023 issue 404, with the maintainers' answer).
+const AMAZON_LINUX_MEMORY: i64 = 1024;
+
+/// "Control the discovery and use of AMIs in Amazon EC2 with Allowed AMIs" in the Amazon EC2 User Guide.
+const ALLOWED_IMAGES: &str = "the account's setting \"Allowed AMIs\" hides it";
+
+/// Amazon publishes each release of Amazon Linux 2023 with two kernels under names alike; 6.1 is the one that its own aliases mean.
+fn is_usual_kernel(image: &Image) -> bool {
+    !image.name.contains("-kernel-") || image.name.contains("-kernel-6.1-")
 }
 
 /// Who publishes an alias's images and under which names. The patterns are EC2 filters, for both architectures; daily

@@ -216,7 +216,8 @@ async fn named_images(ec2: &Ec2, needs: &Needs, progress: &Progress<'_>) -> Resu
         return Ok(Vec::new());
     }
     let filter = Filter::builder().name("image-id").set_values(Some(needs.image_ids.clone())).build();
-    let request = ec2.client.describe_images().filters(filter);
+    // A filter is no id: without this a deprecated image would not be there, and EC2 launches it ("Deprecate an Amazon EC2 AMI").
+    let request = ec2.client.describe_images().include_deprecated(true).filters(filter);
     Ok(pages!(ec2, progress, "DescribeImages", request, PAGE, images, convert::image))
 }
 

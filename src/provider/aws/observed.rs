@@ -208,12 +208,18 @@ pub struct Image {
     pub root_size: i32,
     /// ISO 8601, as EC2 gives it: sorts as text.
     pub created: String,
+    /// From then on EC2 lists it to those only who ask for deprecated images; it launches it all the same.
+    pub deprecation: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct InstanceType {
     pub name: String,
     pub architectures: Vec<String>,
+    /// What runs its machines: Nitro, or bare metal, which has none.
+    pub nitro: bool,
+    /// MiB; `None` where EC2 does not say.
+    pub memory: Option<i64>,
 }
 
 impl Surroundings {

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use self::{
     end::{Ending, Endings},
-    wait::{END_LIMIT, POLL, START_LIMIT, Watch},
+    wait::{END_LIMIT, POLL, START_LIMIT, Watch, start_limit},
 };
 use super::{
     action::{Action, Call, Launch, Ref},
@@ -313,7 +313,8 @@ impl<'a> Performer<'a> {
         let mut ended = 0;
         let made = loop {
             let request = request.clone().client_token(client_token(bastion, &group, launch, ended));
-            match self.ec2.call("RunInstances", Repeat::SETTLING, progress, || request.clone().send()).await {
+            match self.ec2.call("RunInstances", repeat_of(&[&launch.group]), progress, || request.clone().send()).await
+            {
                 // The tags of the instance that it made are gone, and so it is missing in the history.
                 Err(error) if is(&error, ENDED_TOKEN) && ended < MOST_ENDED => ended += 1,
                 answer => break answer?,
@@ -325,7 +326,8 @@ impl<'a> Performer<'a> {
             .and_then(|i| i.instance_id())
             .ok_or_else(|| unreadable("RunInstances"))?
             .to_owned();
-        let started = self.until(&id, InstanceState::Running, START_LIMIT, progress).await;
+        let limit = start_limit(&launch.instance_type);
+        let started = self.until(&id, InstanceState::Running, limit, progress).await;
         started.map_err(|error| error.after(EffectDone::Made { resource: format!("instance {id}") }))?;
         Ok(id)
     }
@@ -337,6 +339,7 @@ impl<'a> Performer<'a> {
         instance: &Ref,
         progress: &Progress<'_>,
     ) -> Result<(), CloudError> {
+        let repeat = repeat_of(&[address, instance]);
         let address = self.address(bastion, address)?;
         let instance = match instance {
             Ref::Id(id) => {
@@ -355,7 +358,7 @@ impl<'a> Performer<'a> {
                 .allow_reassociation(true)
                 .send()
         };
-        self.ec2.call("AssociateAddress", Repeat::SETTLING, progress, send).await.map(drop)
+        self.ec2.call("AssociateAddress", repeat, progress, send).await.map(drop)
     }
 
     async fn start(&self, instance: &str, progress: &Progress<'_>) -> Result<(), CloudError> {
@@ -427,6 +430,10 @@ impl<'a> Performer<'a> {
 const ENDED_TOKEN: &str = "IdempotentInstanceTerminated";
 /// Instances of one bastion that were launched alike and have ended within these hours.
 const MOST_ENDED: u32 = 100;
+
+fn repeat_of(named: &[&Ref]) -> Repeat {
+    if named.contains(&&Ref::Made) { Repeat::JUST_MADE } else { Repeat::SETTLING }
+}
 
 fn tags_state(readable: bool) -> InstanceMetadataTagsState {
     if readable { InstanceMetadataTagsState::Enabled } else { InstanceMetadataTagsState::Disabled }

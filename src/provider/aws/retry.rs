@@ -16,6 +16,8 @@ const RELEASE_PATIENCE: Duration = Duration::from_secs(120);
 const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(15);
 /// What was made a moment ago may not be visible to the next call: EC2 is eventually consistent.
 pub const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
+/// IAM knows the tags of what was made a moment ago after a while, too: a policy that asks for our tag refuses until then.
+const PERMISSION_PATIENCE: Duration = Duration::from_secs(15);
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 /// Of what is still in use, which EC2 takes some seconds to let go.
 const FIRST_RELEASE_DELAY: Duration = Duration::from_secs(2);
@@ -26,16 +28,19 @@ const LONGEST_DELAY: Duration = Duration::from_secs(15);
 pub struct Repeat {
     /// Repeating it after an unknown outcome does no harm.
     pub idempotent: bool,
-    /// It names something that this run has just made, so "not found" means "not yet".
+    /// It may name something that this run has just made, so "not found" means "not yet".
     pub settling: bool,
+    /// It does: "not authorized" may mean "its tags are not known yet".
+    pub just_made: bool,
     /// It removes something whose users are just going away, so "in use" means "still".
     pub releasing: bool,
 }
 
 impl Repeat {
-    pub const SAFE: Self = Self { idempotent: true, settling: false, releasing: false };
+    pub const SAFE: Self = Self { idempotent: true, settling: false, just_made: false, releasing: false };
     pub const SETTLING: Self = Self { settling: true, ..Self::SAFE };
     pub const RELEASING: Self = Self { releasing: true, ..Self::SAFE };
+    pub const JUST_MADE: Self = Self { just_made: true, ..Self::SETTLING };
     pub const ONCE: Self = Self { idempotent: false, ..Self::SAFE };
 }
 
@@ -55,6 +60,7 @@ pub fn delay(
         ErrorKind::Throttled | ErrorKind::Fault => PATIENCE,
         ErrorKind::Unreachable => UNREACHABLE_PATIENCE,
         ErrorKind::NotFound if repeat.settling && !is_missing_rule(error) => SETTLE_PATIENCE,
+        ErrorKind::Permission if repeat.just_made && is_unauthorized(error) => PERMISSION_PATIENCE,
         ErrorKind::Conflict if repeat.releasing && is_in_use(error) => RELEASE_PATIENCE,
         _ => return None,
     };
@@ -74,6 +80,11 @@ pub fn delay(
 /// The rule itself is not there, whatever EC2 knows of its group: waiting brings none.
 pub fn is_missing_rule(error: &CloudError) -> bool {
     error.code.as_deref() == Some("InvalidPermission.NotFound")
+}
+
+/// Not what a policy denies whatever the tags are.
+fn is_unauthorized(error: &CloudError) -> bool {
+    error.code.as_deref() == Some("UnauthorizedOperation") && !error.message.contains("explicit deny")
 }
 
 fn is_in_use(error: &CloudError) -> bool {
@@ -128,6 +139,17 @@ mod tests {
             delay(&error(ErrorKind::Permission, Residue::Nothing), Repeat::SETTLING, 1, Duration::ZERO, ""),
             None
         );
+    }
+
+    #[test]
+    fn tags_of_what_was_just_made_may_not_count_yet() {
+        let mut refused = error(ErrorKind::Permission, Residue::Nothing);
+        refused.code = Some("UnauthorizedOperation".to_owned());
+        assert!(delay(&refused, Repeat::JUST_MADE, 1, Duration::ZERO, "").is_some());
+        assert_eq!(delay(&refused, Repeat::JUST_MADE, 9, PERMISSION_PATIENCE, ""), None);
+        assert_eq!(delay(&refused, Repeat::SETTLING, 1, Duration::ZERO, ""), None, "it was there before");
+        refused.message = "with an explicit deny in a service control policy".to_owned();
+        assert_eq!(delay(&refused, Repeat::JUST_MADE, 1, Duration::ZERO, ""), None);
     }
 
     #[test]

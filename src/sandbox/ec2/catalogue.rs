@@ -126,6 +126,7 @@ fn published(region: &str) -> impl Iterator<Item = (String, Image)> {
                 root_device: (*root_device).to_owned(),
                 root_size: *root_size,
                 created: (*created).to_owned(),
+                deprecated: None,
                 tags: Tags::new(),
             };
             (format!("ami-0{:016x}", mixed(place, number * 2 + side)), image)
@@ -143,8 +144,8 @@ impl Region {
 
     pub(super) fn describe_images(&self, context: &Context<'_>, mut form: Form) -> Outcome<Xml> {
         let owners = form.texts("Owner")?;
-        // What they would add is not there: images are available, public and current.
-        form.flag("IncludeDeprecated")?;
+        let deprecated_too = form.flag("IncludeDeprecated")? == Some(true);
+        // No image is disabled.
         form.flag("IncludeDisabled")?;
         let filters = [
             "architecture",
@@ -165,6 +166,8 @@ impl Region {
         let listing = Listing::take(form, "ImageId", &filters, Some(USUAL))?;
         let mut all: BTreeMap<String, Image> = published(context.region).collect();
         all.extend(self.images.clone());
+        // "Deprecate an Amazon EC2 AMI": ids name one all the same, filters do not.
+        all.retain(|id, image| deprecated_too || image.deprecated.is_none() || listing.parts().0.contains(id));
         if !owners.is_empty() {
             all.retain(|_, image| owners.iter().any(|o| owns(o, image)));
         }
@@ -318,6 +321,7 @@ fn write_image(xml: &mut Xml, id: &str, image: &Image) {
         xml.leaf("imageOwnerAlias", "amazon");
     }
     xml.leaf("creationDate", &image.created);
+    xml.maybe("deprecationTime", image.deprecated.as_ref());
     xml.flag("isPublic", image.owner != ACCOUNT);
     xml.leaf("architecture", &image.architecture);
     xml.leaf("imageType", "machine");

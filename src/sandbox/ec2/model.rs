@@ -241,6 +241,9 @@ pub struct Image {
     pub root_size: i64,
     /// `2026-08-11T06:12:14.000Z`
     pub created: String,
+    /// Likewise: when its publisher deprecated it.
+    #[serde(default)]
+    pub deprecated: Option<String>,
     pub description: String,
     pub tags: Tags,
 }

@@ -409,6 +409,29 @@ fn regions_are_apart_and_the_signature_names_them() {
 }
 
 #[test]
+fn a_deprecated_image_is_listed_by_its_id_or_on_request() {
+    let mut world = company();
+    let image = super::model::Image {
+        name: "own".to_owned(),
+        owner: super::ACCOUNT.to_owned(),
+        architecture: "arm64".to_owned(),
+        root_device: "/dev/xvda".to_owned(),
+        root_size: 8,
+        created: "2024-01-01T00:00:00.000Z".to_owned(),
+        deprecated: Some("2026-01-01T00:00:00.000Z".to_owned()),
+        description: String::new(),
+        tags: super::model::Tags::new(),
+    };
+    let id = "ami-0123456789abcdef0";
+    world.regions.entry("us-east-1".to_owned()).or_default().images.insert(id.to_owned(), image);
+    let filter = format!("Action=DescribeImages&Filter.1.Name=image-id&Filter.1.Value.1={id}");
+    assert!(ok(&mut world, 0, &filter).all("imageId").is_empty());
+    for query in [format!("{filter}&IncludeDeprecated=true"), format!("Action=DescribeImages&ImageId.1={id}")] {
+        assert_eq!(ok(&mut world, 0, &query).first("deprecationTime"), "2026-01-01T00:00:00.000Z");
+    }
+}
+
+#[test]
 fn quotas_hold() {
     let mut world = company();
     for _ in 0..4 {

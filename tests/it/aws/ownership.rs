@@ -46,6 +46,7 @@ fn origin(user_data: &str, name: &str, owner: &str) -> MachineOrigin {
         root_device: "/dev/xvda".to_owned(),
         root_size: 8,
         created: "2026-08-11T10:00:00.000Z".to_owned(),
+        deprecation: None,
     };
     MachineOrigin { user_data: Ok(Some(cloudinit::digest(user_data))), image: Ok(Some(image)) }
 }

@@ -310,6 +310,7 @@ fn surroundings() -> Surroundings {
         root_device: "/dev/xvda".to_owned(),
         root_size: 8,
         created: "2026-08-11T10:00:00.000Z".to_owned(),
+        deprecation: None,
     };
     let (debian, ubuntu) = ("136693071363", "099720109477");
     let ubuntu_name = |arch: &str| format!("ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{arch}-server-20260801");
@@ -340,6 +341,8 @@ fn surroundings() -> Surroundings {
             .map(|(name, architecture)| InstanceType {
                 name: name.to_owned(),
                 architectures: vec![architecture.to_owned()],
+                nitro: true,
+                memory: Some(512),
             })
             .to_vec(),
     }

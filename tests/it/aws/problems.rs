@@ -56,6 +56,28 @@ fn a_private_subnet() {
     insta::assert_snapshot!(problems(&account(), "subnet-000000a1", "subnet-000000a4"));
 }
 
+/// EC2 keeps new tags and the console of a Xen machine back while it runs.
+#[test]
+fn a_xen_type() {
+    let mut world = account();
+    world.around.instance_types.iter_mut().filter(|t| t.name == "t4g.nano").for_each(|t| t.nitro = false);
+    insta::assert_snapshot!(refused(&world, &Spec::default().text()));
+}
+
+#[test]
+fn too_little_memory_for_amazon_linux() {
+    insta::assert_snapshot!(problems(&account(), "image: debian-13", "image: amazon-linux-2023"));
+}
+
+#[test]
+fn a_deprecated_image_is_noted() {
+    let mut world = account();
+    let deprecated = Some("2026-01-01T00:00:00Z".parse().expect("a time"));
+    world.around.images.iter_mut().for_each(|image| image.deprecation = deprecated);
+    let set = changes(&world, &Written::read(&Spec::default().text()).want(), start()).expect("no problem");
+    assert!(set.notes.iter().any(|note| note.contains("is deprecated")), "{:?}", set.notes);
+}
+
 #[test]
 fn no_such_database_group() {
     insta::assert_snapshot!(problems(&account(), "sg-000000d1", "sg-0000dead"));

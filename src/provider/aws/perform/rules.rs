@@ -292,6 +292,11 @@ impl RuleWriter<'_> {
         Ok(())
     }
 
+    /// Of a call that opens: its peer may be new where the group is not.
+    fn repeat(&self) -> Repeat {
+        if self.is_new { Repeat::JUST_MADE } else { Repeat::SETTLING }
+    }
+
     async fn authorize(&self, rules: &[IpPermission]) -> Result<(), CloudError> {
         let client = &self.ec2.client;
         let rules = Some(rules.to_vec());
@@ -304,7 +309,7 @@ impl RuleWriter<'_> {
                     .set_ip_permissions(rules)
                     .tag_specifications(tags);
                 let send = || request.clone().send();
-                self.ec2.call("AuthorizeSecurityGroupIngress", Repeat::SETTLING, self.progress, send).await.map(drop)
+                self.ec2.call("AuthorizeSecurityGroupIngress", self.repeat(), self.progress, send).await.map(drop)
             }
             Direction::Egress => {
                 let request = client
@@ -313,7 +318,7 @@ impl RuleWriter<'_> {
                     .set_ip_permissions(rules)
                     .tag_specifications(tags);
                 let send = || request.clone().send();
-                self.ec2.call("AuthorizeSecurityGroupEgress", Repeat::SETTLING, self.progress, send).await.map(drop)
+                self.ec2.call("AuthorizeSecurityGroupEgress", self.repeat(), self.progress, send).await.map(drop)
             }
         }
     }
@@ -338,7 +343,7 @@ impl RuleWriter<'_> {
     async fn revoke_once(&self, rules: &[IpPermission]) -> Result<Vec<IpPermission>, CloudError> {
         let client = &self.ec2.client;
         let rules = Some(rules.to_vec());
-        let repeat = if self.is_new { Repeat::SETTLING } else { Repeat::SAFE };
+        let repeat = if self.is_new { Repeat::JUST_MADE } else { Repeat::SAFE };
         let unknown = match self.direction {
             Direction::Ingress => {
                 let request = client.revoke_security_group_ingress().group_id(&self.group).set_ip_permissions(rules);

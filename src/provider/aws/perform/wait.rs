@@ -13,8 +13,15 @@ use crate::provider::{
     },
 };
 
-/// EC2 starts a machine within a minute and ends one within two; beyond this something is wrong.
+/// EC2 starts a virtual machine within a minute and ends one within two; bare metal takes up to twenty minutes to start
+/// ("Amazon EC2 bare metal instances"). Beyond this something is wrong.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(300);
+const METAL_START_LIMIT: Duration = Duration::from_secs(1500);
+
+/// By the instance type: `m7g.metal`, `c7i.metal-24xl`.
+pub(super) fn start_limit(instance_type: &str) -> Duration {
+    if instance_type.contains(".metal") { METAL_START_LIMIT } else { START_LIMIT }
+}
 pub(super) const END_LIMIT: Duration = Duration::from_secs(900);
 pub(super) const POLL: Duration = Duration::from_secs(2);
 /// Between two looks at the least: many instances that start one after the other share them.

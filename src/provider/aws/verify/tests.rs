@@ -98,6 +98,7 @@ fn origin(document: &str) -> MachineOrigin {
         root_device: "/dev/xvda".to_owned(),
         root_size: 8,
         created: "2026-01-12T00:00:00.000Z".to_owned(),
+        deprecation: None,
     };
     MachineOrigin { user_data: Ok(Some(cloudinit::digest(document))), image: Ok(Some(image)) }
 }
