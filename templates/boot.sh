@@ -20,6 +20,18 @@ else
     telinit q
 fi
 
+# Session Manager and Run Command make whoever the account allows root here, without a key. Amazon's and Ubuntu's images start their
+# agent, as a package or as a snap, whose unit can't be masked: systemctl can't put a link where a file is.
+if [ -d /run/systemd/system ]; then
+    for agent in amazon-ssm-agent snap.amazon-ssm-agent.amazon-ssm-agent; do
+        mkdir -p "/etc/systemd/system/$agent.service.d"
+        printf '[Unit]\nConditionPathExists=/nonexistent/gangplank\n' >"/etc/systemd/system/$agent.service.d/gangplank.conf"
+    done
+    systemctl daemon-reload
+    systemctl mask --now amazon-ssm-agent.service 2>/dev/null || :
+    systemctl stop snap.amazon-ssm-agent.amazon-ssm-agent.service 2>/dev/null || :
+fi
+
 . /etc/gangplank/settings # users, open_files
 
 for user in $users; do

@@ -88,6 +88,7 @@ fn good(plan: &Plan) -> Value {
             {"open": "10.20.2.11:5432", "tcp": "ok", "tcp_age": 0},
             {"open": "warehouse.example.internal:5432", "dns": ["10.20.2.10"], "tcp": "ok", "tcp_age": 0},
         ],
+        "agents": [],
         "listening": [{"address": "0.0.0.0", "port": 22, "process": "sshd"}],
     })
 }

@@ -87,6 +87,8 @@ fn report(machine: &mut Machine, around: &dyn Around, why: &str, now: Timestamp)
         ("accounts", known(accounts(machine))),
         ("targets", known(json!(targets))),
         ("listening", listening(machine)),
+        // Images of the sandbox have none that the boot does not stop.
+        ("agents", json!([])),
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

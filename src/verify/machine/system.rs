@@ -158,6 +158,20 @@ pub fn checks(bench: &mut Bench<'_>) {
     let asks = bench.plan.asks_metadata();
     let proves = "the machine knows the deadline that its tags tell, and has not ended";
     bench.check("machine.deadline", None, Part::Bastion, proves, |report, said| deadline(report, seen, asks, said));
+    bench.check("machine.agents", None, Part::Bastion, "no agent of the cloud's is another way in", |report, said| {
+        let running = found("which agents run", &report.agents)?;
+        said.extend(running.iter().map(|name| format!("{name} runs")));
+        if running.is_empty() {
+            return Ok(());
+        }
+        fail(
+            format!(
+                "{} runs: who may use Systems Manager in the account may be root on the machine, without a key",
+                running.join(", ")
+            ),
+            format!("stop it, which the machine's boot should have done; {REPLACE}"),
+        )
+    });
     let port = bench.plan.ssh.port;
     bench.check("machine.listening", None, Part::Bastion, "nothing but sshd listens to the outside on TCP", |report, said| {
         let all = found("what listens", &report.listening)?;

@@ -79,6 +79,9 @@ pub struct Report {
     /// What listens on TCP, loopback left out.
     #[serde(default)]
     pub listening: Seen<Vec<Listener>>,
+    /// Agents of the cloud's that run and are a way in beside sshd.
+    #[serde(default)]
+    pub agents: Seen<Vec<String>>,
     /// Every target of every account, each once.
     #[serde(default)]
     pub targets: Seen<Vec<Target>>,

@@ -379,6 +379,7 @@ fn one_fault_turns_one_check_red() {
             &[],
         ),
         ("cloud-init hangs", |r| r["cloud_init"]["status"] = json!("running"), &["machine.cloud-init"], &[]),
+        ("an agent of the cloud's", |r| r["agents"] = json!(["amazon-ssm-agent"]), &["machine.agents"], &[]),
         (
             "another service",
             |r| {

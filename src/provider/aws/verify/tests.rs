@@ -316,7 +316,7 @@ fn what_apply_leaves_is_green() {
     control.acl: acl-00000001 32767 denies inbound everything from 0.0.0.0/0
     control.acl: acl-00000001 100 allows outbound everything to 0.0.0.0/0
     control.acl: acl-00000001 32767 denies outbound everything to 0.0.0.0/0
-    control.document: i-00000001: user data 2c2b86c6b6b2, tag 2c2b86c6b6b2
+    control.document: i-00000001: user data d2db31f5517c, tag d2db31f5517c
     control.image: ami-00000001 (debian-13-arm64-20260112-2355, published by account 136693071363)
     control.metadata: session tokens required, hop limit 1, tags readable
     control.encryption: vol-00000001 encrypted
