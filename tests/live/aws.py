@@ -114,6 +114,10 @@ class Ec2:
         self.known.update(states)
         return states
 
+    def look(self):
+        """Remembers the ids of what there is: a terminated instance may lose its tags before it goes."""
+        self.instances()
+
     def machine(self):
         return next((known for known, state in self.instances().items() if state not in ("terminated", "shutting-down")), None)
 

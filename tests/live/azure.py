@@ -47,7 +47,7 @@ class Arm:
         self.plan_file = "bastion.yaml"
         self.identity = AzureIdentity(options)
         self.role = AzureIdentity(options, options.role_config_dir) if options.role_config_dir else self.identity
-        self.recorder = Recorder(lambda _: options.endpoint or PUBLIC, self.role)
+        self.recorder = Recorder(lambda _: options.endpoint or PUBLIC, self.role, "/subscriptions/")
         self.root = f"/subscriptions/{options.subscription}"
         self.group_name = options.resource_group or f"rg-{name}"
         self.group = f"{self.root}/resourceGroups/{self.group_name}"
@@ -136,6 +136,9 @@ class Arm:
 
     def compute(self, name):
         return f"{self.group}/providers/Microsoft.Compute/virtualMachines/{name}"
+
+    def look(self):
+        pass
 
     def power(self):
         status, found = self.arm("GET", self.compute(f"gangplank-{self.name}") + "/instanceView", COMPUTE, record=False)

@@ -42,6 +42,7 @@ def live(journey, cloud, options):
 
     if not options.once:
         again = journey.gangplank("apply again", ["apply", "--yes", "--no-verify", "--output", "json", plan])
+        cloud.look()
         works = "it can" if again.passed else f"it cannot: exit {again.code}; see the step"
         journey.answer(AFTER_END, True, works)
         journey.gangplank("destroy", ["destroy", "--yes", plan])

@@ -16,11 +16,13 @@ TIMEOUT_S = 120
 
 
 class Recorder:
-    """`identity(method, url, headers, body)` returns the headers that authenticate a request; `upstream(headers)` names the cloud."""
+    """`identity(method, url, headers, body)` returns the headers that authenticate a request; `upstream(headers)` names the cloud;
+    what does not lead to `within` is passed on and not written down."""
 
-    def __init__(self, upstream, identity):
+    def __init__(self, upstream, identity, within="/"):
         self.upstream = upstream
         self.identity = identity
+        self.within = within
         self.exchanges = []
         self.lock = threading.Lock()
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(self))
@@ -35,7 +37,7 @@ class Recorder:
         kept = {name: headers[name] for name in REQUEST_HEADERS if name in headers}
         kept.update((identity or self.identity)(method, url, kept, body))
         answer = send(method, url, kept, body)
-        if record:
+        if record and urllib.parse.urlsplit(url).path.startswith(self.within):
             self.write_down(method, url, body, answer)
         return answer
 

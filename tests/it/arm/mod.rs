@@ -2,7 +2,7 @@
 
 #[cfg(feature = "azure")]
 pub mod company;
-mod conformance;
+pub mod conformance;
 #[cfg(feature = "azure")]
 mod elsewhere;
 pub mod fault;
