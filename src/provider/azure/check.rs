@@ -238,7 +238,10 @@ pub(super) fn notes(
 ) -> Vec<String> {
     let mut notes = Vec::new();
     if creates_network {
-        notes.push("the network is new: to reach a private database, peer it with the database's network".to_owned());
+        notes.push(
+            "the network is new: to reach a private database, peer it with the database's network, and apply again"
+                .to_owned(),
+        );
     }
     if let Some(network) = place.existing {
         let subnet = Network(network).subnets().find(|s| s.id == place.subnet);

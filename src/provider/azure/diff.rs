@@ -19,7 +19,7 @@ use super::{
     steps::Differ,
     tags::{self, Tags},
     teardown::{self, Why},
-    views::{Address, Firewall, Interface, Network},
+    views::{Address, Firewall, Interface, Network, near},
 };
 use crate::{
     changeset::{Changeset, Detail, Impact},
@@ -64,7 +64,11 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     }
 
     let servers = place.existing.into_iter().flat_map(|network| Network(network).name_servers());
-    let egress = rules::egress(want.plan, servers);
+    let near = match (&want.azure.network, place.existing) {
+        (AzureNetwork::Created { address_space, .. }, _) => vec![*address_space],
+        (AzureNetwork::Existing { .. }, network) => network.map(near).unwrap_or_default(),
+    };
+    let egress = rules::egress(want.plan, servers, &near);
     let run = Run { want, world, tags: want.tags(deadline.as_ref()), deadline, place, front, current, egress, image };
     let mut plan = Differ::new(want.bastion(), &want.azure.subscription);
     run.group(&mut plan);

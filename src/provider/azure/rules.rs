@@ -48,8 +48,6 @@ pub struct Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Destination {
     Net(IpNet),
-    /// The service tag `VirtualNetwork`: the machine's network and all that is peered or connected with it.
-    Network,
     /// The service tag `Internet`.
     Internet,
 }
@@ -58,18 +56,17 @@ impl Destination {
     pub(super) fn text(self) -> String {
         match self {
             Destination::Net(net) => net.to_string(),
-            Destination::Network => "VirtualNetwork".to_owned(),
             Destination::Internet => "Internet".to_owned(),
         }
     }
 }
 
-/// Everywhere the machine may go, and why. `name_servers` are the network's own.
-pub fn egress(plan: &Plan, name_servers: impl Iterator<Item = IpAddr>) -> BTreeMap<Way, String> {
+/// Everywhere the machine may go, and why. `name_servers` are the network's own, `near` its ranges and those of its peers.
+pub fn egress(plan: &Plan, name_servers: impl Iterator<Item = IpAddr>, near: &[IpNet]) -> BTreeMap<Way, String> {
     let tcp = |to, port| Way { to, port, also_udp: false };
     let targets = plan.tunnels.iter().flat_map(|tunnel| &tunnel.targets).flat_map(|target| {
         let why = format!("target {} {}:{}", target.name, target.host, target.port);
-        destinations(target).into_iter().map(move |to| (tcp(to, target.port), why.clone()))
+        destinations(target, near).into_iter().map(move |to| (tcp(Destination::Net(to), target.port), why.clone()))
     });
     let updates = UPDATE_PORTS.map(|port| (tcp(Destination::Internet, port), "security updates".to_owned()));
     let names = name_servers.map(|ip| {
@@ -78,15 +75,16 @@ pub fn egress(plan: &Plan, name_servers: impl Iterator<Item = IpAddr>) -> BTreeM
     collect(targets.chain(updates).chain(names))
 }
 
-/// Where a target is: its own address, the networks that the plan names, or anywhere in the machine's network.
-pub(super) fn destinations(target: &Target) -> Vec<Destination> {
+/// Where a target is: its own address, the networks that the plan names, or anywhere in the machine's network and its peers. Not the
+/// service tag `VirtualNetwork`, which means what gateways and routes lead to as well, "might also contain default routes" ("Azure service
+/// tags"), and changes with them.
+pub(super) fn destinations(target: &Target, near: &[IpNet]) -> Vec<IpNet> {
     let own = match target.host {
         Host::Address(address) => Some(address.into()),
         Host::Name(_) => None,
     };
-    let known: Vec<Destination> =
-        own.into_iter().chain(target.networks.iter().copied()).map(Destination::Net).collect();
-    if known.is_empty() { vec![Destination::Network] } else { known }
+    let known: Vec<IpNet> = own.into_iter().chain(target.networks.iter().copied()).collect();
+    if known.is_empty() { near.iter().copied().filter(|net| net.addr().is_ipv4()).collect() } else { known }
 }
 
 /// One entry for what several ask for, with all their reasons.
@@ -282,7 +280,7 @@ pub fn line_details(want: &Lines, have: &Lines, why: impl Fn(&str, &str) -> Opti
 }
 
 impl Way {
-    /// `VirtualNetwork tcp 5432`
+    /// `10.9.0.0/16 tcp 5432`
     pub fn words(&self) -> String {
         format!("{} {} {}", self.to.text(), if self.also_udp { "any" } else { "tcp" }, self.port)
     }

@@ -18,7 +18,6 @@ mod way;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -30,8 +29,8 @@ use self::{
 use super::{
     desire,
     id::{Id, Kind, Names},
-    observed::{Observed, Resource, id_at, list, text},
-    views::{Interface, Machine, Network, range},
+    observed::{Observed, Resource, id_at, list},
+    views::{Interface, Machine, connected, near, peered_ranges},
 };
 use crate::{
     plan::{Azure, Plan},
@@ -185,21 +184,4 @@ impl<'a> Scene<'a> {
         };
         of_subnet.into_iter().chain(of_interface).map(read).collect()
     }
-}
-
-/// The ranges of a network and of those that are peered with it.
-fn near(network: &Resource) -> Vec<IpNet> {
-    let peered = connected(network).flat_map(peered_ranges);
-    Network(network).ranges().filter_map(range).chain(peered).collect()
-}
-
-fn connected(network: &Resource) -> impl Iterator<Item = &Value> {
-    let peerings = network.list("/properties/virtualNetworkPeerings").iter();
-    peerings.filter(|p| text(p, "/properties/peeringState").eq_ignore_ascii_case("Connected"))
-}
-
-fn peered_ranges(peering: &Value) -> impl Iterator<Item = IpNet> {
-    let all = list(peering, "/properties/remoteVirtualNetworkAddressSpace/addressPrefixes");
-    let all = if all.is_empty() { list(peering, "/properties/remoteAddressSpace/addressPrefixes") } else { all };
-    all.iter().filter_map(|text| range(text.as_str()?))
 }

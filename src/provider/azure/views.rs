@@ -84,6 +84,23 @@ impl Subnet {
     }
 }
 
+/// The ranges of a network and of those that are peered with it.
+pub fn near(network: &Resource) -> Vec<IpNet> {
+    let peered = connected(network).flat_map(peered_ranges);
+    Network(network).ranges().filter_map(range).chain(peered).collect()
+}
+
+pub fn connected(network: &Resource) -> impl Iterator<Item = &Value> {
+    let peerings = network.list("/properties/virtualNetworkPeerings").iter();
+    peerings.filter(|p| text(p, "/properties/peeringState").eq_ignore_ascii_case("Connected"))
+}
+
+pub fn peered_ranges(peering: &Value) -> impl Iterator<Item = IpNet> {
+    let all = list(peering, "/properties/remoteVirtualNetworkAddressSpace/addressPrefixes");
+    let all = if all.is_empty() { list(peering, "/properties/remoteAddressSpace/addressPrefixes") } else { all };
+    all.iter().filter_map(|text| range(text.as_str()?))
+}
+
 /// An address counts as a range of one.
 pub fn range(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))

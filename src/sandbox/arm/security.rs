@@ -74,13 +74,18 @@ impl World {
         self.resources.get(id.to_lowercase().as_str())
     }
 
-    /// The service tag `VirtualNetwork` in a subnet: the ranges of its network and of those that are peered with it.
+    /// The service tag `VirtualNetwork` in a subnet: the ranges of its network and of those that are peered with it, and "address prefixes
+    /// used on user-defined routes. This tag might also contain default routes" ("Virtual network service tags").
     fn around(&self, subnet: &Resource) -> Vec<IpNet> {
         let networks = self.connected(subnet);
         let networks = networks.iter().filter_map(|key| self.resources.get(key));
         let spaces = networks.filter_map(|n| n.in_effect()?.pointer("/properties/addressSpace/addressPrefixes"));
         let texts = spaces.filter_map(Value::as_array).flatten().filter_map(Value::as_str);
-        texts.filter_map(|text| text.parse().ok()).collect()
+        let table = subnet.in_effect().and_then(|s| s.pointer("/properties/routeTable/id")?.as_str());
+        let table = table.and_then(|id| self.resources.get(id.to_lowercase().as_str()));
+        let routes = table.and_then(|t| t.in_effect()?.pointer("/properties/routes")?.as_array()).into_iter().flatten();
+        let routed = routes.filter_map(|route| route.pointer("/properties/addressPrefix")?.as_str());
+        texts.chain(routed).filter_map(|text| text.parse().ok()).collect()
     }
 
     /// The networks that a subnet's connections reach: its own, and those with which each has a peering to the other.

@@ -181,6 +181,31 @@ fn a_machine_that_never_came_up_is_made_anew() {
     desk.assert_settled(&spec);
 }
 
+/// A route table at the subnet widens the service tag `VirtualNetwork`, a default route to everywhere.
+#[test]
+fn a_default_route_opens_no_target_to_everywhere() {
+    let desk = Desk::new();
+    let table = net("rg-shared", "routeTables/rt");
+    let route = json!({"name": "out", "properties": {"addressPrefix": "0.0.0.0/0", "nextHopType": "VirtualAppliance",
+        "nextHopIpAddress": "10.8.3.4"}});
+    {
+        let mut world = desk.server.world();
+        put(&mut world, &table, NET, &json!({"location": "westeurope", "properties": {"routes": [route]}}));
+        let subnet = net("rg-shared", "virtualNetworks/vnet-data/subnets/snet-a");
+        let body = json!({"properties": {"addressPrefix": "10.9.1.0/24", "routeTable": {"id": table}}});
+        put(&mut world, &subnet, NET, &body);
+    }
+    desk.apply(&Spec::edge(HUB));
+    let world = desk.server.world();
+    let machine = world.machines(world.now()).into_iter().next().expect("a machine").id;
+    let reaches = |to: &str| world.reaches(&machine, to.parse().expect("an address"), 5432);
+    assert_eq!(
+        ["10.9.2.7", "10.8.0.9", "203.0.113.9"].map(reaches),
+        [true, true, false],
+        "its network, a peer's, and the internet"
+    );
+}
+
 #[test]
 fn who_needs_mfa_is_told_so() {
     let desk = Desk::new();

@@ -286,8 +286,11 @@ fn each_edge_stands_and_goes() {
 
 /// From nothing to the plan, whole.
 pub fn standing(spec: &Spec) -> World {
+    standing_in(subscription(), spec)
+}
+
+pub fn standing_in(mut world: World, spec: &Spec) -> World {
     let written = spec.read();
-    let mut world = subscription();
     settle(&mut world, &written, start(), 7, &listed(&[&written]));
     world
 }

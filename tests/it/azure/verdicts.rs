@@ -14,9 +14,9 @@ use gangplank::{
 use serde_json::{Value, json};
 
 use super::{
-    converge::{hours, standing},
+    converge::{hours, standing, standing_in},
     drift::{Drift, disturb, nat, ours},
-    plans::{BASIC, CLASSIC, HUB, POLICY, PUBLIC, STANDARD, Spec, group},
+    plans::{BASIC, CLASSIC, HUB, POLICY, PUBLIC, STANDARD, Spec, group, subscription},
     world::{World, text},
 };
 
@@ -30,7 +30,7 @@ pub(super) fn spec(edge: usize) -> Spec {
 
 /// As `apply` leaves it, with the networks that know of each other.
 pub(super) fn applied(spec: &Spec) -> World {
-    let mut world = standing(spec);
+    let mut world = subscription();
     let vnet = group("rg-shared").resource(Kind::Network, "vnet-data");
     let hub = group("rg-hub");
     let peering = |name: &str, range: &str| {
@@ -44,7 +44,7 @@ pub(super) fn applied(spec: &Spec) -> World {
     let subnets = network.pointer_mut("/properties/subnets").and_then(Value::as_array_mut).expect("subnets");
     subnets.push(json!({"id": vnet.child(Kind::Subnet, "snet-db").as_str(), "name": "snet-db",
         "properties": {"addressPrefix": "10.9.0.0/24"}}));
-    world
+    standing_in(world, spec)
 }
 
 pub(super) fn look(spec: &Spec, world: &World) -> Vec<Check> {
@@ -170,8 +170,10 @@ fn what_apply_leaves_is_green_at_every_edge() {
         gangplank-warehouse: tcp 22 from 10.8.0.0/26
         the rule ssh of gangplank-warehouse in firewall policy fwp-hub: 198.51.100.20/32, 203.0.113.200/32 → 10.9.1.5:22
     control.egress - the machine may open connections to the plan's targets and for its updates (tcp 80 and 443), no others
+        gangplank-warehouse: tcp 5432 to 10.7.0.0/16
+        gangplank-warehouse: tcp 5432 to 10.8.0.0/16
+        gangplank-warehouse: tcp 5432 to 10.9.0.0/16
         gangplank-warehouse: tcp 443 to 10.9.0.4/32
-        gangplank-warehouse: tcp 5432 to VirtualNetwork
         gangplank-warehouse: tcp 80 to Internet
         gangplank-warehouse: tcp 443 to Internet
     control.route - the firewall's network and the machine's have a way to each other
@@ -187,7 +189,7 @@ fn what_apply_leaves_is_green_at_every_edge() {
     control.deadline - everything of the bastion carries the plan's deadline, and it has not passed
         gangplank-warehouse: 2027-02-18T12:00:00Z
     control.target-egress[db-5432] - the network security groups let the machine open connections to db.internal:5432
-        open towards VirtualNetwork on tcp 5432
+        open towards 10.9.0.0/16, 10.8.0.0/16, 10.7.0.0/16 on tcp 5432
         db.internal is 10.9.0.5 for the machine
     control.target-route[db-5432] - the bastion's network has a way to db.internal
         db.internal is 10.9.0.5 for the machine
@@ -208,7 +210,8 @@ fn what_apply_leaves_is_green_at_every_edge() {
 fn a_network_of_the_bastions_own_is_green_as_far_as_it_can_be_seen() {
     let spec = Spec::default();
     insta::assert_snapshot!(told(&look(&spec, &standing(&spec))), @"
-    control.target-egress[db-5432]? 10.9.0.5 is in no range that is known of VirtualNetwork; what a gateway connects is not read
+    control.target-egress[db-5432]: db.internal is 10.9.0.5, which is neither in the bastion's network nor in one that is peered with it
+      → peer the two networks, or write `networks: [10.9.0.5/32]` or its range at the target db-5432 in the plan, and apply it
     control.target-route[db-5432]? 10.9.0.5 is neither in the bastion's network nor behind a peering of it; other ways (a gateway, a virtual WAN) are not read
     control.target-acl[db-5432]? the subnet of 10.9.0.5 is not among those that are read, so its network security groups are not known
     control.target-route[far]? 10.9.0.4 is neither in the bastion's network nor behind a peering of it; other ways (a gateway, a virtual WAN) are not read
@@ -611,6 +614,8 @@ fn ways_that_are_not_read_are_unknown() {
     control.target-route[far]? the route table rt-spoke is not read
     ");
     insta::assert_snapshot!(with(HUB, apart), @"
+    control.egress: gangplank-warehouse lets the machine out to more than the plan by its rule to-10.7.0.0_16-5432: tcp 5432 to 10.7.0.0/16; gangplank-warehouse lets the machine out to more than the plan by its rule to-10.8.0.0_16-5432: tcp 5432 to 10.8.0.0/16
+      → run `gangplank apply plans/warehouse.yaml`: it sets the rules right
     control.route? the firewall stands in vnet-hub, which is not peered with vnet-data; other ways (a virtual WAN, a gateway) are not read. If the machine does not answer, peer the two
     ");
 }

@@ -15,7 +15,7 @@ use crate::{
         azure::{
             rules::{self, Destination, UPDATE_PORTS},
             verify::security::Around,
-            views::Network,
+            views::{Network, near},
         },
         judging::{Known, all, check, fail, judged, listed},
         space::{Span, without},
@@ -110,7 +110,11 @@ pub fn egress(scene: &Scene<'_>) -> Check {
         let existing = matches!(scene.azure.network, AzureNetwork::Existing { .. });
         let network = scene.network()?;
         let servers = Network(network).name_servers().filter(|_| existing);
-        let ways = rules::egress(scene.plan, servers);
+        let near = match &scene.azure.network {
+            AzureNetwork::Created { address_space, .. } => vec![*address_space],
+            AzureNetwork::Existing { .. } => near(network),
+        };
+        let ways = rules::egress(scene.plan, servers, &near);
         let spans = |udp: bool| -> Vec<Span> {
             let ways = ways.keys().filter(|way| way.also_udp || !udp);
             ways.flat_map(|way| destination(way.to, &around).into_iter().map(|net| Span::port(net, way.port))).collect()
@@ -135,7 +139,6 @@ pub fn egress(scene: &Scene<'_>) -> Check {
 pub fn destination(to: Destination, around: &Around) -> Vec<IpNet> {
     match to {
         Destination::Net(net) => vec![net],
-        Destination::Network => around.network.clone(),
         Destination::Internet => {
             let inside: Vec<Span> = around.network.iter().map(|net| everything(*net)).collect();
             without([everything(EVERYWHERE)], &inside).into_iter().map(|span| span.net).collect()

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     Scene,
-    access::{crosses, destination, passes},
+    access::{crosses, passes},
     edge::{PRIVATE, holder},
     near,
     passage::{Passage, firewall_at, passage},
@@ -24,8 +24,8 @@ use crate::{
         azure::{
             id::{Id, Kind},
             observed::{Resource, id_at, text},
-            rules::{Destination, destinations},
-            views::{Firewall, Interface, network_of, range},
+            rules::destinations,
+            views::{Firewall, Interface, Network, network_of, range},
         },
         judging::{Known, all, check, fail, judged, listed},
         space::Span,
@@ -83,18 +83,17 @@ impl Way<'_> {
         let proves =
             format!("the network security groups let the machine open connections to {}:{}", target.host, target.port);
         judged(self.check("control.target-egress", proves), |check| {
-            let around = self.scene.around()?;
-            let planned = destinations(target);
-            let nets: Vec<IpNet> = planned.iter().flat_map(|to| destination(*to, &around)).collect();
+            let near = near(self.scene.network()?);
+            let nets: Vec<IpNet> = destinations(target, &near);
             let spans: Vec<Span> = nets.iter().map(|net| Span::port(*net, target.port)).collect();
             let passed = passes(self.scene, Direction::Out, &spans)?;
             if passed != Verdict::Pass {
                 return Ok(passed);
             }
-            let names = listed(planned.iter().map(|to| to.text()));
+            let names = listed(&nets);
             check.evidence.push(format!("open towards {names} on tcp {}", target.port));
-            // Without networks in the plan the way is open to all of VirtualNetwork, wherever the name leads in it.
-            let whole = planned.contains(&Destination::Network);
+            // Without networks in the plan the way is open to the whole network and its peers, wherever the name leads in them.
+            let whole = target.networks.is_empty() && matches!(target.host, Host::Name(_));
             let Ok(places) = &self.places else {
                 return if whole { Ok(Verdict::Pass) } else { Err(self.places.clone().err().unwrap_or_default()) };
             };
@@ -103,10 +102,16 @@ impl Way<'_> {
                 if nets.iter().any(|net| net.contains(address)) {
                     Verdict::Pass
                 } else if whole {
-                    let reason = format!(
-                        "{address} is in no range that is known of VirtualNetwork; what a gateway connects is not read"
-                    );
-                    Verdict::Unknown { reason }
+                    fail(
+                        format!(
+                            "{} is {address}, which is neither in the bastion's network nor in one that is peered with it",
+                            target.host
+                        ),
+                        format!(
+                            "peer the two networks, or write `networks: [{address}/32]` or its range at the target {} in the plan, and apply it",
+                            target.name
+                        ),
+                    )
                 } else {
                     fail(
                         format!("{} is {address}, which is in none of {names}", target.host),
@@ -314,7 +319,7 @@ impl Way<'_> {
     }
 
     fn is_peered(&self, network: &Resource) -> bool {
-        self.scene.network().is_ok_and(|own| super::Network(own).is_peered_with(&network.id))
+        self.scene.network().is_ok_and(|own| Network(own).is_peered_with(&network.id))
     }
 }
 
