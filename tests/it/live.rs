@@ -436,3 +436,31 @@ fn azures_questions_are_answered_in_the_sandbox() {
     let left_alone = |write: &&String| write.contains("gangplank-live") && !write.ends_with("live-drift");
     assert_eq!((tally.ended > 20, tally.open.iter().find(left_alone)), (true, None), "{tally:?}");
 }
+
+/// No emulator looks at a signature.
+#[test]
+fn requests_are_signed_as_boto3_signs_them() {
+    const COMPARE: &str = r#"
+import datetime, sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+import botocore.auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from sigv4 import sign
+
+moment = datetime.datetime(2026, 11, 30, 12, 0, 0, tzinfo=datetime.timezone.utc)
+botocore.auth.get_current_datetime = lambda *_, **__: moment.replace(tzinfo=None)
+url, body, kind = "https://ec2.eu-west-1.amazonaws.com/", b"Action=DescribeVpcs&Version=2016-11-15", "application/x-www-form-urlencoded"
+for token in (None, "session/token=="):
+    request = AWSRequest("POST", url, {"content-type": kind}, body)
+    botocore.auth.SigV4Auth(Credentials("AKIDEXAMPLE", "secret", token), "ec2", "eu-west-1").add_auth(request)
+    ours = sign({"key": "AKIDEXAMPLE", "secret": "secret", "token": token}, "eu-west-1", "ec2", moment, "POST", url, {"content-type": kind}, body)
+    assert ours["authorization"] == request.headers["Authorization"], (ours, dict(request.headers))
+    assert ours.get("x-amz-security-token") == token
+"#;
+    let Some(python) = support::python() else { return support::skip("no boto3 here (tests/run installs it)") };
+    let kit: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "live"].iter().collect();
+    let done = Command::new(python).args(["-c", COMPARE]).arg(kit).output().expect("Python starts");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
