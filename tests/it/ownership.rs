@@ -205,3 +205,23 @@ fn a_machine_that_ended_is_made_again_however_often() {
         lab.assert_settled(&bastion);
     });
 }
+
+/// A group of another account, as peered networks allow it: EC2 closes it under its account's number only.
+#[test]
+fn a_rule_for_another_accounts_group_goes() {
+    on_both(|lab| {
+        let bastion = lab.bastion();
+        lab.apply(&bastion);
+        boto(
+            lab,
+            "
+[group] = ec2.describe_security_groups(Filters=[{'Name': 'group-name', 'Values': ['gangplank-warehouse']}])['SecurityGroups']
+ec2.authorize_security_group_ingress(GroupId=group['GroupId'], IpPermissions=[{'IpProtocol': 'tcp', 'FromPort': 22, 'ToPort': 22,
+    'UserIdGroupPairs': [{'GroupId': 'sg-0fedcba9876543210', 'UserId': '999988887777'}]}])",
+        );
+        let (run, _) = lab.run("plan", &bastion, &[]);
+        assert!(run.stdout.contains("from 999988887777/sg-0fedcba9876543210"), "{run}");
+        lab.apply(&bastion);
+        lab.assert_settled(&bastion);
+    });
+}

@@ -185,8 +185,15 @@ pub(super) fn databases(want: &Desired<'_>, world: World<'_>, vpc: Option<&str>,
                 if let Some(vpc) = vpc.filter(|vpc| *vpc != group.vpc) {
                     problems.push(
                         problem("the subnet is not in the database's network", format!("{id} is in {}, the bastion's subnet in {vpc}", group.vpc))
-                            .because("a rule can refer to the bastion's group only within one network, and packets don't cross by themselves")
-                            .fix(format!("choose a public subnet in {}", group.vpc)),
+                            .because(
+                                "gangplank lets the database's group refer to the bastion's within one network; between peered networks EC2 \
+                                 allows it too, and packets need routes there",
+                            )
+                            .fix(format!(
+                                "choose a public subnet in {}; or, where a peering or a transit gateway leads there, leave this entry out, \
+                                 give the target its ranges in `networks`, and open the database's group to the bastion by hand",
+                                group.vpc
+                            )),
                     );
                 }
             }

@@ -101,23 +101,21 @@ pub fn group(from: &ec2::SecurityGroup) -> Option<Group> {
         id: from.group_id()?.to_owned(),
         name: text(from.group_name()),
         vpc: text(from.vpc_id()),
-        ingress: rules(from.ip_permissions()),
-        egress: rules(from.ip_permissions_egress()),
+        ingress: rules(from.ip_permissions(), from.owner_id()),
+        egress: rules(from.ip_permissions_egress(), from.owner_id()),
         tags: tags(from.tags()),
     })
 }
 
-/// EC2 folds rules of the same ports into one permission; here each peer is a rule again.
-pub fn rules(permissions: &[ec2::IpPermission]) -> Rules {
+/// EC2 folds rules of the same ports into one permission; here each peer is a rule again. `owner` is the account of the group.
+pub fn rules(permissions: &[ec2::IpPermission], owner: Option<&str>) -> Rules {
     let mut rules = Rules::new();
     for permission in permissions {
         let protocol = protocol(permission);
         let v4 = permission.ip_ranges().iter().filter_map(|r| Some((net(r.cidr_ip()?)?, r.description())));
         let v6 = permission.ipv6_ranges().iter().filter_map(|r| Some((net(r.cidr_ipv6()?)?, r.description())));
-        let groups = permission
-            .user_id_group_pairs()
-            .iter()
-            .filter_map(|p| Some((Peer::Group(p.group_id()?.to_owned()), p.description())));
+        let groups =
+            permission.user_id_group_pairs().iter().filter_map(|p| Some((group_peer(p, owner)?, p.description())));
         let lists = permission
             .prefix_list_ids()
             .iter()
@@ -127,6 +125,15 @@ pub fn rules(permissions: &[ec2::IpPermission]) -> Rules {
         }
     }
     rules
+}
+
+fn group_peer(pair: &ec2::UserIdGroupPair, owner: Option<&str>) -> Option<Peer> {
+    let group = pair.group_id()?.to_owned();
+    let foreign = pair.user_id().filter(|account| owner.is_some_and(|owner| owner != *account));
+    Some(match foreign {
+        Some(account) => Peer::ForeignGroup { account: account.to_owned(), group },
+        None => Peer::Group(group),
+    })
 }
 
 /// Something that is no network can't come from EC2; should it, it is shown and treated as the widest there is.
@@ -155,16 +162,16 @@ pub fn permission(DescribedRule { rule, description }: &DescribedRule, own: &str
             ec2::IpPermission::builder().ip_protocol(name).set_from_port(*from).set_to_port(*to)
         }
     };
-    let pair =
-        |group: &str| ec2::UserIdGroupPair::builder().group_id(group).set_description(description.clone()).build();
+    let pair = |group: &str| ec2::UserIdGroupPair::builder().group_id(group).set_description(description.clone());
     match &rule.peer {
         Peer::Net(net @ IpNet::V4(_)) => {
             permission.ip_ranges(ec2::IpRange::builder().cidr_ip(net.to_string()).set_description(description).build())
         }
         Peer::Net(net @ IpNet::V6(_)) => permission
             .ipv6_ranges(ec2::Ipv6Range::builder().cidr_ipv6(net.to_string()).set_description(description).build()),
-        Peer::Group(group) => permission.user_id_group_pairs(pair(group)),
-        Peer::Bastion => permission.user_id_group_pairs(pair(own)),
+        Peer::Group(group) => permission.user_id_group_pairs(pair(group).build()),
+        Peer::ForeignGroup { account, group } => permission.user_id_group_pairs(pair(group).user_id(account).build()),
+        Peer::Bastion => permission.user_id_group_pairs(pair(own).build()),
         Peer::PrefixList(list) => permission
             .prefix_list_ids(ec2::PrefixListId::builder().prefix_list_id(list).set_description(description).build()),
     }

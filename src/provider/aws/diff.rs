@@ -1,5 +1,7 @@
 //! Desired × observed → changeset, for one bastion. Pure: whatever it says was decided from its arguments alone.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 
 use super::{
@@ -18,7 +20,7 @@ use super::{
 use crate::{
     changeset::{Changeset, Detail},
     diagnostic::{Diagnostic, Diagnostics},
-    plan::AwsAddress,
+    plan::{AwsAddress, Host},
 };
 
 /// What a diff is made against.
@@ -189,6 +191,18 @@ fn notes(
     }
     for tunnel in want.plan.tunnels.iter().filter(|t| t.keys.is_empty()) {
         notes.push(format!("tunnel {} has no key yet: it admits nobody until the plan has one", tunnel.user));
+    }
+    let has_ipv6 = |i: &Instance| i.interfaces.iter().flat_map(|i| &i.addresses).any(IpAddr::is_ipv6);
+    if !current.kept().is_some_and(has_ipv6) {
+        let targets = want.plan.tunnels.iter().flat_map(|tunnel| &tunnel.targets);
+        let v6 = targets.filter(|target| matches!(target.host, Host::Address(IpAddr::V6(_))));
+        notes.extend(v6.map(|target| {
+            format!(
+                "⚠ target {} has an IPv6 address, and gangplank asks EC2 for none for the machine: it is reached only where the subnet \
+                 gives every new machine one; name its IPv4 address, or a name that has one",
+                target.name
+            )
+        }));
     }
     notes.extend(deadline::notes(deadline, &world.seen.deadline_of(want.bastion()), world.now));
     if let (true, Some(address)) = (current.abandoned, current.address) {

@@ -17,7 +17,7 @@ const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(15);
 /// What was made a moment ago may not be visible to the next call: EC2 is eventually consistent.
 pub const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
 /// IAM knows the tags of what was made a moment ago after a while, too: a policy that asks for our tag refuses until then.
-const PERMISSION_PATIENCE: Duration = Duration::from_secs(15);
+const PERMISSION_PATIENCE: Duration = Duration::from_secs(8);
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 /// Of what is still in use, which EC2 takes some seconds to let go.
 const FIRST_RELEASE_DELAY: Duration = Duration::from_secs(2);

@@ -34,6 +34,11 @@ pub enum Protocol {
 pub enum Peer {
     Net(IpNet),
     Group(String),
+    /// A group of another account, in a peered network: EC2 finds it together with its account only.
+    ForeignGroup {
+        account: String,
+        group: String,
+    },
     /// The bastion's own group, whose id is not known before it exists.
     Bastion,
     PrefixList(String),
@@ -92,6 +97,7 @@ impl fmt::Display for Peer {
         match self {
             Peer::Net(net) => net.fmt(f),
             Peer::Group(id) | Peer::PrefixList(id) => f.write_str(id),
+            Peer::ForeignGroup { account, group } => write!(f, "{account}/{group}"),
             Peer::Bastion => f.write_str("the bastion"),
         }
     }

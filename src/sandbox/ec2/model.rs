@@ -126,6 +126,8 @@ pub struct Opens {
 pub enum Peer {
     Net(IpNet),
     Group(String),
+    /// Of another account: its number and the group.
+    ForeignGroup(String, String),
     PrefixList(String),
 }
 

@@ -165,6 +165,11 @@ fn write_opens(xml: &mut Xml, opens: &Opens, description: Option<&str>, nested: 
             xml.leaf("groupId", id);
             xml.leaf("userId", ACCOUNT);
         }),
+        Peer::ForeignGroup(owner, id) if nested => xml.node("referencedGroupInfo", |xml| {
+            xml.leaf("groupId", id);
+            xml.leaf("userId", owner);
+        }),
+        Peer::ForeignGroup(_, id) => xml.leaf("referencedGroupId", id),
         Peer::Group(id) => xml.leaf("referencedGroupId", id),
         Peer::PrefixList(id) => xml.leaf("prefixListId", id),
     }
@@ -180,11 +185,15 @@ pub fn write_permission(xml: &mut Xml, protocol: &str, range: Option<(i32, i32)>
     let peers = |of: fn(&Peer) -> Option<String>| {
         rules.iter().filter_map(move |r| Some((of(&r.opens.peer)?, r.description.as_deref()))).collect::<Vec<_>>()
     };
-    let groups = peers(|peer| if let Peer::Group(id) = peer { Some(id.clone()) } else { None });
-    xml.items("groups", groups, |xml, (id, description)| {
-        xml.leaf("userId", ACCOUNT);
+    let groups = rules.iter().filter_map(|rule| match &rule.opens.peer {
+        Peer::Group(id) => Some((ACCOUNT, id, &rule.description)),
+        Peer::ForeignGroup(owner, id) => Some((owner.as_str(), id, &rule.description)),
+        Peer::Net(_) | Peer::PrefixList(_) => None,
+    });
+    xml.items("groups", groups, |xml, (owner, id, description)| {
+        xml.leaf("userId", owner);
         xml.leaf("groupId", id);
-        xml.maybe("description", description);
+        xml.maybe("description", description.as_ref());
     });
     let v4 = peers(|peer| if let Peer::Net(IpNet::V4(net)) = peer { Some(net.to_string()) } else { None });
     let v6 = peers(|peer| if let Peer::Net(IpNet::V6(net)) = peer { Some(net.to_string()) } else { None });
@@ -215,13 +224,15 @@ fn stated(form: &mut Form, egress: bool) -> Outcome<Vec<Stated>> {
             }
         }
         for mut one in permission.list("Groups")? {
-            let owner = one.text("UserId");
-            if owner.is_some_and(|owner| owner != ACCOUNT) {
-                return refuse("InvalidGroup.NotFound", "This sandbox has one account, and no peered networks");
-            }
+            // What is in another account can't be looked at: its groups are taken for those of a peered network.
+            let owner = one.text("UserId").filter(|owner| owner != ACCOUNT);
             let id = one.need("GroupId")?;
             Kind::Group.check(&id)?;
-            peers.push((Peer::Group(id), one.text("Description")));
+            let peer = match owner {
+                Some(owner) => Peer::ForeignGroup(owner, id),
+                None => Peer::Group(id),
+            };
+            peers.push((peer, one.text("Description")));
             one.done()?;
         }
         for mut one in permission.list("PrefixListIds")? {
@@ -323,7 +334,7 @@ pub fn is_describing(c: char) -> bool {
 fn spoken(opens: &Opens) -> String {
     let peer = match &opens.peer {
         Peer::Net(net) => net.to_string(),
-        Peer::Group(id) | Peer::PrefixList(id) => id.clone(),
+        Peer::Group(id) | Peer::ForeignGroup(_, id) | Peer::PrefixList(id) => id.clone(),
     };
     let ports = opens.range.map_or_else(String::new, |(from, to)| format!(", from port: {from}, to port: {to}"));
     format!("peer: {peer}, {}{ports}, ALLOW", if opens.protocol == "-1" { "ALL" } else { &opens.protocol })

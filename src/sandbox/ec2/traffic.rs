@@ -101,7 +101,7 @@ impl Region {
             let whom = match &opens.peer {
                 Peer::Net(net) => net.contains(&peer),
                 Peer::Group(id) => other.is_some_and(|other| other.groups.contains(id)),
-                Peer::PrefixList(_) => false,
+                Peer::ForeignGroup(..) | Peer::PrefixList(_) => false,
             };
             traffic && whom
         })

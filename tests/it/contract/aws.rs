@@ -67,6 +67,13 @@ def everybody(protocol, **more):
 
 impl<const EC2: usize> Cloud for Aws<EC2> {
     const DENIED: &'static str = "UnauthorizedOperation";
+    const OF_JUST_MADE: &'static [&'static str] = &[
+        "AssociateAddress",
+        "AuthorizeSecurityGroupEgress",
+        "AuthorizeSecurityGroupIngress",
+        "RevokeSecurityGroupEgress",
+        "RunInstances",
+    ];
     const IDENTITY: &'static str = "GetCallerIdentity";
 
     fn company() -> Option<Self> {

@@ -33,6 +33,8 @@ type Change = (&'static str, fn(&mut Wish));
 pub trait Cloud: Sized {
     /// The code of a refusal for want of a permission.
     const DENIED: &'static str;
+    /// Calls that may name what the run has just made: a refusal may mean that its tags do not count yet, and is repeated.
+    const OF_JUST_MADE: &'static [&'static str] = &[];
 
     /// The call that tells whose account it is.
     const IDENTITY: &'static str;

@@ -113,11 +113,19 @@ def same_rule(rule, other):
     """Rules are one when they open the same, whatever their descriptions say."""
 
     def opens(rule):
-        source = rule.ip_range.get("CidrIp"), rule.ip_range.get("CidrIpv6"), rule.source_group.get("GroupId")
+        group = rule.source_group.get("UserId"), rule.source_group.get("GroupId")
+        source = rule.ip_range.get("CidrIp"), rule.ip_range.get("CidrIpv6"), *group
         ports = None if rule.ip_protocol == "-1" else (rule.from_port, rule.to_port)
         return rule.ip_protocol, ports, *source, rule.prefix_list_id
 
     return opens(rule) == opens(other)
+
+
+def add_source_group(backend, source_groups, vpc_id):
+    """A group of another account (in a peered network) is known together with its account only ("UserIdGroupPair")."""
+    foreign = [pair for pair in source_groups or [] if pair.get("UserId", backend.account_id) != backend.account_id]
+    own = [pair for pair in source_groups or [] if pair not in foreign]
+    return original_add_source_group(backend, own, vpc_id) + foreign
 
 
 RULES_PER_GROUP = 60
@@ -272,6 +280,7 @@ def public_address():
     return f"198.18.{number // 250 % 256}.{number % 250 + 1}"
 
 
+original_add_source_group = Backend._add_source_group
 original_associate_address = Backend.associate_address
 original_create_tags = Backend.create_tags
 original_get_console_output = General.get_console_output
@@ -295,6 +304,7 @@ def apply():
         setattr(SecurityGroups, revoke, revoke_by_network(getattr(SecurityGroups, revoke), direction))
     General.get_console_output = get_console_output
     VolumeAttachment.delete_on_termination = property(ends_with_its_machine)
+    Backend._add_source_group = add_source_group
     Backend.associate_address = associate_address
     Backend.create_tags = create_tags
     Backend.delete_security_group = delete_security_group

@@ -57,7 +57,7 @@ fn spans(groups: &[&Group], direction: Direction) -> Vec<Span> {
 fn span(rule: &Rule) -> Option<Span> {
     match &rule.peer {
         Peer::Net(net) => Some(Span::ports(*net, tcp_ports(&rule.protocol)?)),
-        Peer::Group(_) | Peer::Bastion | Peer::PrefixList(_) => None,
+        Peer::Group(_) | Peer::ForeignGroup { .. } | Peer::Bastion | Peer::PrefixList(_) => None,
     }
 }
 
@@ -183,6 +183,9 @@ fn surplus(rule: &Rule, planned: &Rules, allowed: &[Span]) -> Option<(String, St
                 _ => false,
             };
             (!planned.keys().any(contains)).then(|| (protocol, format!("everything that carries {id}")))
+        }
+        Peer::ForeignGroup { .. } => {
+            Some((protocol, format!("everything in another account that carries {}", rule.peer)))
         }
         Peer::PrefixList(id) => Some((protocol, format!("every address of the prefix list {id}"))),
         // Only plans say it so.
