@@ -329,7 +329,12 @@ import boto3, botocore.exceptions
 ec2 = boto3.client("ec2")
 vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
 group = ec2.create_security_group(GroupName="mine", Description="by boto3", VpcId=vpc)["GroupId"]
-ec2.authorize_security_group_ingress(GroupId=group, IpProtocol="tcp", FromPort=443, ToPort=443, CidrIp="192.0.2.0/24")
+while True:
+    try:
+        ec2.authorize_security_group_ingress(GroupId=group, IpProtocol="tcp", FromPort=443, ToPort=443, CidrIp="192.0.2.0/24")
+        break
+    except botocore.exceptions.ClientError as error:
+        assert error.response["Error"]["Code"] == "InvalidGroup.NotFound", error  # it is new
 [mine] = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
 assert mine["IpPermissions"][0]["IpRanges"] == [{"CidrIp": "192.0.2.0/24"}], mine
 names = {i["InstanceId"] for page in ec2.get_paginator("describe_instances").paginate() for r in page["Reservations"] for i in r["Instances"]}

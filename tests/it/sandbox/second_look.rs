@@ -41,7 +41,11 @@ fn a_machine_that_lost_its_mark_after_the_question_is_not_terminated() {
     let made =
         listening.ec2(&format!("Action=CreateSecurityGroup&GroupName=payments&GroupDescription=payments&VpcId={vpc}"));
     let other = first(&made, "groupId");
-    let moved = listening.ec2(&format!("Action=ModifyInstanceAttribute&InstanceId={id}&GroupId.1={other}"));
+    // A new group is unknown for a moment.
+    let mut tries = std::iter::repeat_with(|| {
+        listening.ec2(&format!("Action=ModifyInstanceAttribute&InstanceId={id}&GroupId.1={other}"))
+    });
+    let moved = tries.find(|answer| !answer.contains("InvalidGroup.NotFound")).unwrap_or_default();
     assert!(moved.contains("<return>true</return>"), "{moved}");
     near.write_all(b"yes\n").unwrap();
     let (code, said) = running.end(PATIENCE);
