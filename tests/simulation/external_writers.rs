@@ -139,8 +139,8 @@ impl Writing<'_> {
             // Where nothing else has an end, nothing else can disagree.
             1 if dated > 1 => moved(&years.to_string())?,
             2 => (EXPIRES, FAR.to_owned()),
-            // Of two starts of a lifetime the earlier counts: one tag alone decides nothing where more than one other tells it.
-            3 if !has.contains_key(LIFETIME) || dated > 2 => (EXPIRES, PAST.to_owned()),
+            // Of two starts of a lifetime the earlier counts, and a crash or a meddler may leave two resources.
+            3 if !has.contains_key(LIFETIME) => (EXPIRES, PAST.to_owned()),
             _ => ("gangplank:key.x", "ssh-ed25519".to_owned()),
         };
         let end = key == EXPIRES || key == EXTENDED;
