@@ -6,8 +6,8 @@
 //! to give another end has been decided about later, and wins.
 //!
 //! A decision is believed only as it can have been written, and not where one resource tells it alone against two or more that
-//! agree on another. Of what remains the earliest end counts: so no tag alone moves an end, an extension that was interrupted is
-//! undone, and a shortening is completed once two resources tell it.
+//! tell the plan's own end. Of what remains the earliest end counts: so no tag alone moves an end, an extension that was
+//! interrupted is undone, and a shortening is completed once two resources tell it.
 
 use std::fmt;
 
@@ -105,8 +105,8 @@ impl ResolvedDeadline {
 /// What the resources of a bastion remember of its deadline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remembered {
-    /// The second that a lifetime counts from: of what more than one resource tells, the earliest.
-    pub start: Option<i64>,
+    /// The seconds that a lifetime counts from, by resource that tells one.
+    starts: Vec<i64>,
     /// By resource that tells an end.
     decisions: Vec<ToldDecision>,
 }
@@ -177,16 +177,24 @@ impl Remembered {
             (None, None) => ToldDecision::Own,
         };
         Self {
-            start: without_lone(&all.iter().filter_map(|(deadline, _)| deadline.start()).collect::<Vec<_>>())
-                .into_iter()
-                .min(),
+            starts: all.iter().filter_map(|(deadline, _)| deadline.start()).collect(),
             decisions: all.iter().map(decision).collect(),
         }
     }
 
     /// What resources remember that all tell this end.
     pub fn agreed(end: &ResolvedDeadline) -> Self {
-        Self { start: end.start(), decisions: vec![end.moved.map_or(ToldDecision::Own, ToldDecision::Moved)] }
+        Self {
+            starts: end.start().into_iter().collect(),
+            decisions: vec![end.moved.map_or(ToldDecision::Own, ToldDecision::Moved)],
+        }
+    }
+
+    /// The second that a lifetime counts from: the earliest, but for one that a resource tells alone. One that is still to come
+    /// nobody can have written.
+    fn start(&self, now: Timestamp) -> Option<i64> {
+        let begun: Vec<i64> = self.starts.iter().copied().filter(|start| *start <= now.as_second()).collect();
+        without_lone(&begun).into_iter().min()
     }
 
     /// The decision that all resources tell alike, if somebody can have made it.
@@ -210,7 +218,10 @@ impl Remembered {
         let read: Vec<_> = self.decisions.iter().map(read).collect();
         let believed = |told: &Result<Option<Moved>, _>| told.as_ref().ok().copied().flatten();
         // What is not believed leaves the plan's own end. Of the same end, the latest decision is told.
-        let earliest = without_lone(&read.iter().map(believed).collect::<Vec<_>>()).into_iter().min_by_key(|moved| {
+        let told: Vec<Option<Moved>> = read.iter().map(believed).collect();
+        let own_is_agreed = told.iter().filter(|moved| moved.is_none()).count() > 1;
+        let counting = if own_is_agreed { without_lone(&told) } else { told };
+        let earliest = counting.into_iter().min_by_key(|moved| {
             let end = moved.map_or(own, |moved| moved.to);
             (end, moved.map(|moved| std::cmp::Reverse(moved.on)))
         });
@@ -245,7 +256,7 @@ pub fn deadline(plan: Option<Deadline>, remembered: &Remembered, now: Timestamp)
         Deadline::Lifetime(lifetime) => {
             let seconds = lifetime.as_secs();
             let second = now.as_second();
-            let start = remembered.start.filter(|start| *start <= second).unwrap_or(second);
+            let start = remembered.start(now).unwrap_or(second);
             // A lifetime has at most ten years; the sum stays inside what a timestamp can hold.
             let expires = Timestamp::from_second(start.saturating_add(seconds)).unwrap_or(Timestamp::MAX);
             ResolvedDeadline { expires, lifetime: Some(seconds), moved: None }

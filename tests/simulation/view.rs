@@ -393,7 +393,11 @@ fn is_over(ends: &[Option<String>], has_machine: bool, now: Timestamp) -> bool {
         0 => !has_machine,
         some if some < ends.len() => false,
         _ => {
-            let last = ends.iter().flatten().filter_map(|text| text.parse::<Timestamp>().ok()).max();
+            // What one resource tells alone, against two or more that agree, does not count.
+            let count = |end: &Option<String>| ends.iter().filter(|other| *other == end).count();
+            let agreed = ends.iter().any(|end| count(end) > 1);
+            let counting = ends.iter().filter(|end| !agreed || count(end) > 1);
+            let last = counting.flatten().filter_map(|text| text.parse::<Timestamp>().ok()).max();
             last.is_some_and(|last| last <= now) || !has_machine
         }
     }

@@ -105,6 +105,9 @@ proptest! {
         let found = deadline(plan, &remembered, now).unwrap();
         prop_assert_eq!(found, own);
         prop_assert!(!tells(&tags[1], Some(&found)));
+        // Nor do two of three postpone it.
+        let two = [&tags[0], &tags[1], &tags[1]];
+        prop_assert!(deadline(plan, &Remembered::of(two), now).unwrap().expires <= own.expires);
         let told = notes(Some(&found), &remembered, now);
         let is_same_end = moved.to == own.expires;
         prop_assert!(is_same_end || told.iter().any(|note| note.starts_with('⚠')), "{:?}", told);
