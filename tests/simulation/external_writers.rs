@@ -130,7 +130,9 @@ impl Writing<'_> {
     fn forge_end(&mut self) -> Option<ExternalWrite> {
         let own = self.own();
         let (id, _, has) = self.choose(&own)?;
-        let dated = own.iter().filter(|(_, _, tags)| tags.contains_key(EXPIRES)).count();
+        // An address that is not marked yet is nobody's, and disagrees with nothing.
+        let counts = |id: &str| !self.made.is_stray_address(id);
+        let dated = own.iter().filter(|(id, _, tags)| counts(id) && tags.contains_key(EXPIRES)).count();
         let expires = has.get(EXPIRES);
         let moved = |to: &str| Some((EXTENDED, format!("to {to} from {} on {}", expires?, self.now)));
         let years = self.now.saturating_add(SignedDuration::from_hours(5 * 365 * 24)).unwrap_or(self.now);
