@@ -15,8 +15,9 @@ use crate::{
 };
 
 /// CloudTrail's event history and Azure's activity log both go back 90 days ("Viewing events with CloudTrail event history";
-/// "Activity log in Azure Monitor").
-pub const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// "Activity log in Azure Monitor"), and what is asked for is refused where it is older by a second. A run asks some time after it
+/// has reckoned from when: an hour less leaves it that time.
+pub const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24 - 1);
 
 /// One bastion compared.
 #[derive(Clone, Debug, Serialize)]
@@ -156,9 +157,14 @@ pub fn names_nobody(acts: &[Act]) -> Option<String> {
 /// As many entries as a reader wants of one resource.
 const ENTRIES: usize = 5;
 
+/// A log writes as many digits of a second as it likes: `10:00:30.5Z` is later than `10:00:30Z`, and no text says so.
+pub fn moment(at: &str) -> Option<Timestamp> {
+    at.parse().ok()
+}
+
 /// What of a resource's entries is told: the newest first, and what gangplank did only where nobody else did anything.
 pub fn told(mut acts: Vec<Act>) -> Vec<Act> {
-    acts.sort_by(|a, b| b.at.cmp(&a.at));
+    acts.sort_by_key(|act| std::cmp::Reverse(moment(&act.at)));
     // A long operation is told when it begins and when it ends.
     acts.dedup();
     if acts.iter().any(|act| !act.ours) {
@@ -425,9 +431,9 @@ mod tests {
     fn a_log_is_asked_no_further_back_than_it_remembers() {
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");
         let now = at("2026-11-20T12:00:00.5Z");
-        assert_eq!(since(None, now), at("2026-08-22T12:00:00Z"));
+        assert_eq!(since(None, now), at("2026-08-22T13:00:00Z"));
         assert_eq!(since(Some(at("2026-11-01T00:00:00Z")), now), at("2026-11-01T00:00:00Z"));
-        assert_eq!(since(Some(at("2020-11-01T00:00:00Z")), now), at("2026-08-22T12:00:00Z"));
+        assert_eq!(since(Some(at("2020-11-01T00:00:00Z")), now), at("2026-08-22T13:00:00Z"));
         assert_eq!(since(Some(at("2030-11-01T00:00:00Z")), now), at("2026-11-20T12:00:00Z"));
     }
 }

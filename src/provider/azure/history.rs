@@ -9,7 +9,7 @@ use super::{
     observed::text,
     request::{MARK, Request},
 };
-use crate::drift::{Act, REMEMBERED, Who, second, told};
+use crate::drift::{Act, REMEMBERED, Who, moment, second, told};
 
 const VERSION: &str = "2015-04-01";
 
@@ -59,7 +59,8 @@ pub fn creator(answer: &Value, id: &Id) -> Option<String> {
     let entries = super::observed::list(answer, "/value").iter();
     let writes = entries.filter(|entry| Id::new(text(entry, "/resourceId")) == *id && has_changed(entry));
     let writes = writes.filter(|e| text(e, "/operationName/value").to_ascii_lowercase().ends_with("/write"));
-    let first = writes.filter(|entry| !text(entry, "/caller").is_empty()).min_by_key(|e| text(e, "/eventTimestamp"));
+    let first =
+        writes.filter(|entry| !text(entry, "/caller").is_empty()).min_by_key(|e| moment(text(e, "/eventTimestamp")));
     first.map(|entry| text(entry, "/caller").to_owned())
 }
 
@@ -131,6 +132,7 @@ mod tests {
         let theirs = [
             entry("2026-11-01T10:00:00Z", rule, "Succeeded", ""),
             entry("2026-11-01T11:00:00Z", rule, "Failed", ""),
+            entry("2026-11-01T10:00:00.25Z", rule, "Succeeded", ""),
             entry("2026-11-02T10:00:00Z", rule, "Succeeded", ""),
             entry("2026-11-02T10:00:00Z", rule, "Accepted", ""),
             entry("2026-11-03T10:00:00Z", "Microsoft.Network/networkSecurityGroups/read", "Succeeded", ""),
@@ -141,7 +143,10 @@ mod tests {
         let id = Id::new(group);
         let acts = read(&json!({"value": theirs.iter().chain([&own]).collect::<Vec<_>>()}), &id);
         let times: Vec<&str> = acts.iter().map(|a| a.at.as_str()).collect();
-        assert_eq!(times, ["2026-11-04T10:00:00Z", "2026-11-02T10:00:00Z", "2026-11-01T10:00:00Z"]);
+        assert_eq!(
+            times,
+            ["2026-11-04T10:00:00Z", "2026-11-02T10:00:00Z", "2026-11-01T10:00:00.25Z", "2026-11-01T10:00:00Z"]
+        );
         assert_eq!(acts[0].by(), "ana@example.com from 198.51.100.20");
         let own = read(&json!({"value": [own]}), &id);
         assert_eq!(own[0].by(), "gangplank, as ana@example.com from 198.51.100.20");

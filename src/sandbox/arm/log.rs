@@ -60,8 +60,7 @@ impl World {
             return refused(400, "BadRequest", "The filter must have eventTimestamp ge.");
         };
         let oldest = call.now.checked_sub(MEMORY).unwrap_or(Timestamp::MIN);
-        // A second for what the caller's clock left off.
-        if from < oldest.checked_sub(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MIN) {
+        if from < oldest {
             return refused(400, "BadRequest", "The start time cannot be more than 90 days in the past.");
         }
         let until = time("eventTimestamp le").unwrap_or(Timestamp::MAX);
