@@ -18,10 +18,11 @@ pub(super) const AZURE: Shape = Shape {
 pub(super) const RESOURCE_GROUP: Shape = Shape { what: "`resource_group`", fields: &["existing"] };
 pub(super) const NETWORK: Shape = Shape {
     what: "`network`",
-    fields: &["address_space", "bastion_subnet", FIREWALL_SUBNET, MANAGEMENT_SUBNET, "existing", "subnet"],
+    fields: &["address_space", "bastion_subnet", FIREWALL_SUBNET, MANAGEMENT_SUBNET, PEER_WITH, "existing", "subnet"],
 };
 const FIREWALL_SUBNET: &str = "firewall_subnet";
 const MANAGEMENT_SUBNET: &str = "firewall_management_subnet";
+const PEER_WITH: &str = "peer_with";
 pub(super) const EDGE: Shape = Shape { what: "`edge`", fields: &["firewall"] };
 pub(super) const FIREWALL: Shape = Shape { what: "`firewall`", fields: &["sku", "existing", "policy"] };
 
@@ -249,8 +250,8 @@ fn network(field: &Field<'_>, edge: Option<&Edge>, report: &mut Report) -> Read<
         name_or_id(field, ("a virtual network", "virtualNetworks"), 2..=64, report)
     });
     let subnet = block.required("subnet", report, machine_subnet);
-    let foreign =
-        ["address_space", "bastion_subnet", FIREWALL_SUBNET, MANAGEMENT_SUBNET].map(|name| match block.get(name) {
+    let foreign = ["address_space", "bastion_subnet", FIREWALL_SUBNET, MANAGEMENT_SUBNET, PEER_WITH].map(|name| {
+        match block.get(name) {
             Some(field) => {
                 let problem = field.problem(
                     report,
@@ -260,7 +261,8 @@ fn network(field: &Field<'_>, edge: Option<&Edge>, report: &mut Report) -> Read<
                 Err(report.push(problem.fix("remove it, or remove `existing` and `subnet`")))
             }
             None => Ok(()),
-        });
+        }
+    });
     foreign.into_iter().collect::<Read<Vec<()>>>()?;
     Ok(AzureNetwork::Existing { vnet: vnet?, subnet: subnet? })
 }
@@ -331,6 +333,7 @@ fn created(field: &Field<'_>, block: &Block<'_>, edge: Option<&Edge>, report: &m
     let firewall = firewalls(FIREWALL_SUBNET, report);
     let management = firewalls(MANAGEMENT_SUBNET, report);
     let needed = firewall_subnets(field, block, edge, report);
+    let peers = block.optional(PEER_WITH, report, peer_with);
     foreign?;
     needed?;
     Ok(AzureNetwork::Created {
@@ -338,6 +341,21 @@ fn created(field: &Field<'_>, block: &Block<'_>, edge: Option<&Edge>, report: &m
         bastion_subnet: bastion?,
         firewall_subnet: firewall?,
         management_subnet: management?,
+        peer_with: peers?.unwrap_or_default(),
+    })
+}
+
+/// The networks that the created one is peered with.
+fn peer_with(field: &Field<'_>, report: &mut Report) -> Read<Vec<String>> {
+    let mut known: Vec<String> = Vec::new();
+    field.list(report, |item, report| {
+        let name = name_or_id(item, ("a virtual network", "virtualNetworks"), 2..=64, report)?;
+        if known.iter().any(|other| other.eq_ignore_ascii_case(&name)) {
+            let problem = item.problem(report, "a network twice", format!("`{}` is named above", excerpt(&name)));
+            return Err(report.push(problem.fix("remove one of them")));
+        }
+        known.push(name.clone());
+        Ok(name)
     })
 }
 

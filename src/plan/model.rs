@@ -420,6 +420,8 @@ pub enum AzureNetwork {
         bastion_subnet: IpNet,
         firewall_subnet: Option<IpNet>,
         management_subnet: Option<IpNet>,
+        /// Names or ids of networks.
+        peer_with: Vec<String>,
     },
     Existing {
         vnet: String,

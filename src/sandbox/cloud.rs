@@ -31,7 +31,7 @@ use crate::{
 pub const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 20));
 
 /// What kept states look like; another one is another version's.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// From a launch until sshd listens.
 const BOOT: SignedDuration = SignedDuration::from_secs(30);
 
@@ -43,7 +43,8 @@ pub struct State {
     clock: Option<Kept>,
     pub ec2: ec2::World,
     pub arm: arm::World,
-    /// What machines find beside them, in both clouds.
+    /// What machines find beside them, in both clouds: what stands in a network of Azure's is for Azure's machines only, and they find
+    /// nothing else under a name that both have.
     pub hosts: Hosts,
     machines: BTreeMap<String, Machine>,
 }
@@ -378,6 +379,15 @@ impl State {
         if is_ec2(vm) { self.ec2.shut_down(vm, now) } else { self.arm.shut_down(vm, now) }
     }
 
+    fn resolve(&self, vm: &str, name: &str) -> Result<Vec<IpAddr>, String> {
+        let mut found = self.hosts.resolve(name)?;
+        let own = |address: &IpAddr| self.arm.has_address(*address) != is_ec2(vm);
+        if found.iter().any(own) {
+            found.retain(own);
+        }
+        Ok(found)
+    }
+
     fn answer_at(&self, vm: &str, to: SocketAddr) -> Answer {
         if self.reaches(vm, to) { self.hosts.connect(to) } else { Answer::Silent }
     }
@@ -395,7 +405,7 @@ struct Inside<'a> {
 
 impl Around for Inside<'_> {
     fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, String> {
-        self.state.hosts.resolve(name)
+        self.state.resolve(self.vm, name)
     }
 
     fn connect(&self, to: SocketAddr) -> Answer {
@@ -411,7 +421,7 @@ struct FromInside {
 
 impl Around for FromInside {
     fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, String> {
-        self.sandbox.lock().state.hosts.resolve(name)
+        self.sandbox.lock().state.resolve(&self.vm, name)
     }
 
     fn connect(&self, to: SocketAddr) -> Answer {

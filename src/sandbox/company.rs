@@ -18,9 +18,11 @@ pub const SOMEBODY: &str =
     "AWS4-HMAC-SHA256 Credential=bob/20261122/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=00";
 /// In the subnet `snet-a` of `vnet-data`.
 const SALES: Ipv4Addr = Ipv4Addr::new(10, 9, 1, 50);
+/// In Azure's `vnet-db`, which has no peering.
+const WAREHOUSE: Ipv4Addr = Ipv4Addr::new(10, 12, 1, 10);
 
 impl State {
-    /// A company with an account and a subscription, two databases, and no bastion.
+    /// A company with an account and a subscription, databases in both, and no bastion.
     pub fn company() -> Self {
         let database = |name: &str, address: Ipv4Addr, speaks| Host {
             name: name.to_owned(),
@@ -31,6 +33,7 @@ impl State {
         let postgres = Speech::Postgres { tls: true };
         let hosts = Hosts(vec![
             database("warehouse.internal", ec2::DATABASE, postgres.clone()),
+            database("warehouse.internal", WAREHOUSE, postgres.clone()),
             database("sales.internal", SALES, postgres),
         ]);
         Self::new(ec2::World::company(REGION), arm::World::company(), hosts)

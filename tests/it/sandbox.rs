@@ -7,6 +7,8 @@ mod folder;
 mod front;
 mod hostile;
 mod listen;
+#[cfg(feature = "azure")]
+mod peering;
 mod reads;
 mod saved;
 #[cfg(unix)]

@@ -140,7 +140,7 @@ fn foreign(want: &Desired<'_>, resource: &Resource) -> Diagnostic {
 
 /// The ranges of a network that stands can't be changed while a machine is in it.
 pub(super) fn ranges(want: &Desired<'_>, world: World<'_>, problems: &mut Problems) {
-    let AzureNetwork::Created { address_space, bastion_subnet, firewall_subnet, management_subnet } =
+    let AzureNetwork::Created { address_space, bastion_subnet, firewall_subnet, management_subnet, .. } =
         &want.azure.network
     else {
         return;
@@ -234,12 +234,13 @@ pub(super) fn notes(
     seen: &Observed,
     place: &Place<'_>,
     front: &super::edge::Front<'_>,
-    creates_network: bool,
+    remotes: &[&Resource],
+    alone: bool,
 ) -> Vec<String> {
     let mut notes = Vec::new();
-    if creates_network {
+    if alone {
         notes.push(
-            "the network is new: to reach a private database, peer it with the database's network, and apply again"
+            "the new network reaches no private database: name the database's network in `network.peer_with`, or use an existing network"
                 .to_owned(),
         );
     }
@@ -256,7 +257,8 @@ pub(super) fn notes(
     }
     let firewall = front.shared.and_then(|f| super::views::Firewall(f).subnet());
     if let Some(other) = firewall.map(|subnet| subnet.parent()).filter(|other| *other != place.network) {
-        let peered = place.existing.is_some_and(|network| Network(network).is_peered_with(&other));
+        let peered = place.existing.or(seen.get(&place.network)).is_some_and(|n| Network(n).is_peered_with(&other))
+            || remotes.iter().any(|remote| remote.id == other);
         if !peered {
             notes.push(format!(
                 "the firewall stands in {}, and no peering leads from there to {}: it can't reach the machine before there is a way",

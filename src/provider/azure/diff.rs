@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{
-    action::Action,
+    action::{Action, Call},
     auto_shutdown::Side,
     check,
     desire::Desired,
@@ -14,6 +14,7 @@ use super::{
     keys,
     machine::{self, Image},
     observed::{Observed, Resource, Surroundings},
+    peering,
     rules::{self, Way},
     slot,
     steps::Differ,
@@ -57,6 +58,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     if let Some(current) = &current {
         check::policy(want, world, current, &mut problems);
     }
+    let remotes = peering::remotes(want, world.seen, &mut problems);
     let image = image(want, world, current.as_ref(), &mut problems);
     let (Some(place), Some(front), Some(current)) = (place, front, current) else { return Err(Diagnostics(problems)) };
     if !problems.is_empty() {
@@ -64,16 +66,18 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     }
 
     let servers = place.existing.into_iter().flat_map(|network| Network(network).name_servers());
-    let near = match (&want.azure.network, place.existing) {
-        (AzureNetwork::Created { address_space, .. }, _) => vec![*address_space],
-        (AzureNetwork::Existing { .. }, network) => network.map(near).unwrap_or_default(),
+    let near = match place.existing {
+        Some(network) => near(network),
+        None => peering::near(want.azure, &want.names, want.bastion(), world.seen),
     };
     let egress = rules::egress(want.plan, servers, &near);
-    let run = Run { want, world, tags: want.tags(deadline.as_ref()), deadline, place, front, current, egress, image };
+    let tags = want.tags(deadline.as_ref());
+    let run = Run { want, world, tags, deadline, place, front, current, egress, image, remotes };
     let mut plan = Differ::new(want.bastion(), &want.azure.subscription);
     run.group(&mut plan);
     run.removals(&mut plan);
     run.network(&mut plan);
+    run.peerings(&mut plan);
     run.security_group(&mut plan);
     run.addresses(&mut plan);
     run.policy(&mut plan);
@@ -101,6 +105,11 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
 /// What the bastions after this one must leave free, where all of a run's are decided before any is made.
 pub fn anticipate(seen: &mut Observed, set: &Changeset<Action>) {
     slot::anticipate(seen, set);
+    let puts = set.steps.iter().filter_map(|step| match &step.action.call {
+        Call::Put { id, body, .. } => Some((id.clone(), body.clone())),
+        _ => None,
+    });
+    peering::anticipate(seen, &puts.collect::<Vec<_>>());
 }
 
 /// Everything that the steps are decided from.
@@ -115,7 +124,12 @@ pub(super) struct Run<'a> {
     pub egress: BTreeMap<Way, String>,
     /// Where a machine is to be made.
     pub image: Option<Image>,
+    /// The networks that the plan peers its own with.
+    pub remotes: Vec<&'a Resource>,
 }
+
+/// Why what an earlier plan asked for goes.
+pub(super) const UNUSED: Why = Why { reason: "the plan has no use for it any more", impact: Impact::Live };
 
 /// What exists of a bastion, where its plan wants it.
 pub(super) struct Current<'a> {
@@ -229,13 +243,19 @@ impl Run<'_> {
         };
         let going: Vec<&Resource> = seen.owned(want.bastion()).filter(stays).collect();
         let after = plan.planned(&["interface", "rules", "firewall", "machine"]);
-        let why = Why { reason: "the plan has no use for it any more", impact: Impact::Live };
+        let why = UNUSED;
         let kept = match &self.front.nat {
             Nat::None => None,
             Nat::Group { policy, .. } => Some(policy.child(super::id::Kind::RuleGroup, &want.names.rules)),
             Nat::Classic { firewall, .. } => Some(firewall.clone()),
         };
         teardown::remove_rules(plan, seen, want.bastion(), kept.as_ref(), why, &after);
+        let peerings = peering::of(seen, want.bastion(), &want.azure.subscription);
+        let planned: Vec<&Id> = plan.steps.iter().map(|step| step.action.call.id()).collect();
+        let wanted = |p: &&Resource| peering::is_wanted(p, &want.names.network, &self.remotes);
+        let peerings: Vec<&Resource> =
+            peerings.into_iter().filter(|p| !wanted(p) && !planned.contains(&&p.id)).collect();
+        peering::remove(plan, &peerings, why, &after);
         teardown::remove(plan, seen, want.bastion(), &going, why, &after)
     }
 
@@ -266,9 +286,11 @@ impl Run<'_> {
         let given_back: Vec<&Id> = self.given_back().into_iter().map(|r| &r.id).collect();
         let foreign = self.world.seen.foreign(Some(self.want.bastion()));
         notes.extend(foreign.iter().filter(|f| !given_back.contains(&f.id)).map(teardown::left_alone));
-        let creates_network = matches!(self.want.azure.network, AzureNetwork::Created { .. })
-            && self.world.seen.get(&self.want.names.network).is_none();
-        notes.extend(check::notes(self.world.seen, &self.place, &self.front, creates_network));
+        let network = self.world.seen.get(&self.want.names.network);
+        let alone = matches!(self.want.azure.network, AzureNetwork::Created { .. })
+            && network.is_none()
+            && peering::named(self.want.azure).is_empty();
+        notes.extend(check::notes(self.world.seen, &self.place, &self.front, &self.remotes, alone));
         if let (Edge::Firewall(sku), None) = (&self.want.azure.edge, self.current.firewall) {
             let price = match sku {
                 FirewallSku::Basic => "0.40",

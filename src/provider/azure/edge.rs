@@ -281,7 +281,7 @@ fn through<'a>(
 }
 
 /// The one resource of a kind that a plan's name means.
-fn one<'a>(
+pub(super) fn one<'a>(
     want: &Desired<'_>,
     seen: &'a Observed,
     kind: Kind,

@@ -1,6 +1,6 @@
 //! What stands in another subscription and a plan leads to: a hub's firewall or policy that the plan names by its id, the policy of a
-//! firewall, and where that firewall stands. "A firewall policy can span regions and subscriptions" ("Azure Firewall Manager policy
-//! overview"). It is read by its id, one call each; nothing of it is ever a bastion's own but our rules in it.
+//! firewall, where that firewall stands, and the networks that the bastion's is peered with. "A firewall policy can span regions and subscriptions" ("Azure Firewall Manager policy
+//! overview"). It is read by its id, one call each; nothing of it is ever a bastion's own but our rules and peerings in it.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +12,13 @@ use super::{
     id::{Id, Kind},
     observe::version,
     observed::{Observed, Unread, id_at, is_id},
+    peering,
     request::Request,
     retry::Repeat,
-    views::{Firewall, network_of},
+    views::{Firewall, Peering, network_of},
 };
 use crate::{
-    plan::{Azure, Edge},
+    plan::{Azure, Edge, Plan},
     provider::{CloudError, ErrorKind, Progress},
 };
 
@@ -26,7 +27,39 @@ use crate::{
 pub async fn read(
     arm: &Arm,
     subscription: &str,
-    plans: &[&Azure],
+    plans: &[(&Plan, &Azure)],
+    all: &mut Vec<Value>,
+    progress: &Progress<'_>,
+) -> Result<Unread, CloudError> {
+    let leads = |seen: &Observed| -> Vec<Id> {
+        let of = |(plan, azure): &(&Plan, &Azure)| {
+            linked(azure, seen).into_iter().chain(peers(plan.name.as_str(), azure, seen)).collect::<Vec<_>>()
+        };
+        plans.iter().flat_map(of).collect()
+    };
+    read_all(arm, subscription, leads, all, progress).await
+}
+
+/// Reads the networks of other subscriptions that bastions' own are peered with, without a plan.
+pub async fn read_peers(
+    arm: &Arm,
+    subscription: &str,
+    all: &mut Vec<Value>,
+    progress: &Progress<'_>,
+) -> Result<Unread, CloudError> {
+    let leads = |seen: &Observed| -> Vec<Id> {
+        let own = seen.of_kind(Kind::Peering).filter(|p| {
+            peering::owner(p).is_some_and(|(_, network)| network == p.id.parent() && network.is_in(subscription))
+        });
+        own.filter_map(|p| Peering(p).remote()).collect()
+    };
+    read_all(arm, subscription, leads, all, progress).await
+}
+
+async fn read_all(
+    arm: &Arm,
+    subscription: &str,
+    leads: impl Fn(&Observed) -> Vec<Id>,
     all: &mut Vec<Value>,
     progress: &Progress<'_>,
 ) -> Result<Unread, CloudError> {
@@ -34,7 +67,7 @@ pub async fn read(
     loop {
         let mut seen = Observed::new(all.iter(), []);
         seen.mark_elsewhere(subscription);
-        let wanted = plans.iter().flat_map(|azure| linked(azure, &seen)).filter(|id| !id.is_in(subscription));
+        let wanted = leads(&seen).into_iter().filter(|id| !id.is_in(subscription));
         let wanted: Vec<Id> = wanted.filter(|id| asked.insert(id.clone())).collect();
         if wanted.is_empty() {
             return Ok(unread);
@@ -53,6 +86,13 @@ pub async fn read(
             }
         }
     }
+}
+
+/// The networks that a plan names, by id, and those that the bastion's own is peered with by now.
+fn peers(bastion: &str, azure: &Azure, seen: &Observed) -> Vec<Id> {
+    let named = peering::named(azure).iter().filter(|name| is_id(name)).map(|name| Id::new(name.as_str()));
+    let ours = peering::of(seen, bastion, &azure.subscription).into_iter();
+    named.chain(ours.filter_map(|p| Peering(p).remote())).collect()
 }
 
 /// What the edge of a plan leads to, as far as that has been read: the firewalls, their policies with what those inherit, and where the
@@ -92,8 +132,10 @@ fn linked(azure: &Azure, seen: &Observed) -> Vec<Id> {
     found
 }
 
-/// Why nothing can be said of our rules behind a plan's edge: the firewall that it names, or its policy, may not be read.
-pub fn unreadable<'a>(azure: &Azure, seen: &'a Observed) -> Option<&'a CloudError> {
+/// Why nothing can be said of what a bastion has elsewhere: the firewall that its plan names, or its policy, or a network that its own is
+/// peered with, may not be read.
+pub fn unreadable<'a>(plan: &Plan, azure: &Azure, seen: &'a Observed) -> Option<&'a CloudError> {
     let holds_rules = |id: &Id| matches!(id.kind(), Some(Kind::Firewall | Kind::Policy));
-    linked(azure, seen).iter().filter(|id| holds_rules(id)).find_map(|id| seen.unread.get(id))
+    let all = linked(azure, seen).into_iter().filter(holds_rules).chain(peers(plan.name.as_str(), azure, seen));
+    all.into_iter().find_map(|id| seen.unread.get(&id))
 }

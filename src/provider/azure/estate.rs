@@ -15,12 +15,13 @@ use super::{
     identity, observe,
     observed::{Lock, Observed, Resource, State, list, text},
     ownership::{Foreign, machine_facts},
+    peering,
     perform::Performer,
     retry::Repeat,
     rules,
     tags::{self, Tags},
     teardown,
-    views::{Firewall, Machine},
+    views::{Firewall, Machine, Peering},
 };
 use crate::{
     changeset::{Changeset, StepId},
@@ -117,15 +118,16 @@ impl Estate {
 fn sight(subscription: &str, seen: &Observed) -> Sight {
     let location = Location::subscription(subscription);
     let tagged = seen.resources.iter().filter_map(|r| r.owner().map(str::to_owned));
-    let names: BTreeSet<String> = tagged.chain(by_rules(seen)).collect();
+    let names: BTreeSet<String> = tagged.chain(by_rules(seen)).chain(by_peerings(subscription, seen)).collect();
     let mut sight = Sight { found: Vec::new(), strangers: strangers(&location, seen) };
+    sight.strangers.extend(lost_peerings(subscription, &location, seen));
     sight.strangers.extend(seen.foreign(None).iter().map(|foreign| tagged_stranger(&location, seen, foreign)));
     for name in &names {
         if !is_name(name) {
             continue;
         }
         let set = teardown::by_tag(name, subscription, seen);
-        let found = found(name, &location, seen, &set);
+        let found = found(name, subscription, seen, &set);
         if !found.parts.is_empty() {
             sight.found.push((found, set));
         }
@@ -142,13 +144,46 @@ fn by_rules(seen: &Observed) -> Vec<String> {
     groups.chain(classic).filter(|name| is_name(name) && !teardown::rules_elsewhere(seen, name).is_empty()).collect()
 }
 
-fn found(name: &str, location: &Location, seen: &Observed, set: &Changeset<Action>) -> Found {
+/// The bastions of this subscription that have peerings anywhere in it, and perhaps no network any more.
+fn by_peerings(subscription: &str, seen: &Observed) -> Vec<String> {
+    let all = seen.of_kind(Kind::Peering).filter_map(peering::owner);
+    all.filter(|(name, network)| is_name(name) && network.is_in(subscription)).map(|(name, _)| name).collect()
+}
+
+/// What is left here of peerings with networks of bastions in other subscriptions, which nothing there leads to any more.
+fn lost_peerings(subscription: &str, location: &Location, seen: &Observed) -> Vec<Stranger> {
+    let lost = |p: &&Resource| {
+        Peering(p).state().eq_ignore_ascii_case("Disconnected")
+            && p.id.is_in(subscription)
+            && peering::owner(p).is_some_and(|(_, network)| !network.is_in(subscription))
+    };
+    let all = seen.of_kind(Kind::Peering).filter(lost);
+    all.map(|p| Stranger {
+        location: location.clone(),
+        priced_at: location.price_region(),
+        what: peering::words(p),
+        called: p.name().to_owned(),
+        why: format!(
+            "it is called as gangplank's own are, and its other side is gone: `az network vnet peering delete --ids {}` removes it",
+            p.id
+        ),
+        tagged: None,
+        items: Vec::new(),
+        machine: None,
+    })
+    .collect()
+}
+
+fn found(name: &str, subscription: &str, seen: &Observed, set: &Changeset<Action>) -> Found {
+    let location = Location::subscription(subscription);
     let owned: Vec<&Resource> = seen.owned(name).filter(|r| !teardown::goes_with_machine(r, seen)).collect();
     let machines = || owned.iter().filter(|r| r.kind == Kind::Machine);
     let mut parts: Vec<Part> = owned.iter().map(|r| part(r, seen)).collect();
     let rules = teardown::rules_elsewhere(seen, name);
     let plain = |what: String| Part { what, items: Vec::new(), machine: None };
     parts.extend(rules.iter().map(|r| plain(format!("DNAT rules in {}", r.holder.words()))));
+    let peerings = peering::of(seen, name, subscription);
+    parts.extend(peerings.iter().map(|p| plain(peering::words(p))));
     let going = seen.resources.iter().filter(|r| r.is_owned(name) && r.state == State::Deleting);
     parts.extend(going.map(|r| plain(format!("{}, which Azure is removing", r.words()))));
     // A disk has the tags that its machine had when it was made: what was decided since is not among them.
@@ -169,18 +204,23 @@ fn found(name: &str, location: &Location, seen: &Observed, set: &Changeset<Actio
         made: dated.iter().filter_map(|tags| began(tags)).chain(created).min(),
         parts,
         notes: set.notes.clone(),
-        protected: protected(&owned, &rules, seen),
+        protected: protected(&owned, &rules, &peerings, seen),
     }
 }
 
 /// Locks by which Azure would refuse to take a bastion away.
-fn protected(owned: &[&Resource], rules: &[teardown::Rules<'_>], seen: &Observed) -> Vec<String> {
+fn protected(
+    owned: &[&Resource],
+    rules: &[teardown::Rules<'_>],
+    peerings: &[&Resource],
+    seen: &Observed,
+) -> Vec<String> {
     let covers = |lock: &&Lock| {
         let of_rules = rules.iter().map(|r| r.holder).any(|holder| {
             // A classic collection goes by a change of its firewall, not by a removal.
             holder.id.is_within(&lock.scope) && (holder.kind == Kind::RuleGroup || lock.read_only)
         });
-        of_rules || owned.iter().any(|r| r.id.is_within(&lock.scope))
+        of_rules || owned.iter().chain(peerings).any(|r| r.id.is_within(&lock.scope))
     };
     let what = |lock: &Lock| match lock.scope.kind() {
         Some(kind) => format!("{} {}: the lock {}", kind.words(), lock.scope.name(), lock.name),
@@ -239,7 +279,7 @@ fn strangers(location: &Location, seen: &Observed) -> Vec<Stranger> {
     let alike = |r: &&Resource| {
         r.name().to_ascii_lowercase().starts_with("gangplank-")
             && !r.tags.contains_key(tags::BASTION)
-            && !matches!(r.kind, Kind::RuleGroup | Kind::Subnet)
+            && !matches!(r.kind, Kind::RuleGroup | Kind::Subnet | Kind::Peering)
             && (r.kind != Kind::Disk || r.id_at("/managedBy").is_none())
             && r.state != State::Deleting
     };

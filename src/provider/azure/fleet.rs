@@ -188,7 +188,7 @@ impl<'a> Fleet<'a> {
     pub async fn remains(&self, watcher: &dyn Watcher) -> Vec<Result<(String, Vec<String>), CloudError>> {
         let of = |b: &Bastion<'_>, seen: &Observed| {
             let name = b.plan.name.as_str();
-            readable(b, seen).map(|()| (name.to_owned(), teardown::remains(name, seen)))
+            readable(b, seen).map(|()| (name.to_owned(), teardown::remains(name, &b.azure.subscription, seen)))
         };
         self.each(watcher, of).await.into_iter().map(Result::flatten).collect()
     }
@@ -391,7 +391,7 @@ impl<'a> Fleet<'a> {
 
 /// Nothing is called gone while it is not known what is in the firewall that the plan names, and in its policy.
 fn readable(bastion: &Bastion<'_>, seen: &Observed) -> Result<(), CloudError> {
-    elsewhere::unreadable(bastion.azure, seen).map_or(Ok(()), |error| Err(error.clone()))
+    elsewhere::unreadable(bastion.plan, bastion.azure, seen).map_or(Ok(()), |error| Err(error.clone()))
 }
 
 /// Where a plan's machine can be of some size.

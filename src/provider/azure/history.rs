@@ -25,8 +25,8 @@ pub fn request(action: &Action, since: Timestamp, now: Timestamp) -> Request {
         _ => format!("resourceUri eq '{id}'"),
     };
     let filter = format!("eventTimestamp ge '{since}' and eventTimestamp le '{}' and {about}", second(now));
-    let path =
-        format!("/subscriptions/{}/providers/Microsoft.Insights/eventtypes/management/values", action.subscription);
+    // What stands in another subscription is in that one's log.
+    let path = format!("{}/providers/Microsoft.Insights/eventtypes/management/values", id.group_id().parent());
     Request::get(path, VERSION)
         .with_query("$filter", filter)
         .with_query("$select", "caller,eventTimestamp,operationName,status,httpRequest,resourceId")

@@ -17,6 +17,8 @@ pub enum Kind {
     ResourceGroup,
     Network,
     Subnet,
+    /// A network's, to another one ([`super::peering`]).
+    Peering,
     SecurityGroup,
     Address,
     Policy,
@@ -35,9 +37,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [(Kind, &'static str); 13] = [
+    const ALL: [(Kind, &'static str); 14] = [
         (Kind::Network, "Microsoft.Network/virtualNetworks"),
         (Kind::Subnet, "Microsoft.Network/virtualNetworks/subnets"),
+        (Kind::Peering, "Microsoft.Network/virtualNetworks/virtualNetworkPeerings"),
         (Kind::SecurityGroup, "Microsoft.Network/networkSecurityGroups"),
         (Kind::Address, "Microsoft.Network/publicIPAddresses"),
         (Kind::Policy, "Microsoft.Network/firewallPolicies"),
@@ -72,6 +75,7 @@ impl Kind {
             Kind::ResourceGroup => "resource group",
             Kind::Network => "virtual network",
             Kind::Subnet => "subnet",
+            Kind::Peering => "peering",
             Kind::SecurityGroup => "network security group",
             Kind::Address => "public address",
             Kind::Policy => "firewall policy",

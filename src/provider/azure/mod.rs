@@ -34,6 +34,7 @@ pub mod observe;
 pub mod observed;
 pub mod ownership;
 mod parts;
+pub mod peering;
 #[cfg(feature = "azure")]
 pub mod perform;
 pub mod poll;

@@ -54,8 +54,7 @@ pub async fn observe(
     let lists = lists(arm, subscription, progress);
     let ((mut all, service), states) = tokio::try_join!(lists, states(arm, subscription, progress))?;
     add_states(&mut all, states);
-    let azures: Vec<&Azure> = plans.iter().map(|(_, azure)| *azure).collect();
-    let mut unread = elsewhere::read(arm, subscription, &azures, &mut all, progress).await?;
+    let mut unread = elsewhere::read(arm, subscription, plans, &mut all, progress).await?;
 
     let mut seen = Observed::new(&all, []);
     seen.mark_elsewhere(subscription);
@@ -137,7 +136,8 @@ pub async fn offer(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> Re
 }
 
 /// Everything in the subscription that a teardown without plans can concern: the lists, disks, what is in every resource group in one list
-/// more, the locks, and the rule collection groups of those policies of others that have one called as ours are.
+/// more, the locks, the networks of other subscriptions that ours are peered with, and the rule collection groups of those policies of
+/// others that have one called as ours are.
 ///
 /// # Errors
 /// The cloud's, of any of the calls.
@@ -152,6 +152,7 @@ pub async fn estate(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> R
         locks(arm, subscription, progress),
     )?;
     all.extend(disks);
+    let unread = elsewhere::read_peers(arm, subscription, &mut all, progress).await?;
     let seen = Observed::new(&all, []);
     let alike = |policy: &&Resource| {
         // Those in a policy of a bastion's own go with it.
@@ -166,7 +167,9 @@ pub async fn estate(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> R
         inside(arm, &Request::get(groups, Kind::RuleGroup.api_version()), progress).await
     }));
     all.extend(rules.await?.into_iter().flatten());
-    Ok(Observed { auto_shutdown: service, locks, ..Observed::new(&all, &contents) })
+    let mut seen = Observed { auto_shutdown: service, locks, unread, ..Observed::new(&all, &contents) };
+    seen.mark_elsewhere(subscription);
+    Ok(seen)
 }
 
 /// All locks of a subscription and of what is in it. Nothing where this account may not see them: Azure says it then when something is

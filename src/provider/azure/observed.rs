@@ -16,7 +16,7 @@ use crate::provider::CloudError;
 /// One look at a subscription.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// All of the subscription's of each [`Kind`] but subnets, and disks only where no plan is asked; of rule
+    /// All of the subscription's of each [`Kind`] but subnets, and disks only where no plan is asked; peerings out of their networks; of rule
     /// collection groups those of the policies that a plan names or that refer to one of our name. In the order of their ids.
     pub resources: Vec<Resource>,
     /// Everything in the subscription, of any type, where a resource group carries our tag; nothing otherwise.
@@ -39,6 +39,8 @@ pub struct Lock {
 
 /// Why something was not read, by its id.
 pub type Unread = BTreeMap<Id, CloudError>;
+
+const PEERINGS: &str = "/properties/virtualNetworkPeerings";
 
 /// Whether a plan names something by its id.
 pub(super) fn is_id(name: &str) -> bool {
@@ -87,7 +89,8 @@ impl Observed {
         resources: impl IntoIterator<Item = &'a Value>,
         contents: impl IntoIterator<Item = &'a Value>,
     ) -> Self {
-        let mut resources: Vec<Resource> = resources.into_iter().filter_map(Resource::read).collect();
+        let read = |raw| Resource::read(raw).into_iter().chain(list(raw, PEERINGS).iter().filter_map(Resource::read));
+        let mut resources: Vec<Resource> = resources.into_iter().flat_map(read).collect();
         resources.sort_by(|a, b| a.id.cmp(&b.id));
         resources.dedup_by(|a, b| a.id == b.id);
         ownership::claim_groups(&mut resources);

@@ -140,7 +140,7 @@ pub fn foreign_reason(
             otherwise(is(&expected), expected)
         }
         // They carry no tags of their own.
-        Some(Kind::Subnet | Kind::RuleGroup) => None,
+        Some(Kind::Subnet | Kind::Peering | Kind::RuleGroup) => None,
         Some(Kind::Network | Kind::SecurityGroup | Kind::Policy | Kind::Interface | Kind::Firewall | Kind::Machine) => {
             otherwise(is(&own), own)
         }

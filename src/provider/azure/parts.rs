@@ -201,6 +201,8 @@ impl Run<'_> {
         if public {
             after.extend(["address", "delete-firewall"]);
         }
+        let peerings = self.peering_steps();
+        after.extend(peerings.iter().map(String::as_str));
         let node = Node {
             what: "interface",
             id,

@@ -16,6 +16,7 @@ use super::{
     observe::{contents, made, settled, version},
     observed::{Resource, State, id_at, list, text},
     ownership::GroupClaim,
+    peering,
     request::{Condition, Method, Request, short},
     retry::Repeat,
     rules,
@@ -52,6 +53,8 @@ impl<'a> Performer<'a> {
         let shared = match call {
             Call::NatCollection { firewall, .. } => firewall.clone(),
             Call::Put { id, .. } if id.kind() == Some(Kind::Policy) => id.clone(),
+            // A peering sets both of its networks to work, and others are refused meanwhile (terraform-provider-azurerm#2605).
+            Call::Put { id, .. } | Call::Delete { id } if id.kind() == Some(Kind::Peering) => Id::new("peerings"),
             call => shared_policy(call)?,
         };
         Some(Rc::clone(self.shared.borrow_mut().entry(shared).or_default()))
@@ -71,10 +74,10 @@ impl<'a> Performer<'a> {
             Some(shared) => Some(match shared.try_lock() {
                 Ok(turn) => turn,
                 Err(_) => {
-                    let others = "the other bastions of this run to write their rules";
+                    let others = "another write of this run";
                     progress.waiting(others);
                     let turn = progress.unless_stopped(shared.lock()).await;
-                    turn.map_err(|_| CloudError::interrupted("write rules", others, Residue::Nothing))?
+                    turn.map_err(|_| CloudError::interrupted("write", others, Residue::Nothing))?
                 }
             }),
             None => None,
@@ -432,6 +435,9 @@ fn is_changed_meanwhile(error: &CloudError) -> bool {
 fn is_foreign(id: &Id, body: Option<&Value>, found: &Value, bastion: &str) -> bool {
     match id.kind() {
         None | Some(Kind::Subnet) => false,
+        Some(Kind::Peering) => {
+            Resource::read(found).and_then(|peering| peering::owner(&peering)).is_none_or(|(owner, _)| owner != bastion)
+        }
         // In a policy of the bastion's own somebody may have emptied it.
         Some(Kind::RuleGroup) => {
             let mut rules = rules::nat_rules(found).peekable();

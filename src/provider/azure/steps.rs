@@ -21,7 +21,7 @@ pub(super) struct Differ<'a> {
 /// A resource of the bastion's own, as it shall be.
 pub(super) struct Node<'n> {
     /// The step's name.
-    pub what: &'static str,
+    pub what: &'n str,
     pub id: &'n Id,
     /// What people call it.
     pub resource: String,
@@ -53,6 +53,11 @@ impl<'a> Differ<'a> {
 
     pub fn id(&self, what: &str) -> StepId {
         StepId(format!("{}/{}/{what}", self.subscription, self.bastion))
+    }
+
+    /// The name of a step of this bastion.
+    pub fn what(&self, id: &StepId) -> String {
+        id.0.rsplit('/').next().unwrap_or_default().to_owned()
     }
 
     /// The dependencies on steps, where they are part of the changeset.

@@ -8,7 +8,7 @@ use super::{
     id::{Id, Kind},
     observed::{Observed, Resource, State, id_at, list, text},
     ownership::{Foreign, GroupClaim, machine_facts},
-    rule_steps, rules,
+    peering, rule_steps, rules,
     steps::Differ,
     tags,
     views::{Address, Firewall, Interface, Network, is_firewall_subnet},
@@ -41,7 +41,11 @@ fn towards_nothing(bastion: &str, subscription: &str, edge: Option<&Edge>, seen:
     }
     let after: Vec<StepId> = under_way.into_iter().chain(rules).collect();
     let going: Vec<&Resource> = seen.owned(bastion).filter(|r| !goes_with_machine(r, seen)).collect();
+    peering::remove(&mut differ, &peering::of(seen, bastion, subscription), why, &[]);
+    let networks: Vec<&Id> = going.iter().filter(|r| r.kind == Kind::Network).map(|r| &r.id).collect();
+    let left = peering::left_alone(seen, bastion, &networks);
     let mut notes = remove(&mut differ, seen, bastion, &going, why, &after);
+    notes.extend(left);
     notes.extend(seen.foreign(Some(bastion)).iter().map(left_alone));
     Changeset {
         bastion: bastion.to_owned(),
@@ -397,11 +401,12 @@ pub(super) fn remove_rules(
 }
 
 /// Everything of a bastion that is still there, as lines for people; empty when nothing is.
-pub fn remains(bastion: &str, seen: &Observed) -> Vec<String> {
+pub fn remains(bastion: &str, subscription: &str, seen: &Observed) -> Vec<String> {
     let owned = seen.owned(bastion).map(Resource::words);
     let rules = rules_elsewhere(seen, bastion).into_iter().map(|r| format!("DNAT rules in {}", r.holder.words()));
     let going = going(seen, bastion).map(|r| format!("{}, which Azure is removing", r.words()));
-    owned.chain(rules).chain(going).collect()
+    let peerings = peering::of(seen, bastion, subscription).into_iter().map(peering::words);
+    owned.chain(rules).chain(peerings).chain(going).collect()
 }
 
 /// Where a bastion is reached, as far as that can be told: of its own addresses the one that leads somewhere, or what its rule in

@@ -24,6 +24,7 @@ pub fn unknown(kind: Kind, body: &Value) -> Vec<String> {
     match kind {
         Kind::Network => lost::<models::VirtualNetwork>(body),
         Kind::Subnet => lost::<models::Subnet>(body),
+        Kind::Peering => lost::<models::VirtualNetworkPeering>(body),
         Kind::SecurityGroup => lost::<models::NetworkSecurityGroup>(body),
         Kind::Address => lost::<models::PublicIpAddress>(body),
         Kind::Policy => lost::<models::FirewallPolicy>(body),

@@ -11,6 +11,7 @@ mod front;
 mod machine;
 mod origin;
 mod passage;
+mod peering;
 mod routes;
 mod security;
 mod target;
@@ -77,6 +78,7 @@ pub fn judge(
         machine::extensions(&scene),
         machine::deadline(&scene),
     ]);
+    checks.extend(peering::checks(&scene));
     checks.extend(target::checks(&scene, resolved));
     checks
 }

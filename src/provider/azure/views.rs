@@ -54,6 +54,25 @@ impl<'a> Network<'a> {
     }
 }
 
+#[derive(Clone, Copy)]
+pub struct Peering<'a>(pub &'a Resource);
+
+impl<'a> Peering<'a> {
+    /// The network that it leads to.
+    pub fn remote(self) -> Option<Id> {
+        self.0.id_at("/properties/remoteVirtualNetwork/id")
+    }
+
+    /// `Initiated` where the other network has none, `Connected`, or `Disconnected` where the other side's is gone.
+    pub fn state(self) -> &'a str {
+        self.0.text("/properties/peeringState")
+    }
+
+    pub fn is_connected(self) -> bool {
+        self.state().eq_ignore_ascii_case("Connected")
+    }
+}
+
 impl Subnet {
     fn read(raw: &Value) -> Option<Self> {
         let private = raw.pointer("/properties/defaultOutboundAccess") == Some(&Value::Bool(false));
@@ -238,6 +257,7 @@ pub(super) fn read_everything(resource: &Resource) {
     let network = Network(resource);
     network.subnets().for_each(drop);
     let _ = (network.ranges().count(), network.name_servers().count(), network.is_peered_with(&resource.id));
+    let _ = (Peering(resource).remote(), Peering(resource).is_connected(), super::peering::owner(resource));
     let firewall = Firewall(resource);
     let _ = (firewall.policy(), firewall.tier(), firewall.is_in_a_hub(), firewall.subnet(), firewall.addresses());
     let interface = Interface(resource);

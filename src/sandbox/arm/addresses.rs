@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     World,
-    kinds::{CONFIGURATIONS, find, object, parts, parts_of},
+    kinds::{CONFIGURATIONS, PEERINGS, find, object, parts, parts_of},
     power::MACHINES,
     state::Resource,
 };
@@ -37,13 +37,15 @@ impl World {
         }
     }
 
-    /// Gives addresses to what has none, and a machine its disk.
+    /// Gives addresses to what has none, a machine its disk, and a peering its state.
     pub(super) fn assign(&mut self, key: &str, now: Timestamp) {
         let Some(kind) = self.resources.get(key).map(|resource| resource.kind.path) else { return };
         if kind == MACHINES {
             self.make_disk(key, now);
         } else if kind == "Microsoft.Network/publicIPAddresses" {
             self.assign_public(key);
+        } else if kind == PEERINGS {
+            self.connect(key);
         } else if CONFIGURATIONS.iter().any(|(path, ..)| *path == kind) {
             self.assign_private(key);
         }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     World,
-    kinds::{CONFIGURATIONS, Kind, parts_of},
+    kinds::{CONFIGURATIONS, Kind, PEERINGS, parts_of},
     power::MACHINES,
     reply::{answered, refused},
     shutdown::{self, SCHEDULES},
@@ -17,6 +17,7 @@ use crate::sandbox::http::Reply;
 pub(super) fn refuse(world: &World, key: &str, kind: &Kind, body: &Value) -> Option<Reply> {
     match kind.path {
         "Microsoft.Network/virtualNetworks/subnets" => subnet(world, key, body),
+        PEERINGS => world.refuse_peering(key, body),
         "Microsoft.Network/azureFirewalls" => {
             ports(body, "AzureFirewallRuleInvalidDnatPortOrRangeFormat", "AzureFirewallRule")
                 .or_else(|| firewall(world, body))

@@ -10,10 +10,12 @@ use crate::sandbox::http::Ask;
 
 const NETWORK_VERSION: &str = "2024-03-01";
 const LOCATION: &str = "westeurope";
+const FIREWALL: &str = "AzureFirewallSubnet";
 
 impl World {
-    /// In westeurope: `vnet-data` with `snet-a` in rg-shared, for bastions in an existing network; `fw-hub` with the policy `fwp-hub`
-    /// and `fw-old` with classic rules in rg-hub, each with somebody's own rules. The networks are peered.
+    /// In westeurope: `vnet-data` with `snet-a` in rg-shared, for bastions in an existing network; `vnet-db`, a database's, which nothing
+    /// leads to; `fw-hub` with the policy `fwp-hub` and `fw-old` with classic rules in rg-hub, each with somebody's own rules. The
+    /// firewalls' networks are peered with `vnet-data`.
     pub fn company() -> Self {
         let mut world = Self::default();
         for name in ["rg-shared", "rg-hub"] {
@@ -34,30 +36,33 @@ impl World {
     }
 
     fn networks(&mut self) {
-        let all = [("rg-shared", "vnet-data", "10.9"), ("rg-hub", "vnet-hub", "10.8"), ("rg-hub", "vnet-old", "10.7")];
-        // Twice: a peering can only name what is there.
-        for peered in [false, true] {
-            for (group, name, range) in all {
-                let mut subnets = vec![
-                    json!({"name": "AzureFirewallSubnet", "properties": {"addressPrefix": format!("{range}.3.0/26")}}),
-                ];
-                if name == "vnet-data" {
-                    subnets.push(json!({"name": "snet-a", "properties": {"addressPrefix": "10.9.1.0/24"}}));
-                }
-                let others =
-                    all.iter().filter(|(_, other, _)| peered && (name == "vnet-data") != (*other == "vnet-data"));
-                let peerings: Vec<Value> = others
-                    .map(|(group, other, _)| {
-                        let id = net(group, &format!("virtualNetworks/{other}"));
-                        json!({"name": format!("{name}-{other}"), "properties": {
-                            "remoteVirtualNetwork": {"id": id}, "allowVirtualNetworkAccess": true,
-                            "allowForwardedTraffic": true, "peeringState": "Connected"}})
-                    })
-                    .collect();
-                let body = json!({"location": LOCATION, "properties": {
-                    "addressSpace": {"addressPrefixes": [format!("{range}.0.0/16")]}, "subnets": subnets,
-                    "virtualNetworkPeerings": peerings}});
-                self.put_as_somebody(&net(group, &format!("virtualNetworks/{name}")), NETWORK_VERSION, body);
+        let all = [
+            ("rg-shared", "vnet-data", "10.9", "snet-a"),
+            ("rg-shared", "vnet-db", "10.12", "snet-db"),
+            ("rg-hub", "vnet-hub", "10.8", FIREWALL),
+            ("rg-hub", "vnet-old", "10.7", FIREWALL),
+        ];
+        for (group, name, range, subnet) in all {
+            let named = |name: &str, range: String| json!({"name": name, "properties": {"addressPrefix": range}});
+            let mut subnets = Vec::new();
+            if name != "vnet-db" {
+                subnets.push(named(FIREWALL, format!("{range}.3.0/26")));
+            }
+            if subnet != FIREWALL {
+                subnets.push(named(subnet, format!("{range}.1.0/24")));
+            }
+            let body = json!({"location": LOCATION, "properties": {
+                "addressSpace": {"addressPrefixes": [format!("{range}.0.0/16")]}, "subnets": subnets}});
+            self.put_as_somebody(&net(group, &format!("virtualNetworks/{name}")), NETWORK_VERSION, body);
+        }
+        let id = |(group, name): (&str, &str)| net(group, &format!("virtualNetworks/{name}"));
+        let data = ("rg-shared", "vnet-data");
+        for hub in [("rg-hub", "vnet-hub"), ("rg-hub", "vnet-old")] {
+            for (from, to) in [(data, hub), (hub, data)] {
+                let body = json!({"properties": {"remoteVirtualNetwork": {"id": id(to)},
+                    "allowVirtualNetworkAccess": true, "allowForwardedTraffic": true}});
+                let peering = format!("{}/virtualNetworkPeerings/{}-{}", id(from), from.1, to.1);
+                self.put_as_somebody(&peering, NETWORK_VERSION, body);
             }
         }
     }

@@ -60,6 +60,9 @@ const NETWORK: Kind = Kind {
     tracked: true,
 };
 
+pub(super) const NETWORKS: &str = "Microsoft.Network/virtualNetworks";
+pub(super) const PEERINGS: &str = "Microsoft.Network/virtualNetworks/virtualNetworkPeerings";
+
 const KINDS: &[Kind] = &[
     Kind {
         path: "Microsoft.Network/virtualNetworks",
@@ -71,6 +74,13 @@ const KINDS: &[Kind] = &[
         path: "Microsoft.Network/virtualNetworks/subnets",
         named: "Microsoft.Network/virtualNetworks/subnets",
         required: &["/properties/addressPrefix"],
+        tracked: false,
+        ..NETWORK
+    },
+    Kind {
+        path: PEERINGS,
+        named: PEERINGS,
+        required: &["/properties/remoteVirtualNetwork/id"],
         tracked: false,
         ..NETWORK
     },
@@ -195,7 +205,6 @@ pub(super) fn complete(kind: &Kind, id: &str, name: &str, body: &mut Value, uniq
     match kind.path {
         "Microsoft.Network/virtualNetworks" => {
             default(properties, "resourceGuid", json!(guid(1)));
-            default(properties, "virtualNetworkPeerings", json!([]));
             default(properties, "enableDdosProtection", json!(false));
             default(properties, "privateEndpointVNetPolicies", json!("Disabled"));
         }
@@ -203,6 +212,17 @@ pub(super) fn complete(kind: &Kind, id: &str, name: &str, body: &mut Value, uniq
             default(properties, "delegations", json!([]));
             default(properties, "privateEndpointNetworkPolicies", json!("Disabled"));
             default(properties, "privateLinkServiceNetworkPolicies", json!("Enabled"));
+        }
+        // The defaults of "Virtual Network Peerings - Create Or Update".
+        PEERINGS => {
+            default(properties, "resourceGuid", json!(guid(1)));
+            default(properties, "allowVirtualNetworkAccess", json!(true));
+            default(properties, "peerCompleteVnets", json!(true));
+            for name in
+                ["allowForwardedTraffic", "allowGatewayTransit", "useRemoteGateways", "doNotVerifyRemoteGateways"]
+            {
+                default(properties, name, json!(false));
+            }
         }
         "Microsoft.Network/publicIPAddresses" => {
             default(properties, "resourceGuid", json!(guid(1)));

@@ -15,6 +15,7 @@ mod locks;
 mod log;
 mod operations;
 mod pace;
+mod peerings;
 mod power;
 mod read;
 mod remove;

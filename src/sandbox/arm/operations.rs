@@ -146,6 +146,7 @@ impl World {
         let (target, effect, failed) = (operation.target.clone(), operation.effect, operation.failure.is_some());
         match effect {
             Effect::RemoveGroup => {
+                self.disconnect_all(&target);
                 let prefix = format!("{target}/");
                 self.resources.retain(|key, _| !key.starts_with(&prefix));
                 self.groups.remove(&target);

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use super::{
     World,
     groups::{group_of, subscription_of},
-    kinds::{CONFIGURATIONS, Etag, Kind, find, guid, object, parts},
+    kinds::{CONFIGURATIONS, Etag, Kind, PEERINGS, find, guid, object, parts},
+    peerings::remote_of,
     power::{MACHINES, instance_view, status_only},
     reply::{Call, answered},
     route::unknown,
@@ -56,15 +57,18 @@ impl World {
         let ids = |ids: Vec<String>| ids.into_iter().map(|id| json!({"id": id})).collect::<Value>();
         match resource.kind.path {
             "Microsoft.Network/virtualNetworks" => {
-                properties["subnets"] = self.children(&key).map(|(_, child)| self.show(child, false)).collect();
-                for peering in parts(properties, "virtualNetworkPeerings") {
-                    let remote = peering.pointer("/properties/remoteVirtualNetwork/id").and_then(Value::as_str);
-                    let remote = remote.and_then(|id| self.resources.get(id.to_lowercase().as_str()));
-                    if let Some(space) = remote.and_then(|network| network.body().pointer("/properties/addressSpace")) {
-                        let peering = object(peering, "properties");
-                        peering["remoteAddressSpace"] = space.clone();
-                        peering["remoteVirtualNetworkAddressSpace"] = space.clone();
-                    }
+                let subnets = self.children(&key).filter(|(_, child)| child.kind.path != PEERINGS);
+                properties["subnets"] = subnets.map(|(_, child)| self.show(child, false)).collect();
+                properties["virtualNetworkPeerings"] =
+                    self.peerings_of(&key).map(|(_, peering)| self.show(peering, false)).collect();
+            }
+            PEERINGS => {
+                default_state(properties);
+                let remote = remote_of(resource.body()).and_then(|id| self.resources.get(&id));
+                if let Some(space) = remote.and_then(|network| network.body().pointer("/properties/addressSpace")) {
+                    let synced = properties.get("remoteAddressSpace").is_none_or(|known| known == space);
+                    properties["peeringSyncLevel"] = json!(if synced { "FullyInSync" } else { "LocalNotInSync" });
+                    properties["remoteVirtualNetworkAddressSpace"] = space.clone();
                 }
             }
             "Microsoft.Network/networkSecurityGroups" => {
@@ -145,7 +149,8 @@ impl World {
     pub(super) fn users(&self, key: &str) -> Vec<String> {
         let within = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
         let outside = |other: &str| other != key && !within(other, key) && !within(key, other);
-        let others = self.resources.iter().filter(|(other, _)| outside(other));
+        // A peering keeps no network from going.
+        let others = self.resources.iter().filter(|(other, r)| outside(other) && r.kind.path != PEERINGS);
         let uses = others.flat_map(|(_, resource)| resource.uses()).filter(|used| used.of == key);
         uses.map(|used| used.by.clone()).collect()
     }
@@ -247,6 +252,13 @@ impl World {
                    "capabilities": [{"name": "CpuArchitectureType", "value": if arm { "Arm64" } else { "x64" }},
                                     {"name": "HyperVGenerations", "value": if arm { "V2" } else { "V1,V2" }}]})
         })
+    }
+}
+
+/// Nobody has connected it yet.
+fn default_state(properties: &mut Value) {
+    if properties["peeringState"].is_null() {
+        properties["peeringState"] = json!("Initiated");
     }
 }
 

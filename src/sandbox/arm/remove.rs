@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use super::{
     World,
-    kinds::{Etag, Kind},
+    kinds::{Etag, Kind, PEERINGS},
     operations::{Begun, RULE_GROUPS},
+    peerings::remote_of,
     reply::{Call, answered, refused},
     state::{Effect, Resource, State, whole},
 };
@@ -99,7 +100,11 @@ impl World {
     }
 
     pub(super) fn remove(&mut self, key: &str, at: Timestamp) {
+        self.disconnect_all(key);
         let Some(resource) = self.resources.remove(key) else { return };
+        if resource.kind.path == PEERINGS {
+            self.disconnect(key, remote_of(resource.body()).as_deref());
+        }
         self.depart(resource.clone(), at);
         let inside = format!("{key}/");
         self.resources.retain(|k, _| !k.starts_with(&inside));

@@ -77,31 +77,53 @@ impl World {
     /// The service tag `VirtualNetwork` in a subnet: the ranges of its network and of those that are peered with it, and "address prefixes
     /// used on user-defined routes. This tag might also contain default routes" ("Virtual network service tags").
     fn around(&self, subnet: &Resource) -> Vec<IpNet> {
+        let routed = self.routes(subnet).into_iter().filter_map(prefix);
+        self.near(subnet).into_iter().chain(routed).collect()
+    }
+
+    /// The ranges of a subnet's network and of those that are peered with it.
+    fn near(&self, subnet: &Resource) -> Vec<IpNet> {
         let networks = self.connected(subnet);
         let networks = networks.iter().filter_map(|key| self.resources.get(key));
         let spaces = networks.filter_map(|n| n.in_effect()?.pointer("/properties/addressSpace/addressPrefixes"));
         let texts = spaces.filter_map(Value::as_array).flatten().filter_map(Value::as_str);
+        texts.filter_map(|text| text.parse().ok()).collect()
+    }
+
+    fn routes(&self, subnet: &Resource) -> Vec<&Value> {
         let table = subnet.in_effect().and_then(|s| s.pointer("/properties/routeTable/id")?.as_str());
         let table = table.and_then(|id| self.resources.get(id.to_lowercase().as_str()));
-        let routes = table.and_then(|t| t.in_effect()?.pointer("/properties/routes")?.as_array()).into_iter().flatten();
-        let routed = routes.filter_map(|route| route.pointer("/properties/addressPrefix")?.as_str());
-        texts.chain(routed).filter_map(|text| text.parse().ok()).collect()
+        let routes = table.and_then(|t| t.in_effect()?.pointer("/properties/routes")?.as_array());
+        routes.into_iter().flatten().collect()
+    }
+
+    /// Whether anything leads from a subnet to an address: to a private one its network, a peering, or a route to something else, which
+    /// is taken to know the way. "Traffic to these prefixes is dropped" otherwise ("Virtual network traffic routing", 10.0.0.0/8 and
+    /// the like have the next hop None).
+    pub(super) fn leads(&self, subnet: &Resource, to: IpAddr) -> bool {
+        let private = PRIVATE.iter().filter_map(|net| net.parse::<IpNet>().ok()).any(|net| net.contains(&to));
+        let through = |route: &&Value| {
+            let hop = route.pointer("/properties/nextHopType").and_then(Value::as_str).unwrap_or_default();
+            matches!(hop, "VirtualAppliance" | "VirtualNetworkGateway")
+        };
+        let mut routed = self.routes(subnet).into_iter().filter(through).filter_map(prefix);
+        !private || self.near(subnet).iter().any(|net| net.contains(&to)) || routed.any(|net| net.contains(&to))
     }
 
     /// The networks that a subnet's connections reach: its own, and those with which each has a peering to the other.
     pub(super) fn connected(&self, subnet: &Resource) -> BTreeSet<String> {
         let own = whole(&subnet.id).to_lowercase();
-        let peers = |key: &str| -> BTreeSet<String> {
-            let peerings = self.resources.get(key).and_then(|n| n.in_effect()?.get("properties"));
-            let peerings = peerings.into_iter().flat_map(|p| parts_of(p, "virtualNetworkPeerings"));
-            let ids = peerings.filter_map(|p| p.pointer("/properties/remoteVirtualNetwork/id")?.as_str());
-            ids.map(str::to_lowercase).collect()
-        };
-        let mut all = peers(&own);
-        all.retain(|other| peers(other).contains(&own));
+        let mut all: BTreeSet<String> = self.peers(&own).collect();
         all.insert(own);
         all
     }
+}
+
+/// "Virtual network traffic routing", default routes.
+const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"];
+
+fn prefix(route: &Value) -> Option<IpNet> {
+    route.pointer("/properties/addressPrefix")?.as_str()?.parse().ok()
 }
 
 /// What stands under some names: texts, or lists of texts.

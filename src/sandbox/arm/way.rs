@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
     World,
-    kinds::parts_of,
+    kinds::{NETWORKS, parts_of},
     power::{MACHINES, Power, interfaces},
     security::{Connection, Direction, has_port, is_among, words},
     state::{Resource, whole},
@@ -56,14 +57,25 @@ impl World {
         open.then(|| Way::Machine { vm: vm.to_owned(), port: to.port(), source: from })
     }
 
-    /// Whether the network security groups let a machine open a TCP connection. What is at its other end is not asked.
+    /// Whether a machine's connection finds its way: something leads to the address, and the network security groups let it through.
+    /// What is at its other end is not asked.
     pub fn reaches(&self, vm: &str, to: IpAddr, port: u16) -> bool {
         let machine = self.resources.get(vm.to_lowercase().as_str()).filter(|r| r.kind.path == MACHINES);
         let Some((machine, from)) = machine.and_then(|machine| Some((machine, self.address_of(machine)?))) else {
             return false;
         };
         let open = || self.lets_through(machine, Direction::Outbound, Connection { from, to, port });
-        PLATFORM.contains(&to) || open().unwrap_or(true)
+        let interface = interfaces(machine.body()).next().and_then(|id| self.resources.get(&id.to_lowercase()));
+        let leads = || interface.and_then(|i| self.subnet_of(i)).is_some_and(|subnet| self.leads(subnet, to));
+        PLATFORM.contains(&to) || (leads() && open().unwrap_or(true))
+    }
+
+    /// Whether an address is in one of the networks.
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        let networks = self.resources.values().filter(|r| r.kind.path == NETWORKS);
+        let spaces = networks.filter_map(|n| n.body().pointer("/properties/addressSpace/addressPrefixes")?.as_array());
+        let mut nets = spaces.flatten().filter_map(|text| text.as_str()?.parse::<IpNet>().ok());
+        nets.any(|net| net.contains(&address))
     }
 
     /// The running machine whose interface is the one.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     World, checks,
     groups::{being_deleted, group_of},
-    kinds::{Kind, Work, complete, find, object},
+    kinds::{Kind, PEERINGS, Work, complete, find, object},
     operations::{Begun, POLICIES, RULE_GROUPS},
     power::{MACHINES, Machine},
     reply::{Call, answered, gone, refused},
@@ -43,6 +43,13 @@ impl World {
             return refusal;
         }
         Self::keep_addresses(old.as_ref(), &mut body);
+        if kind.path == PEERINGS {
+            let properties = object(&mut body, "properties");
+            for told in ["peeringState", "remoteAddressSpace", "remoteVirtualNetworkAddressSpace"] {
+                let known = old.as_ref().and_then(|old| old.body()["properties"].get(told));
+                properties[told] = known.cloned().unwrap_or_default();
+            }
+        }
         let takes = self.pace.write(kind.path, old.is_none());
         // See the pace of interfaces.
         let slow = kind.path == "Microsoft.Network/networkInterfaces" && old.is_none() && !takes.is_zero();
@@ -180,6 +187,9 @@ impl World {
             let id = body.pointer("/properties/firewallPolicy/id").and_then(Value::as_str)?;
             Some(whole(&id.to_lowercase()).to_owned())
         };
+        if let Some(refusal) = self.busy_networks(call, key, body) {
+            return Some(refusal);
+        }
         let own = self.resources.get(key).and_then(|own| policy_of(own.body()));
         let families: Vec<String> = [Some(whole(key).to_owned()), policy_of(body), own].into_iter().flatten().collect();
         let policy = key.contains("/firewallpolicies/").then(|| whole(key));
@@ -214,13 +224,17 @@ impl World {
             _ => return None,
         };
         let child = find(child)?;
-        let wanted = body["properties"].as_object_mut().and_then(|p| p.remove(field));
+        // Peerings are written by themselves, and stay where a network's body does not name them.
+        let wanted = body["properties"].as_object_mut().and_then(|p| {
+            p.remove("virtualNetworkPeerings");
+            p.remove(field)
+        });
         let wanted: Vec<Value> = wanted.and_then(|w| w.as_array().cloned()).unwrap_or_default();
         let named = |item: &Value| item["name"].as_str().unwrap_or_default().to_owned();
         let place = |name: &str| format!("{key}/{}/{}", field.to_lowercase(), name.to_lowercase());
         let kept: Vec<String> = wanted.iter().map(|item| place(&named(item))).collect();
-        let lost = self.children(key).map(|(k, _)| k.to_owned()).filter(|k| !kept.contains(k));
-        let lost: Vec<String> = lost.collect();
+        let all = self.children(key).filter(|(_, child)| child.kind.path != PEERINGS).map(|(k, _)| k.to_owned());
+        let lost: Vec<String> = all.filter(|k| !kept.contains(k)).collect();
         if let Some(reply) = lost.iter().find_map(|lost| self.in_use(lost)) {
             return Some(reply);
         }

@@ -9,6 +9,8 @@ pub mod fault;
 pub mod http;
 #[cfg(feature = "azure")]
 mod life;
+#[cfg(feature = "azure")]
+pub mod peering;
 mod place;
 pub mod schema;
 #[cfg(feature = "azure")]

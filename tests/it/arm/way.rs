@@ -115,11 +115,14 @@ fn a_network_without_a_peering_is_not_reached() {
     place.bastion(&guarded());
     let front = place.address(&hub("publicIPAddresses/fw-hub"));
     place.make(&ours(), &dnat(200, &[VENDOR], front, MACHINE));
-    let id = net("virtualNetworks/vnet-data");
-    let mut network = place.world.resource(&id).expect("there");
-    network["properties"]["virtualNetworkPeerings"] = json!([]);
-    place.make(&id, &network);
+    let id = net("virtualNetworks/vnet-data/virtualNetworkPeerings/vnet-data-vnet-hub");
+    let mut peering = json!({"properties": {"allowVirtualNetworkAccess": false,
+        "remoteVirtualNetwork": {"id": hub("virtualNetworks/vnet-hub")}}});
+    place.make(&id, &peering);
     assert_eq!(place.way(VENDOR, front), Way::Silent);
+    peering["properties"]["allowVirtualNetworkAccess"] = json!(true);
+    place.make(&id, &peering);
+    assert_ne!(place.way(VENDOR, front), Way::Silent);
 }
 
 #[test]

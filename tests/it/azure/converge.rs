@@ -175,6 +175,16 @@ fn fulfilled(world: &World, written: &Written, now: Timestamp) {
         assert!(want.plan.tags.iter().all(|(key, value)| resource["tags"][key] == *value), "{resource:#}");
         assert_eq!(resource["tags"][tags::EXPIRES].is_string(), written.plan.deadline.is_some(), "{resource:#}");
     }
+    for name in gangplank::provider::azure::peering::named(want.azure) {
+        let own = world.all.get(&want.names.network).expect("a network");
+        let theirs = world.all.iter().find(|(id, _)| id.name() == name).map(|(_, raw)| raw).expect("the other one");
+        for (from, to) in [(own, theirs), (theirs, own)] {
+            let all = list(from, "/properties/virtualNetworkPeerings").iter();
+            let leads = |p: &&Value| text(p, "/properties/remoteVirtualNetwork/id") == text(to, "/id");
+            let states: Vec<&str> = all.filter(leads).map(|p| text(p, "/properties/peeringState")).collect();
+            assert_eq!(states, ["Connected"], "{from:#}");
+        }
+    }
     let status = status::of(&written.plan, want.azure, &world.look(), now);
     assert_eq!((status.state, status.address.is_some()), (State::Up, true), "{status:#?}");
     assert_eq!(status.ingress.len(), want.sources.len());
@@ -193,7 +203,7 @@ fn raise(world: &mut World, written: &Written, chance: u64, limit: usize) {
     let set = removal(world, written);
     assert!(set.is_empty(), "{:#?}", set.steps);
     // What stays is what others have put something into, and there is a note for each; another for what only carries the tag.
-    let left = remains(BASTION_NAME, &world.look());
+    let left = remains(BASTION_NAME, SUBSCRIPTION, &world.look());
     let notes = set.notes.iter().filter(|note| !note.ends_with("it is left alone")).count();
     assert_eq!(left.len(), notes, "{left:?} {:?}", set.notes);
     for what in left {
@@ -225,6 +235,16 @@ fn foreign(world: &World) -> Vec<String> {
             let mut raw = raw.clone();
             if let Some(collections) = raw.pointer_mut("/properties/natRuleCollections").and_then(Value::as_array_mut) {
                 collections.retain(|c| c["name"] != json!(name));
+            }
+            if let Some(properties) = raw["properties"].as_object_mut() {
+                let peerings = properties.get_mut("virtualNetworkPeerings").and_then(Value::as_array_mut);
+                let peered = peerings.is_some_and(|all| {
+                    all.retain(|p| !text(p, "/name").starts_with(&name));
+                    !all.is_empty()
+                });
+                if !peered {
+                    properties.shift_remove("virtualNetworkPeerings");
+                }
             }
             raw.to_string()
         })

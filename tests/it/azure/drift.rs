@@ -32,6 +32,7 @@ pub enum Drift {
     ForeignSubnet,
     ForeignPriority,
     SecondAddress,
+    DropPeering(bool),
 }
 
 const TAGS: [&str; 3] = [tags::LIFETIME, tags::BOOT, tags::NAME];
@@ -60,6 +61,7 @@ pub fn drifts() -> impl Strategy<Value = Vec<Drift>> {
             Drift::SecondAddress,
         ]),
         (0..TAGS.len()).prop_map(Drift::DropTag),
+        any::<bool>().prop_map(Drift::DropPeering),
     ];
     prop::collection::vec(one, 0..4)
 }
@@ -180,6 +182,16 @@ pub fn disturb(world: &mut World, drift: Drift) {
             let policy = group("rg-hub").resource(Kind::Policy, "fwp-hub");
             if !world.all.contains_key(&policy.child(Kind::RuleGroup, &format!("gangplank-{BASTION_NAME}"))) {
                 world.add(&policy.child(Kind::RuleGroup, "more"), json!({"properties": {"priority": 1002}}));
+            }
+        }
+        Drift::DropPeering(ours) => {
+            let name = format!("gangplank-{BASTION_NAME}");
+            let network = |id: &&Id| id.kind() == Some(Kind::Network) && (id.name() == name) == ours;
+            let all = world.all.iter().filter(|(id, _)| network(id));
+            let peerings = all.flat_map(|(_, raw)| super::world::list(raw, "/properties/virtualNetworkPeerings"));
+            let found = peerings.map(|p| Id::new(text(p, "/id"))).find(|id| id.name().starts_with(&format!("{name}-")));
+            if let Some(id) = found {
+                world.delete_peering(&id).expect("it is there");
             }
         }
         Drift::SecondAddress => {

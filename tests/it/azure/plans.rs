@@ -56,6 +56,8 @@ pub struct Spec {
     pub edge_text: Option<String>,
     /// `None`: created. Otherwise a subnet of vnet-data.
     pub subnet: Option<&'static str>,
+    /// Of a network that is created.
+    pub peers: Vec<String>,
     /// rg-shared, which is somebody else's.
     pub shared_group: bool,
     pub size: usize,
@@ -77,6 +79,7 @@ impl Default for Spec {
             edge: STANDARD,
             edge_text: None,
             subnet: None,
+            peers: Vec::new(),
             shared_group: false,
             size: 0,
             image: 0,
@@ -124,6 +127,9 @@ impl Spec {
                 if self.edge == BASIC {
                     writeln!(out, "    firewall_management_subnet: 10.60.0.64/26")?;
                 }
+                if !self.peers.is_empty() {
+                    writeln!(out, "    peer_with: [{}]", self.peers.join(", "))?;
+                }
             }
         }
         writeln!(
@@ -166,16 +172,18 @@ pub fn specs() -> impl Strategy<Value = Spec> {
     );
     let people = (btree_set(0..3usize, 0..3), btree_set(0..3usize, 0..3), prop::bool::weighted(0.8), any::<bool>());
     let rest = (
+        prop::sample::subsequence(vec!["vnet-db", "vnet-hub"], 0..3),
         btree_set(prop::sample::select(vec![5432u16, 3306]), 0..3),
         btree_set(prop::sample::select(vec!["team", "cost"]), 0..3),
     );
-    (place, machine, people, rest).prop_map(|(place, machine, people, (ports, tags))| {
+    (place, machine, people, rest).prop_map(|(place, machine, people, (peers, ports, tags))| {
         let ((edge, subnet, shared_group), (size, image, deadline, port)) = (place, machine);
         let (sources, keys, live, operator) = people;
         Spec {
             edge,
             edge_text: None,
             subnet,
+            peers: peers.into_iter().map(str::to_owned).collect(),
             shared_group,
             size,
             image,
@@ -241,6 +249,12 @@ pub fn subscription() -> World {
         at(json!({"properties": {"addressSpace": {"addressPrefixes": ["10.9.0.0/16"]},
         "subnets": [subnet("snet-a", "10.9.1.0/24"), subnet("snet-b", "10.9.2.0/24"),
             subnet("AzureFirewallSubnet", "10.9.3.0/26"), subnet("AzureFirewallManagementSubnet", "10.9.3.64/26")]}})),
+    );
+    let database = shared.resource(Kind::Network, "vnet-db");
+    world.add(
+        &database,
+        at(json!({"properties": {"addressSpace": {"addressPrefixes": ["10.12.0.0/16"]}, "subnets": [{
+            "id": database.child(Kind::Subnet, "snet-db").as_str(), "name": "snet-db", "properties": {"addressPrefix": "10.12.1.0/24"}}]}})),
     );
     for (name, second) in [("vnet-hub", "10.8.0.0"), ("vnet-old", "10.7.0.0")] {
         let vnet = hub.resource(Kind::Network, name);

@@ -212,9 +212,11 @@ fn a_network_of_the_bastions_own_is_green_as_far_as_it_can_be_seen() {
     insta::assert_snapshot!(told(&look(&spec, &standing(&spec))), @"
     control.target-egress[db-5432]: db.internal is 10.9.0.5, which is neither in the bastion's network nor in one that is peered with it
       → peer the two networks, or write `networks: [10.9.0.5/32]` or its range at the target db-5432 in the plan, and apply it
-    control.target-route[db-5432]? 10.9.0.5 is neither in the bastion's network nor behind a peering of it; other ways (a gateway, a virtual WAN) are not read
+    control.target-route[db-5432]: this network reaches no database: no peering of it is connected, and 10.9.0.5 is not in it
+      → name the network of db.internal in `network.peer_with` of plans/warehouse.yaml, or use an existing network and subnet that reach it, and apply it
     control.target-acl[db-5432]? the subnet of 10.9.0.5 is not among those that are read, so its network security groups are not known
-    control.target-route[far]? 10.9.0.4 is neither in the bastion's network nor behind a peering of it; other ways (a gateway, a virtual WAN) are not read
+    control.target-route[far]: this network reaches no database: no peering of it is connected, and 10.9.0.4 is not in it
+      → name the network of 10.9.0.4 in `network.peer_with` of plans/warehouse.yaml, or use an existing network and subnet that reach it, and apply it
     control.target-acl[far]? the subnet of 10.9.0.4 is not among those that are read, so its network security groups are not known
     ");
 }

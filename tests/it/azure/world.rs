@@ -247,6 +247,7 @@ impl World {
         }
         match kind {
             Kind::Subnet => return self.put_subnet(id, body),
+            Kind::Peering => return self.put_peering(id, body),
             Kind::Network => {
                 if before.is_some() {
                     return Err("a second PUT would take away subnets that others have added".to_owned());
@@ -331,6 +332,57 @@ impl World {
         Ok(())
     }
 
+    fn peerings(&mut self, network: &Id) -> Option<&mut Vec<Value>> {
+        let properties = &mut self.all.get_mut(network)?["properties"];
+        if !properties["virtualNetworkPeerings"].is_array() {
+            properties["virtualNetworkPeerings"] = json!([]);
+        }
+        properties["virtualNetworkPeerings"].as_array_mut()
+    }
+
+    /// What the side of another network says of ours, where it has one.
+    fn back(&mut self, own: &Id, remote: &Id) -> Option<&mut Value> {
+        self.peerings(remote)?.iter_mut().find(|p| Id::new(text(p, REMOTE)) == *own)
+    }
+
+    fn put_peering(&mut self, id: &Id, mut body: Value) -> Result<(), String> {
+        let (own, remote) = (id.parent(), Id::new(text(&body, REMOTE)));
+        let space = self.all.get(&remote).ok_or("ReferencedResourceNotFound")?["properties"]["addressSpace"].clone();
+        let mut state = "Initiated";
+        if let Some(back) = self.back(&own, &remote) {
+            if text(back, STATE) == "Disconnected" {
+                return Err("RemotePeeringIsDisconnected".to_owned());
+            }
+            state = "Connected";
+            back["properties"]["peeringState"] = json!(state);
+        }
+        body["id"] = json!(id.as_str());
+        body["name"] = json!(id.name());
+        body["properties"]["peeringState"] = json!(state);
+        body["properties"]["remoteVirtualNetworkAddressSpace"] = space;
+        let all = self.peerings(&own).ok_or("ParentResourceNotFound")?;
+        if all.iter().any(|p| Id::new(text(p, REMOTE)) == remote && Id::new(text(p, "/id")) != *id) {
+            return Err("AnotherPeeringAlreadyReferencesRemoteVnet".to_owned());
+        }
+        all.retain(|p| Id::new(text(p, "/id")) != *id);
+        all.push(body);
+        Ok(())
+    }
+
+    fn disconnect(&mut self, own: &Id, remote: &Id) {
+        if let Some(back) = self.back(own, remote) {
+            back["properties"]["peeringState"] = json!("Disconnected");
+        }
+    }
+
+    pub fn delete_peering(&mut self, id: &Id) -> Result<(), String> {
+        let all = self.peerings(&id.parent()).ok_or("no network")?;
+        let at = all.iter().position(|p| Id::new(text(p, "/id")) == *id).ok_or("not there, and the diff has looked")?;
+        let remote = Id::new(text(&all.remove(at), REMOTE));
+        self.disconnect(&id.parent(), &remote);
+        Ok(())
+    }
+
     fn put_interface(&self, id: &Id, body: &mut Value, before: Option<&Value>) -> Result<(), String> {
         const SUBNET: &str = "/properties/ipConfigurations/0/properties/subnet/id";
         const PRIVATE: &str = "/properties/ipConfigurations/0/properties/privateIPAddress";
@@ -393,6 +445,9 @@ impl World {
     }
 
     fn delete(&mut self, id: &Id) -> Result<(), String> {
+        if id.kind() == Some(Kind::Peering) {
+            return self.delete_peering(id);
+        }
         let raw = self.read(id).ok_or("not there, and the diff has looked")?;
         let used = match id.kind() {
             Some(Kind::Network) => list(&raw, "/properties/subnets").iter().find_map(|s| {
@@ -415,9 +470,15 @@ impl World {
             return Err(used);
         }
         self.all.retain(|other, _| !other.is_within(id));
+        for peering in list(&raw, "/properties/virtualNetworkPeerings") {
+            self.disconnect(id, &Id::new(text(peering, REMOTE)));
+        }
         Ok(())
     }
 }
+
+const REMOTE: &str = "/properties/remoteVirtualNetwork/id";
+const STATE: &str = "/properties/peeringState";
 
 /// Panics with what Azure would say about the body of a PUT, by Microsoft's own schemas, where they are, and by the types that the
 /// performer reads it into.

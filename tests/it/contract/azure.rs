@@ -13,6 +13,7 @@ use crate::{
         company::{self, NET, company, group, net, put},
         fault::{Fault, Which},
         http::Server,
+        peering::{far, with_far},
         world::{SUBSCRIPTION, World},
     },
     azure::plans::EDGES,
@@ -58,6 +59,14 @@ impl<const EDGE: usize> Azure<EDGE> {
         format!("{policy}/ruleCollectionGroups/gangplank-warehouse")
     }
 
+    /// Removes one side of the peering.
+    fn unpeer(&self, ours: bool) {
+        let mut world = self.world();
+        let mut all = world.ids().into_iter().filter(|id| id.contains("/virtualnetworkpeerings/gangplank-"));
+        let id = all.find(|id| id.contains("/virtualnetworks/gangplank-") == ours).expect("a peering");
+        company::remove(&mut world, &id, NET);
+    }
+
     /// Changes something as somebody else does.
     fn change(&self, id: &str, with: impl FnOnce(&mut Value)) {
         company::change(&mut self.world(), id, NET, with);
@@ -69,23 +78,31 @@ impl<const EDGE: usize> Cloud for Azure<EDGE> {
     const IDENTITY: &'static str = "GET subscriptions/00000000-0000-0000-0000-000000000000";
 
     fn company() -> Option<Self> {
-        Some(Self { server: Server::start(company()), home: TempDir::new().expect("a temporary folder") })
+        let mut world = company();
+        with_far(&mut world);
+        Some(Self { server: Server::start(world), home: TempDir::new().expect("a temporary folder") })
     }
 
     fn write(&self, wish: &Wish) -> PathBuf {
         let (target, host, port) = wish.target;
         let list = |items: &[&str]| items.join(", ");
+        let number = wish.name.rsplit('-').next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(wish.name.len());
+        // Networks that are peered with the same one have ranges of their own.
+        let net = if wish.name == "warehouse" { 60 } else { 100 + number % 100 };
+        // Of the same subscription, and of another one.
+        let peer = if EDGE == PUBLIC { "vnet-db".to_owned() } else { far() };
         let place = if Self::SHARED {
             "{existing: rg-shared}\n  network: {existing: vnet-data, subnet: snet-a}".to_owned()
         } else {
-            let firewall = if EDGE == PUBLIC { "" } else { "\n    firewall_subnet: 10.60.0.0/26" };
+            let firewall =
+                if EDGE == PUBLIC { String::new() } else { format!("\n    firewall_subnet: 10.{net}.0.0/26") };
             format!(
-                "{}\n  network:\n    address_space: 10.60.0.0/16\n    bastion_subnet: 10.60.1.0/27{firewall}",
+                "{}\n  network:\n    address_space: 10.{net}.0.0/16\n    bastion_subnet: 10.{net}.1.0/27{firewall}\n    \
+                 peer_with: [{peer}]",
                 Self::group(&wish.name)
             )
         };
         // One port of a firewall's address leads to one machine.
-        let number = wish.name.rsplit('-').next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(wish.name.len());
         let ssh = if Self::SHARED && wish.name != "warehouse" { 2200 + number } else { 22 };
         let text = format!(
             "version: 1\nname: {}\n{}ssh: {{port: {ssh}}}\ntags: {{team: {}}}\nazure:\n  subscription: {SUBSCRIPTION}\n  location: westeurope\n  \
@@ -251,6 +268,12 @@ impl<const EDGE: usize> Cloud for Azure<EDGE> {
                 ("the rules removed from the policy", |azure| company::remove(&mut azure.world(), &Self::rules(), NET)),
             ]),
             _ => {}
+        }
+        if !Self::SHARED {
+            all.extend([
+                ("our side of the peering removed", (|azure| azure.unpeer(true)) as fn(&Self)),
+                ("the other side of the peering removed", |azure| azure.unpeer(false)),
+            ]);
         }
         all
     }

@@ -56,7 +56,7 @@ fn what_is_no_sandbox_is_kept_until_it_is_reset() {
     desk.play(&["plan", "plans"]).expect(0);
     let good = fs::read_to_string(desk.state()).unwrap();
     let cut = good[..good.len() / 2].to_owned();
-    let later = good.replacen("\"format\":1", "\"format\":7", 1);
+    let later = good.replacen("\"format\":2", "\"format\":7", 1);
     assert_ne!(later, good);
     for (text, why) in
         [(cut, "is not what a sandbox keeps"), (later, "its format is 7"), (String::new(), "is not what")]

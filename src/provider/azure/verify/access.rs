@@ -13,6 +13,7 @@ use crate::{
     plan::AzureNetwork,
     provider::{
         azure::{
+            peering,
             rules::{self, Destination, UPDATE_PORTS},
             verify::security::Around,
             views::{Network, near},
@@ -111,7 +112,7 @@ pub fn egress(scene: &Scene<'_>) -> Check {
         let network = scene.network()?;
         let servers = Network(network).name_servers().filter(|_| existing);
         let near = match &scene.azure.network {
-            AzureNetwork::Created { address_space, .. } => vec![*address_space],
+            AzureNetwork::Created { .. } => peering::near(scene.azure, &scene.names, scene.name(), scene.seen),
             AzureNetwork::Existing { .. } => near(network),
         };
         let ways = rules::egress(scene.plan, servers, &near);

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{
     Scene,
     access::{crosses, passes},
+    connected,
     edge::{PRIVATE, holder},
     near,
     passage::{Passage, firewall_at, passage},
@@ -19,7 +20,7 @@ use super::{
     way::reached,
 };
 use crate::{
-    plan::{Host, Target},
+    plan::{AzureNetwork, Host, Target},
     provider::{
         azure::{
             id::{Id, Kind},
@@ -138,6 +139,7 @@ impl Way<'_> {
                             check.evidence.push(line);
                             Verdict::Pass
                         }
+                        None if self.reaches_nothing_else(*address) => self.unreached(*address),
                         None => Verdict::Unknown {
                             reason: format!(
                                 "{address} is neither in the bastion's network nor behind a peering of it; other ways (a gateway, \
@@ -149,6 +151,31 @@ impl Way<'_> {
                 Ok(all([forth, self.back(stated, *address)?]))
             })
         })
+    }
+
+    /// A network that gangplank created has no gateway: a private address beside it and its peers is out of reach ("Virtual network traffic
+    /// routing": 10.0.0.0/8 and the like have the next hop None).
+    fn reaches_nothing_else(&self, address: IpAddr) -> bool {
+        let gateway = |network: &Resource| Network(network).subnet("GatewaySubnet").is_some();
+        matches!(self.scene.azure.network, AzureNetwork::Created { .. })
+            && is_private(address)
+            && self.scene.network().is_ok_and(|network| !gateway(network))
+    }
+
+    fn unreached(&self, address: IpAddr) -> Verdict {
+        let network = self.scene.network().ok();
+        let alone = network.is_some_and(|network| connected(network).next().is_none());
+        let cause = if alone {
+            format!("this network reaches no database: no peering of it is connected, and {address} is not in it")
+        } else {
+            format!("no peering of this network leads to {address}")
+        };
+        let path = &self.scene.plan.origin.source.path;
+        let fix = format!(
+            "name the network of {} in `network.peer_with` of {path}, or use an existing network and subnet that reach it, and apply it",
+            self.target.host
+        );
+        fail(cause, fix)
     }
 
     /// By a route of the subnet's own.
