@@ -101,6 +101,8 @@ def fingerprints(keys):
 def put(user, text):
     """Replaces a user's authorized_keys at once, where it says something else."""
     home = f"{HOMES}/{user}" if HOMES else pwd.getpwnam(user).pw_dir
+    # The user's, whatever somebody has made of the home: sshd reads no keys of another owner's.
+    uid, gid = os.stat(home)[4:6] if HOMES else pwd.getpwnam(user)[2:4]
     path = f"{home}/.ssh/authorized_keys"
     if os.path.isfile(path) and open(path).read() == text:
         return False
@@ -108,7 +110,7 @@ def put(user, text):
     if os.path.lexists(new):
         os.unlink(new)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        os.fchown(file.fileno(), os.stat(home).st_uid, os.stat(home).st_gid)
+        os.fchown(file.fileno(), uid, gid)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -140,6 +142,11 @@ def withdraw():
     """Nobody may enter any more, and whoever is in goes."""
     present = [user for user in users() if HOMES or pwd.getpwnam(user).pw_uid]
     home = {user: f"{HOMES}/{user}" if HOMES else pwd.getpwnam(user).pw_dir for user in present}
+    for user in present:
+        try:
+            os.unlink(home[user] + "/.ssh/gangplank_test")
+        except OSError:
+            pass  # there is none but during the report's own test
     changed = [user for user in present if os.path.lexists(home[user] + "/.ssh/authorized_keys") and put(user, "")]
     uids = set() if HOMES else {pwd.getpwnam(user).pw_uid for user in present}
     for path in glob.glob("/proc/[0-9]*/status") if uids else []:

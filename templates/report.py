@@ -2,7 +2,7 @@
 """The machine's report about itself: one line of JSON on the serial console, sealed with a digest of its own cloud-init
 document. Without an argument after the boot, and later for the hour; `keys` after a change; `--print` on standard output."""
 # Python, since every image with cloud-init has it: 3.9 or later. Whatever a probe fails with is an answer too.
-import base64, fcntl, glob, grp, gzip, hashlib, http.client, json, os, pwd, re, shlex, shutil  # noqa: E401
+import base64, fcntl, glob, grp, gzip, hashlib, http.client, ipaddress, json, os, pwd, re, shlex, shutil  # noqa: E401
 import socket, stat, struct, subprocess, sys, threading, time  # noqa: E401
 from concurrent.futures import ThreadPoolExecutor, wait
 from email.utils import parsedate_to_datetime
@@ -15,6 +15,9 @@ RUN = os.environ.get("GANGPLANK_RUN", "/run/gangplank")
 METADATA = os.environ.get("GANGPLANK_METADATA", "http://169.254.169.254")
 CONSOLE = os.environ.get("GANGPLANK_CONSOLE")
 SSHD_PID = os.environ.get("GANGPLANK_SSHD_PID")
+# The second file that sshd reads a user's keys from: the self test's, for seconds.
+TEST_KEYS = ".ssh/gangplank_test"
+PLAIN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 SETTINGS = """addressfamily allowagentforwarding allowgroups allowstreamlocalforwarding allowtcpforwarding allowusers
 authenticationmethods authorizedkeyscommand authorizedkeysfile authorizedprincipalscommand authorizedprincipalsfile
 chrootdirectory clientalivecountmax clientaliveinterval denygroups denyusers disableforwarding forcecommand gatewayports
@@ -30,8 +33,7 @@ def read(path, most=1 << 20):
 
 
 def run(*command):
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, env=environment)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, env=PLAIN)
     return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace").strip()
 
 
@@ -151,9 +153,9 @@ def key_lines(path):
     return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
 
 
-def keys(path):
+def keys(*paths):
     accepted, options, other = [], set(), 0
-    for line in key_lines(path):
+    for line in [line for path in paths for line in key_lines(path)]:
         # Options end at the first blank outside of quotes.
         found = re.match(r'(?:((?:[^\s"]|"(?:\\"|[^"])*")+)\s+)?((?:ssh-|ecdsa-|sk-)\S+)\s+([A-Za-z0-9+/]+=*)(\s|$)', line)
         try:
@@ -173,6 +175,15 @@ def passwords():
     """Whether each account's password is locked; never the password's hash itself."""
     lines = [line.split(":") for line in read(ROOT + "/etc/shadow").splitlines()]
     return {fields[0]: fields[1][:1] in ("!", "*") for fields in lines if len(fields) > 1}
+
+
+def closed(path):
+    """The first folder above that others may not enter, as its owner's user has to."""
+    while path != "/":
+        path = os.path.dirname(path)
+        if not os.stat(path).st_mode & stat.S_IXOTH:
+            return f"{path} {entry(path)}"
+    return None
 
 
 def sudo(name):
@@ -199,11 +210,12 @@ def account(name):
         "groups": [attempt(grp.getgrgid, group).gr_name for group in groups[:20]],
         "shell": user.pw_shell,
         "locked": attempt(lambda: passwords()[name]),
+        "closed": attempt(closed, home),
         "sudo": attempt(sudo, name),
         "home": attempt(entry, home),
         "ssh": attempt(entry, home + "/.ssh"),
         "file": attempt(entry, home + "/.ssh/authorized_keys"),
-        "keys": attempt(keys, home + "/.ssh/authorized_keys"),
+        "keys": attempt(keys, home + "/.ssh/authorized_keys", home + "/" + TEST_KEYS),
     }
 
 
@@ -335,8 +347,8 @@ def running(pid, pid_file):
     }
 
 
-def effective(arguments, user):
-    connection = f"user={user},host=client.invalid,addr=192.0.2.1,laddr=192.0.2.2,lport=22"
+def effective(arguments, user, address="192.0.2.1"):
+    connection = f"user={user},host=client.invalid,addr={address},laddr=192.0.2.2,lport=22"
     code, text, problem = run(*arguments, "-T", "-C", connection)
     if code:
         raise ValueError(problem)
@@ -345,6 +357,25 @@ def effective(arguments, user):
         name, _, value = line.partition(" ")
         found.setdefault(name, []).append(value)
     return found
+
+
+def by_address(arguments, paths, usual):
+    """What changes for a user where a Match names addresses; `null` where another criterion decides, or no one address."""
+    text = "\n".join(read(path) for path in paths if os.path.isfile(path))
+    found = []
+    for words in re.findall(r"^\s*match\b(.*\b(?:address|host|exec|local\w+|rdomain)\b.*)", text, re.I | re.M)[:9]:
+        for one in re.sub(r"(?i)\b(user\s+\S+|address)\s", "", words).strip(' "').split(",")[:9]:
+            try:
+                address = str(ipaddress.ip_network(one, False)[0])
+            except ValueError:
+                found.append({"from": one[:80], "settings": None})
+                continue
+            for user, settings in usual.items():
+                own = effective(arguments, user, address)
+                changed = {k: " ".join(v) for k, v in own.items() if settings.get(k) != v}
+                if changed:
+                    found.append({"from": one, "user": user, "settings": changed})
+    return found[:20]
 
 
 def host_key(path):
@@ -376,6 +407,7 @@ def sshd(targets):
         said["running"] = pid
     said["settings"] = broken or {}
     if not broken:
+        said["by_address"] = attempt(lambda: by_address(arguments, configuration(main), found))
         said["host_keys"] = attempt(lambda: [host_key(path) for path in host_keys][:6])
         number = {name: index for index, name in enumerate(targets)}
         texts = {user: {} for user in names}
@@ -399,9 +431,23 @@ def lookup(host, flags=0):
     return list(dict.fromkeys(entry[4][0] for entry in found))
 
 
+def greet(connection):
+    """Completes MySQL's handshake: it blocks a host that leaves before a hundred times. Whether anything is there at all."""
+    connection.settimeout(1)
+    try:
+        said = connection.recv(512)
+        if said[3:5] == b"\0\n":  # HandshakeV10: a HandshakeResponse41 for a user that there is not
+            connection.sendall(b"\x2b\0\0\1\0\x82\0\0\0\0\0\1\x2d" + bytes(23) + b"gangplank\0\0")
+            connection.recv(512)
+        return said != b""
+    except socket.timeout:
+        return True
+
+
 def connect(address, port):
     try:
-        socket.create_connection((address, port), timeout=3).close()
+        with socket.create_connection((address, port), timeout=3) as connection:
+            attempt(greet, connection)
         return "ok"
     except ConnectionRefusedError:
         return "refused"
@@ -411,7 +457,7 @@ def connect(address, port):
         return error.strerror or str(error)
 
 
-def target(name, last, why):
+def target(name):
     host, _, port = name.rpartition(":")
     said = {"open": name}
     try:
@@ -422,25 +468,106 @@ def target(name, last, why):
         except OSError as error:
             return {**said, "dns": {"error": error.strerror or str(error)}}
         said["dns"] = addresses[:8]
-    tcp, when = last or (None, 0)
-    # MySQL blocks a host after a hundred connections that say nothing.
-    if why != "hour" or tcp != "ok" or not 0 <= time.time() - when < 6 * 3600:
-        for address in addresses[:3]:
-            tcp, when = connect(address, int(port)), time.time()
-            if tcp == "ok":
-                break
-    return {**said, "tcp": tcp, "tcp_age": round(time.time() - when)}
+    for address in addresses[:3]:
+        said["tcp"] = connect(address, int(port))
+        if said["tcp"] == "ok":
+            break
+    return said
 
 
-def targets(names, why):
-    known = attempt(lambda: json.load(open(RUN + "/targets")))
-    found = at_once(lambda name: target(name, known.get(name), why), names, 20)
-    found = [{"open": name, **({"dns": one} if "error" in one else one)} for name, one in zip(names, found)]
-    now = time.time()
-    with open(RUN + "/targets.new", "w") as file:
-        json.dump({one["open"]: (one["tcp"], now - one["tcp_age"]) for one in found if one.get("tcp")}, file)
-    os.rename(RUN + "/targets.new", RUN + "/targets")
-    return found
+def targets(names):
+    found = at_once(target, names, 20)
+    return [{"open": name, **({"dns": one} if "error" in one else one)} for name, one in zip(names, found)]
+
+
+def refusals(since):
+    """Why sshd, PAM or TCP wrappers sent somebody away since then, each once."""
+    if not shutil.which("journalctl"):
+        return None
+    text = run("journalctl", "-qocat", f"-S@{since:.0f}", "-tsshd", "-tsshd-session")[1]
+    known = r"refused connect|fatal: |pam_\w+\(sshd:(?!session\): session)|Authentication refused|User .* not allowed|error: PAM"
+    return list(dict.fromkeys(re.sub(r" port \d+", "", line)[:200] for line in re.findall(f"(?m)^(?:{known}).*", text)))[-5:]
+
+
+def self_test(user, opens):
+    """The vendor's own way, from here: this machine's sshd, the user's account, and a forward to each target."""
+    # For a minute, for this machine's address, a new key is accepted with the options of the user's own. Only root can read it.
+    record, folder, began = pwd.getpwnam(user), f"{RUN}/test/{user}", time.time()
+    path = f"{record.pw_dir}/{TEST_KEYS}"
+    usual = key_lines(record.pw_dir + "/.ssh/authorized_keys")
+    if not usual:
+        return None  # nobody is to come in
+    shutil.rmtree(folder, True)
+    os.makedirs(folder, 0o700)
+    attempt(os.unlink, path)
+    try:
+        run("ssh-keygen", "-qted25519", "-N", "", "-f", folder + "/key")
+        until = time.strftime("%Y%m%d%H%M%S", time.localtime(began + 60))
+        address = own_address()
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            os.fchown(file.fileno(), *record[2:4])
+            file.write(f'{usual[0].split()[0]},from="{address}",expiry-time="{until}" {read(folder + "/key.pub")}')
+        ways = {name: f"{folder}/{number}" for number, name in enumerate(opens[:8])}
+        words = "-FnoneNT -oBatchMode=yes -oIdentitiesOnly=yes -oIdentityAgent=none -oStrictHostKeyChecking=no"
+        words += " -oUserKnownHostsFile=/dev/null -oPermitLocalCommand=yes -oLocalCommand=echo"
+        command = ["ssh", *words.replace("-FnoneNT", "-Fnone -NT").split(), "-i", folder + "/key", f"{user}@{address}"]
+        command += ["-p", re.search(r"Port (\d+)", read("/etc/gangplank/sshd.conf"))[1]]
+        command += [f"-L{way}:{name}" for name, way in ways.items()]
+        return {**enter(command, record.pw_uid, ways), "log": attempt(refusals, began)}
+    finally:
+        attempt(os.unlink, path)
+        shutil.rmtree(folder, True)
+
+
+def enter(command, uid, ways):
+    pipe = subprocess.PIPE
+    ssh = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=PLAIN)
+    threading.Timer(20, ssh.kill).start()
+    # The local command's line comes once the user is in.
+    said = {"entered": ssh.stdout.readline() != b""}
+    if said["entered"]:
+        own = [path for path in glob.glob("/proc/[0-9]*/status") if f"\nUid:\t{uid}\t" in str(attempt(read, path))]
+        said["open_files"] = attempt(lambda: limit(max(int(path.split("/")[2]) for path in own), "Max open files"))
+        said["forwards"] = dict(zip(ways, at_once(forward, list(ways.values()), 8)))
+    ssh.kill()
+    lines = ssh.stderr.read().decode("utf-8", "replace").splitlines()
+    return {**said, "said": [line[:200] for line in lines if "Permanently" not in line][-3:]}
+
+
+def forward(path):
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        return greet(connection)
+
+
+def own_address():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.connect(("192.0.2.1", 9))  # sends nothing
+        return one.getsockname()[0]
+
+
+def self_tests():
+    names, opens = users(), targets_of()
+    return dict(zip(names, at_once(lambda user: self_test(user, opens.get(user, [])), names, 25)))
+
+
+def guards():
+    """What decides about an address beside sshd: TCP wrappers, and the machine's own firewall."""
+    said = {"drops": []}
+    for name in ("deny", "allow"):
+        rules = re.findall(r"(?m)^[^#:\n]*\b(?:ALL|sshd)\b[^:\n]*:.*", str(attempt(read, "/etc/hosts." + name)))
+        said[name] = [rule[:200] for rule in rules[:9]]
+    for tool in (("nft", "list", "ruleset"), ("iptables-save",), ("ip6tables-save",)):
+        text = run(*tool)[1] if shutil.which(tool[0]) else ""
+        sets = dict(re.findall(r"set (\S+) \{[^}]*?elements = \{([^}]*)\}", text))
+        rules = [re.sub(r"@(\S+)", lambda name: sets.get(name[1], ""), line) for line in text.splitlines()]
+        said["drops"] += [" ".join(rule.split())[:300] for rule in rules if re.search(r"(?i)\b(drop|reject)\b", rule)][:9]
+    return said
+
+
+def last_told():
+    known = attempt(os.path.getmtime, RUN + "/lock")
+    return max(time.time() - 3600, known if isinstance(known, float) else 0)
 
 
 def disk():
@@ -450,6 +577,7 @@ def disk():
 
 
 def report(why):
+    tests = None if HOMES else attempt(self_tests)  # before the keys are looked at
     names = attempt(lambda: sorted({name for opens in targets_of().values() for name in opens}))
     probes = {
         "clock": clock,
@@ -460,7 +588,9 @@ def report(why):
         "sshd": lambda: sshd(names if isinstance(names, list) else []),
         "disk": disk,
         "accounts": accounts,
-        "targets": lambda: targets(names, why) if isinstance(names, list) else names,
+        "targets": lambda: targets(names) if isinstance(names, list) else names,
+        "guards": guards,
+        "refusals": lambda: refusals(last_told()),
         "listening": listening,
         "agents": agents,
     }
@@ -475,10 +605,11 @@ def report(why):
         "uptime": float(read("/proc/uptime").split()[0]),
         "time": 0,
         **dict(zip(probes, at_once(lambda name: probes[name](), list(probes), 25))),
+        "self_tests": tests,
     }
     said["time"] = time.time()
     line = ""
-    for left_out in (None, "listening", "targets", "accounts", "sshd"):
+    for left_out in (None, "refusals", "listening", "targets", "accounts", "sshd"):
         if said.pop(left_out, None):
             said["truncated"] = said.get("truncated", []) + [left_out]
         line = json.dumps(said, separators=(",", ":"))[:-1]
@@ -505,6 +636,7 @@ def tell(why):
     ports = [CONSOLE] if CONSOLE else [f"/dev/{name}" for name in names if re.match(r"tty[A-Z]|hvc|sclp", name)]
     if "written" not in at_once(lambda path: write(path, line), ports, 5):
         at_once(lambda path: write(path, line), ["/dev/console"], 5)
+    os.utime(lock)
     os.close(lock)
 
 

@@ -25,8 +25,8 @@ const REPORT_SERVICE: &str = include_str!("../../templates/report.service");
 const KEYS: &str = include_str!("../../templates/keys.py");
 const KEYS_SERVICE: &str = include_str!("../../templates/keys.service");
 
-/// A script of Python's as the machine gets it: without the comments and docstrings that have a line of their own, since EC2 counts
-/// bytes. Neither stands inside of a text there.
+/// A script as the machine gets it: without the comments and docstrings that have a line of their own, and indented by one blank
+/// where the file has four, since EC2 counts bytes. None of these stands inside of a text there.
 pub fn bare(script: &str) -> String {
     let told = |line: &str| {
         let text = line.trim_start();
@@ -34,7 +34,14 @@ pub fn bare(script: &str) -> String {
         let docstring = text.len() < line.len() && text.len() > 6 && text.starts_with(quotes) && text.ends_with(quotes);
         docstring || text.starts_with('#') && !text.starts_with("#!")
     };
-    script.split_inclusive('\n').filter(|line| !told(line.trim_end())).collect()
+    let lines = script.split_inclusive('\n').filter(|line| !told(line.trim_end()));
+    lines
+        .flat_map(|line| {
+            let text = line.trim_start_matches(' ');
+            let (levels, rest) = ((line.len() - text.len()) / 4, (line.len() - text.len()) % 4);
+            [" ".repeat(levels + rest), text.to_owned()]
+        })
+        .collect()
 }
 
 /// Everything that the document says, and nothing else: equal documents have equal texts and the other way round.
@@ -118,10 +125,10 @@ impl Document {
                 "settings": settings,
                 "sshd": sshd,
                 "key_channel": if self.asks_metadata { &key_channel[..] } else { &[] },
-                "boot": BOOT,
+                "boot": bare(BOOT),
                 "report": bare(REPORT),
                 "report_service": REPORT_SERVICE,
-                "updates": UPDATES,
+                "updates": bare(UPDATES),
             }),
         )
     }

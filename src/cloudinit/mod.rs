@@ -109,7 +109,19 @@ impl RenderError {
 /// where the text would not fit otherwise.
 pub fn compressed(text: &str) -> Vec<u8> {
     let quick = gzip(text, Compression::new(2));
-    if quick.len() <= EC2_LIMIT { quick } else { gzip(text, Compression::best()) }
+    if quick.len() <= EC2_LIMIT {
+        return quick;
+    }
+    let best = gzip(text, Compression::best());
+    if best.len() <= EC2_LIMIT {
+        return best;
+    }
+    // A twentieth smaller, for a hundred times the work.
+    let mut smallest = Vec::new();
+    match zopfli::compress(zopfli::Options::default(), zopfli::Format::Gzip, text.as_bytes(), &mut smallest) {
+        Ok(()) => smallest,
+        Err(_) => best,
+    }
 }
 
 fn gzip(text: &str, effort: Compression) -> Vec<u8> {

@@ -7,6 +7,8 @@ mod account;
 mod daemon;
 mod system;
 mod target;
+mod vendor;
+mod wrappers;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -54,6 +56,7 @@ pub fn judge(plan: &Plan, seen: &MachineEvidence<'_>) -> Vec<Check> {
     account::checks(&mut bench);
     daemon::checks(&mut bench);
     target::checks(&mut bench);
+    vendor::checks(&mut bench);
     let mut checks = bench.checks;
     consequences(&mut checks);
     checks
@@ -69,10 +72,26 @@ fn consequences(checks: &mut [Check]) {
     });
     let document = failed(checks, "machine.document");
     let ended = failed(checks, "machine.deadline");
+    let reasons: Vec<(&'static str, Option<String>)> = checks
+        .iter()
+        .filter(|check| check.verdict.is_fail() && vendor::EXPLAINS.contains(&check.id))
+        .map(|check| (check.id, check.subject.clone()))
+        .collect();
     for check in checks {
+        if check.id == vendor::SELF_TEST {
+            let own = |(id, subject): &&(&str, Option<String>)| {
+                subject.is_none() || *subject == check.subject || id.starts_with("machine.target")
+            };
+            let explained = reasons.iter().find(own);
+            if let (Verdict::Fail { cause, .. }, Some((id, subject))) = (&check.verdict, explained) {
+                let name = subject.as_ref().map_or_else(|| (*id).to_owned(), |subject| format!("{id}[{subject}]"));
+                check.verdict = Verdict::Unknown { reason: format!("{cause}; that follows from {name}") };
+            }
+            continue;
+        }
         let why = match check.id {
             "machine.report" | "machine.cloud-init" | "machine.document" | "machine.clock" | "machine.disk"
-            | "machine.agents" | "machine.listening" => continue,
+            | "machine.agents" | "machine.listening" | "machine.sources" => continue,
             "machine.target" | "machine.target-dns" => continue,
             "machine.keys" if ended => "a machine whose time is up takes all keys away: see machine.deadline",
             _ if boot => "the machine was not set up to its end: see machine.cloud-init",

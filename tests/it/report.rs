@@ -72,6 +72,14 @@ fn good(plan: &Plan) -> Value {
             (user.to_string(), account)
         })
         .collect();
+    let tested = json!({
+        "entered": true, "open_files": 65535, "said": [], "log": [],
+        "forwards": {"10.20.2.11:5432": true, "warehouse.example.internal:5432": true},
+    });
+    let self_tests: serde_json::Map<String, Value> = plan
+        .accounts()
+        .map(|(user, keys)| (user.to_string(), if keys.is_empty() { Value::Null } else { tested.clone() }))
+        .collect();
     let time = MADE as f64;
     json!({
         "gangplank": 1, "instance": INSTANCE, "document": cloudinit::render(plan).unwrap().digest, "why": "boot",
@@ -85,9 +93,12 @@ fn good(plan: &Plan) -> Value {
         "disk": {"free": 5_000_000_000u64, "free_inodes": 400_000, "read_only": false},
         "accounts": accounts,
         "targets": [
-            {"open": "10.20.2.11:5432", "tcp": "ok", "tcp_age": 0},
-            {"open": "warehouse.example.internal:5432", "dns": ["10.20.2.10"], "tcp": "ok", "tcp_age": 0},
+            {"open": "10.20.2.11:5432", "tcp": "ok"},
+            {"open": "warehouse.example.internal:5432", "dns": ["10.20.2.10"], "tcp": "ok"},
         ],
+        "self_tests": self_tests,
+        "guards": {"deny": [], "allow": [], "drops": []},
+        "refusals": [],
         "agents": [],
         "listening": [{"address": "0.0.0.0", "port": 22, "process": "sshd"}],
     })
@@ -105,7 +116,8 @@ fn good_sshd(time: f64) -> Value {
         "settings": {
             "allowagentforwarding": "no", "allowstreamlocalforwarding": "no", "allowtcpforwarding": "local",
             "allowusers": "ana secoda", "authenticationmethods": "publickey", "authorizedkeyscommand": "none",
-            "authorizedkeysfile": ".ssh/authorized_keys", "disableforwarding": "no",
+            "authorizedkeysfile": ".ssh/authorized_keys .ssh/gangplank_test", "disableforwarding": "no",
+            "clientaliveinterval": "60", "clientalivecountmax": "3", "requiredrsasize": "1024",
             "forcecommand": "/usr/sbin/nologin", "gatewayports": "no", "kbdinteractiveauthentication": "no",
             "maxsessions": "50", "maxstartups": "50:30:200", "passwordauthentication": "no",
             "permitemptypasswords": "no", "permitlisten": "none", "permitrootlogin": "no", "permittty": "no",
@@ -117,6 +129,7 @@ fn good_sshd(time: f64) -> Value {
         },
         "own_settings": {"ana": {}, "secoda": {}},
         "permit_open": {"ana": [0, 1], "secoda": [0, 1]},
+        "by_address": [],
         "host_keys": [HOST_KEY],
     })
 }

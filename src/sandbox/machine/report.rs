@@ -17,13 +17,12 @@ use super::{
     config::{IDENTIFICATION, Settings},
     hostkey,
     keys::{self, Line},
+    permit::{Grants, enters},
     state::{Account, Boot, Machine},
 };
 
 const LONGEST: usize = 24 * 1024;
 const STATE: &str = "Result=success Id=ssh.service LoadState=loaded ActiveState=active";
-/// Targets that answered are asked again after so many seconds only.
-const ASKED_AGAIN: i64 = 6 * 3600;
 /// The settings that a report tells.
 const SETTINGS: &str = "addressfamily allowagentforwarding allowgroups allowstreamlocalforwarding allowtcpforwarding allowusers \
      authenticationmethods authorizedkeyscommand authorizedkeysfile authorizedprincipalscommand authorizedprincipalsfile \
@@ -33,12 +32,12 @@ const SETTINGS: &str = "addressfamily allowagentforwarding allowgroups allowstre
      permittunnel permituserenvironment permituserrc persourcemaxstartups port pubkeyacceptedalgorithms pubkeyauthentication \
      requiredrsasize strictmodes trustedusercakeys usepam x11forwarding";
 
-/// One line, with a checksum that begins with the document's digest. Remembers what the targets answered.
-pub fn line(machine: &mut Machine, around: &dyn Around, why: &str, now: Timestamp) -> String {
+/// One line, with a checksum that begins with the document's digest.
+pub fn line(machine: &Machine, around: &dyn Around, why: &str, now: Timestamp) -> String {
     let seal = machine.document.clone();
     let mut said = report(machine, around, why, now);
     let mut open = String::new();
-    for left_out in [None, Some("listening"), Some("targets"), Some("accounts"), Some("sshd")] {
+    for left_out in [None, Some("refusals"), Some("listening"), Some("targets"), Some("accounts"), Some("sshd")] {
         if let Some(left_out) = left_out
             && said.shift_remove(left_out).is_some()
         {
@@ -57,9 +56,9 @@ pub fn line(machine: &mut Machine, around: &dyn Around, why: &str, now: Timestam
     format!("{open},\"sha256\":\"{checksum}\"}}")
 }
 
-fn report(machine: &mut Machine, around: &dyn Around, why: &str, now: Timestamp) -> Map<String, Value> {
+fn report(machine: &Machine, around: &dyn Around, why: &str, now: Timestamp) -> Map<String, Value> {
     let names = opens(machine);
-    let targets: Vec<Value> = names.iter().map(|name| target(machine, around, name, why, now)).collect();
+    let targets: Vec<Value> = names.iter().map(|name| target(around, name)).collect();
     let missing = json!({"error": "FileNotFoundError: [Errno 2] No such file or directory: '/etc/gangplank/settings'"});
     let known = machine.gangplank.is_some();
     let known = |value: Value| if known { value } else { missing.clone() };
@@ -86,9 +85,13 @@ fn report(machine: &mut Machine, around: &dyn Around, why: &str, now: Timestamp)
         ("disk", json!({"free": 6_012_954_214_u64, "free_inodes": 481_207, "read_only": false})),
         ("accounts", known(accounts(machine))),
         ("targets", known(json!(targets))),
+        // A machine of the sandbox's has no firewall, no TCP wrappers, and a log that nobody reads.
+        ("guards", json!({"deny": [], "allow": [], "drops": []})),
+        ("refusals", json!([])),
         ("listening", listening(machine)),
         // Images of the sandbox have none that the boot does not stop.
         ("agents", json!([])),
+        ("self_tests", known(self_tests(machine, &targets, now))),
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -192,6 +195,7 @@ fn sshd(machine: &Machine, names: &[String]) -> Value {
         "state": format!("{STATE}; {STATE}"),
         "changed": {"path": machine.sshd.newest, "time": seconds(machine.sshd.changed)},
         "settings": common,
+        "by_address": [],
         "host_keys": machine.host_keys(),
         "own_settings": own,
         "permit_open": permit_open,
@@ -216,6 +220,7 @@ fn account(name: &str, account: &Account) -> Value {
         "shell": account.shell,
         "locked": account.locked,
         "sudo": account.sudo,
+        "closed": null,
         "home": folder(if account.ready { "0700" } else { "0755" }),
         "ssh": if account.ready || file.is_some() { folder("0700") } else { "none".to_owned() },
         "file": file.map_or_else(|| "none".to_owned(), |_| format!("file 0600 {name}")),
@@ -238,7 +243,7 @@ fn accepted(text: &str) -> Value {
     json!({"accepted": accepted, "other_lines": other, "options": options})
 }
 
-fn target(machine: &mut Machine, around: &dyn Around, name: &str, why: &str, now: Timestamp) -> Value {
+fn target(around: &dyn Around, name: &str) -> Value {
     let (host, port) = name.rsplit_once(':').unwrap_or((name, ""));
     let (host, port) = (host.trim_matches(['[', ']']), port.parse::<u16>().unwrap_or_default());
     let mut said = Map::from_iter([("open".to_owned(), json!(name))]);
@@ -251,30 +256,57 @@ fn target(machine: &mut Machine, around: &dyn Around, name: &str, why: &str, now
             }
             Err(error) => {
                 said.insert("dns".to_owned(), json!({"error": error}));
-                machine.tried.remove(name);
                 return Value::Object(said);
             }
         },
     };
-    let fresh = |(tcp, when): &(String, Timestamp)| tcp == "ok" && now.duration_since(*when).as_secs() < ASKED_AGAIN;
-    let known = machine.tried.get(name).cloned().filter(|last| why == "hour" && fresh(last));
-    let (tcp, when) = known.unwrap_or_else(|| {
-        let mut answers =
-            addresses.iter().take(3).map(|address| match around.connect(SocketAddr::new(*address, port)) {
-                Answer::Accepts(_) => "ok",
-                Answer::Refused => "refused",
-                Answer::Silent => "timeout",
-            });
-        let mut last = "timeout";
-        while let Some(answer) = answers.next().filter(|_| last != "ok") {
-            last = answer;
-        }
-        (last.to_owned(), now)
-    });
-    said.insert("tcp".to_owned(), json!(tcp));
-    said.insert("tcp_age".to_owned(), json!(now.duration_since(when).as_secs()));
-    machine.tried.insert(name.to_owned(), (tcp, when));
+    let mut answers = addresses.iter().take(3).map(|address| tcp(around, SocketAddr::new(*address, port)));
+    let mut last = "timeout";
+    while let Some(answer) = answers.next().filter(|_| last != "ok") {
+        last = answer;
+    }
+    said.insert("tcp".to_owned(), json!(last));
     Value::Object(said)
+}
+
+fn tcp(around: &dyn Around, to: SocketAddr) -> &'static str {
+    match around.connect(to) {
+        Answer::Accepts(_) => "ok",
+        Answer::Refused => "refused",
+        Answer::Silent => "timeout",
+    }
+}
+
+/// What a login of the machine's own meets: sshd, the account, and the forwards that its key may open.
+fn self_tests(machine: &Machine, targets: &[Value], now: Timestamp) -> Value {
+    let own = IpAddr::from([127, 0, 0, 1]);
+    let answers =
+        |name: &str| targets.iter().any(|target| target["open"] == json!(name) && target["tcp"] == json!("ok"));
+    let test = |name: &String| {
+        let account = machine.accounts.get(name)?;
+        let line = keys::read(account.authorized_keys.as_deref()?).into_iter().next()?;
+        let Line::Key(key) = line else { return None };
+        let algorithm = match key.key.algorithm().as_str() {
+            "ssh-rsa" => "rsa-sha2-512".to_owned(),
+            other => other.to_owned(),
+        };
+        let settings = machine.settings(name, Some(own));
+        let options = enters(machine, name, &key.key, &algorithm, own, now);
+        let tests = settings.words("authorizedkeysfile").any(|file| file == ".ssh/gangplank_test");
+        let Some(options) = options.filter(|_| tests) else {
+            return Some(json!({"entered": false, "said": ["Permission denied (publickey)."], "log": []}));
+        };
+        let grants = Grants { settings, options, shell: account.shell.clone() };
+        let open = |name: &str| {
+            let (host, port) = name.rsplit_once(':').unwrap_or((name, ""));
+            grants.opens(host.trim_matches(['[', ']']), port.parse().unwrap_or_default()) && answers(name)
+        };
+        let forwards: Map<String, Value> =
+            grants.settings.words("permitopen").map(|name| (name.to_owned(), json!(open(name)))).collect();
+        let open_files = machine.gangplank.as_ref().map(|gangplank| gangplank.open_files);
+        Some(json!({"entered": true, "open_files": open_files, "forwards": forwards, "said": [], "log": []}))
+    };
+    Value::Object(users(machine).iter().map(|name| (name.clone(), json!(test(name)))).collect())
 }
 
 fn listening(machine: &Machine) -> Value {

@@ -28,10 +28,10 @@ const DROP_IN: &str = "/etc/ssh/sshd_config.d/00-gangplank.conf";
 /// This version's programs, as its documents have them.
 fn scripts() -> [(&'static str, String); 4] {
     [
-        (PROGRAM, BOOT.to_owned()),
+        (PROGRAM, bare(BOOT)),
         ("/usr/local/sbin/gangplank-report", bare(REPORT)),
         (KEYS_PROGRAM, bare(KEYS)),
-        ("/usr/local/sbin/gangplank-updates", UPDATES.to_owned()),
+        ("/usr/local/sbin/gangplank-updates", bare(UPDATES)),
     ]
 }
 
@@ -63,8 +63,6 @@ pub struct Machine {
     /// What is to be printed.
     unsaid: Vec<String>,
     pub(super) reported: Option<Timestamp>,
-    /// The last answer of each target, and when it gave it.
-    pub(super) tried: BTreeMap<String, (String, Timestamp)>,
 }
 
 /// How gangplank-boot ended.
@@ -173,7 +171,6 @@ impl Machine {
             keys: None,
             unsaid: Vec::new(),
             reported: None,
-            tried: BTreeMap::new(),
         }
     }
 

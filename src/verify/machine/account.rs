@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Bench, Judged, Problem, REPLACE, fail, found, unknown};
+use super::{Bench, Judged, Problem, REPLACE, fail, found, unknown, vendor};
 use crate::{
     cloudinit,
     plan::PublicKey,
@@ -80,7 +80,25 @@ fn one(bench: &mut Bench<'_>, user: &str, keys: &[PublicKey], options: &str) {
         subject,
         Part::Bastion,
         "its home is its own: sshd trusts the keys in it",
-        |report, said| folder(found("its home", &account(report, user)?.home)?, "home", false, said),
+        |report, said| {
+            let account = account(report, user)?;
+            if let Ok(Some(above)) = account.closed.as_result() {
+                return fail(
+                    format!("only its owner may enter a folder above the home: {above}; sshd then finds no keys"),
+                    REPLACE,
+                );
+            }
+            let home = found("its home", &account.home)?;
+            // Debian's sshd takes no offence at a group that is the user's own, which a mode does not tell.
+            let trusted = vendor::tested(report, user).is_some_and(|test| test.entered);
+            match home {
+                Entry::Present { mode, .. } if trusted && mode & 0o002 == 0 => {
+                    said.push("a login of the machine's own enters with it".to_owned());
+                    place(home, user, "dir", "home", Allowed::Any, said)
+                }
+                _ => folder(home, "home", false, said),
+            }
+        },
     );
     bench.check(
         "machine.ssh-folder",
@@ -207,6 +225,7 @@ enum Allowed {
     Exactly(u32),
     /// Not by the group, not by others: what sshd's StrictModes asks for.
     NotWritable,
+    Any,
 }
 
 fn place(entry: &Entry, user: &str, kind: &str, what: &str, allowed: Allowed, said: &mut Vec<String>) -> Judged {
@@ -224,6 +243,7 @@ fn place(entry: &Entry, user: &str, kind: &str, what: &str, allowed: Allowed, sa
         Allowed::Exactly(wanted) => {
             (*mode != wanted).then(|| format!("{what} has mode {mode:04o} instead of {wanted:04o}"))
         }
+        Allowed::Any => None,
         Allowed::NotWritable => (mode & 0o022 != 0).then(|| {
             format!("{what} has mode {mode:04o}: others may write to it, and sshd then ignores the keys in it")
         }),

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use ssh_key::{HashAlg, PublicKey};
 
-use super::{Bench, Judged, REPLACE, current, fail, found, unknown};
+use super::{Bench, Judged, REPLACE, current, fail, found, unknown, vendor};
 use crate::{
     cloudinit::{self, Access},
-    plan::{MaxStartups, Plan},
+    plan::{self, MaxStartups, Plan},
     verify::{
         Part,
         report::{Daemon, Open, Report},
@@ -26,7 +26,7 @@ const AUTHENTICATION: [(&str, &str); 10] = [
     ("permitemptypasswords", "no"),
     ("pubkeyauthentication", "yes"),
     ("authenticationmethods", "publickey"),
-    ("authorizedkeysfile", ".ssh/authorized_keys"),
+    ("authorizedkeysfile", ".ssh/authorized_keys .ssh/gangplank_test"),
     ("authorizedkeyscommand", "none"),
     ("trustedusercakeys", "none"),
     ("strictmodes", "yes"),
@@ -54,7 +54,10 @@ fn settings_fix() -> String {
 
 pub fn checks(bench: &mut Bench<'_>) {
     let (plan, seen) = (bench.plan, bench.seen);
-    bench.check("machine.daemon", None, Part::Bastion, "sshd runs and answers", daemon);
+    let (port, access) = (plan.ssh.port, cloudinit::access(plan).unwrap_or_default());
+    bench.check("machine.daemon", None, Part::Bastion, "sshd runs and answers", |report, said| {
+        daemon(report, port, &access, said)
+    });
     bench.check(
         "machine.daemon-current",
         None,
@@ -65,6 +68,12 @@ pub fn checks(bench: &mut Bench<'_>) {
             let Some(running) = found("whether sshd runs", &sshd.running)? else {
                 return unknown("sshd does not run: see machine.daemon");
             };
+            if let Err(error) = sshd.settings.as_result() {
+                return fail(
+                    format!("sshd refuses its own files: {error}; what runs was started before, and does not start again"),
+                    format!("do not reboot the instance: that ends the tunnels that still work. {REPLACE}"),
+                );
+            }
             let changed = found("when sshd's files changed", &sshd.changed)?;
             said.push(format!(
                 "it read them {:.0} s before this report; {} changed last, {:.0} s before",
@@ -76,14 +85,13 @@ pub fn checks(bench: &mut Bench<'_>) {
                 return fail(
                     format!("{} was changed after sshd read its settings, and sshd was not restarted", changed.path),
                     format!(
-                        "reboot the instance: sshd reads its files at its start. If the change is not yours, {REPLACE}"
+                        "sshd reads its files at its start, and what they say now may end working tunnels then: {REPLACE}"
                     ),
                 );
             }
             Ok(())
         },
     );
-    let port = plan.ssh.port;
     bench.check(
         "machine.port",
         None,
@@ -110,7 +118,6 @@ pub fn checks(bench: &mut Bench<'_>) {
             }
         },
     );
-    let access = cloudinit::access(plan).unwrap_or_default();
     bench.check(
         "machine.authentication",
         None,
@@ -167,11 +174,20 @@ pub fn checks(bench: &mut Bench<'_>) {
     );
 }
 
-fn daemon(report: &Report, said: &mut Vec<String>) -> Judged {
+fn daemon(report: &Report, port: u16, access: &[Access], said: &mut Vec<String>) -> Judged {
     let sshd = found("how sshd is", &report.sshd)?;
     let Some(running) = found("whether sshd runs", &sshd.running)? else {
         if let Some(state) = sshd.state.as_str() {
             said.push(state.to_owned());
+        }
+        // systemd's own process holds the port, and gives each connection an sshd of its own.
+        let listening = report.listening.as_result().map_or(&[][..], Vec::as_slice);
+        let activated = listening.iter().any(|one| one.process == "systemd" && one.port == port);
+        if activated && access.iter().any(|one| vendor::tested(report, &one.user).is_some_and(|test| test.entered)) {
+            return fail(
+                "the tunnel works, but systemd starts an sshd for each connection (ssh.socket): MaxStartups holds for none, and many at once may be refused",
+                format!("something has enabled ssh.socket again, an update or an image of your own: {REPLACE}"),
+            );
         }
         return fail(
             "no sshd waits for connections: it was stopped, or it does not start",
@@ -185,7 +201,13 @@ fn daemon(report: &Report, said: &mut Vec<String>) -> Judged {
         running.command
     ));
     match running.banner.as_result() {
-        Ok(banner) => said.push(banner.clone()),
+        Ok(banner) if banner.starts_with("SSH-2.0-") => said.push(banner.clone()),
+        Ok(banner) => {
+            return fail(
+                format!("sshd runs and does not greet: it said {banner:?} and no version of SSH"),
+                format!("reboot the instance; if that does not help, {REPLACE}"),
+            );
+        }
         Err(error) if running.ports.as_result().is_ok_and(|ports| !ports.is_empty()) => {
             return fail(
                 format!("sshd runs and does not answer: {error}"),
@@ -223,7 +245,9 @@ fn authentication(report: &Report, access: &[Access], document: &str, said: &mut
     let mut wrong = BTreeSet::new();
     for Access { user, .. } in access {
         wrong.extend(differences(sshd, user, &AUTHENTICATION)?);
-        let allowed: BTreeSet<&str> = setting(sshd, user, "allowusers")?.split(' ').collect();
+        // sshd tells no AllowUsers where there is none: then every account may try.
+        let allowed = sshd.setting(user, "allowusers").unwrap_or("missing");
+        let allowed: BTreeSet<&str> = allowed.split(' ').collect();
         if allowed != users {
             wrong.insert(format!("AllowUsers is {}", allowed.into_iter().collect::<Vec<_>>().join(" ")));
         }
@@ -294,6 +318,16 @@ fn algorithms(report: &Report, plan: &Plan, said: &mut Vec<String>) -> Judged {
             // RFC 8332: an RSA key signs with SHA-2. sshd accepts SHA-1, `ssh-rsa`, only where it is told to.
             let needed: &[&str] =
                 if key.algorithm == "ssh-rsa" { &["rsa-sha2-512", "rsa-sha2-256"] } else { &[key.algorithm.as_str()] };
+            let least = sshd.setting(user.as_str(), "requiredrsasize").and_then(|size| size.parse::<usize>().ok());
+            match (rsa_bits(key), least) {
+                (Some(bits), Some(least)) if bits < least => {
+                    wrong.push(format!(
+                        "{user}'s key {} has {bits} bits, and RequiredRSASize is {least}",
+                        key.fingerprint
+                    ));
+                }
+                _ => {}
+            }
             if !needed.iter().any(|algorithm| accepted.contains(algorithm)) {
                 wrong.push(format!("{user}'s key {} needs {}", key.fingerprint, needed.join(" or ")));
             }
@@ -306,6 +340,13 @@ fn algorithms(report: &Report, plan: &Plan, said: &mut Vec<String>) -> Judged {
         format!("sshd does not accept what keys sign with: {}", wrong.join("; ")),
         "put another type of key into the plan, or use one of the plain images: their sshd accepts Ed25519, ECDSA, and RSA with SHA-2",
     )
+}
+
+fn rsa_bits(key: &plan::PublicKey) -> Option<usize> {
+    let key = PublicKey::from_openssh(&key.text()).ok()?;
+    // The modulus' own length, not that of its last whole byte.
+    let modulus = key.key_data().rsa()?.n.as_positive_bytes()?;
+    Some(modulus.len() * 8 - modulus.first()?.leading_zeros() as usize)
 }
 
 fn concurrency(report: &Report, plan: &Plan, access: &[Access], said: &mut Vec<String>) -> Judged {
@@ -322,6 +363,14 @@ fn concurrency(report: &Report, plan: &Plan, access: &[Access], said: &mut Vec<S
         }
     }
     let user = access.first().map_or("", |a| a.user.as_str());
+    for (name, ours) in [("ClientAliveInterval", "60"), ("ClientAliveCountMax", "3")] {
+        let value = setting(sshd, user, &name.to_ascii_lowercase())?;
+        if value != ours {
+            wrong.push(format!(
+                "{name} is {value} instead of {ours}: idle connections end too early, or dead ones stay"
+            ));
+        }
+    }
     let files = setting(sshd, user, "maxstartups")?;
     let MaxStartups { start, rate, full } = ssh.max_startups;
     let numbers: Vec<u32> = files.split(':').filter_map(|n| n.parse().ok()).collect();

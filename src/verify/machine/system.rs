@@ -175,8 +175,11 @@ pub fn checks(bench: &mut Bench<'_>) {
     let port = bench.plan.ssh.port;
     bench.check("machine.listening", None, Part::Bastion, "nothing but sshd listens to the outside on TCP", |report, said| {
         let all = found("what listens", &report.listening)?;
+        // Where the bastion's own sshd listens elsewhere, machine.port says so.
+        let running = report.sshd.as_result().ok().and_then(|sshd| sshd.running.as_result().ok()?.as_ref());
+        let own = running.and_then(|running| running.ports.as_result().ok()).map_or(&[][..], Vec::as_slice);
         said.extend(all.iter().map(|l| format!("{} on {} port {}", name_of(&l.process), l.address, l.port)));
-        let harmless = |l: &&crate::verify::report::Listener| l.process == "sshd" || l.port == port || (l.port == LLMNR && l.process.starts_with("systemd-resolve"));
+        let harmless = |l: &&crate::verify::report::Listener| l.port == port || (l.process == "sshd" && own.contains(&l.port)) || (l.port == LLMNR && l.process.starts_with("systemd-resolve"));
         let others: Vec<String> = all.iter().filter(|l| !harmless(l)).map(|l| format!("{} on port {}", name_of(&l.process), l.port)).collect();
         if others.is_empty() {
             return Ok(());

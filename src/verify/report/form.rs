@@ -82,6 +82,14 @@ pub struct Report {
     /// Agents of the cloud's that run and are a way in beside sshd.
     #[serde(default)]
     pub agents: Seen<Vec<String>>,
+    /// What the machine met on the vendor's own way, by account; `None` where no key is accepted. Empty where none was tried.
+    #[serde(default)]
+    pub self_tests: Seen<Option<BTreeMap<String, Seen<Option<SelfTest>>>>>,
+    #[serde(default)]
+    pub guards: Seen<Guards>,
+    /// Why sshd, PAM or TCP wrappers sent somebody away since the report before, or within an hour: lines of the journal, each once; `None` without one.
+    #[serde(default)]
+    pub refusals: Seen<Option<Vec<String>>>,
     /// Every target of every account, each once.
     #[serde(default)]
     pub targets: Seen<Vec<Target>>,
@@ -167,6 +175,9 @@ pub struct Account {
     pub sudo: Seen<bool>,
     #[serde(default)]
     pub home: Seen<Entry>,
+    /// The first folder above its home that others may not enter, and its [`Entry`], as text.
+    #[serde(default)]
+    pub closed: Seen<Option<String>>,
     /// `.ssh` in its home.
     #[serde(default)]
     pub ssh: Seen<Entry>,
@@ -242,9 +253,57 @@ pub struct Daemon {
     /// `PermitOpen` of each account.
     #[serde(default)]
     pub permit_open: BTreeMap<String, Vec<Open>>,
+    /// What a `Match` by address changes; nothing else of a `Match` but the user's name is asked with other values.
+    #[serde(default)]
+    pub by_address: Seen<Vec<ByAddress>>,
     /// `ssh-ed25519 AAAA...`, without comments.
     #[serde(default)]
     pub host_keys: Seen<Vec<String>>,
+}
+
+/// Settings for some addresses.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ByAddress {
+    /// As the file says it: an address, a range; or the whole condition where it is another.
+    pub from: String,
+    /// Of the account with this name.
+    #[serde(default)]
+    pub user: String,
+    /// Those that differ from what everybody else gets; `None` where that can't be asked.
+    #[serde(default)]
+    pub settings: Option<BTreeMap<String, String>>,
+}
+
+/// A login of the machine's own, with a key that is accepted for a minute.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct SelfTest {
+    /// sshd, the account and PAM let it in.
+    pub entered: bool,
+    /// As the session has it; `None` for no limit.
+    #[serde(default)]
+    pub open_files: Seen<Option<u64>>,
+    /// By target: whether a forward was opened, and stayed open.
+    #[serde(default)]
+    pub forwards: BTreeMap<String, Seen<bool>>,
+    /// The last lines of OpenSSH's client.
+    #[serde(default)]
+    pub said: Vec<String>,
+    /// As [`Report::refusals`], since this test began.
+    #[serde(default)]
+    pub log: Seen<Option<Vec<String>>>,
+}
+
+/// What decides about an address beside sshd.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Guards {
+    /// Rules of hosts.deny and hosts.allow that are about sshd.
+    #[serde(default)]
+    pub deny: Vec<String>,
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Rules of the machine's own firewall that drop or reject, with the elements of their sets.
+    #[serde(default)]
+    pub drops: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -309,9 +368,6 @@ pub struct Target {
     /// `ok`, `refused`, `timeout`, or what else the system said; `None` where there was no address.
     #[serde(default)]
     pub tcp: Option<String>,
-    /// Seconds since that was tried. An answering target is not tried each hour: MySQL blocks hosts that only knock.
-    #[serde(default)]
-    pub tcp_age: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-use super::{busy, file, live, parse, starter, template, text};
+use super::{busy, embedded, file, live, parse, starter, text};
 
 fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
@@ -29,7 +29,7 @@ fn shells_accept_the_scripts() {
             crate::support::skip(&format!("no {shell} here"));
             continue;
         };
-        for source in [template("boot.sh"), template("updates.sh"), settings.clone()] {
+        for source in [embedded("boot.sh"), embedded("updates.sh"), settings.clone()] {
             fs::write(&script, source).unwrap();
             let checked = run(Command::new(&shell).arg("-n").arg(&script));
             assert!(checked.status.success(), "{checked:?}");
@@ -108,7 +108,7 @@ fn sshd_grants_local_forwarding_to_the_targets_and_nothing_else() {
         "pubkeyauthentication yes",
         "authenticationmethods publickey",
         "strictmodes yes",
-        "authorizedkeysfile .ssh/authorized_keys",
+        "authorizedkeysfile .ssh/authorized_keys .ssh/gangplank_test",
         "authorizedkeyscommand none",
         "allowtcpforwarding local",
         "permitlisten none",

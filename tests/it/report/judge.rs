@@ -174,9 +174,20 @@ fn one_fault_turns_one_check_red() {
         ),
         (
             "home group-writable",
-            |r| r["accounts"]["secoda"]["home"] = json!("dir 0770 secoda"),
+            |r| {
+                r["accounts"]["secoda"]["home"] = json!("dir 0770 secoda");
+                r["self_tests"]["secoda"]["entered"] = json!(false);
+            },
             &["machine.home[secoda]"],
+            &["machine.self-test[secoda]"],
+        ),
+        // Where the group is the user's own, Debian's sshd lets it in.
+        ("home writable by its own group", |r| r["accounts"]["secoda"]["home"] = json!("dir 0770 secoda"), &[], &[]),
+        (
+            "a source that the machine turned away",
+            |r| r["refusals"] = json!(["refused connect from 198.51.100.7 (198.51.100.7)"]),
             &[],
+            &["machine.sources"],
         ),
         (
             "home of another",
@@ -297,6 +308,95 @@ fn one_fault_turns_one_check_red() {
             |r| r["sshd"]["own_settings"]["ana"] = json!({"denyusers": "ana"}),
             &["machine.authentication"],
             &[],
+        ),
+        (
+            "AllowUsers missing",
+            |r| _ = r["sshd"]["settings"].as_object_mut().unwrap().remove("allowusers"),
+            &["machine.authentication"],
+            &[],
+        ),
+        ("an empty greeting", |r| r["sshd"]["running"]["banner"] = json!(""), &["machine.daemon"], &[]),
+        (
+            "a file that sshd refuses",
+            |r| r["sshd"]["settings"] = json!({"error": "00-a.conf line 1: Bad configuration option: Nonsense"}),
+            &["machine.daemon-current"],
+            SETTINGS,
+        ),
+        (
+            "a second sshd",
+            |r| r["listening"].as_array_mut().unwrap().push(json!({"address": "::", "port": 2222, "process": "sshd"})),
+            &["machine.listening"],
+            &[],
+        ),
+        (
+            "clients that are ended early",
+            |r| r["sshd"]["settings"]["clientaliveinterval"] = json!("5"),
+            &["machine.concurrency"],
+            &[],
+        ),
+        (
+            "a closed folder above",
+            |r| r["accounts"]["ana"]["closed"] = json!("/home dir 0700 root"),
+            &["machine.home[ana]"],
+            &[],
+        ),
+        (
+            "an expired account",
+            |r| r["self_tests"]["secoda"] = json!({"entered": false, "said": ["Connection closed"], "log": ["pam_unix(sshd:account): account secoda has expired"]}),
+            &["machine.self-test[secoda]"],
+            &[],
+        ),
+        (
+            "a session of few files",
+            |r| r["self_tests"]["secoda"]["open_files"] = json!(24),
+            &["machine.self-test[secoda]"],
+            &[],
+        ),
+        (
+            "a forward that closes",
+            |r| r["self_tests"]["secoda"]["forwards"]["10.20.2.11:5432"] = json!(false),
+            &["machine.self-test[secoda]"],
+            &[],
+        ),
+        (
+            "a login that fails for a folder",
+            |r| {
+                r["accounts"]["secoda"]["home"] = json!("dir 0777 secoda");
+                r["self_tests"]["secoda"] =
+                    json!({"entered": false, "said": ["Permission denied (publickey)."], "log": []});
+            },
+            &["machine.home[secoda]"],
+            &["machine.self-test[secoda]"],
+        ),
+        (
+            "an account that wrappers turn away",
+            |r| r["guards"]["deny"] = json!(["sshd: ALL"]),
+            &["machine.sources"],
+            &[],
+        ),
+        (
+            "a source with settings of its own",
+            |r| {
+                r["sshd"]["by_address"] =
+                    json!([{"from": "0.0.0.0/0", "user": "secoda", "settings": {"allowtcpforwarding": "no"}}])
+            },
+            &["machine.sources"],
+            &[],
+        ),
+        (
+            "a Match of another kind",
+            |r| r["sshd"]["by_address"] = json!([{"from": "host *.example.com", "settings": null}]),
+            &[],
+            &["machine.sources"],
+        ),
+        (
+            "ssh.socket while the tunnel works",
+            |r| {
+                r["sshd"]["running"] = Value::Null;
+                r["listening"][0]["process"] = json!("systemd");
+            },
+            &["machine.daemon"],
+            DOWN,
         ),
         ("full disk", |r| r["disk"]["free"] = json!(0), &["machine.disk"], &[]),
         ("no inodes", |r| r["disk"]["free_inodes"] = json!(3), &["machine.disk"], &[]),

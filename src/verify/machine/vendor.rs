@@ -1,0 +1,283 @@
+//! The vendor's own way, as the machine knows it: what its own login meets, and what it does with each of the plan's sources.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+
+use super::wrappers::{self, Admission};
+use super::{Bench, Judged, REPLACE, fail, found, unknown};
+use crate::{
+    plan::Plan,
+    verify::{
+        Part,
+        report::{ByAddress, Guards, Report, Seen, SelfTest},
+    },
+};
+
+pub const SELF_TEST: &str = "machine.self-test";
+
+/// Whose failure says why the machine's own login fails: it is red for that cause.
+pub const EXPLAINS: [&str; 15] = [
+    "machine.cloud-init",
+    "machine.document",
+    "machine.deadline",
+    "machine.disk",
+    "machine.daemon",
+    "machine.port",
+    "machine.authentication",
+    "machine.account",
+    "machine.home",
+    "machine.ssh-folder",
+    "machine.permitopen",
+    "machine.key-options",
+    "machine.concurrency",
+    "machine.target",
+    "machine.target-dns",
+];
+
+pub fn checks(bench: &mut Bench<'_>) {
+    let plan = bench.plan;
+    for (user, _) in plan.accounts() {
+        let user = user.as_str();
+        bench.check(
+            SELF_TEST,
+            Some(user),
+            Part::Bastion,
+            format!("from the machine itself, a login as {user} enters, and its forwards reach the targets"),
+            |report, said| self_test(report, plan, user, said),
+        );
+    }
+    bench.check(
+        "machine.sources",
+        None,
+        Part::Bastion,
+        "the machine treats no source of the plan in a way of its own",
+        |report, said| sources(report, plan, said),
+    );
+}
+
+/// What the machine's own login met; `None` where none was tried.
+pub fn tested<'a>(report: &'a Report, user: &str) -> Option<&'a SelfTest> {
+    match report.self_tests.as_result().ok()?.as_ref()?.get(user)? {
+        Seen::Found(test) => test.as_ref(),
+        Seen::Failed(_) => None,
+    }
+}
+
+fn self_test(report: &Report, plan: &Plan, user: &str, said: &mut Vec<String>) -> Judged {
+    let all = found("what its own login met", &report.self_tests)?;
+    let Some(all) = all else { return unknown("the machine tried no login of its own") };
+    let Some(test) = all.get(user) else {
+        return unknown("the report does not tell of this account: the machine's document has no such user");
+    };
+    let Some(test) = found("what its own login met", test)? else {
+        said.push("no key of it is accepted: nobody is to enter".to_owned());
+        return Ok(());
+    };
+    said.extend(test.said.iter().map(|line| format!("ssh: {line}")));
+    let log = test.log.as_result().ok().and_then(Option::as_deref).unwrap_or_default();
+    said.extend(log.iter().map(|line| format!("the machine's log: {line}")));
+    if !test.entered {
+        let cause = log.last().or(test.said.last()).map_or("it does not say why", String::as_str);
+        return fail(
+            format!("a key with {user}'s own options does not enter: {cause}"),
+            format!(
+                "the words are sshd's or PAM's own: something on the machine, an account policy or an image of your own, changed what gangplank set up; {REPLACE}"
+            ),
+        );
+    }
+    said.push("entered".to_owned());
+    let needed = u64::from(plan.ssh.open_files);
+    match test.open_files.as_result() {
+        Ok(Some(limit)) if *limit < needed => {
+            return fail(
+                format!("a session of {user} may open {limit} files instead of {needed}: forwards fail under load"),
+                format!("a file of /etc/security or PAM sets another limit: {REPLACE}"),
+            );
+        }
+        Ok(limit) => {
+            said.push(limit.map_or_else(|| "any number of files".to_owned(), |limit| format!("{limit} files")))
+        }
+        Err(error) => said.push(format!("its limits are not known: {error}")),
+    }
+    let through: BTreeMap<&str, bool> = test
+        .forwards
+        .iter()
+        .filter_map(|(name, open)| open.as_result().ok().map(|open| (name.as_str(), *open)))
+        .collect();
+    said.extend(through.iter().map(|(name, open)| format!("{name}: {}", if *open { "open" } else { "closed" })));
+    let closed: Vec<&str> = through.iter().filter(|(_, open)| !**open).map(|(name, _)| *name).collect();
+    if closed.is_empty() {
+        return Ok(());
+    }
+    let why = test.said.last().map_or(String::new(), |line| format!(": {line}"));
+    fail(
+        format!("a forward to {} is closed again{why}", closed.join(", ")),
+        "see that the target takes connections from the machine's address, and has some left",
+    )
+}
+
+/// Every range that may come in.
+fn ranges(plan: &Plan) -> impl Iterator<Item = IpNet> {
+    let tunnels = plan.tunnels.iter().flat_map(|tunnel| tunnel.sources().map(|(net, _)| net));
+    tunnels.chain(plan.operators.iter().flat_map(|operator| operator.allow_from.iter().copied()))
+}
+
+fn overlap(one: &IpNet, other: &IpNet) -> bool {
+    one.contains(other) || other.contains(one)
+}
+
+fn sources(report: &Report, plan: &Plan, said: &mut Vec<String>) -> Judged {
+    let all: Vec<IpNet> = ranges(plan).collect();
+    let guards = found("what else decides about addresses", &report.guards)?;
+    let mut wrong = Vec::new();
+    let mut doubts = Vec::new();
+    wrapped(guards, &all, &mut wrong, &mut doubts);
+    dropped(guards, &all, &mut wrong, &mut doubts);
+    if let Ok(sshd) = report.sshd.as_result() {
+        match &sshd.by_address {
+            Seen::Found(found) => set_apart(found, &all, &mut wrong, &mut doubts),
+            // Whoever can't tell its settings says so elsewhere.
+            Seen::Failed(error) => said.push(format!("settings by address are not known: {error}")),
+        }
+    }
+    match &report.refusals {
+        Seen::Found(lines) => turned_away(report, plan, lines.as_deref().unwrap_or_default(), &all, &mut doubts),
+        Seen::Failed(error) => doubts.push(format!("the machine's log could not be read: {error}")),
+    }
+    said.push(format!("{} ranges asked for", all.len()));
+    said.extend(doubts.iter().cloned());
+    if !wrong.is_empty() {
+        return fail(
+            wrong.join("; "),
+            format!("somebody or something put this on the machine, an update or an image of your own: {REPLACE}"),
+        );
+    }
+    if doubts.is_empty() {
+        return Ok(());
+    }
+    unknown(format!(
+        "{}. Whether that shuts out a source of the plan can't be told from here: `gangplank verify --from ADDRESS`, on a machine \
+         with that address, tells",
+        doubts.join("; ")
+    ))
+}
+
+/// Lines of the log about an address or a user of the plan, where its own login does not tell the same.
+fn turned_away(report: &Report, plan: &Plan, lines: &[String], all: &[IpNet], doubts: &mut Vec<String>) {
+    let users: Vec<&str> = plan
+        .accounts()
+        .map(|(user, _)| user.as_str())
+        .filter(|user| tested(report, user).is_none_or(|test| test.entered))
+        .collect();
+    let known = |word: &str| {
+        users.contains(&word) || word.parse().is_ok_and(|address: IpAddr| all.iter().any(|net| net.contains(&address)))
+    };
+    let concerned = |line: &&String| line.split(|c: char| c.is_whitespace() || "()[],;'\"".contains(c)).any(known);
+    doubts.extend(
+        lines.iter().filter(concerned).map(|line| format!("since the report before, the machine's log said: {line}")),
+    );
+}
+
+fn wrapped(guards: &Guards, all: &[IpNet], wrong: &mut Vec<String>, doubts: &mut Vec<String>) {
+    for net in all {
+        match wrappers::admission(&guards.allow, &guards.deny, net) {
+            Admission::Yes => {}
+            Admission::No(rule) => wrong.push(format!("/etc/hosts.deny turns {net} away: {rule}")),
+            Admission::Unknown(rule) => doubts.push(format!("TCP wrappers have the rule {rule}")),
+        }
+    }
+    doubts.dedup();
+}
+
+fn dropped(guards: &Guards, all: &[IpNet], wrong: &mut Vec<String>, doubts: &mut Vec<String>) {
+    for rule in &guards.drops {
+        let words = rule.split(|c: char| c.is_whitespace() || "{},\"".contains(c));
+        let nets: Vec<IpNet> = words
+            .filter_map(|word| word.parse().ok().or_else(|| Some(IpNet::from(word.parse::<IpAddr>().ok()?))))
+            .collect();
+        match all.iter().find(|net| nets.iter().any(|named| overlap(named, net))) {
+            Some(net) if !rule.contains("!=") => wrong.push(format!("the machine's own firewall drops {net}: {rule}")),
+            Some(_) => doubts.push(format!("the machine's own firewall has the rule {rule}")),
+            // Of other addresses only.
+            None if !nets.is_empty() && !rule.contains("!=") => {}
+            None => doubts.push(format!("the machine has a firewall of its own: {rule}")),
+        }
+    }
+}
+
+fn set_apart(found: &[ByAddress], all: &[IpNet], wrong: &mut Vec<String>, doubts: &mut Vec<String>) {
+    for one in found {
+        let named: Option<IpNet> =
+            one.from.parse().ok().or_else(|| Some(IpNet::from(one.from.parse::<IpAddr>().ok()?)));
+        let concerned = named.is_none_or(|named| all.iter().any(|net| overlap(&named, net)));
+        match &one.settings {
+            _ if !concerned => {}
+            Some(settings) if !settings.is_empty() => {
+                let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
+                wrong.push(format!(
+                    "sshd has other settings for {} from {}: {}",
+                    one.user,
+                    one.from,
+                    settings.join(", ")
+                ));
+            }
+            Some(_) => {}
+            None => doubts.push(format!("sshd's files have settings for `Match {}`", one.from)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nets(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|text| text.parse().expect("a range")).collect()
+    }
+
+    #[test]
+    fn a_firewall_rule_counts_by_the_addresses_that_it_names() {
+        let all = nets(&["203.0.113.10/32", "198.51.100.0/24"]);
+        for (rule, expected) in [
+            ("ip saddr 203.0.113.10 drop", "wrong"),
+            ("ip saddr { 192.0.2.7, 198.51.100.0/28 } tcp dport 22 reject", "wrong"),
+            ("-A INPUT -s 198.51.100.9/32 -j DROP", "wrong"),
+            ("ip saddr 192.0.2.7 drop", ""),
+            ("ip saddr != 203.0.113.10 drop", "doubt"),
+            ("type filter hook input priority filter; policy drop;", "doubt"),
+            ("tcp dport 25 drop", "doubt"),
+        ] {
+            let (mut wrong, mut doubts) = (Vec::new(), Vec::new());
+            dropped(&Guards { drops: vec![rule.to_owned()], ..Guards::default() }, &all, &mut wrong, &mut doubts);
+            let got = match (wrong.is_empty(), doubts.is_empty()) {
+                (false, _) => "wrong",
+                (true, false) => "doubt",
+                (true, true) => "",
+            };
+            assert_eq!(got, expected, "{rule}");
+        }
+    }
+
+    #[test]
+    fn settings_by_address_count_where_a_source_is_concerned() {
+        let all = nets(&["203.0.113.10/32"]);
+        let one = |from: &str, settings: Option<&[(&str, &str)]>| ByAddress {
+            from: from.to_owned(),
+            user: "secoda".to_owned(),
+            settings: settings.map(|all| all.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()),
+        };
+        let no = Some(&[("allowtcpforwarding", "no")][..]);
+        for (found, wrong, doubts) in [
+            (one("203.0.113.0/24", no), 1, 0),
+            (one("203.0.113.10", no), 1, 0),
+            (one("192.0.2.0/24", no), 0, 0),
+            (one("203.0.113.10", Some(&[])), 0, 0),
+            (one("host *.example.com", None), 0, 1),
+        ] {
+            let (mut is_wrong, mut is_doubt) = (Vec::new(), Vec::new());
+            set_apart(std::slice::from_ref(&found), &all, &mut is_wrong, &mut is_doubt);
+            assert_eq!((is_wrong.len(), is_doubt.len()), (wrong, doubts), "{found:?}");
+        }
+    }
+}
