@@ -247,6 +247,12 @@ pub(super) fn notes(
     if let Some(network) = place.existing {
         let subnet = Network(network).subnets().find(|s| s.id == place.subnet);
         let own_address = front.nat == super::edge::Nat::None;
+        if let Some(hop) = subnet.as_ref().and_then(|s| s.way_out(seen)) {
+            notes.push(format!(
+                "the machine's security updates leave through {hop}: it must let the machine out on tcp 80 and 443, which is yours to allow, and \
+                 control.egress tells where a firewall of this subscription does not"
+            ));
+        }
         if subnet.is_some_and(|s| !own_address && !s.lets_out(seen)) {
             notes.push(format!(
                 "{} has no way to the internet: the machine needs one (a NAT gateway, say) for its security updates, and \

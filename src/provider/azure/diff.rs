@@ -14,7 +14,7 @@ use super::{
     keys,
     machine::{self, Image},
     observed::{Observed, Resource, Surroundings},
-    peering,
+    peering, rule_places,
     rules::{self, Way},
     slot,
     steps::Differ,
@@ -23,7 +23,7 @@ use super::{
     views::{Address, Firewall, Interface, Network, near},
 };
 use crate::{
-    changeset::{Changeset, Detail, Impact},
+    changeset::{Changeset, Detail, Impact, StepId},
     diagnostic::{Diagnostic, Diagnostics},
     location::Location,
     plan::{AzureNetwork, Edge, FirewallSku, ResourceGroup},
@@ -249,7 +249,9 @@ impl Run<'_> {
             Nat::Group { policy, .. } => Some(policy.child(super::id::Kind::RuleGroup, &want.names.rules)),
             Nat::Classic { firewall, .. } => Some(firewall.clone()),
         };
-        teardown::remove_rules(plan, seen, want.bastion(), kept.as_ref(), why, &after);
+        let rules = teardown::remove_rules(plan, seen, want.bastion(), kept.as_ref(), why, &after);
+        rule_places::forget(plan, seen, want.bastion(), kept.as_ref(), &rules);
+        let after: Vec<StepId> = after.into_iter().chain(rules).collect();
         let peerings = peering::of(seen, want.bastion(), &want.azure.subscription);
         let planned: Vec<&Id> = plan.steps.iter().map(|step| step.action.call.id()).collect();
         let wanted = |p: &&Resource| peering::is_wanted(p, &want.names.network, &self.remotes);
@@ -286,6 +288,13 @@ impl Run<'_> {
         let given_back: Vec<&Id> = self.given_back().into_iter().map(|r| &r.id).collect();
         let foreign = self.world.seen.foreign(Some(self.want.bastion()));
         notes.extend(foreign.iter().filter(|f| !given_back.contains(&f.id)).map(teardown::left_alone));
+        for (holder, error) in rule_places::unread(self.world.seen, self.want.bastion()) {
+            let name = holder.name();
+            notes.push(format!(
+                "whether the bastion has rules in {name} is not known, and none there is removed: {}",
+                error.message
+            ));
+        }
         let network = self.world.seen.get(&self.want.names.network);
         let alone = matches!(self.want.azure.network, AzureNetwork::Created { .. })
             && network.is_none()

@@ -1,5 +1,5 @@
 //! What stands in another subscription and a plan leads to: a hub's firewall or policy that the plan names by its id, the policy of a
-//! firewall, where that firewall stands, and the networks that the bastion's is peered with. "A firewall policy can span regions and subscriptions" ("Azure Firewall Manager policy
+//! firewall, where that firewall stands, the networks that the bastion's is peered with, and where it has had rules. "A firewall policy can span regions and subscriptions" ("Azure Firewall Manager policy
 //! overview"). It is read by its id, one call each; nothing of it is ever a bastion's own but our rules and peerings in it.
 
 use std::collections::BTreeSet;
@@ -15,6 +15,7 @@ use super::{
     peering,
     request::Request,
     retry::Repeat,
+    rule_places,
     views::{Firewall, Peering, network_of},
 };
 use crate::{
@@ -33,15 +34,18 @@ pub async fn read(
 ) -> Result<Unread, CloudError> {
     let leads = |seen: &Observed| -> Vec<Id> {
         let of = |(plan, azure): &(&Plan, &Azure)| {
-            linked(azure, seen).into_iter().chain(peers(plan.name.as_str(), azure, seen)).collect::<Vec<_>>()
+            let bastion = plan.name.as_str();
+            let rules = rule_places::named(seen, Some(bastion)).into_iter().map(|place| place.holder);
+            linked(azure, seen).into_iter().chain(peers(bastion, azure, seen)).chain(rules).collect::<Vec<_>>()
         };
         plans.iter().flat_map(of).collect()
     };
     read_all(arm, subscription, leads, all, progress).await
 }
 
-/// Reads the networks of other subscriptions that bastions' own are peered with, without a plan.
-pub async fn read_peers(
+/// Reads without a plan what bastions have in other subscriptions: the networks that their own are peered with, and the firewalls and
+/// policies that hold rules of theirs.
+pub async fn read_without_plans(
     arm: &Arm,
     subscription: &str,
     all: &mut Vec<Value>,
@@ -51,7 +55,8 @@ pub async fn read_peers(
         let own = seen.of_kind(Kind::Peering).filter(|p| {
             peering::owner(p).is_some_and(|(_, network)| network == p.id.parent() && network.is_in(subscription))
         });
-        own.filter_map(|p| Peering(p).remote()).collect()
+        let rules = rule_places::named(seen, None).into_iter().map(|place| place.holder);
+        own.filter_map(|p| Peering(p).remote()).chain(rules).collect()
     };
     read_all(arm, subscription, leads, all, progress).await
 }
@@ -136,6 +141,8 @@ fn linked(azure: &Azure, seen: &Observed) -> Vec<Id> {
 /// peered with, may not be read.
 pub fn unreadable<'a>(plan: &Plan, azure: &Azure, seen: &'a Observed) -> Option<&'a CloudError> {
     let holds_rules = |id: &Id| matches!(id.kind(), Some(Kind::Firewall | Kind::Policy));
-    let all = linked(azure, seen).into_iter().filter(holds_rules).chain(peers(plan.name.as_str(), azure, seen));
+    let bastion = plan.name.as_str();
+    let rules = rule_places::named(seen, Some(bastion)).into_iter().map(|place| place.holder);
+    let all = linked(azure, seen).into_iter().filter(holds_rules).chain(peers(bastion, azure, seen)).chain(rules);
     all.into_iter().find_map(|id| seen.unread.get(&id))
 }

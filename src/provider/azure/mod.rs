@@ -40,6 +40,7 @@ pub mod perform;
 pub mod poll;
 pub mod request;
 pub mod retry;
+mod rule_places;
 mod rule_steps;
 mod rules;
 pub mod shared;

@@ -136,7 +136,7 @@ pub async fn offer(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> Re
 }
 
 /// Everything in the subscription that a teardown without plans can concern: the lists, disks, what is in every resource group in one list
-/// more, the locks, the networks of other subscriptions that ours are peered with, and the rule collection groups of those policies of
+/// more, the locks, what ours lead to in other subscriptions, and the rule collection groups of those policies of
 /// others that have one called as ours are.
 ///
 /// # Errors
@@ -152,7 +152,7 @@ pub async fn estate(arm: &Arm, subscription: &str, progress: &Progress<'_>) -> R
         locks(arm, subscription, progress),
     )?;
     all.extend(disks);
-    let unread = elsewhere::read_peers(arm, subscription, &mut all, progress).await?;
+    let unread = elsewhere::read_without_plans(arm, subscription, &mut all, progress).await?;
     let seen = Observed::new(&all, []);
     let alike = |policy: &&Resource| {
         // Those in a policy of a bastion's own go with it.

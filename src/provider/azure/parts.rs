@@ -7,6 +7,7 @@ use super::{
     diff::Run,
     id::{FIREWALL_SUBNET, Id, Kind},
     observed::{Resource, State},
+    rule_places,
     rules::{self, line_details, security_lines},
     steps::{Differ, Node, There, tags_detail},
     tags,
@@ -126,11 +127,13 @@ impl Run<'_> {
         let changed = line_details(&lines, &have, why);
         let mut details = changed.clone();
         details.push(Detail::added("everything else", "denied"));
+        let mut tags = self.tags.clone();
+        tags.extend(rule_places::tags(self.world.seen, want.bastion(), &want.azure.subscription, &self.front.nat));
         let node = Node {
             what: "security-group",
             id: &want.names.security_group,
             resource: self.name(Kind::SecurityGroup),
-            body: want.security_group_body(&self.tags, body),
+            body: want.security_group_body(&tags, body),
             fill: Vec::new(),
             details,
             reason: "on the machine's own interface: exactly what the plan lists",

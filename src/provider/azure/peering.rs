@@ -26,9 +26,13 @@ use crate::{
 
 /// `gangplank-warehouse-0a1b2c3d`: at most 51 of the 80 characters that Azure allows.
 pub(super) fn name_for(bastion: &str, remote: &Id) -> String {
-    let digest = Sha256::digest(remote.as_str().to_ascii_lowercase());
-    let digest: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("gangplank-{bastion}-{digest}")
+    format!("gangplank-{bastion}-{}", digest(remote))
+}
+
+/// Of an id in any spelling.
+pub(super) fn digest(id: &Id) -> String {
+    let digest = Sha256::digest(id.as_str().to_ascii_lowercase());
+    digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Of a peering's two networks the one that is called as the bastion's own is.

@@ -56,7 +56,8 @@ impl Run<'_> {
             address.into_iter().chain(machine).collect()
         };
         let why = |_: &str, value: &str| want.sources.get(&value.strip_prefix("from ")?.parse().ok()?).cloned();
-        let after = ["group", "policy", "address", "interface"];
+        // The network security group names a policy or a firewall of another subscription before the rule is in it.
+        let after = ["group", "policy", "address", "security-group", "interface"];
         match &self.front.nat {
             Nat::None => {}
             Nat::Group { policy, priority } => {

@@ -103,6 +103,19 @@ impl Subnet {
     }
 }
 
+impl Subnet {
+    /// The appliance that the subnet's default route leads to, a firewall mostly.
+    pub fn way_out(&self, seen: &Observed) -> Option<String> {
+        let table = seen.get(self.route_table.as_ref()?)?;
+        let routes = table.list("/properties/routes").iter();
+        let mut out = routes.filter(|route| {
+            text(route, "/properties/addressPrefix") == "0.0.0.0/0"
+                && text(route, "/properties/nextHopType").eq_ignore_ascii_case("VirtualAppliance")
+        });
+        out.next().map(|route| text(route, "/properties/nextHopIpAddress").to_owned())
+    }
+}
+
 /// The ranges of a network and of those that are peered with it.
 pub fn near(network: &Resource) -> Vec<IpNet> {
     let peered = connected(network).flat_map(peered_ranges);

@@ -4,12 +4,14 @@ use serde_json::{Value, json};
 
 use super::{
     company::{self, NET, group, net, put, send},
+    fault::{Fault, Which},
     life::{Desk, writes},
+    peering,
     world::{SUBSCRIPTION, World},
 };
 use crate::{
-    azure::plans::{HUB, Spec},
-    support::program::Run,
+    azure::plans::{HUB, PUBLIC, Spec},
+    support::{Moment, program::Run},
 };
 
 const HUBS: &str = "00000000-0000-0000-0000-0000000000bb";
@@ -91,6 +93,86 @@ fn a_firewall_whose_policy_is_of_another_subscription() {
     let desk = Desk::new();
     with_policy_elsewhere(&mut desk.server.world());
     comes_and_goes(&desk, "{firewall: {existing: fw-hub}}");
+}
+
+fn remembered(desk: &Desk) -> Vec<String> {
+    let raw = desk.server.world().resource(&net("rg-shared", "networkSecurityGroups/gangplank-warehouse"));
+    let tags = raw.and_then(|raw| raw["tags"].as_object().cloned()).unwrap_or_default();
+    tags.keys().filter(|key| key.starts_with("gangplank:rules-")).cloned().collect()
+}
+
+/// The plan comes to name a firewall of its own subscription: what it has in the other one goes, with the next apply or destroy.
+#[test]
+fn a_rule_is_not_left_in_another_subscription_when_the_edge_changes() {
+    for verb in ["apply", "destroy"] {
+        let desk = Desk::new();
+        with_firewall(&mut desk.server.world());
+        let before = desk.server.world().ids();
+        let edge = format!("{{firewall: {{existing: {}}}}}", hub("azureFirewalls/fw-conn"));
+        desk.apply(&Spec { edge_text: Some(edge), ..Spec::edge(HUB) });
+        assert!(ours(&desk).is_some());
+        assert_eq!(remembered(&desk).len(), 1);
+        let spec = Spec::edge(HUB);
+        if verb == "apply" {
+            desk.apply(&spec);
+            desk.assert_settled(&spec);
+            assert_eq!(remembered(&desk), [""; 0]);
+            assert_eq!(ours(&desk), None);
+        }
+        desk.run("destroy", &spec, &["--yes"]).0.expect(0);
+        assert_eq!(ours(&desk), None);
+        assert_eq!(desk.server.world().ids(), before);
+    }
+}
+
+/// Killed at any write of that apply, the next one finds what is left.
+#[test]
+fn no_kill_makes_a_rule_in_another_subscription_forgotten() {
+    for n in 0..8 {
+        let desk = Desk::new();
+        with_firewall(&mut desk.server.world());
+        let before = desk.server.world().ids();
+        let edge = format!("{{firewall: {{existing: {}}}}}", hub("azureFirewalls/fw-conn"));
+        desk.apply(&Spec { edge_text: Some(edge), ..Spec::edge(HUB) });
+        let spec = Spec::edge(HUB);
+        desk.server.world().fault(Which::Writes, n..n + 1, Fault::Kill(Moment::After));
+        desk.run("apply", &spec, &["--yes", "--no-verify"]);
+        desk.server.world().heal();
+        desk.apply(&spec);
+        desk.assert_settled(&spec);
+        assert_eq!(ours(&desk), None, "killed after write {n}");
+        desk.run("destroy", &spec, &["--yes"]).0.expect(0);
+        assert_eq!(desk.server.world().ids(), before, "killed after write {n}");
+    }
+}
+
+/// Without a plan.
+#[test]
+fn reap_takes_rules_and_peerings_of_other_subscriptions_along() {
+    for peered in [false, true] {
+        let desk = Desk::new();
+        let spec = if peered {
+            peering::with_far(&mut desk.server.world());
+            Spec { peers: vec![peering::far()], ..Spec::edge(PUBLIC) }
+        } else {
+            with_firewall(&mut desk.server.world());
+            let edge = format!("{{firewall: {{existing: {}}}}}", hub("azureFirewalls/fw-conn"));
+            Spec { edge_text: Some(edge), ..Spec::edge(HUB) }
+        };
+        let before = desk.server.world().ids();
+        desk.apply(&spec);
+        {
+            let mut world = desk.server.world();
+            for id in world.ids() {
+                let owner = world.resource(&id).map(|raw| raw["tags"]["gangplank:bastion"].clone());
+                if owner == Some(json!("warehouse")) {
+                    company::tag(&mut world, &id, "gangplank:expires", Some("2020-02-29T23:59:59Z"));
+                }
+            }
+        }
+        desk.reap(&["--yes"]).0.expect(0);
+        assert_eq!(desk.server.world().ids(), before);
+    }
 }
 
 /// What may not be read is neither written to nor called gone.

@@ -427,7 +427,7 @@ fn retag(world: &mut World, tags: &Value) {
 
 impl Desk {
     /// Reaps the subscription, of whose plans it knows nothing.
-    fn reap(&self, options: &[&str]) -> (Run, Vec<Call>) {
+    pub(super) fn reap(&self, options: &[&str]) -> (Run, Vec<Call>) {
         self.server.world().calls.clear();
         let mut command = Command::new(env!("CARGO_BIN_EXE_gangplank"));
         command.current_dir(self.home.path()).env_clear().env("HOME", self.home.path()).env("TZ", "UTC");
