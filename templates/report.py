@@ -23,8 +23,9 @@ authenticationmethods authorizedkeyscommand authorizedkeysfile authorizedprincip
 chrootdirectory clientalivecountmax clientaliveinterval denygroups denyusers disableforwarding forcecommand gatewayports
 gssapiauthentication hostbasedauthentication kbdinteractiveauthentication kerberosauthentication logingracetime maxauthtries
 maxsessions maxstartups passwordauthentication permitemptypasswords permitlisten permitrootlogin permittty permittunnel
-permituserenvironment permituserrc persourcemaxstartups persourcepenalties port pubkeyacceptedalgorithms
-pubkeyauthentication refuseconnection requiredrsasize strictmodes trustedusercakeys usepam x11forwarding""".split()
+permituserenvironment permituserrc channeltimeout persourcemaxstartups persourcepenalties port pubkeyacceptedalgorithms
+pubkeyauthentication refuseconnection requiredrsasize strictmodes trustedusercakeys unusedconnectiontimeout
+usepam x11forwarding""".split()
 
 
 def read(path, most=1 << 20):
@@ -557,6 +558,9 @@ def guards():
     for name in ("deny", "allow"):
         rules = re.findall(r"(?m)^[^#:\n]*\b(?:ALL|sshd)\b[^:\n]*:.*", str(attempt(read, "/etc/hosts." + name)))
         said[name] = [rule[:200] for rule in rules[:9]]
+    pam = [path for name in ("sshd", "common-*", "*-auth") for path in glob.glob("/etc/pam.d/" + name)]
+    pam = "\n".join(str(attempt(read, path)) for path in pam)
+    said["pam"] = sorted(set(re.findall(r"(?m)^[^#\n]*\b(pam_(?:access|time|exec|script)\.so)", pam)))
     for tool in (("nft", "list", "ruleset"), ("iptables-save",), ("ip6tables-save",)):
         text = run(*tool)[1] if shutil.which(tool[0]) else ""
         sets = dict(re.findall(r"set (\S+) \{[^}]*?elements = \{([^}]*)\}", text))

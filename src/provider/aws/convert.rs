@@ -49,6 +49,7 @@ pub fn instance(from: &ec2::Instance) -> Option<Instance> {
         vpc: text(from.vpc_id()),
         groups: first_interface_groups(from, &interfaces),
         metadata: MetadataOptions {
+            enabled: metadata.and_then(|m| m.http_endpoint()) != Some(&ec2::InstanceMetadataEndpointState::Disabled),
             tokens_required: metadata.and_then(|m| m.http_tokens()) == Some(&ec2::HttpTokensState::Required),
             hop_limit: metadata.and_then(|m| m.http_put_response_hop_limit()).unwrap_or_default(),
             tags: metadata.and_then(|m| m.instance_metadata_tags()) == Some(&ec2::InstanceMetadataTagsState::Enabled),

@@ -310,7 +310,8 @@ pub(super) fn recognised_by(instance: &Instance) -> Vec<Detail> {
 
 fn metadata_text(options: MetadataOptions) -> String {
     format!(
-        "session tokens {}, hop limit {}, tags {}",
+        "{}session tokens {}, hop limit {}, tags {}",
+        if options.enabled { "" } else { "off, " },
         if options.tokens_required { "required" } else { "optional" },
         options.hop_limit,
         if options.tags { "readable" } else { "hidden" },

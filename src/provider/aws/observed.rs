@@ -142,6 +142,8 @@ impl InstanceState {
 /// sshd's PermitOpen keeps it from the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MetadataOptions {
+    /// It answers at all.
+    pub enabled: bool,
     pub tokens_required: bool,
     pub hop_limit: i32,
     /// The machine may read its own tags.
@@ -152,7 +154,7 @@ impl MetadataOptions {
     pub const HOP_LIMIT: i32 = 1;
 
     pub fn wanted(tags: bool) -> Self {
-        Self { tokens_required: true, hop_limit: Self::HOP_LIMIT, tags }
+        Self { enabled: true, tokens_required: true, hop_limit: Self::HOP_LIMIT, tags }
     }
 }
 

@@ -371,6 +371,12 @@ fn concurrency(report: &Report, plan: &Plan, access: &[Access], said: &mut Vec<S
             ));
         }
     }
+    // OpenSSH has them since 9.2 and 9.4.
+    for name in ["channeltimeout", "unusedconnectiontimeout"] {
+        if let Some(value) = sshd.setting(user, name).filter(|value| *value != "none") {
+            wrong.push(format!("{name} is {value}: sshd ends what is idle"));
+        }
+    }
     let files = setting(sshd, user, "maxstartups")?;
     let MaxStartups { start, rate, full } = ssh.max_startups;
     let numbers: Vec<u32> = files.split(':').filter_map(|n| n.parse().ok()).collect();

@@ -134,6 +134,9 @@ fn sources(report: &Report, plan: &Plan, said: &mut Vec<String>) -> Judged {
     let mut doubts = Vec::new();
     wrapped(guards, &all, &mut wrong, &mut doubts);
     dropped(guards, &all, &mut wrong, &mut doubts);
+    doubts.extend(
+        guards.pam.iter().map(|module| format!("PAM asks {module}, which knows who comes from where and when")),
+    );
     if let Ok(sshd) = report.sshd.as_result() {
         match &sshd.by_address {
             Seen::Found(found) => set_apart(found, &all, &mut wrong, &mut doubts),

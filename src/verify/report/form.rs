@@ -304,6 +304,9 @@ pub struct Guards {
     /// Rules of the machine's own firewall that drop or reject, with the elements of their sets.
     #[serde(default)]
     pub drops: Vec<String>,
+    /// Modules of PAM's that ask who comes from where, or when.
+    #[serde(default)]
+    pub pam: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

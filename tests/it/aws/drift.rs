@@ -114,7 +114,8 @@ pub fn disturb(world: &mut World, drift: Drift) {
         }
         Drift::WeakenMetadata => {
             if let Some(instance) = instance(world) {
-                instance.metadata = MetadataOptions { tokens_required: false, hop_limit: 64, tags: false };
+                instance.metadata =
+                    MetadataOptions { enabled: false, tokens_required: false, hop_limit: 64, tags: false };
             }
         }
         Drift::DropTag(which) => {

@@ -255,7 +255,7 @@ pub fn account() -> World {
         subnet: "subnet-000000a1".to_owned(),
         vpc: "vpc-1".to_owned(),
         groups: vec!["sg-000000f1".to_owned()],
-        metadata: MetadataOptions { tokens_required: false, hop_limit: 2, tags: false },
+        metadata: MetadataOptions { enabled: true, tokens_required: false, hop_limit: 2, tags: false },
         private_ip: None,
         public_ip: None,
         launched: None,

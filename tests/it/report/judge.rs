@@ -383,6 +383,13 @@ fn one_fault_turns_one_check_red() {
             &["machine.sources"],
             &[],
         ),
+        ("PAM asks for the address", |r| r["guards"]["pam"] = json!(["pam_access.so"]), &[], &["machine.sources"]),
+        (
+            "sshd ends idle channels",
+            |r| r["sshd"]["settings"]["channeltimeout"] = json!("*=5m"),
+            &["machine.concurrency"],
+            &[],
+        ),
         (
             "a Match of another kind",
             |r| r["sshd"]["by_address"] = json!([{"from": "host *.example.com", "settings": null}]),

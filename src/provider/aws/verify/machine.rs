@@ -108,12 +108,16 @@ pub fn metadata(scene: &Scene<'_>) -> Check {
         let have = scene.machine()?.metadata;
         let word = |yes: bool, one: &'static str, other: &'static str| if yes { one } else { other };
         check.evidence.push(format!(
-            "session tokens {}, hop limit {}, tags {}",
+            "{}session tokens {}, hop limit {}, tags {}",
+            word(have.enabled, "", "off, "),
             word(have.tokens_required, "required", "optional"),
             have.hop_limit,
             word(have.tags, "readable", "hidden")
         ));
         let mut causes = Vec::new();
+        if !have.enabled {
+            causes.push("it is off: the machine takes neither new keys nor another deadline".to_owned());
+        }
         if !have.tokens_required {
             causes.push("it answers without a session token (IMDSv1)".to_owned());
         }
