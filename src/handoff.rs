@@ -8,6 +8,9 @@ mod next;
 pub mod ssh;
 pub mod text;
 
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -34,6 +37,8 @@ pub struct Known<'a> {
     /// The deadline that the cloud's tags tell.
     pub deadline: Option<ResolvedDeadline>,
     pub now: Timestamp,
+    /// The ranges of the prefix lists that the plan names, by their ids, as far as they are known.
+    pub prefix_lists: BTreeMap<String, Vec<IpNet>>,
     pub verification: Option<&'a Verification>,
 }
 
@@ -152,7 +157,7 @@ pub struct Field {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Source {
     pub network: String,
-    /// The vendor's id, or `allow_from`.
+    /// The vendor's id, `allow_from`, or the prefix list that it stands in.
     pub why: String,
 }
 
@@ -188,7 +193,7 @@ pub fn handoff(plan: &Plan, known: &Known<'_>) -> HandOff {
         ssh::by_hand(plan, address, known.port, host_keys.first().is_some_and(|k| k.known_hosts.is_some()), &mut notes)
     });
     let checks = || known.verification.iter().flat_map(|verification| &verification.checks);
-    let tunnels = plan.tunnels.iter().map(|one| tunnel(one, address.as_deref(), known)).collect();
+    let tunnels = plan.tunnels.iter().map(|one| tunnel(plan, one, address.as_deref(), known)).collect();
     let moved = known.deadline.and_then(|deadline| deadline.moved);
     notes.extend(moved.map(|m| format!("its end was {} on {}; the plan's own end is {}", m.word(), m.on, m.from)));
     let ends = match (known.deadline.map(|deadline| deadline.expires), plan.deadline) {
@@ -224,7 +229,7 @@ pub fn handoff(plan: &Plan, known: &Known<'_>) -> HandOff {
     handoff
 }
 
-fn tunnel(tunnel: &plan::Tunnel, address: Option<&str>, known: &Known<'_>) -> Tunnel {
+fn tunnel(plan: &Plan, tunnel: &plan::Tunnel, address: Option<&str>, known: &Known<'_>) -> Tunnel {
     let form = tunnel.vendor.as_ref().and_then(|vendor| vendor.form.as_ref());
     let usual = [("User", FormValue::User), ("Host", FormValue::Host), ("Port", FormValue::Port)];
     let labels: Vec<(&str, FormValue)> = match form {
@@ -257,13 +262,21 @@ fn tunnel(tunnel: &plan::Tunnel, address: Option<&str>, known: &Known<'_>) -> Tu
         form: form.map(|form| form.url.clone()),
         documentation: tunnel.vendor.as_ref().and_then(|vendor| vendor.documentation.clone()),
         fields: labels.into_iter().map(|(label, what)| Field { label: label.to_owned(), value: value(what) }).collect(),
-        sources: tunnel
-            .sources()
-            .map(|(network, why)| Source { network: network.to_string(), why: why.to_owned() })
-            .collect(),
+        sources: sources(plan, tunnel, known),
         targets: tunnel.targets.iter().map(target).collect(),
         keys: tunnel.keys.iter().map(key).collect(),
     }
+}
+
+fn sources(plan: &Plan, tunnel: &plan::Tunnel, known: &Known<'_>) -> Vec<Source> {
+    let own = tunnel.sources().map(|(network, why)| Source { network: network.to_string(), why: why.to_owned() });
+    let listed = plan.prefix_lists_of(&tunnel.user).flat_map(|list| match known.prefix_lists.get(&list.id) {
+        Some(entries) => {
+            entries.iter().map(|net| Source { network: net.to_string(), why: list.id.clone() }).collect::<Vec<_>>()
+        }
+        None => vec![Source { network: list.id.clone(), why: "allow_from".to_owned() }],
+    });
+    own.chain(listed).collect()
 }
 
 fn edge(cloud: &Cloud) -> &'static str {

@@ -52,6 +52,8 @@ pub(super) fn aws(field: &Field<'_>, report: &mut Report) -> Read<Aws> {
         instance_type: instance_type?,
         address: address?.unwrap_or(AwsAddress::Elastic),
         database_access: database_access?.unwrap_or_default(),
+        // They stand with the users: the reader of the plan adds them.
+        prefix_lists: Vec::new(),
     })
 }
 
@@ -144,7 +146,7 @@ fn is_id(text: &str, prefix: &str) -> bool {
     })
 }
 
-fn id(field: &Field<'_>, prefix: &str, what: &str, report: &mut Report) -> Read<String> {
+pub(super) fn id(field: &Field<'_>, prefix: &str, what: &str, report: &mut Report) -> Read<String> {
     let text = field.text(report)?;
     if is_id(text, prefix) {
         return Ok(text.to_owned());

@@ -178,6 +178,11 @@ impl<'n> Field<'n> {
         Ok(Block { what: shape.what, place: self.place.clone(), fields, misspelt })
     }
 
+    /// Whether a text begins so.
+    pub fn starts_with(&self, prefix: &str) -> bool {
+        matches!(&self.node.value, Value::Scalar(scalar) if scalar.text.starts_with(prefix))
+    }
+
     pub fn is_map(&self) -> bool {
         matches!(self.node.value, Value::Mapping { .. })
     }

@@ -24,7 +24,7 @@ mod vendor;
 
 pub use check::{check_deadline, check_together};
 pub use model::*;
-pub(crate) use net::{grouped, is_wide, size};
+pub(crate) use net::{TooWide, grouped, is_wide, size};
 pub use read::read;
 pub use schema::{CloudKind, schema, starter};
 pub use source::{BrokenFile, Loaded, load, load_each};

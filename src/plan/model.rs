@@ -42,6 +42,25 @@ impl Plan {
         let tunnels = self.tunnels.iter().map(|tunnel| (&tunnel.user, tunnel.keys.as_slice()));
         tunnels.chain(self.operators.iter().map(|operator| (&operator.name, operator.keys.as_slice())))
     }
+
+    /// The prefix lists among the sources; two users may name the same one.
+    pub fn prefix_lists(&self) -> &[PrefixListRef] {
+        match &self.cloud {
+            Cloud::Aws(aws) => &aws.prefix_lists,
+            Cloud::Azure(_) => &[],
+        }
+    }
+
+    /// Those that a tunnel or an operator names.
+    pub fn prefix_lists_of(&self, user: &UserName) -> impl Iterator<Item = &PrefixListRef> {
+        self.prefix_lists().iter().filter(move |list| list.user == *user)
+    }
+
+    /// Every source that the plan itself writes.
+    pub fn sources(&self) -> impl Iterator<Item = IpNet> {
+        let tunnels = self.tunnels.iter().flat_map(|tunnel| tunnel.sources().map(|(net, _)| net));
+        tunnels.chain(self.operators.iter().flat_map(|operator| operator.allow_from.iter().copied()))
+    }
 }
 
 /// What a changed key means for the machine.
@@ -185,6 +204,17 @@ pub struct Operator {
     pub name: UserName,
     pub allow_from: Vec<IpNet>,
     pub keys: Vec<PublicKey>,
+}
+
+/// A managed prefix list of AWS among the sources: what stands in it is admitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefixListRef {
+    /// `pl-...`
+    pub id: String,
+    /// Whose source it is: a tunnel's or an operator's.
+    pub user: UserName,
+    /// Where the plan names it: a path of [`Origin::fields`].
+    pub field: String,
 }
 
 /// A Unix user name that no supported image uses itself: `[a-z_][a-z0-9_-]{0,31}`.
@@ -335,6 +365,8 @@ pub struct Aws {
     pub instance_type: String,
     pub address: AwsAddress,
     pub database_access: Vec<DatabaseAccess>,
+    /// In the order of the plan.
+    pub prefix_lists: Vec<PrefixListRef>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

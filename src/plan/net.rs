@@ -5,6 +5,7 @@ use std::{net::IpAddr, ops::Range};
 use ipnet::IpNet;
 
 use super::{
+    aws,
     fields::{Field, excerpt},
     report::{Read, Report},
 };
@@ -91,61 +92,129 @@ pub(super) fn narrow_range(field: &Field<'_>, report: &mut Report) -> Read<IpNet
 /// A list of ranges without duplicates and overlaps.
 pub(super) fn ranges(field: &Field<'_>, report: &mut Report) -> Read<Vec<Placed>> {
     let mut whole: Vec<Placed> = Vec::new();
-    field.list(report, |item, report| {
-        let net = narrow_range(item, report)?;
-        if let Some((other, place)) = whole.iter().find(|(other, _)| other.contains(&net) || net.contains(other)) {
-            let line = report.line(place);
-            let problem = if *other == net {
-                item.problem(report, "a range twice", format!("{net} already stands on line {line}"))
-                    .fix("remove one of them")
-            } else {
-                let (inner, outer) = if other.contains(&net) { (&net, other) } else { (other, &net) };
-                item.problem(report, "overlapping ranges", format!("this overlaps {other} on line {line}"))
-                    .fix(format!("remove {inner}: {outer} contains it"))
-            };
-            return Err(report.push(problem));
-        }
-        whole.push((net, item.place.clone()));
-        Ok(())
-    })?;
+    field.list(report, |item, report| distinct(item, &mut whole, report))?;
     Ok(whole)
 }
 
-/// Judges a plan's sources together: many small ranges may be one wide one.
+/// One more range of a list.
+fn distinct(item: &Field<'_>, whole: &mut Vec<Placed>, report: &mut Report) -> Read<()> {
+    let net = narrow_range(item, report)?;
+    if let Some((other, place)) = whole.iter().find(|(other, _)| other.contains(&net) || net.contains(other)) {
+        let line = report.line(place);
+        let problem = if *other == net {
+            item.problem(report, "a range twice", format!("{net} already stands on line {line}"))
+                .fix("remove one of them")
+        } else {
+            let (inner, outer) = if other.contains(&net) { (&net, other) } else { (other, &net) };
+            item.problem(report, "overlapping ranges", format!("this overlaps {other} on line {line}"))
+                .fix(format!("remove {inner}: {outer} contains it"))
+        };
+        return Err(report.push(problem));
+    }
+    whole.push((net, item.place.clone()));
+    Ok(())
+}
+
+/// Who may come in: ranges, and managed prefix lists of AWS.
+#[derive(Default)]
+pub(super) struct Sources {
+    pub nets: Vec<Placed>,
+    pub lists: Vec<List>,
+}
+
+/// The id of a prefix list, and where the plan names it.
+pub(super) struct List {
+    pub id: String,
+    pub field: String,
+    pub place: Range<usize>,
+}
+
+impl Sources {
+    pub fn is_empty(&self) -> bool {
+        self.nets.is_empty() && self.lists.is_empty()
+    }
+
+    pub fn into_nets(self) -> Vec<IpNet> {
+        self.nets.into_iter().map(|(net, _)| net).collect()
+    }
+}
+
+pub(super) fn sources(field: &Field<'_>, report: &mut Report) -> Read<Sources> {
+    let mut all = Sources::default();
+    field.list(report, |item, report| {
+        if !item.starts_with("pl-") {
+            return distinct(item, &mut all.nets, report);
+        }
+        let id = aws::id(item, "pl-", "a managed prefix list", report)?;
+        if let Some(first) = all.lists.iter().find(|list| list.id == id) {
+            let label = format!("{id} already stands on line {}", report.line(&first.place));
+            let problem = item.problem(report, "a prefix list twice", label);
+            return Err(report.push(problem.fix("remove one of them")));
+        }
+        all.lists.push(List { id, field: item.path.clone(), place: item.place.clone() });
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// How a set of sources is wider than a plan may be: many small ranges may be one wide one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TooWide {
+    /// Adjacent ranges make up this one.
+    Block(IpNet),
+    /// All of one family together.
+    Total { v6: bool, addresses: u128, most: u128 },
+}
+
+impl TooWide {
+    pub fn of(sources: &[IpNet]) -> Option<Self> {
+        let blocks = IpNet::aggregate(&sources.to_vec());
+        if let Some(block) = blocks.iter().find(|block| is_wide(block)) {
+            return Some(Self::Block(*block));
+        }
+        [(false, MOST_V4), (true, MOST_V6)].into_iter().find_map(|(v6, most)| {
+            let of_family = blocks.iter().filter(|net| matches!(net, IpNet::V6(_)) == v6);
+            let addresses = of_family.fold(0, |sum: u128, net| sum.saturating_add(size(net)));
+            (addresses > most).then_some(Self::Total { v6, addresses, most })
+        })
+    }
+
+    /// What a plan may have.
+    pub fn limit(&self) -> String {
+        match self {
+            Self::Block(_) => {
+                format!("Adjacent ranges count as one; the widest is /{WIDEST_V4} for IPv4 and /{WIDEST_V6} for IPv6.")
+            }
+            Self::Total { most, .. } => {
+                format!("A plan may admit {} addresses of this family in total.", grouped(*most))
+            }
+        }
+    }
+}
+
+/// Judges a plan's sources together.
 pub(super) fn judge(sources: &[Placed], report: &mut Report) -> Read<()> {
     let nets: Vec<IpNet> = sources.iter().map(|(net, _)| *net).collect();
-    let blocks = IpNet::aggregate(&nets);
     // The widest of them is the one to look at first.
     let widest = |inside: &dyn Fn(&IpNet) -> bool| {
         let inside = sources.iter().filter(|(net, _)| inside(net));
         let widest = inside.min_by_key(|(net, _)| net.prefix_len());
         widest.map(|(_, place)| place.clone()).unwrap_or_default()
     };
-    if let Some(block) = blocks.iter().find(|block| is_wide(block)) {
-        let parts = nets.iter().filter(|net| block.contains(*net)).count();
-        let label =
-            format!("with the ranges beside it: {parts} that make up {block}, {} addresses", grouped(size(block)));
-        let problem = report
-            .at(&widest(&|net| block.contains(net)), "sources that are too wide together", label)
-            .because(format!(
-                "Adjacent ranges count as one; the widest is /{WIDEST_V4} for IPv4 and /{WIDEST_V6} for IPv6."
-            ))
-            .fix("list the addresses that are really needed");
-        return Err(report.push(problem));
-    }
-    for (v6, most) in [(false, MOST_V4), (true, MOST_V6)] {
-        let of_family = |net: &IpNet| matches!(net, IpNet::V6(_)) == v6;
-        let total = blocks.iter().filter(|net| of_family(net)).fold(0, |sum: u128, net| sum.saturating_add(size(net)));
-        if total > most {
-            let label = format!("this and the plan's other sources are {} addresses", grouped(total));
-            let problem = report
-                .at(&widest(&of_family), "too many sources", label)
-                .because(format!("A plan may admit {} addresses of this family in total.", grouped(most)))
-                .fix("list the addresses that are really needed");
-            return Err(report.push(problem));
+    let Some(wide) = TooWide::of(&nets) else { return Ok(()) };
+    let problem = match &wide {
+        TooWide::Block(block) => {
+            let parts = nets.iter().filter(|net| block.contains(*net)).count();
+            let label =
+                format!("with the ranges beside it: {parts} that make up {block}, {} addresses", grouped(size(block)));
+            report.at(&widest(&|net| block.contains(net)), "sources that are too wide together", label)
         }
-    }
-    Ok(())
+        TooWide::Total { v6, addresses, .. } => {
+            let label = format!("this and the plan's other sources are {} addresses", grouped(*addresses));
+            report.at(&widest(&|net| matches!(net, IpNet::V6(_)) == *v6), "too many sources", label)
+        }
+    };
+    Err(report.push(problem.because(wide.limit()).fix("list the addresses that are really needed")))
 }
 
 pub(crate) fn is_wide(net: &IpNet) -> bool {

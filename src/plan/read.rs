@@ -78,7 +78,7 @@ fn plan(root: &Field<'_>, report: &mut Report) -> Read<Plan> {
         field.list(report, |item, report| operator(item, &mut census, report))
     });
     let exposure = net::judge(&census.sources, report);
-    let cloud = cloud(&block, report);
+    let mut cloud = cloud(&block, report);
     let allowed = match (block.get("name"), &name, bearer) {
         (Some(field), Ok(name), Bearer::Azure) => check_name(field, name, report),
         _ => Ok(()),
@@ -88,6 +88,16 @@ fn plan(root: &Field<'_>, report: &mut Report) -> Read<Plan> {
     }
     if let (Ok(Cloud::Azure(azure)), Ok(Some(ssh))) = (&cloud, &ssh) {
         check_port(azure, ssh.port, report);
+    }
+    if let Ok(Cloud::Azure(_)) = &cloud {
+        for (list, place) in &census.lists {
+            let label = format!("{} is a list that AWS keeps", list.id);
+            let problem = report.at(place, "a prefix list in a plan for Azure", label);
+            report.push(problem.fix("list the addresses themselves"));
+        }
+    }
+    if let Ok(Cloud::Aws(aws)) = &mut cloud {
+        aws.prefix_lists = census.lists.into_iter().map(|(list, _)| list).collect();
     }
     version?;
     exposure?;

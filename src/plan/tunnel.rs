@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    Operator, Protocol, PublicKey, Target, Tunnel, UserName,
+    Operator, PrefixListRef, Protocol, PublicKey, Target, Tunnel, UserName,
     fields::{Block, Field, Shape, excerpt, near},
     host, key, net,
     report::{Read, Report},
@@ -88,13 +88,24 @@ pub(super) struct Census {
     users: Vec<(String, Range<usize>)>,
     keys: Vec<(String, Range<usize>, String)>,
     pub sources: Vec<net::Placed>,
+    /// With the place of each.
+    pub lists: Vec<(PrefixListRef, Range<usize>)>,
+}
+
+impl Census {
+    fn count(&mut self, user: &UserName, lists: &[net::List]) {
+        let of_user = |list: &net::List| {
+            (PrefixListRef { id: list.id.clone(), user: user.clone(), field: list.field.clone() }, list.place.clone())
+        };
+        self.lists.extend(lists.iter().map(of_user));
+    }
 }
 
 pub(super) fn tunnel(field: &Field<'_>, census: &mut Census, report: &mut Report) -> Read<Tunnel> {
     let block = field.block(&TUNNEL, report)?;
     let user = block.required("user", report, |field, report| user(field, census, report));
     let vendor = block.optional("vendor", report, vendor::read);
-    let allow_from = block.optional("allow_from", report, net::ranges);
+    let allow_from = block.optional("allow_from", report, net::sources);
     let keys =
         block.optional("keys", report, |field, report| keys(field, &block_owner(&block, "user"), census, report));
     let targets = block.required("targets", report, targets);
@@ -112,21 +123,17 @@ pub(super) fn tunnel(field: &Field<'_>, census: &mut Census, report: &mut Report
     }
     let (vendor, vendor_sources) = vendor.unzip();
     census.sources.extend(vendor_sources.unwrap_or_default());
-    census.sources.extend(allow_from.iter().cloned());
-    Ok(Tunnel {
-        user: user?,
-        vendor,
-        allow_from: allow_from.into_iter().map(|(net, _)| net).collect(),
-        keys: keys?.unwrap_or_default(),
-        targets: targets?,
-    })
+    census.sources.extend(allow_from.nets.iter().cloned());
+    let user = user?;
+    census.count(&user, &allow_from.lists);
+    Ok(Tunnel { user, vendor, allow_from: allow_from.into_nets(), keys: keys?.unwrap_or_default(), targets: targets? })
 }
 
 pub(super) fn operator(field: &Field<'_>, census: &mut Census, report: &mut Report) -> Read<Operator> {
     let block = field.block(&OPERATOR, report)?;
     let name = block.required("name", report, |field, report| user(field, census, report));
     let allow_from = block.required("allow_from", report, |field, report| {
-        let sources = net::ranges(field, report)?;
+        let sources = net::sources(field, report)?;
         if sources.is_empty() {
             let problem = field.problem(report, "nobody could connect", "no source address is allowed here");
             return Err(report.push(problem.fix("list the operator's addresses, or remove the operator")));
@@ -142,8 +149,10 @@ pub(super) fn operator(field: &Field<'_>, census: &mut Census, report: &mut Repo
         Ok(keys)
     });
     let allow_from = allow_from?;
-    census.sources.extend(allow_from.iter().cloned());
-    Ok(Operator { name: name?, allow_from: allow_from.into_iter().map(|(net, _)| net).collect(), keys: keys? })
+    census.sources.extend(allow_from.nets.iter().cloned());
+    let name = name?;
+    census.count(&name, &allow_from.lists);
+    Ok(Operator { name, allow_from: allow_from.into_nets(), keys: keys? })
 }
 
 /// Where a block of a tunnel or an operator stands identifies it, even if its name is broken.

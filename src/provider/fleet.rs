@@ -1,9 +1,13 @@
 //! All plans of a run, whichever clouds they are for. Only the clouds that plans name are connected to, and what comes back is in
 //! the order of the plans.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use futures_util::future::join;
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -172,6 +176,26 @@ impl Seen {
         };
         let location = evidence.location();
         Self { location, address, machine, console, control: Control::Aws(Box::new(evidence)) }
+    }
+}
+
+impl Seen {
+    /// The ranges of the prefix lists that plans of the region name, by their ids, as far as they are known.
+    pub fn prefix_lists(&self) -> BTreeMap<String, Vec<IpNet>> {
+        let Control::Aws(evidence) = &self.control else { return BTreeMap::new() };
+        let lists = evidence.seen.prefix_lists.iter();
+        lists.filter_map(|(id, list)| Some((id.clone(), list.as_ref().ok()?.entries.clone()))).collect()
+    }
+
+    /// Whom the plan's prefix lists admit.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub fn admitted_by_lists(&self, plan: &Plan) -> Result<Vec<IpNet>, String> {
+        match &self.control {
+            Control::Aws(evidence) => aws::prefix_list::entries(&evidence.seen.prefix_lists, plan.prefix_lists()),
+            Control::Azure(_) => Ok(Vec::new()),
+        }
     }
 }
 

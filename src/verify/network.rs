@@ -26,6 +26,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use ipnet::IpNet;
 use tokio::net::lookup_host;
 
 use self::{
@@ -68,6 +69,8 @@ pub struct Reach {
     pub unlisted: Vec<(String, u16)>,
     /// How connections are opened.
     pub dialer: Arc<dyn Dialer>,
+    /// The ranges of the prefix lists that the plan names, or why they are not known.
+    pub prefix_lists: Result<Vec<IpNet>, String>,
 }
 
 impl Reach {
@@ -75,7 +78,8 @@ impl Reach {
     pub fn new(address: Host, port: u16, host_keys: HostKeys) -> Self {
         let (step, concurrent) = (Duration::from_secs(10), 50);
         let (unlisted, dialer) = (Vec::new(), Arc::new(Tcp));
-        Self { address, port, host_keys, from: None, identity: None, step, concurrent, unlisted, dialer }
+        let prefix_lists = Ok(Vec::new());
+        Self { address, port, host_keys, from: None, identity: None, step, concurrent, unlisted, dialer, prefix_lists }
     }
 }
 
@@ -94,7 +98,14 @@ pub async fn verify(plan: &Plan, reach: &Reach) -> Vec<Check> {
     let clock = Clock::new(reach.step);
     let host_keys = Pinned::new(&reach.host_keys);
     let evidence = gather(plan, reach, &host_keys, clock).await;
-    judge(&Case { plan, host_keys: &host_keys, clock: &clock, concurrent: reach.concurrent, evidence: &evidence })
+    judge(&Case {
+        plan,
+        prefix_lists: &reach.prefix_lists,
+        host_keys: &host_keys,
+        clock: &clock,
+        concurrent: reach.concurrent,
+        evidence: &evidence,
+    })
 }
 
 /// Every check of this vantage where nothing was looked at; `why` is a sentence without a full stop.
@@ -110,7 +121,15 @@ pub fn unseen(plan: &Plan, concurrent: usize, why: &str) -> Vec<Check> {
         startups: Err(why.to_owned()),
     };
     let (host_keys, clock) = (Pinned::new(&HostKeys::Unknown { reason: why.to_owned() }), Clock::new(Duration::ZERO));
-    let case = Case { plan, host_keys: &host_keys, clock: &clock, concurrent, evidence: &evidence };
+    let prefix_lists = Err(why.to_owned());
+    let case = Case {
+        plan,
+        prefix_lists: &prefix_lists,
+        host_keys: &host_keys,
+        clock: &clock,
+        concurrent,
+        evidence: &evidence,
+    };
     judge(&case).into_iter().map(|check| Check { evidence: Vec::new(), ..check }.unknown(why)).collect()
 }
 

@@ -28,6 +28,7 @@ fn aws() -> Cloud {
         instance_type: "t4g.nano".into(),
         address: AwsAddress::Elastic,
         database_access: Vec::new(),
+        prefix_lists: Vec::new(),
     })
 }
 

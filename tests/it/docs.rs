@@ -69,7 +69,7 @@ fn method(operation: &str) -> String {
 
 /// The SDK's methods that the source uses: a verb of EC2's, and no arguments.
 fn methods(source: &str) -> BTreeSet<String> {
-    const VERBS: [&str; 17] = [
+    const VERBS: [&str; 18] = [
         "allocate_",
         "associate_",
         "attach_",
@@ -80,6 +80,7 @@ fn methods(source: &str) -> BTreeSet<String> {
         "detach_",
         "disassociate_",
         "get_console_",
+        "get_managed_",
         "modify_",
         "reboot_",
         "release_",
@@ -156,7 +157,9 @@ fn the_policy_narrows_every_write() {
             .iter()
             .any(|key| statement["Condition"]["Null"][key] == "false");
         let harmless = |resource: &&str| {
-            ["image/*", "network-interface/*", "subnet/*", "vpc/*"].iter().any(|kind| resource.ends_with(kind))
+            ["image/*", "network-interface/*", "prefix-list/*", "subnet/*", "vpc/*"]
+                .iter()
+                .any(|kind| resource.ends_with(kind))
                 || resource.contains(":security-group/sg-")
         };
         assert!(tagged || list(&statement["Resource"]).iter().all(harmless), "{statement}");

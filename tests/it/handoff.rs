@@ -8,7 +8,7 @@ mod ssh;
 mod text;
 mod verdicts;
 
-use std::{env, fs, path::PathBuf, process::Command, sync::Arc};
+use std::{collections::BTreeMap, env, fs, path::PathBuf, process::Command, sync::Arc};
 
 use anstream::adapter::strip_str;
 use gangplank::{
@@ -65,6 +65,7 @@ fn known(verification: Option<&Verification>) -> Known<'_> {
         host_keys: vec![HOST_KEY.to_owned()],
         deadline: ends("2027-02-20T12:00:00Z"),
         now: now(),
+        prefix_lists: BTreeMap::new(),
         verification,
     }
 }

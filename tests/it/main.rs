@@ -36,6 +36,8 @@ mod ownership;
 mod plain_moto;
 mod plan;
 #[cfg(feature = "aws")]
+mod prefix_lists;
+#[cfg(feature = "aws")]
 mod reap;
 mod report;
 #[cfg(feature = "aws")]

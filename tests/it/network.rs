@@ -106,6 +106,7 @@ fn plan(port: u16, tunnels: Vec<Tunnel>, operators: Vec<Operator>) -> Plan {
             instance_type: "t4g.nano".into(),
             address: AwsAddress::Elastic,
             database_access: Vec::new(),
+            prefix_lists: Vec::new(),
         }),
         origin: Origin {
             source: Arc::new(Source { path: "plan.yaml".into(), text: String::new() }),

@@ -15,7 +15,7 @@ use crate::support::{self, Account, Bastion, Calls, Fault, Lab, Run, Scope, list
 type Sources = BTreeSet<String>;
 
 /// In an account of moto's, and in one of the sandbox's, whose groups are known to every call after `settle` only.
-fn on_both(settle: Duration, test: impl Fn(&Lab<'static>)) {
+pub fn on_both(settle: Duration, test: impl Fn(&Lab<'static>)) {
     let Some(moto) = support::moto_or_skip() else { return };
     test(&Lab::new(moto));
     let mut world = World::seeded(1);

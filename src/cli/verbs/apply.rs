@@ -1,6 +1,7 @@
 //! `gangplank apply`: shows the difference, asks, carries it out, and looks again to find none.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -237,7 +238,16 @@ fn unverified(plan: &Plan, status: &Status, now: Timestamp) -> HandOff {
     let deadline = expires.map(|expires| ResolvedDeadline { expires, lifetime: None, moved: status.moved });
     handoff(
         plan,
-        &Known { location, address, port: status.port, host_keys: Vec::new(), deadline, now, verification: None },
+        &Known {
+            location,
+            address,
+            port: status.port,
+            host_keys: Vec::new(),
+            deadline,
+            now,
+            prefix_lists: BTreeMap::new(),
+            verification: None,
+        },
     )
 }
 

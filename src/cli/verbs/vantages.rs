@@ -167,6 +167,7 @@ impl<'a> Vantages<'a> {
                     step: Duration::from_secs(self.network.timeout),
                     concurrent,
                     dialer: Arc::clone(&self.dialer),
+                    prefix_lists: look.seen.admitted_by_lists(look.plan),
                     ..Reach::new(Host::Address(address), look.plan.ssh.port, look.host_keys())
                 };
                 network::verify(look.plan, &reach).await
@@ -346,6 +347,7 @@ impl<'a> Look<'a> {
                 host_keys,
                 deadline: self.seen.machine.as_ref().and_then(|i| ResolvedDeadline::from_tags(&i.tags)),
                 now,
+                prefix_lists: self.seen.prefix_lists(),
                 verification,
             },
         )

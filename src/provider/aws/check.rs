@@ -7,9 +7,12 @@ use super::{
     diff::{Current, World},
     observed::{Attachment, Group},
     ownership::{self, Doubt},
-    region, tags,
+    prefix_list, region, tags,
 };
-use crate::{diagnostic::Diagnostic, plan::AwsAddress};
+use crate::{
+    diagnostic::Diagnostic,
+    plan::{AwsAddress, TooWide, grouped, size},
+};
 
 /// When the bastion ends. It must not have ended.
 pub(super) fn deadline(
@@ -158,6 +161,41 @@ fn repair(doubt: &Doubt, id: &str, want: &Desired<'_>, world: World<'_>) -> Stri
             boot_text(want.user_data)
         ),
         _ => format!("see whose it is; {room}"),
+    }
+}
+
+/// A prefix list admits whatever stands in it, so that is held to what a plan's own sources are held to.
+pub(super) fn prefix_lists(want: &Desired<'_>, world: World<'_>, problems: &mut Vec<Diagnostic>) {
+    let mut sources: Vec<_> = want.plan.sources().collect();
+    for named in want.plan.prefix_lists() {
+        let problem = |summary: &str, label: String| want.plan.origin.problem(&named.field, summary, label);
+        let list = match prefix_list::find(&world.seen.prefix_lists, &named.id) {
+            Ok(list) => list,
+            Err(why) => {
+                problems.push(problem("the prefix list is not known", why).because(
+                    "What stands in a list is what is admitted, so nothing is opened before it was read.",
+                ).fix("check the id and the region, let the list's owner share it with this account, or list the addresses themselves"));
+                continue;
+            }
+        };
+        sources.extend(&list.entries);
+        let Some(wide) = TooWide::of(&sources) else { continue };
+        let label = match &wide {
+            TooWide::Block(block) => {
+                format!(
+                    "with the plan's other sources {} makes up {block}, {} addresses",
+                    list.name,
+                    grouped(size(block))
+                )
+            }
+            TooWide::Total { addresses, .. } => {
+                format!("{} and the plan's other sources are {} addresses", list.name, grouped(*addresses))
+            }
+        };
+        let problem = problem("a prefix list that admits too much", label).because(wide.limit());
+        problems
+            .push(problem.fix("take the wide entries out of the list, or list the addresses that are really needed"));
+        return;
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     action::DescribedRule,
     network::{Acl, AclEntry, Destination, Interface, Route, RouteTable, Subnet, Volume},
     observed::{Attachment, ElasticIp, Group, Image, Instance, InstanceState, InstanceType, MetadataOptions},
+    prefix_list::PrefixList,
     rule::{ANY_V4, Direction, Peer, Protocol, Rule, Rules},
     tags::Tags,
 };
@@ -177,6 +178,21 @@ pub fn permission(DescribedRule { rule, description }: &DescribedRule, own: &str
             .prefix_list_ids(ec2::PrefixListId::builder().prefix_list_id(list).set_description(description).build()),
     }
     .build()
+}
+
+/// Without its entries.
+pub fn prefix_list(from: &ec2::ManagedPrefixList) -> Option<PrefixList> {
+    Some(PrefixList {
+        id: from.prefix_list_id()?.to_owned(),
+        name: text(from.prefix_list_name()),
+        most: from.max_entries().and_then(|most| usize::try_from(most).ok()),
+        entries: Vec::new(),
+    })
+}
+
+/// Something that is no network can't come from EC2; should it, it is treated as the widest there is.
+pub fn prefix_list_entry(from: &ec2::PrefixListEntry) -> Option<IpNet> {
+    Some(from.cidr()?.parse().unwrap_or(ANY_V4))
 }
 
 pub fn subnet(from: &ec2::Subnet) -> Option<Subnet> {

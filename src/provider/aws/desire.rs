@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     keys,
+    prefix_list::{PrefixLists, peer_words},
     rule::{ANY_V4, Direction, Peer, Rule, Rules, description},
 };
 use crate::{
@@ -59,11 +60,11 @@ impl<'a> Desired<'a> {
     }
 
     /// Who reaches what when the plan is fulfilled. `address` is the bastion's, as far as it is known.
-    pub fn exposure(&self, address: &str) -> Vec<Exposure> {
+    pub fn exposure(&self, address: &str, lists: &PrefixLists) -> Vec<Exposure> {
         let port = self.plan.ssh.port;
         let inbound = self.ingress.iter().map(|(rule, why)| Exposure {
             direction: changeset::Direction::Inbound,
-            from: rule.peer.to_string(),
+            from: peer_words(lists, &rule.peer),
             to: format!("tcp {port} on {address}"),
             why: why.clone(),
         });
@@ -127,8 +128,15 @@ pub(super) fn ingress(plan: &Plan) -> Rules {
         .operators
         .iter()
         .flat_map(|operator| operator.allow_from.iter().map(move |s| (*s, format!("operator {}", operator.name))));
-    let admit = |(source, why)| (Rule::tcp(plan.ssh.port, Peer::Net(source)), why);
-    collect(tunnels.chain(operators).map(admit))
+    let nets = tunnels.chain(operators).map(|(source, why)| (Peer::Net(source), why));
+    let of_tunnels = plan.tunnels.iter().flat_map(|tunnel| {
+        plan.prefix_lists_of(&tunnel.user).map(move |list| (list, format!("tunnel {} (allow_from)", tunnel.user)))
+    });
+    let of_operators = plan.operators.iter().flat_map(|operator| {
+        plan.prefix_lists_of(&operator.name).map(move |list| (list, format!("operator {}", operator.name)))
+    });
+    let lists = of_tunnels.chain(of_operators).map(|(list, why)| (Peer::PrefixList(list.id.clone()), why));
+    collect(nets.chain(lists).map(|(peer, why)| (Rule::tcp(plan.ssh.port, peer), why)))
 }
 
 pub(super) fn egress(plan: &Plan, aws: &Aws) -> Rules {

@@ -41,6 +41,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     let deadline = check::deadline(want, world, &mut problems);
     check::machines(want, world, &current, &mut problems);
     check::address(want, world, &current, &mut problems);
+    check::prefix_lists(want, world, &mut problems);
     check::databases(want, world, placed.map(|(vpc, _)| vpc), &mut problems);
     if let Some(kept) = current.kept() {
         problems.extend(keys::check_room(want.plan, &want.instance_tags(deadline.as_ref()), &kept.tags));
@@ -74,7 +75,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
         bastion: want.bastion().to_owned(),
         location: region::location(world.region),
         plan: want.plan.origin.source.path.clone(),
-        exposure: want.exposure(&current.public_address()),
+        exposure: want.exposure(&current.public_address(), &world.seen.prefix_lists),
         notes: plan.notes.into_iter().chain(notes(want, world, &current, deadline.as_ref())).collect(),
         steps: plan.steps,
     })

@@ -23,7 +23,7 @@ use super::{
     identity::{self, CallerIdentity},
     inspect::Question,
     machine::Needs,
-    observe,
+    observe::{self, Named},
     observed::{Instance, Observed, Surroundings},
     perform::Performer,
     profile::{MissingProfile, NamedBy},
@@ -256,12 +256,11 @@ impl<'a> Fleet<'a> {
         let of_region = |i: usize| self.bastions.iter().filter(move |b| b.region == i);
         let answers = join_all(self.regions.iter().enumerate().map(async |(i, region)| {
             let step = region.step();
-            let databases = of_region(i).flat_map(|b| &b.aws.database_access).map(|a| a.security_group.clone());
             let question = Question {
                 ec2: &region.ec2,
                 region: &region.key,
                 bastions: of_region(i).map(|b| b.plan.name.as_str()).collect(),
-                databases: databases.collect(),
+                named: Named::by(of_region(i).map(|b| (b.plan, b.aws))),
                 now,
             };
             question.ask(&Progress { step: &step, watcher }).await
@@ -299,7 +298,7 @@ impl<'a> Fleet<'a> {
         watcher: &dyn Watcher,
         read: impl Fn(&Bastion<'_>, &str, &Observed) -> T,
     ) -> Vec<Result<T, CloudError>> {
-        let none = BTreeSet::new();
+        let none = Named::default();
         let looks = join_all(self.regions.iter().map(async |region| {
             let step = region.step();
             observe::observe(&region.ec2, &none, &Progress { step: &step, watcher }).await
@@ -358,8 +357,8 @@ impl Region {
     ) -> Result<(Observed, Surroundings), CloudError> {
         let step = self.step();
         let progress = Progress { step: &step, watcher };
-        let databases = wants.iter().flat_map(|w| w.database.keys().map(|id| (*id).to_owned())).collect();
-        let mut seen = observe::observe(&self.ec2, &databases, &progress).await?;
+        let named = Named::by(wants.iter().map(|want| (want.plan, want.aws)));
+        let mut seen = observe::observe(&self.ec2, &named, &progress).await?;
         let around = self.surroundings(wants, &seen, None, &progress).await?;
         // A machine that something would be written to is looked into first, and then it is decided anew.
         let written: Vec<&Instance> =

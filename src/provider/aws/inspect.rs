@@ -17,7 +17,7 @@ use super::{
     evidence::{Console, Evidence, Network, main_instance},
     judging::Known,
     network::{Acl, Interface, Volume},
-    observe::{self, AT_ONCE, PAGE, known, pages},
+    observe::{self, AT_ONCE, Named, PAGE, known, pages},
     observed::{Group, Instance, InstanceState, Observed},
     retry::Repeat,
 };
@@ -32,8 +32,7 @@ pub struct Question<'a> {
     pub region: &'a str,
     /// The bastions by name, in the order of the answer.
     pub bastions: Vec<&'a str>,
-    /// The groups that their plans name.
-    pub databases: BTreeSet<String>,
+    pub named: Named,
     pub now: Timestamp,
 }
 
@@ -44,7 +43,7 @@ impl Question<'_> {
     /// Instances, addresses and groups must be readable. What else is not, the evidence says, and so do the checks.
     pub async fn ask(&self, progress: &Progress<'_>) -> Result<Vec<Evidence>, CloudError> {
         let ec2 = self.ec2;
-        let (core, subnets, route_tables, acls, database_interfaces) = tokio::join!(
+        let (core, subnets, route_tables, acls, database_interfaces, prefix_lists) = tokio::join!(
             async {
                 tokio::try_join!(
                     observe::instances(ec2, progress),
@@ -55,10 +54,11 @@ impl Question<'_> {
             observe::subnets(ec2, progress),
             observe::route_tables(ec2, progress),
             acls(ec2, progress),
-            interfaces(ec2, &self.databases, progress),
+            interfaces(ec2, &self.named.databases, progress),
+            observe::prefix_lists(ec2, &self.named.prefix_lists, progress),
         );
         let (instances, addresses, groups) = core?;
-        let mut seen = Observed { instances, addresses, groups, origins: BTreeMap::new() };
+        let mut seen = Observed { instances, addresses, groups, origins: BTreeMap::new(), prefix_lists };
 
         let machines: Vec<Option<&Instance>> = self.bastions.iter().map(|b| main_instance(&seen, b)).collect();
         let ids: BTreeSet<String> =

@@ -40,6 +40,7 @@ pub mod observed;
 pub mod ownership;
 #[cfg(feature = "aws")]
 pub mod perform;
+pub mod prefix_list;
 pub mod profile;
 pub mod region;
 pub mod retry;

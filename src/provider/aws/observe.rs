@@ -1,10 +1,15 @@
-//! Reads a region: three calls, at once, however many bastions there are (pages aside); up to five more, also at once, when a
-//! machine is to be created.
+//! Reads a region: three calls, at once, however many bastions there are (pages aside); one for the prefix lists that plans name and one
+//! for the entries of each; up to five more, also at once, when a machine is to be created.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types::{Filter, InstanceAttributeName, Reservation, SecurityGroup};
-use futures_util::{StreamExt, future::try_join_all, stream};
+use futures_util::{
+    StreamExt,
+    future::{join_all, try_join_all},
+    stream,
+};
+use ipnet::IpNet;
 
 use super::{
     api::Ec2,
@@ -13,20 +18,44 @@ use super::{
     machine::{Needs, publisher},
     network::{RouteTable, Subnet},
     observed::{ElasticIp, Group, Image, Instance, InstanceType, MachineOrigin, Observed, Surroundings},
+    prefix_list::{PrefixList, PrefixLists},
     retry::Repeat,
     rule::{Peer, Rules},
     tags,
 };
 use crate::{
     cloudinit,
+    plan::{Aws, Plan},
     provider::{CloudError, Progress},
 };
 
-/// Everything of ours in the region, and what it touches. `databases` are the groups that plans name.
-pub async fn observe(ec2: &Ec2, databases: &BTreeSet<String>, progress: &Progress<'_>) -> Result<Observed, CloudError> {
-    let (instances, addresses, groups) =
-        tokio::try_join!(instances(ec2, progress), addresses(ec2, progress), groups(ec2, databases, progress))?;
-    Ok(Observed { instances, addresses, groups, origins: BTreeMap::new() })
+/// What plans name by its id and nothing of gangplank's is.
+#[derive(Clone, Debug, Default)]
+pub struct Named {
+    pub databases: BTreeSet<String>,
+    pub prefix_lists: BTreeSet<String>,
+}
+
+impl Named {
+    pub fn by<'p>(plans: impl Iterator<Item = (&'p Plan, &'p Aws)>) -> Self {
+        let mut named = Self::default();
+        for (plan, aws) in plans {
+            named.databases.extend(aws.database_access.iter().map(|access| access.security_group.clone()));
+            named.prefix_lists.extend(plan.prefix_lists().iter().map(|list| list.id.clone()));
+        }
+        named
+    }
+}
+
+/// Everything of ours in the region, and what it touches.
+pub async fn observe(ec2: &Ec2, named: &Named, progress: &Progress<'_>) -> Result<Observed, CloudError> {
+    let (instances, addresses, groups, prefix_lists) = tokio::try_join!(
+        instances(ec2, progress),
+        addresses(ec2, progress),
+        groups(ec2, &named.databases, progress),
+        async { Ok(prefix_lists(ec2, &named.prefix_lists, progress).await) },
+    )?;
+    Ok(Observed { instances, addresses, groups, origins: BTreeMap::new(), prefix_lists })
 }
 
 pub async fn surroundings(ec2: &Ec2, needs: &Needs, progress: &Progress<'_>) -> Result<Surroundings, CloudError> {
@@ -178,6 +207,48 @@ async fn groups(ec2: &Ec2, databases: &BTreeSet<String>, progress: &Progress<'_>
     let mut groups = pages!(ec2, progress, "DescribeSecurityGroups", request, PAGE, security_groups, convert);
     groups.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(groups)
+}
+
+/// The lists of these ids with what stands in them: one call for the lists, and one for each list's entries (and pages).
+pub(super) async fn prefix_lists(ec2: &Ec2, ids: &BTreeSet<String>, progress: &Progress<'_>) -> PrefixLists {
+    if ids.is_empty() {
+        return PrefixLists::new();
+    }
+    let found = known(described_prefix_lists(ec2, ids, progress).await);
+    let read = ids.iter().map(async |id| {
+        let list = found.as_ref().map_err(String::clone).and_then(|found| {
+            let found = found.iter().find(|list| list.id == *id).cloned();
+            found.ok_or_else(|| format!("{} has no {id}, or it is not shared with this account", ec2.region))
+        });
+        let list = match list {
+            Ok(list) => {
+                known(prefix_list_entries(ec2, id, progress).await).map(|entries| PrefixList { entries, ..list })
+            }
+            Err(why) => Err(why),
+        };
+        (id.clone(), list)
+    });
+    join_all(read).await.into_iter().collect()
+}
+
+async fn described_prefix_lists(
+    ec2: &Ec2,
+    ids: &BTreeSet<String>,
+    progress: &Progress<'_>,
+) -> Result<Vec<PrefixList>, CloudError> {
+    // Named by a filter, an unknown one refuses nothing.
+    let filter = Filter::builder().name("prefix-list-id").set_values(Some(ids.iter().cloned().collect())).build();
+    let request = ec2.client.describe_managed_prefix_lists().filters(filter);
+    let convert = convert::prefix_list;
+    Ok(pages!(ec2, progress, "DescribeManagedPrefixLists", request, SMALL_PAGE, prefix_lists, convert))
+}
+
+async fn prefix_list_entries(ec2: &Ec2, id: &str, progress: &Progress<'_>) -> Result<Vec<IpNet>, CloudError> {
+    let request = ec2.client.get_managed_prefix_list_entries().prefix_list_id(id);
+    let convert = convert::prefix_list_entry;
+    let mut entries = pages!(ec2, progress, "GetManagedPrefixListEntries", request, SMALL_PAGE, entries, convert);
+    entries.sort();
+    Ok(entries)
 }
 
 fn referring(rules: Rules) -> Rules {

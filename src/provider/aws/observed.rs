@@ -9,6 +9,7 @@ use super::{
     judging::Known,
     network::{Interface, RouteTable, Subnet},
     ownership,
+    prefix_list::PrefixLists,
     rule::Rules,
     tags::{Tags, owns},
 };
@@ -23,6 +24,7 @@ pub struct Observed {
     pub groups: Vec<Group>,
     /// What machines were made from, by their ids: read only of those that something is written to, and of those verified.
     pub origins: BTreeMap<String, MachineOrigin>,
+    pub prefix_lists: PrefixLists,
 }
 
 impl Observed {

@@ -1,6 +1,9 @@
 //! Whether a group's quota of rules holds what a change opens beside what it closes: told before anything is changed. Pure.
 
-use super::rule::{Direction, Family, RuleChange, Rules};
+use super::{
+    prefix_list::{PrefixLists, weight},
+    rule::{Direction, Family, RuleChange, Rules},
+};
 
 /// EC2's default for each direction, of IPv4 and of IPv6 ("Amazon VPC quotas", Security groups, in the Amazon VPC User Guide). An
 /// account may have a higher one; that is not asked, and the words say so.
@@ -18,16 +21,16 @@ pub enum QuotaForecast {
 }
 
 /// `have` is all that the group has in this direction.
-pub fn forecast(have: &Rules, change: &RuleChange) -> QuotaForecast {
+pub fn forecast(have: &Rules, change: &RuleChange, lists: &PrefixLists) -> QuotaForecast {
     [Family::V4, Family::V6]
         .into_iter()
-        .map(|family| of_family(have, change, family))
+        .map(|family| of_family(have, change, lists, family))
         .max_by_key(severity)
         .unwrap_or(QuotaForecast::Fits)
 }
 
-fn of_family(have: &Rules, change: &RuleChange, family: Family) -> QuotaForecast {
-    let count = |rules: &Rules| rules.keys().filter(|rule| family.counts(rule)).count();
+fn of_family(have: &Rules, change: &RuleChange, lists: &PrefixLists, family: Family) -> QuotaForecast {
+    let count = |rules: &Rules| rules.keys().map(|rule| weight(lists, rule, family)).sum::<usize>();
     let (have, add, remove) = (count(have), count(&change.add), count(&change.remove));
     let (together, wanted) = (have + add, (have + add).saturating_sub(remove));
     if add == 0 || together <= DEFAULT_RULES {
@@ -82,7 +85,7 @@ mod tests {
     }
 
     fn of(have: &Rules, want: &Rules) -> QuotaForecast {
-        forecast(have, &RuleChange::between(want, have))
+        forecast(have, &RuleChange::between(want, have), &PrefixLists::new())
     }
 
     #[test]

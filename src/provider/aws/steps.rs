@@ -104,7 +104,7 @@ impl<'a> Differ<'a> {
             [(Direction::Ingress, &want.ingress, ingress), (Direction::Egress, &want.egress, egress)]
         {
             let change = RuleChange::between(wanted, &has);
-            let quota = forecast(&has, &change);
+            let quota = forecast(&has, &change, &world.seen.prefix_lists);
             self.notes.extend(quota.note(direction, &name));
             let op = if have.is_some() { Op::Update } else { Op::Create };
             let reason = if have.is_some() { rules_reason(&change) } else { "exactly what the plan lists".to_owned() };
@@ -139,7 +139,7 @@ impl<'a> Differ<'a> {
                 group.ingress.iter().filter(|(r, _)| refers(r)).map(|(r, d)| (as_bastion(r), d.clone())).collect();
             let mut change = RuleChange::between(wanted.unwrap_or(&Rules::new()), &have);
             change.remove.retain(|_, description| description.starts_with(&mark));
-            let quota = forecast(&group.ingress, &change);
+            let quota = forecast(&group.ingress, &change, &world.seen.prefix_lists);
             if !change.add.is_empty() {
                 self.notes.extend(quota.note(Direction::Ingress, &group.id));
             }

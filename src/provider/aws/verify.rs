@@ -15,13 +15,16 @@ mod tests;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use ipnet::IpNet;
+
 use super::{
     evidence::Evidence,
     network::{Acl, Interface, RouteTable, Subnet},
     observed::{Group, Instance, MachineOrigin},
+    prefix_list::{self, PrefixLists},
 };
 use crate::{
-    plan::{Aws, Plan},
+    plan::{Aws, Plan, PrefixListRef, Tunnel},
     provider::{
         judging::{Known, all, check, fail, judged, listed},
         space,
@@ -103,6 +106,25 @@ impl<'a> Scene<'a> {
         } else {
             ids.into_iter().map(group).collect()
         }
+    }
+
+    fn lists(&self) -> &'a PrefixLists {
+        &self.evidence.seen.prefix_lists
+    }
+
+    /// The ranges that these sources are, those in prefix lists among them.
+    fn sources<'s>(
+        &self,
+        nets: impl IntoIterator<Item = IpNet>,
+        lists: impl IntoIterator<Item = &'s PrefixListRef>,
+    ) -> Known<Vec<IpNet>> {
+        let listed = prefix_list::entries(self.lists(), lists)?;
+        Ok(nets.into_iter().chain(listed).collect())
+    }
+
+    /// Of a tunnel.
+    fn sources_of(&self, tunnel: &Tunnel) -> Known<Vec<IpNet>> {
+        self.sources(tunnel.sources().map(|(net, _)| net), self.plan.prefix_lists_of(&tunnel.user))
     }
 
     fn subnet(&self) -> Known<&'a Subnet> {

@@ -16,10 +16,11 @@ pub enum Kind {
     Interface,
     Volume,
     Image,
+    PrefixList,
 }
 
 impl Kind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Vpc,
         Self::Subnet,
         Self::Gateway,
@@ -32,6 +33,7 @@ impl Kind {
         Self::Interface,
         Self::Volume,
         Self::Image,
+        Self::PrefixList,
     ];
 
     pub const fn prefix(self) -> &'static str {
@@ -48,6 +50,7 @@ impl Kind {
             Self::Interface => "eni",
             Self::Volume => "vol",
             Self::Image => "ami",
+            Self::PrefixList => "pl",
         }
     }
 
@@ -66,6 +69,7 @@ impl Kind {
             Self::Interface => "network-interface",
             Self::Volume => "volume",
             Self::Image => "image",
+            Self::PrefixList => "prefix-list",
         }
     }
 
@@ -83,6 +87,7 @@ impl Kind {
             Self::Interface => "InvalidNetworkInterfaceID.NotFound",
             Self::Volume => "InvalidVolume.NotFound",
             Self::Image => "InvalidAMIID.NotFound",
+            Self::PrefixList => "InvalidPrefixListID.NotFound",
         }
     }
 
@@ -100,6 +105,7 @@ impl Kind {
             Self::Interface => "InvalidNetworkInterfaceId.Malformed",
             Self::Volume => "InvalidVolumeID.Malformed",
             Self::Image => "InvalidAMIID.Malformed",
+            Self::PrefixList => "InvalidPrefixListId.Malformed",
         }
     }
 

@@ -17,6 +17,7 @@ mod listing;
 mod machines;
 pub mod model;
 mod parts;
+mod prefix_lists;
 mod refusal;
 mod routes;
 mod rules;

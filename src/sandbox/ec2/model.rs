@@ -28,6 +28,8 @@ pub struct Region {
     pub images: BTreeMap<String, Image>,
     /// What was made with a client token.
     pub tokens: BTreeMap<String, Token>,
+    #[serde(default)]
+    pub prefix_lists: BTreeMap<String, PrefixList>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,6 +131,17 @@ pub enum Peer {
     /// Of another account: its number and the group.
     ForeignGroup(String, String),
     PrefixList(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PrefixList {
+    pub name: String,
+    pub v6: bool,
+    pub most: usize,
+    /// Each with its description.
+    pub entries: BTreeMap<IpNet, Option<String>>,
+    pub version: u32,
+    pub tags: Tags,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -57,6 +57,9 @@ impl Region {
                     format!("You have specified two resources that belong to different networks: {id}, {peer}"),
                 );
             }
+            if let Peer::PrefixList(list) = &opens.peer {
+                self.prefix_list(list)?;
+            }
             let known = self.groups.get(&id).is_some_and(|g| g.rules.values().any(|r| r.opens == opens));
             if known || made.iter().any(|(_, rule)| rule.opens == opens) {
                 return refuse(
@@ -71,19 +74,16 @@ impl Region {
         xml.items("securityGroupRuleSet", &made, |xml, (rule_id, rule)| self.write_rule(xml, &id, rule_id, rule));
         if let Some(group) = self.groups.get_mut(&id) {
             group.rules.extend(made);
-            // A rule of a group counts in both families.
-            for v6 in [false, true] {
-                let counts = |r: &&GroupRule| match &r.opens.peer {
-                    Peer::Net(net) => matches!(net, IpNet::V6(_)) == v6,
-                    _ => true,
-                };
-                let count = group.rules.values().filter(|r| r.opens.egress == egress).filter(counts).count();
-                if count > context.quotas.rules_per_group {
-                    return refuse(
-                        "RulesPerSecurityGroupLimitExceeded",
-                        "The maximum number of rules per security group has been reached.",
-                    );
-                }
+        }
+        let rules = self.groups.get(&id).into_iter().flat_map(|group| group.rules.values());
+        let of_direction: Vec<&Opens> = rules.map(|rule| &rule.opens).filter(|opens| opens.egress == egress).collect();
+        for v6 in [false, true] {
+            let count: usize = of_direction.iter().map(|opens| self.weight(opens, v6)).sum();
+            if count > context.quotas.rules_per_group {
+                return refuse(
+                    "RulesPerSecurityGroupLimitExceeded",
+                    "The maximum number of rules per security group has been reached.",
+                );
             }
         }
         Ok(xml)
@@ -237,9 +237,7 @@ fn stated(form: &mut Form, egress: bool) -> Outcome<Vec<Stated>> {
         }
         for mut one in permission.list("PrefixListIds")? {
             let id = one.need("PrefixListId")?;
-            if !id.starts_with("pl-") {
-                return refuse("InvalidPrefixListID.Malformed", format!("Invalid id: \"{id}\" (expecting \"pl-...\")"));
-            }
+            Kind::PrefixList.check(&id)?;
             peers.push((Peer::PrefixList(id), one.text("Description")));
             one.done()?;
         }

@@ -170,6 +170,7 @@ impl Region {
             Kind::Interface => self.interfaces.get_mut(id).map(|t| &mut t.tags),
             Kind::Volume => self.volumes.get_mut(id).map(|t| &mut t.tags),
             Kind::Image => self.images.get_mut(id).map(|t| &mut t.tags),
+            Kind::PrefixList => self.prefix_lists.get_mut(id).map(|t| &mut t.tags),
         };
         found.ok_or_else(|| kind.missing(id))
     }

@@ -431,6 +431,37 @@ fn a_deprecated_image_is_listed_by_its_id_or_on_request() {
     }
 }
 
+/// "Amazon VPC quotas": a rule that names a list counts for as many as the list may have entries.
+#[test]
+fn a_prefix_list_has_pages_and_weighs_what_it_may_hold() {
+    let mut world = company();
+    let bastion = group(&mut world, "bastion");
+    let create = |world: &mut World, most: u8, entries: u8| {
+        let entries: String = (1..=entries).map(|n| format!("&Entry.{n}.Cidr=203.0.113.{n}/32")).collect();
+        let query = format!(
+            "Action=CreateManagedPrefixList&PrefixListName=office&AddressFamily=IPv4&MaxEntries={most}{entries}"
+        );
+        raw(world, 0, &query)
+    };
+    assert_eq!(create(&mut world, 2, 3).code(), "PrefixListMaxEntriesExceeded");
+    let id = create(&mut world, 40, 3).first("prefixListId").to_owned();
+    let read = format!("Action=GetManagedPrefixListEntries&PrefixListId={id}&MaxResults=2");
+    let first = ok(&mut world, 0, &read);
+    assert_eq!(first.all("cidr").len(), 2);
+    let rest = ok(&mut world, 0, &format!("{read}&NextToken={}", first.first("nextToken")));
+    assert_eq!(rest.all("cidr"), ["203.0.113.3/32"]);
+    let open = |list: &str, port: u16| {
+        format!(
+            "Action=AuthorizeSecurityGroupIngress&GroupId={bastion}&IpPermissions.1.IpProtocol=tcp&IpPermissions.1.FromPort={port}\
+             &IpPermissions.1.ToPort={port}&IpPermissions.1.PrefixListIds.1.PrefixListId={list}"
+        )
+    };
+    refused(&mut world, &open("pl-0123456789abcdef0", 22), "InvalidPrefixListID.NotFound");
+    refused(&mut world, &open("pl-office", 22), "InvalidPrefixListId.Malformed");
+    ok(&mut world, 1000, &open(&id, 22));
+    refused(&mut world, &open(&id, 23), "RulesPerSecurityGroupLimitExceeded");
+}
+
 #[test]
 fn quotas_hold() {
     let mut world = company();

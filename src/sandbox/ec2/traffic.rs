@@ -15,7 +15,7 @@ const EPHEMERAL: u16 = 49_152;
 
 impl World {
     /// Where a connection to `to` ends: at the instance that an elastic address leads to or, for one that comes from within a
-    /// network, at the private address there. Addresses of ranges that are kept elsewhere (prefix lists) admit nobody.
+    /// network, at the private address there.
     pub fn way(&self, now: Timestamp, from: IpAddr, to: SocketAddr) -> Way {
         let vm = self
             .regions
@@ -101,7 +101,10 @@ impl Region {
             let whom = match &opens.peer {
                 Peer::Net(net) => net.contains(&peer),
                 Peer::Group(id) => other.is_some_and(|other| other.groups.contains(id)),
-                Peer::ForeignGroup(..) | Peer::PrefixList(_) => false,
+                Peer::PrefixList(id) => {
+                    self.prefix_lists.get(id).is_some_and(|list| list.entries.keys().any(|net| net.contains(&peer)))
+                }
+                Peer::ForeignGroup(..) => false,
             };
             traffic && whom
         })

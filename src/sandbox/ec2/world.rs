@@ -314,6 +314,7 @@ impl Region {
         volumes: BTreeMap::new(),
         images: BTreeMap::new(),
         tokens: BTreeMap::new(),
+        prefix_lists: BTreeMap::new(),
     };
 
     /// Frees what an ended instance had.

@@ -5,6 +5,8 @@ mod algorithms;
 mod edge;
 mod inside;
 
+use ipnet::IpNet;
+
 use super::{clock::Clock, evidence::Evidence, session::Pinned};
 use crate::{
     plan::Plan,
@@ -14,6 +16,8 @@ use crate::{
 /// What the judges know beside the evidence.
 pub struct Case<'a> {
     pub plan: &'a Plan,
+    /// The ranges of the prefix lists that the plan names, or why they are not known.
+    pub prefix_lists: &'a Result<Vec<IpNet>, String>,
     pub host_keys: &'a Pinned,
     pub clock: &'a Clock,
     pub concurrent: usize,
@@ -91,7 +95,8 @@ mod tests {
 
     fn judged(evidence: &Evidence, host_keys: &Pinned) -> Vec<Check> {
         let clock = Clock { step: Duration::from_secs(10), end: tokio::time::Instant::now() };
-        judge(&Case { plan: &example(), host_keys, clock: &clock, concurrent: 50, evidence })
+        let plan = example();
+        judge(&Case { plan: &plan, prefix_lists: &Ok(Vec::new()), host_keys, clock: &clock, concurrent: 50, evidence })
     }
 
     fn verdict(checks: &[Check], id: &str) -> Verdict {

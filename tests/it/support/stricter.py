@@ -131,11 +131,15 @@ def add_source_group(backend, source_groups, vpc_id):
 RULES_PER_GROUP = 60
 
 
-def is_over_quota(rules):
-    """IPv4 and IPv6 are counted each for itself; a rule of a group or a prefix list counts in both."""
+def is_over_quota(backend, rules):
+    """IPv4 and IPv6 are counted each for itself; a rule of a group or a prefix list counts in both, that of a list for as many as
+    the list may have entries."""
+
+    def weight(rule):
+        return int(backend.managed_prefix_lists[rule.prefix_list_id].max_entries or 1) if rule.prefix_list_id else 1
 
     def count(other):
-        return len([rule for rule in rules if not rule.ip_range.get(other)])
+        return sum(weight(rule) for rule in rules if not rule.ip_range.get(other))
 
     return max(count("CidrIpv6"), count("CidrIp")) > RULES_PER_GROUP
 
@@ -148,7 +152,13 @@ def all_or_none(original, side):
         before = list(getattr(group, side)) if group else []
         try:
             answer = original(response)
-            if group and is_over_quota(getattr(group, side)):
+            lists = response.ec2_backend.managed_prefix_lists
+            for rule in getattr(group, side) if group else []:
+                if rule.prefix_list_id and rule.prefix_list_id not in lists:
+                    raise EC2ClientError(
+                        "InvalidPrefixListID.NotFound", f"The prefix list ID '{rule.prefix_list_id}' does not exist"
+                    )
+            if group and is_over_quota(response.ec2_backend, getattr(group, side)):
                 raise RulesPerSecurityGroupLimitExceededError
         except EC2ClientError:
             if group:

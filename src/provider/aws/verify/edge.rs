@@ -6,14 +6,16 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use super::{
-    Scene, check, fail, judged, listed,
+    Scene, all, check, fail, judged, listed,
     space::{Span, tcp_ports, without},
 };
 use crate::{
-    plan::{UserName, grouped, size},
+    plan::{Operator, TooWide, UserName, grouped, size},
     provider::aws::{
         desire,
+        judging::Known,
         observed::Group,
+        prefix_list::{self, PrefixLists, peer_words},
         rule::{Direction, Peer, Protocol, Rule, Rules},
         tags::owns,
     },
@@ -22,16 +24,19 @@ use crate::{
 
 /// One check for each user that the plan admits.
 pub fn admits(scene: &Scene<'_>) -> Vec<Check> {
-    let tunnels = scene.plan.tunnels.iter().map(|t| (&t.user, t.sources().map(|(net, _)| net).collect::<Vec<_>>()));
-    let operators = scene.plan.operators.iter().map(|o| (&o.name, o.allow_from.clone()));
-    tunnels.chain(operators).map(|(user, sources)| admitted(scene, user, &sources)).collect()
+    let tunnels = scene.plan.tunnels.iter().map(|t| (&t.user, scene.sources_of(t)));
+    let of_operator = |o: &Operator| scene.sources(o.allow_from.iter().copied(), scene.plan.prefix_lists_of(&o.name));
+    let operators = scene.plan.operators.iter().map(|o| (&o.name, of_operator(o)));
+    tunnels.chain(operators).map(|(user, sources)| admitted(scene, user, sources)).collect()
 }
 
-fn admitted(scene: &Scene<'_>, user: &UserName, sources: &[IpNet]) -> Check {
+fn admitted(scene: &Scene<'_>, user: &UserName, sources: Known<Vec<IpNet>>) -> Check {
     let port = scene.plan.ssh.port;
     let proves = format!("the bastion's groups let every source of {user} in on tcp {port}");
     judged(check("control.admits", Part::Edge, proves).about(user.as_str()), |check| {
-        let open = spans(&scene.groups()?, Direction::Ingress);
+        let sources = sources?;
+        let known = scene.lists();
+        let open = spans(&scene.groups()?, Direction::Ingress, known);
         let closed = |net: &&IpNet| !without([Span::port(**net, port)], &open).is_empty();
         let missing: Vec<&IpNet> = sources.iter().filter(closed).collect();
         if !missing.is_empty() {
@@ -40,24 +45,32 @@ fn admitted(scene: &Scene<'_>, user: &UserName, sources: &[IpNet]) -> Check {
                 scene.apply("adds the rule"),
             ));
         }
-        check.evidence.push(match sources {
+        check.evidence.push(match sources.as_slice() {
             [] => "the plan lists no source: nobody is admitted".to_owned(),
             sources => format!("admitted: {}", listed(sources)),
         });
+        let lists = scene.plan.prefix_lists_of(user);
+        check.evidence.extend(lists.map(|list| peer_words(known, &Peer::PrefixList(list.id.clone()))));
         Ok(Verdict::Pass)
     })
 }
 
 /// The TCP of every address that these groups open.
-fn spans(groups: &[&Group], direction: Direction) -> Vec<Span> {
+fn spans(groups: &[&Group], direction: Direction, lists: &PrefixLists) -> Vec<Span> {
     let rules = groups.iter().flat_map(|g| rules(g, direction).keys());
-    rules.filter_map(span).collect()
+    rules.flat_map(|rule| spans_of(rule, lists)).collect()
 }
 
-fn span(rule: &Rule) -> Option<Span> {
+/// Of a list that is not known, nothing.
+fn spans_of(rule: &Rule, lists: &PrefixLists) -> Vec<Span> {
+    let Some(ports) = tcp_ports(&rule.protocol) else { return Vec::new() };
     match &rule.peer {
-        Peer::Net(net) => Some(Span::ports(*net, tcp_ports(&rule.protocol)?)),
-        Peer::Group(_) | Peer::ForeignGroup { .. } | Peer::Bastion | Peer::PrefixList(_) => None,
+        Peer::Net(net) => vec![Span::ports(*net, ports)],
+        Peer::PrefixList(id) => {
+            let entries = prefix_list::find(lists, id).map_or(&[][..], |list| &list.entries);
+            entries.iter().map(|net| Span::ports(*net, ports)).collect()
+        }
+        Peer::Group(_) | Peer::ForeignGroup { .. } | Peer::Bastion => Vec::new(),
     }
 }
 
@@ -73,9 +86,27 @@ pub fn nothing_else(scene: &Scene<'_>) -> Check {
     let proves = format!("no rule of any group of the machine lets in more than the plan's sources on tcp {port}");
     judged(check("control.nothing-else", Part::Edge, proves), |check| {
         let groups = scene.groups()?;
-        check.evidence.extend(told(&groups, Direction::Ingress));
-        Ok(beyond(scene, &groups, Direction::Ingress, &desire::ingress(scene.plan)))
+        check.evidence.extend(told(&groups, Direction::Ingress, scene.lists()));
+        let surplus = beyond(scene, &groups, Direction::Ingress, &desire::ingress(scene.plan));
+        Ok(all([surplus, lists_too_wide(scene)?]))
     })
+}
+
+/// A list may have grown since its rule was made.
+fn lists_too_wide(scene: &Scene<'_>) -> Known<Verdict> {
+    let ids: BTreeSet<&str> = scene.plan.prefix_lists().iter().map(|list| list.id.as_str()).collect();
+    let sources = scene.sources(scene.plan.sources(), scene.plan.prefix_lists())?;
+    let Some(wide) = TooWide::of(&sources).filter(|_| !ids.is_empty()) else { return Ok(Verdict::Pass) };
+    let lists = listed(&ids);
+    let cause = match &wide {
+        TooWide::Block(block) => {
+            format!("{lists} and the plan's other sources make up {block} ({} addresses)", grouped(size(block)))
+        }
+        TooWide::Total { addresses, .. } => {
+            format!("{lists} and the plan's other sources are {} addresses", grouped(*addresses))
+        }
+    };
+    Ok(fail(cause, format!("take the wide entries out of {lists}, or the list out of the plan")))
 }
 
 pub fn egress(scene: &Scene<'_>) -> Check {
@@ -83,9 +114,9 @@ pub fn egress(scene: &Scene<'_>) -> Check {
         "the machine may open connections to the plan's targets and for its updates (tcp 80 and 443), no others";
     judged(check("control.egress", Part::Bastion, proves), |check| {
         let groups = scene.groups()?;
-        check.evidence.extend(told(&groups, Direction::Egress));
-        let updates: Vec<Span> = desire::updates().iter().filter_map(span).collect();
-        let closed = without(updates, &spans(&groups, Direction::Egress));
+        check.evidence.extend(told(&groups, Direction::Egress, scene.lists()));
+        let updates: Vec<Span> = desire::updates().iter().flat_map(|rule| spans_of(rule, scene.lists())).collect();
+        let closed = without(updates, &spans(&groups, Direction::Egress, scene.lists()));
         if !closed.is_empty() {
             let ports: BTreeSet<u16> = closed.iter().map(|span| span.first).collect();
             return Ok(fail(
@@ -101,20 +132,22 @@ pub fn egress(scene: &Scene<'_>) -> Check {
 }
 
 /// Every rule as a line of evidence.
-fn told(groups: &[&Group], direction: Direction) -> Vec<String> {
+fn told(groups: &[&Group], direction: Direction, lists: &PrefixLists) -> Vec<String> {
     let line = |group: &Group, rule: &Rule| {
-        format!("{}: {} {} {}", group.id, rule.protocol, direction.preposition(), rule.peer)
+        let peer = peer_words(lists, &rule.peer);
+        format!("{}: {} {} {peer}", group.id, rule.protocol, direction.preposition())
     };
     groups.iter().flat_map(|g| rules(g, direction).keys().map(|rule| line(g, rule))).collect()
 }
 
 /// What the groups open beyond what is planned, by arithmetic: a rule inside of a planned one opens nothing more.
 fn beyond(scene: &Scene<'_>, groups: &[&Group], direction: Direction, planned: &Rules) -> Verdict {
-    let allowed: Vec<Span> = planned.keys().filter_map(span).collect();
+    let lists = scene.lists();
+    let allowed: Vec<Span> = planned.keys().flat_map(|rule| spans_of(rule, lists)).collect();
     let (mut causes, mut repairs, mut by_hand) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for group in groups {
         for rule in rules(group, direction).keys() {
-            let Some((protocol, peer)) = surplus(rule, planned, &allowed) else { continue };
+            let Some((protocol, peer)) = surplus(rule, planned, &allowed, lists) else { continue };
             causes.push(match direction {
                 Direction::Ingress => format!("{} opens {protocol} to {peer}", group.id),
                 Direction::Egress => format!("{} lets the machine out on {protocol} to {peer}", group.id),
@@ -140,7 +173,7 @@ fn beyond(scene: &Scene<'_>, groups: &[&Group], direction: Direction, planned: &
 }
 
 /// What a rule opens beyond the plan, and to whom.
-fn surplus(rule: &Rule, planned: &Rules, allowed: &[Span]) -> Option<(String, String)> {
+fn surplus(rule: &Rule, planned: &Rules, allowed: &[Span], lists: &PrefixLists) -> Option<(String, String)> {
     let protocol = match &rule.protocol {
         Protocol::All => "every protocol and port".to_owned(),
         protocol => protocol.to_string(),
@@ -153,10 +186,10 @@ fn surplus(rule: &Rule, planned: &Rules, allowed: &[Span]) -> Option<(String, St
                 _ => format!("{net} ({} addresses)", grouped(count)),
             };
             // Other protocols are never planned.
-            let (Protocol::Tcp { from, to }, Some(span)) = (&rule.protocol, span(rule)) else {
+            let Protocol::Tcp { from, to } = &rule.protocol else {
                 return Some((protocol, who(size(net))));
             };
-            let left = without([span], allowed);
+            let left = without(spans_of(rule, lists), allowed);
             if left.is_empty() {
                 return None;
             }
@@ -187,7 +220,14 @@ fn surplus(rule: &Rule, planned: &Rules, allowed: &[Span]) -> Option<(String, St
         Peer::ForeignGroup { .. } => {
             Some((protocol, format!("everything in another account that carries {}", rule.peer)))
         }
-        Peer::PrefixList(id) => Some((protocol, format!("every address of the prefix list {id}"))),
+        Peer::PrefixList(id) => {
+            let all = || format!("every address of the prefix list {id}");
+            if !matches!(rule.protocol, Protocol::Tcp { .. }) || prefix_list::find(lists, id).is_err() {
+                return (!planned.contains_key(rule)).then(|| (protocol, all()));
+            }
+            let left = without(spans_of(rule, lists), allowed);
+            (!left.is_empty()).then(|| (protocol, all()))
+        }
         // Only plans say it so.
         Peer::Bastion => None,
     }

@@ -11,7 +11,9 @@ use super::{
     space::Span,
 };
 use crate::{
+    plan::Tunnel,
     provider::aws::{
+        judging::Known,
         network::{Acl, AclEntry, Destination, Route, RouteTable},
         rule::{Direction, Protocol},
     },
@@ -23,13 +25,12 @@ use crate::{
 const CLIENT_PORTS: (u16, u16) = (1024, u16::MAX);
 
 /// The sources that packets can come from, IPv4 unless the machine has an IPv6 address, and those that they can't.
-fn sources(scene: &Scene<'_>) -> (Vec<IpNet>, Vec<IpNet>) {
-    let tunnels = scene.plan.tunnels.iter().flat_map(|t| t.sources().map(|(net, _)| net));
-    let mut all: Vec<IpNet> = tunnels.chain(scene.plan.operators.iter().flat_map(|o| o.allow_from.clone())).collect();
+fn sources(scene: &Scene<'_>) -> Known<(Vec<IpNet>, Vec<IpNet>)> {
+    let mut all = scene.sources(scene.plan.sources(), scene.plan.prefix_lists())?;
     all.sort();
     all.dedup();
     let v6 = scene.has_ipv6();
-    all.into_iter().partition(|net| v6 || matches!(net, IpNet::V4(_)))
+    Ok(all.into_iter().partition(|net| v6 || matches!(net, IpNet::V4(_))))
 }
 
 fn tell_unreachable(check: &mut Check, unreachable: &[IpNet]) {
@@ -43,13 +44,13 @@ pub fn route(scene: &Scene<'_>) -> Check {
     let proves = "the bastion's subnet sends what goes back to each source to an internet gateway";
     judged(check("control.route", Part::Edge, proves), |check| {
         let table = scene.route_table()?;
-        let (reachable, unreachable) = sources(scene);
+        let (reachable, unreachable) = sources(scene)?;
         tell_unreachable(check, &unreachable);
-        let deaf = scene
-            .plan
-            .tunnels
-            .iter()
-            .filter(|t| t.sources().next().is_some() && t.sources().all(|(net, _)| unreachable.contains(&net)));
+        let is_deaf = |t: &&Tunnel| {
+            let sources = scene.sources_of(t).unwrap_or_default();
+            !sources.is_empty() && sources.iter().all(|net| unreachable.contains(net))
+        };
+        let deaf = scene.plan.tunnels.iter().filter(is_deaf);
         let deaf = deaf.map(|t| {
             fail(
                 format!("every source of {} is an IPv6 one, and the bastion has no IPv6 address", t.user),
@@ -129,7 +130,7 @@ pub fn acl(scene: &Scene<'_>) -> Check {
     );
     judged(check("control.acl", Part::Edge, proves), |check| {
         let acl = scene.acl(scene.subnet()?)?;
-        let (reachable, unreachable) = sources(scene);
+        let (reachable, unreachable) = sources(scene)?;
         tell_unreachable(check, &unreachable);
         check.evidence.extend(acl.entries.iter().map(|entry| {
             let verb = if entry.allow { "allows" } else { "denies" };

@@ -15,6 +15,7 @@ use crate::{
         network::{AclEntry, Destination, Route, Volume},
         observed::{Attachment, ElasticIp, Image, InstanceState, MetadataOptions, Observed},
         ownership,
+        prefix_list::PrefixList,
         rule::{ANY_V4, Direction, Peer, Protocol, Rule, Rules},
     },
     provider::{
@@ -189,6 +190,7 @@ impl Region {
                 ),
             ],
             origins: BTreeMap::from([("i-00000001".to_owned(), origin(&user_data.text))]),
+            prefix_lists: PrefixLists::new(),
         };
         let network = Network {
             subnets: Ok(vec![subnet("subnet-00000001", "10.20.1.0/24"), subnet("subnet-00000002", "10.20.2.0/24")]),
@@ -485,6 +487,50 @@ fn the_address() {
     }), @"
     control.address: 192.0.2.4 leads to eni-00000002, not to the machine's first interface eni-00000001
       → associate eipalloc-00000001 with eni-00000001, or detach eni-00000002
+    ");
+}
+
+/// What stands in a list is what is admitted: by the plan's own list, or by another one that opens nothing more.
+#[test]
+fn a_prefix_list_is_judged_by_its_entries() {
+    let text = PLAN.replace("[203.0.113.0/28]", "[pl-0a1b2c3d]");
+    let plan = plan::read(Arc::new(Source { path: "warehouse.yaml".to_owned(), text })).expect("a plan");
+    let list = |id: &str, entries: &[&str]| {
+        let entries = entries.iter().map(|net| net.parse().unwrap()).collect();
+        (id.to_owned(), Ok(PrefixList { id: id.to_owned(), name: "office".to_owned(), most: Some(10), entries }))
+    };
+    let with = |entries: &[&str], fault: &dyn Fn(&mut Region)| {
+        let mut region = Region::new(&plan);
+        region.seen.prefix_lists = PrefixLists::from([list("pl-0a1b2c3d", entries)]);
+        fault(&mut region);
+        told(&region.judge(&plan))
+    };
+    let own = Rule::tcp(22, Peer::PrefixList("pl-0a1b2c3d".to_owned()));
+    let open =
+        |peer: Peer| move |r: &mut Region| _ = r.group().ingress.insert(Rule::tcp(22, peer.clone()), String::new());
+    assert_eq!(with(&["203.0.113.0/28"], &|_| {}), "");
+    // Any other rule that admits the same does as well, and what stands in the list is no surplus.
+    assert_eq!(with(&["203.0.113.0/28"], &open(net("203.0.113.1/32"))), "");
+    insta::assert_snapshot!(with(&["203.0.113.0/28"], &|r| _ = r.group().ingress.remove(&own)), @"
+    control.admits[ana]: no rule lets 203.0.113.0/28 in on tcp 22
+      → run `gangplank apply warehouse.yaml`: it adds the rule
+    ");
+    insta::assert_snapshot!(with(&["203.0.113.0/28"], &open(net("203.0.113.0/24"))), @"
+    control.nothing-else: sg-00000001 opens tcp 22 to 203.0.113.0/24 (240 addresses more than the plan)
+      → run `gangplank apply warehouse.yaml`: it removes what is too much
+    ");
+    // Somebody has widened the list since.
+    insta::assert_snapshot!(with(&["11.0.0.0/8"], &|_| {}), @"
+    control.nothing-else: pl-0a1b2c3d and the plan's other sources make up 11.0.0.0/8 (16,777,216 addresses)
+      → take the wide entries out of pl-0a1b2c3d, or the list out of the plan
+    ");
+    insta::assert_snapshot!(with(&[], &|r| {
+        r.seen.prefix_lists.insert("pl-0a1b2c3d".to_owned(), Err("us-east-1 has no pl-0a1b2c3d".to_owned()));
+    }), @"
+    control.admits[ana]? us-east-1 has no pl-0a1b2c3d
+    control.nothing-else? us-east-1 has no pl-0a1b2c3d
+    control.route? us-east-1 has no pl-0a1b2c3d
+    control.acl? us-east-1 has no pl-0a1b2c3d
     ");
 }
 

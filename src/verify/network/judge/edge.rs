@@ -2,20 +2,15 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
 use super::{Case, algorithms, check};
-use crate::{
-    plan::Plan,
-    verify::{
-        Check, Part,
-        network::{
-            clock::seconds,
-            dial::NoConnection,
-            link::Unread,
-            session::{Pinned, Stop},
-            wire::{self, Malformed},
-        },
+use crate::verify::{
+    Check, Part,
+    network::{
+        clock::seconds,
+        dial::NoConnection,
+        link::Unread,
+        session::{Pinned, Stop},
+        wire::{self, Malformed},
     },
 };
 
@@ -28,15 +23,15 @@ pub fn checks(case: &Case<'_>) -> Vec<Check> {
     checks
 }
 
-/// Every range that may connect.
-fn sources(plan: &Plan) -> Vec<IpNet> {
-    let tunnels = plan.tunnels.iter().flat_map(|tunnel| tunnel.sources().map(|(net, _)| net));
-    let operators = plan.operators.iter().flat_map(|operator| operator.allow_from.iter().copied());
-    tunnels.chain(operators).collect()
-}
-
-fn listed(plan: &Plan, address: IpAddr) -> bool {
-    sources(plan).iter().any(|net| net.contains(&address))
+/// Whether an address is on the allow list; not known where a prefix list is not.
+fn listed(case: &Case<'_>, address: IpAddr) -> Option<bool> {
+    if case.plan.sources().any(|net| net.contains(&address)) {
+        return Some(true);
+    }
+    match case.prefix_lists {
+        Ok(entries) => Some(entries.iter().any(|net| net.contains(&address))),
+        Err(_) => case.plan.prefix_lists().is_empty().then_some(false),
+    }
 }
 
 /// An address of a private network (RFC 1918, 6598, 4193) or of this machine alone: elsewhere another one is seen.
@@ -60,7 +55,11 @@ fn tcp(case: &Case<'_>) -> Check {
     let mut base = check("network.tcp", Part::Edge, format!("{} takes TCP connections from here", edge.to));
     let source = edge.bound.or(edge.source);
     if let Some(source) = source {
-        let word = if listed(case.plan, source) { "is" } else { "is not" };
+        let word = match listed(case, source) {
+            Some(true) => "is",
+            Some(false) => "is not",
+            None => "may be",
+        };
         base = base.seen(format!("from {source}, which {word} on the allow list"));
     }
     let Some(failure) = &edge.failure else { return base.seen("connected").pass() };
@@ -85,7 +84,11 @@ fn tcp(case: &Case<'_>) -> Check {
     };
     let base = base.seen(seen);
     match source {
-        Some(source) if listed(case.plan, source) => base.fail(cause, fix),
+        Some(source) if listed(case, source) == Some(true) => base.fail(cause, fix),
+        Some(source) if listed(case, source).is_none() => base.unknown(format!(
+            "whether this machine's address {source} is admitted is not known: {}",
+            case.prefix_lists.as_ref().err().map_or("a prefix list was not read", String::as_str)
+        )),
         Some(source) if seen_as_is(case, source) => base.unknown(format!(
             "this machine's address {source} is not on the allow list, so it should not connect; \
              use an address of the list with --from, or run this there"
@@ -101,7 +104,7 @@ fn tcp(case: &Case<'_>) -> Check {
 /// A question of its own, which only somebody asks who connects from an address that is not on the list.
 fn source_refused(case: &Case<'_>) -> Option<Check> {
     let edge = &case.evidence.edge;
-    let source = edge.bound.filter(|source| !listed(case.plan, *source))?;
+    let source = edge.bound.filter(|source| listed(case, *source) == Some(false))?;
     let base = check("network.source-refused", Part::Edge, "an address that is not on the allow list cannot connect")
         .seen(format!("from {source}"));
     if !seen_as_is(case, source) {
