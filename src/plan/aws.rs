@@ -19,8 +19,12 @@ pub(super) const AWS: Shape = Shape {
         "instance_type",
         "address",
         "database_access",
+        "rules_per_group",
     ],
 };
+/// EC2's default quota for each direction, of IPv4 and of IPv6 ("Amazon VPC quotas", Security groups, in the Amazon VPC User Guide).
+const DEFAULT_RULES_PER_GROUP: usize = 60;
+
 pub(super) const SUBNET: Shape = Shape { what: "`subnet`", fields: &["tag"] };
 pub(super) const DATABASE_ACCESS: Shape = Shape { what: "a database access", fields: &["security_group", "port"] };
 
@@ -42,6 +46,9 @@ pub(super) fn aws(field: &Field<'_>, report: &mut Report) -> Read<Aws> {
     let instance_type = block.required("instance_type", report, instance_type);
     let address = block.optional("address", report, address);
     let database_access = block.optional("database_access", report, database_access);
+    // "The quota for security groups per network interface multiplied by the quota for rules per security group can't exceed 1,000"
+    // ("Amazon VPC quotas").
+    let rules_per_group = block.optional("rules_per_group", report, |field, report| field.integer(1..=1000, report));
     Ok(Aws {
         region: region?,
         account: account?,
@@ -52,6 +59,7 @@ pub(super) fn aws(field: &Field<'_>, report: &mut Report) -> Read<Aws> {
         instance_type: instance_type?,
         address: address?.unwrap_or(AwsAddress::Elastic),
         database_access: database_access?.unwrap_or_default(),
+        rules_per_group: rules_per_group?.map_or(DEFAULT_RULES_PER_GROUP, |rules| rules as usize),
         // They stand with the users: the reader of the plan adds them.
         prefix_lists: Vec::new(),
     })

@@ -367,6 +367,8 @@ pub struct Aws {
     pub database_access: Vec<DatabaseAccess>,
     /// In the order of the plan.
     pub prefix_lists: Vec<PrefixListRef>,
+    /// The account's quota of inbound or outbound rules in a security group: EC2 itself does not tell it.
+    pub rules_per_group: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -29,6 +29,7 @@ fn aws() -> Cloud {
         address: AwsAddress::Elastic,
         database_access: Vec::new(),
         prefix_lists: Vec::new(),
+        rules_per_group: 60,
     })
 }
 

@@ -101,6 +101,7 @@ fn fulfilled(plan: &Plan) -> Observed {
             tags: want.instance_tags(None),
         }],
         addresses: vec![ElasticIp {
+            counts: true,
             allocation: "eipalloc-1".into(),
             ip: Some([192, 0, 2, 4].into()),
             attached: Some(Attachment::Instance("i-1".into())),
@@ -121,6 +122,7 @@ fn fulfilled(plan: &Plan) -> Observed {
 /// What a new machine can be made from.
 fn around() -> Surroundings {
     Surroundings {
+        most_addresses: None,
         subnets: vec![Subnet {
             id: "subnet-0a1b2c3d4e5f60718".into(),
             vpc: "vpc-1".into(),
@@ -159,7 +161,7 @@ fn changes(plan: &Plan, seen: &Observed) -> Changeset<Action> {
     let user_data = cloudinit::render(plan).unwrap();
     let now = "2026-11-22T00:00:00Z".parse().unwrap();
     let around = around();
-    diff(&Desired::new(plan, aws, &user_data), World { region: "us-east-1", seen, around: &around, now })
+    diff(&Desired::new(plan, aws, &user_data), World { region: "us-east-1", seen, around: &around, now, claimed: 0 })
         .unwrap_or_else(|problems| panic!("{}", render(&problems, false)))
 }
 
@@ -368,7 +370,7 @@ fn more_keys_than_tags_are_refused() {
     let user_data = cloudinit::render(&plan).unwrap();
     let around = around();
     let now = "2026-11-22T00:00:00Z".parse().unwrap();
-    let world = World { region: "us-east-1", seen: &seen, around: &around, now };
+    let world = World { region: "us-east-1", seen: &seen, around: &around, now, claimed: 0 };
     let problems = diff(&Desired::new(&plan, aws, &user_data), world).expect_err("too many tags");
     assert_snapshot!(render(&problems, false), @r#"
     error: more keys than the instance has tags for

@@ -38,7 +38,11 @@ mod plan;
 #[cfg(feature = "aws")]
 mod prefix_lists;
 #[cfg(feature = "aws")]
+mod quotas;
+#[cfg(feature = "aws")]
 mod reap;
+#[cfg(feature = "aws")]
+mod refusals;
 mod report;
 #[cfg(feature = "aws")]
 mod rule_order;

@@ -107,6 +107,7 @@ fn plan(port: u16, tunnels: Vec<Tunnel>, operators: Vec<Operator>) -> Plan {
             address: AwsAddress::Elastic,
             database_access: Vec::new(),
             prefix_lists: Vec::new(),
+            rules_per_group: 60,
         }),
         origin: Origin {
             source: Arc::new(Source { path: "plan.yaml".into(), text: String::new() }),

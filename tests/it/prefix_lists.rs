@@ -69,6 +69,25 @@ fn a_list_is_named_in_its_rule_and_shown_with_its_entries() {
     });
 }
 
+/// In the quota a list counts for as many rules as it may have entries.
+#[test]
+fn a_list_gets_the_room_that_it_may_need() {
+    on_both(Duration::ZERO, |lab| {
+        let mut bastion = lab.bastion();
+        bastion.allow_from = (1..56).map(|n| format!("203.0.113.{n}/32")).collect();
+        lab.apply(&bastion);
+        let small = list(&lab.account, 20, &["198.51.100.7/32"]);
+        bastion.allow_from = vec![small.clone()];
+        let plan = lab.run("plan", &bastion, &[]).0.expect(0);
+        assert!(plan.stdout.contains("closes 15 old ones before it opens the last 1 new ones"), "{plan}");
+        lab.apply(&bastion);
+        assert_eq!(admitted(&lab.account), json!([small]));
+        lab.assert_settled(&bastion);
+        let large = list(&lab.account, 70, &["198.51.100.7/32"]);
+        refused(lab, &[large], &["70 ingress rules in gangplank-warehouse, and the quota is 60"]);
+    });
+}
+
 #[test]
 fn a_list_that_is_not_there_is_an_error_at_its_line() {
     on_both(Duration::ZERO, |lab| {

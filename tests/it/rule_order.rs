@@ -176,9 +176,17 @@ fn more_than_the_quota_holds_closes_nothing() {
     on_both(Duration::ZERO, |lab| {
         let (old, new) = (sources(1..41), sources(41..102));
         lab.apply(&admitting(lab, old.clone()));
-        let to = admitting(lab, new);
-        let plan = lab.run("plan", &to, &[]).0.expect(0);
-        assert!(plan.stdout.contains("the plan wants 61 ingress rules"), "{plan}");
+        let mut to = admitting(lab, new);
+        for (verb, options) in [("plan", &[][..]), ("apply", &["--yes"])] {
+            let (run, calls) = lab.run(verb, &to, options);
+            let run = run.expect(3);
+            let told =
+                ["61 ingress rules in gangplank-warehouse, and the quota is 60", "L-0EA8095F", "rules_per_group: 61"];
+            assert!(told.iter().all(|text| run.stderr.contains(text)), "{run}");
+            assert_eq!(calls.writes(), 0, "{calls}");
+        }
+        // Where the plan tells a higher quota than the account has, EC2 refuses.
+        to.rules_per_group = Some(100);
         let watched = change(lab, &to, &[]);
         let run = watched.run.clone().expect(1);
         assert!(run.stderr.contains("20 of 61 new addresses are open, 40 of 40 old addresses are still open"), "{run}");

@@ -5,6 +5,7 @@ use super::{
     deadline::{self, ResolvedDeadline},
     desire::Desired,
     diff::{Current, World},
+    machine,
     observed::{Attachment, Group},
     ownership::{self, Doubt},
     prefix_list, region, tags,
@@ -139,6 +140,24 @@ pub(super) fn address(want: &Desired<'_>, world: World<'_>, current: &Current<'_
                 )),
         );
     }
+}
+
+/// A new address must have room, beside those that plans before this one take.
+pub(super) fn address_quota(want: &Desired<'_>, world: World<'_>, problems: &mut Vec<Diagnostic>) {
+    let Some(most) = world.around.most_addresses.filter(|_| machine::allocates(want, world.seen)) else { return };
+    let used = world.seen.addresses.iter().filter(|address| address.counts).count();
+    if used + world.claimed < most {
+        return;
+    }
+    let beside = match world.claimed {
+        0 => String::new(),
+        claimed => format!(", and plans before this one take {claimed}"),
+    };
+    let label =
+        format!("{used} of {most} elastic IP addresses of {} are allocated{beside}", region::name(world.region));
+    problems.push(want.plan.origin.problem("aws.address", "no elastic IP address is left", label).fix(
+        "release one, raise the quota \"EC2-VPC Elastic IPs\" (L-0263D0A3), or name one that exists: `address: eipalloc-...`",
+    ));
 }
 
 /// How a machine that holds the bastion's address comes to be its own again, or makes room.

@@ -94,6 +94,7 @@ pub fn address(from: &ec2::Address) -> Option<ElasticIp> {
         allocation: from.allocation_id()?.to_owned(),
         ip: from.public_ip().and_then(|ip| ip.parse::<IpAddr>().ok()),
         attached,
+        counts: matches!(from.public_ipv4_pool(), None | Some("" | "amazon")) && from.service_managed().is_none(),
         tags: tags(from.tags()),
     })
 }

@@ -31,6 +31,8 @@ pub struct World<'a> {
     pub seen: &'a Observed,
     pub around: &'a Surroundings,
     pub now: Timestamp,
+    /// Addresses that plans before this one have allocated in the same run.
+    pub claimed: usize,
 }
 
 /// The changes that make the cloud match the plan, or every reason why that can't be.
@@ -41,6 +43,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     let deadline = check::deadline(want, world, &mut problems);
     check::machines(want, world, &current, &mut problems);
     check::address(want, world, &current, &mut problems);
+    check::address_quota(want, world, &mut problems);
     check::prefix_lists(want, world, &mut problems);
     check::databases(want, world, placed.map(|(vpc, _)| vpc), &mut problems);
     if let Some(kept) = current.kept() {
@@ -69,6 +72,9 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     plan.leftovers(want, world, &current, vpc, group);
     if let Some(group) = group {
         plan.stale_marks(want, &current, group);
+    }
+    if !plan.problems.is_empty() {
+        return Err(Diagnostics(plan.problems));
     }
 
     Ok(Changeset {

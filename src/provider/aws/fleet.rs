@@ -22,7 +22,7 @@ use super::{
     extend, history,
     identity::{self, CallerIdentity},
     inspect::Question,
-    machine::Needs,
+    machine::{Needs, allocates},
     observe::{self, Named},
     observed::{Instance, Observed, Surroundings},
     perform::Performer,
@@ -156,19 +156,24 @@ impl<'a> Fleet<'a> {
             region.look(&wants, now, watcher).await
         }))
         .await;
+        let mut claimed = vec![0; self.regions.len()];
         let outlook = |(bastion, want): (&Bastion<'_>, &Result<Desired<'_>, &Diagnostic>)| {
             let (seen, around) = match &looks[bastion.region] {
                 Ok(look) => look,
                 Err(error) => return PlanOutlook::refused(error.clone()),
             };
             let region = self.regions[bastion.region].key.as_str();
-            PlanOutlook {
-                status: Some(Status::of(bastion.plan, bastion.aws, region, seen, now)),
-                changes: match want {
-                    Ok(want) => diff::diff(want, World { region, seen, around, now }).map_err(Refused::Plan),
-                    Err(problem) => Err(Refused::Plan((*problem).clone().into())),
-                },
-            }
+            let changes = match want {
+                Ok(want) => {
+                    let claimed = &mut claimed[bastion.region];
+                    let world = World { region, seen, around, now, claimed: *claimed };
+                    let changes = diff::diff(want, world).map_err(Refused::Plan);
+                    *claimed += usize::from(changes.is_ok() && allocates(want, seen));
+                    changes
+                }
+                Err(problem) => Err(Refused::Plan((*problem).clone().into())),
+            };
+            PlanOutlook { status: Some(Status::of(bastion.plan, bastion.aws, region, seen, now)), changes }
         };
         self.bastions.iter().zip(&wants).map(outlook).collect()
     }
@@ -403,7 +408,7 @@ fn written<'a>(
     around: &Surroundings,
     now: Timestamp,
 ) -> Vec<&'a Instance> {
-    let Ok(set) = diff::diff(want, World { region, seen, around, now }) else { return Vec::new() };
+    let Ok(set) = diff::diff(want, World { region, seen, around, now, claimed: 0 }) else { return Vec::new() };
     let ids: BTreeSet<&str> = set.steps.iter().filter_map(|step| step.action.call.written_machine()).collect();
     let is_written =
         |i: &&Instance| ids.contains(i.id.as_str()) || i.parts.iter().any(|part| ids.contains(part.as_str()));

@@ -5,7 +5,7 @@ use super::{
     desire::{Desired, image_text, subnet_tag, subnet_text},
     network::Subnet,
     observed::{ElasticIp, Image, Instance, MachineOrigin, Observed, Surroundings},
-    region, tags,
+    ownership, region, tags,
 };
 use crate::{
     changeset::Detail,
@@ -208,11 +208,14 @@ pub struct Needs {
     pub aliases: Vec<ImageAlias>,
     pub image_ids: Vec<String>,
     pub instance_types: Vec<String>,
+    /// An address is allocated.
+    pub address: bool,
 }
 
 impl Needs {
     /// Adds what `want` must know in a region where this was seen.
     pub fn add(&mut self, want: &Desired<'_>, seen: &Observed) {
+        self.address |= allocates(want, seen);
         let creates = match choose(want, seen) {
             Choice::None | Choice::Several(_) => true,
             Choice::Holder(have) => !reasons(want, seen, have, None, true).is_empty(),
@@ -232,6 +235,14 @@ impl Needs {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// Whether a plan has an address allocated that is not there yet.
+pub fn allocates(want: &Desired<'_>, seen: &Observed) -> bool {
+    let of_the_call = want.tags(None);
+    want.aws.address == AwsAddress::Elastic
+        && seen.addresses_of(want.bastion()).next().is_none()
+        && !seen.addresses.iter().any(|address| ownership::is_abandoned(address, &of_the_call))
 }
 
 fn push_new<T: PartialEq>(list: &mut Vec<T>, item: T) {

@@ -1,5 +1,5 @@
 //! Reads a region: three calls, at once, however many bastions there are (pages aside); one for the prefix lists that plans name and one
-//! for the entries of each; up to five more, also at once, when a machine is to be created.
+//! for the entries of each; up to six more, also at once, when a machine and its address are to be created.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,15 +59,16 @@ pub async fn observe(ec2: &Ec2, named: &Named, progress: &Progress<'_>) -> Resul
 }
 
 pub async fn surroundings(ec2: &Ec2, needs: &Needs, progress: &Progress<'_>) -> Result<Surroundings, CloudError> {
-    let (subnets, route_tables, mut images, named, instance_types) = tokio::try_join!(
+    let (subnets, route_tables, mut images, named, instance_types, most_addresses) = tokio::try_join!(
         async { if needs.network { subnets(ec2, progress).await } else { Ok(Vec::new()) } },
         async { if needs.network { route_tables(ec2, progress).await } else { Ok(Vec::new()) } },
         published_images(ec2, needs, progress),
         named_images(ec2, needs, progress),
         instance_types(ec2, needs, progress),
+        async { Ok(if needs.address { most_addresses(ec2, progress).await } else { None }) },
     )?;
     images.extend(named);
-    Ok(Surroundings { subnets, route_tables, images, instance_types })
+    Ok(Surroundings { subnets, route_tables, images, instance_types, most_addresses })
 }
 
 /// Reads every page of a describe call. The pages of one answer depend on each other; different calls run at once. A macro,
@@ -249,6 +250,15 @@ async fn prefix_list_entries(ec2: &Ec2, id: &str, progress: &Progress<'_>) -> Re
     let mut entries = pages!(ec2, progress, "GetManagedPrefixListEntries", request, SMALL_PAGE, entries, convert);
     entries.sort();
     Ok(entries)
+}
+
+/// The account's quota of elastic addresses. Where that may not be asked, a refusal of AllocateAddress tells it.
+async fn most_addresses(ec2: &Ec2, progress: &Progress<'_>) -> Option<usize> {
+    // Without names EC2 tells all attributes; of the names its reference lists two, and this is neither.
+    let send = || ec2.client.describe_account_attributes().send();
+    let answer = ec2.call("DescribeAccountAttributes", Repeat::SAFE, progress, send).await.ok()?;
+    let attribute = answer.account_attributes().iter().find(|a| a.attribute_name() == Some("vpc-max-elastic-ips"))?;
+    attribute.attribute_values().first()?.attribute_value()?.parse().ok()
 }
 
 fn referring(rules: Rules) -> Rules {

@@ -165,6 +165,8 @@ pub struct ElasticIp {
     pub allocation: String,
     pub ip: Option<IpAddr>,
     pub attached: Option<Attachment>,
+    /// It takes one of the account's quota: one of the account's own ranges, or of another service, does not.
+    pub counts: bool,
     pub tags: Tags,
 }
 
@@ -199,6 +201,8 @@ pub struct Surroundings {
     pub route_tables: Vec<RouteTable>,
     pub images: Vec<Image>,
     pub instance_types: Vec<InstanceType>,
+    /// How many elastic addresses the account may have in the region, where that was asked and answered.
+    pub most_addresses: Option<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,15 +1,13 @@
 //! Whether a group's quota of rules holds what a change opens beside what it closes: told before anything is changed. Pure.
 
 use super::{
+    desire::Desired,
     prefix_list::{PrefixLists, weight},
     rule::{Direction, Family, RuleChange, Rules},
 };
+use crate::diagnostic::Diagnostic;
 
-/// EC2's default for each direction, of IPv4 and of IPv6 ("Amazon VPC quotas", Security groups, in the Amazon VPC User Guide). An
-/// account may have a higher one; that is not asked, and the words say so.
-pub const DEFAULT_RULES: usize = 60;
-
-/// What a change needs of the default quota.
+/// What a change needs of the quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuotaForecast {
     /// Everything new is opened before anything old is closed.
@@ -20,26 +18,27 @@ pub enum QuotaForecast {
     TooMany { wanted: usize },
 }
 
-/// `have` is all that the group has in this direction.
-pub fn forecast(have: &Rules, change: &RuleChange, lists: &PrefixLists) -> QuotaForecast {
+/// `have` is all that the group has in this direction, `quota` what the plan says that the account allows.
+pub fn forecast(have: &Rules, change: &RuleChange, lists: &PrefixLists, quota: usize) -> QuotaForecast {
     [Family::V4, Family::V6]
         .into_iter()
-        .map(|family| of_family(have, change, lists, family))
+        .map(|family| of_family(have, change, family, lists, quota))
         .max_by_key(severity)
         .unwrap_or(QuotaForecast::Fits)
 }
 
-fn of_family(have: &Rules, change: &RuleChange, lists: &PrefixLists, family: Family) -> QuotaForecast {
+fn of_family(have: &Rules, change: &RuleChange, family: Family, lists: &PrefixLists, quota: usize) -> QuotaForecast {
     let count = |rules: &Rules| rules.keys().map(|rule| weight(lists, rule, family)).sum::<usize>();
+    let new = change.add.len();
     let (have, add, remove) = (count(have), count(&change.add), count(&change.remove));
     let (together, wanted) = (have + add, (have + add).saturating_sub(remove));
-    if add == 0 || together <= DEFAULT_RULES {
+    if add == 0 || together <= quota {
         QuotaForecast::Fits
-    } else if wanted > DEFAULT_RULES {
+    } else if wanted > quota {
         QuotaForecast::TooMany { wanted }
     } else {
-        let closed_first = together - DEFAULT_RULES;
-        QuotaForecast::Batches { closed_first, opened_after: closed_first }
+        let closed_first = together - quota;
+        QuotaForecast::Batches { closed_first, opened_after: closed_first.min(new) }
     }
 }
 
@@ -53,20 +52,32 @@ fn severity(forecast: &QuotaForecast) -> usize {
 
 impl QuotaForecast {
     /// What a changeset says of it; `group` is what people call the group.
-    pub fn note(self, direction: Direction, group: &str) -> Option<String> {
-        let direction = direction.as_str();
-        match self {
-            QuotaForecast::Fits => None,
-            QuotaForecast::Batches { closed_first, opened_after } => Some(format!(
-                "⚠ {group} can't hold the old and the new {direction} rules together (EC2's default quota is {DEFAULT_RULES}): apply \
-                 closes {closed_first} old ones before it opens the last {opened_after} new ones, in batches"
-            )),
-            QuotaForecast::TooMany { wanted } => Some(format!(
-                "⚠ the plan wants {wanted} {direction} rules in {group}, and EC2's default quota is {DEFAULT_RULES}: raise \"Inbound or \
-                 outbound rules per security group\" of Amazon VPC first, or list fewer and wider ranges; otherwise apply fails there, \
-                 with some of the new ones open and none of the old ones closed"
-            )),
-        }
+    pub fn note(self, direction: Direction, group: &str, quota: usize) -> Option<String> {
+        let QuotaForecast::Batches { closed_first, opened_after } = self else { return None };
+        Some(format!(
+            "⚠ {group} can't hold the old and the new {} rules together (the quota is {quota}): apply closes {closed_first} old ones \
+             before it opens the last {opened_after} new ones, in batches",
+            direction.as_str()
+        ))
+    }
+
+    /// Why there can be no changeset; `field` is the plan's part that asks for the rules.
+    pub fn problem(self, direction: Direction, group: &str, want: &Desired<'_>, field: &str) -> Option<Diagnostic> {
+        let QuotaForecast::TooMany { wanted } = self else { return None };
+        let quota = want.aws.rules_per_group;
+        let label = format!("{wanted} {} rules in {group}, and the quota is {quota}", direction.as_str());
+        let problem = want.plan.origin.problem(field, "more rules than a security group holds", label);
+        Some(
+            problem
+                .because(
+                    "EC2 counts each direction for itself, for IPv4 and for IPv6; a prefix list counts for as many rules as it may have \
+                     entries, a group for one in both.",
+                )
+                .fix(format!(
+                    "list fewer and wider ranges; or raise the quota \"Inbound or outbound rules per security group\" of Amazon VPC \
+                     (L-0EA8095F) and tell the new one: `aws: {{rules_per_group: {wanted}}}`"
+                )),
+        )
     }
 }
 
@@ -85,7 +96,7 @@ mod tests {
     }
 
     fn of(have: &Rules, want: &Rules) -> QuotaForecast {
-        forecast(have, &RuleChange::between(want, have), &PrefixLists::new())
+        forecast(have, &RuleChange::between(want, have), &PrefixLists::new(), 60)
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     changeset::{Detail, Draft, Op, Step, StepId},
+    diagnostic::Diagnostic,
     plan::AwsAddress,
 };
 
@@ -23,6 +24,8 @@ pub(super) struct Differ<'a> {
     pub steps: Vec<Step<Action>>,
     /// What a reader should know of the steps and none of them says.
     pub notes: Vec<String>,
+    /// Why there can be no such changeset.
+    pub problems: Vec<Diagnostic>,
     /// Ways out that close once the new ones are open: see [`Self::closings`].
     closing: Vec<Closing>,
 }
@@ -42,7 +45,7 @@ const EC2_DEFAULT: &str = "EC2 opens this in every new group";
 
 impl<'a> Differ<'a> {
     pub fn new(bastion: &'a str, region: &'a str) -> Self {
-        Self { bastion, region, steps: Vec::new(), notes: Vec::new(), closing: Vec::new() }
+        Self { bastion, region, steps: Vec::new(), notes: Vec::new(), problems: Vec::new(), closing: Vec::new() }
     }
 
     pub fn bastion(&self) -> &'a str {
@@ -104,8 +107,9 @@ impl<'a> Differ<'a> {
             [(Direction::Ingress, &want.ingress, ingress), (Direction::Egress, &want.egress, egress)]
         {
             let change = RuleChange::between(wanted, &has);
-            let quota = forecast(&has, &change, &world.seen.prefix_lists);
-            self.notes.extend(quota.note(direction, &name));
+            let quota = forecast(&has, &change, &world.seen.prefix_lists, want.aws.rules_per_group);
+            self.notes.extend(quota.note(direction, &name, want.aws.rules_per_group));
+            self.problems.extend(quota.problem(direction, &name, want, "tunnels"));
             let op = if have.is_some() { Op::Update } else { Op::Create };
             let reason = if have.is_some() { rules_reason(&change) } else { "exactly what the plan lists".to_owned() };
             let draft = Draft {
@@ -139,10 +143,9 @@ impl<'a> Differ<'a> {
                 group.ingress.iter().filter(|(r, _)| refers(r)).map(|(r, d)| (as_bastion(r), d.clone())).collect();
             let mut change = RuleChange::between(wanted.unwrap_or(&Rules::new()), &have);
             change.remove.retain(|_, description| description.starts_with(&mark));
-            let quota = forecast(&group.ingress, &change, &world.seen.prefix_lists);
-            if !change.add.is_empty() {
-                self.notes.extend(quota.note(Direction::Ingress, &group.id));
-            }
+            let quota = forecast(&group.ingress, &change, &world.seen.prefix_lists, want.aws.rules_per_group);
+            self.notes.extend(quota.note(Direction::Ingress, &group.id, want.aws.rules_per_group));
+            self.problems.extend(quota.problem(Direction::Ingress, &group.id, want, "aws.database_access"));
             let op = if wanted.is_some() && have.is_empty() { Op::Create } else { Op::Update };
             let after = self.if_planned("security-group").into_iter().collect();
             let reason = if op == Op::Create {

@@ -2,6 +2,7 @@
 
 use super::{
     form::Form,
+    groups::known_to_policies,
     kind::Kind,
     listing::Listing,
     model::{Address, Association, Region, State},
@@ -57,6 +58,7 @@ impl Region {
         self.address(&id)?;
         let interface = match (instance, interface) {
             (Some(instance), None) => {
+                known_to_policies(&instance, self.instance(&instance)?.launched, context)?;
                 match self.instance(&instance)?.state(context.now) {
                     State::Running | State::Stopped | State::Stopping => {}
                     state => {

@@ -37,6 +37,7 @@ pub fn find(action: &str) -> Option<Call> {
         "DeleteTags" => Write(Region::delete_tags),
         "DeleteVolume" => Write(Region::delete_volume),
         "DeleteVpc" => Write(Region::delete_vpc),
+        "DescribeAccountAttributes" => Read(Region::describe_account_attributes),
         "DescribeAddresses" => Read(Region::describe_addresses),
         "DescribeAvailabilityZones" => Read(Region::describe_availability_zones),
         "DescribeImages" => Read(Region::describe_images),

@@ -127,6 +127,7 @@ fn published(region: &str) -> impl Iterator<Item = (String, Image)> {
                 root_size: *root_size,
                 created: (*created).to_owned(),
                 deprecated: None,
+                unsubscribed: false,
                 tags: Tags::new(),
             };
             (format!("ami-0{:016x}", mixed(place, number * 2 + side)), image)

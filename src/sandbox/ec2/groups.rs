@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::{
     form::Form,
     kind::Kind,
     listing::{Listing, USUAL},
     model::{Group, GroupRule, Opens, Peer, Region, Tags},
-    refusal::{Outcome, refuse},
+    refusal::{Outcome, Refusal, refuse},
     rules,
     tags::{self, Specified, done},
     vpcs::default_egress,
@@ -166,6 +168,9 @@ impl Region {
     /// EC2 API" names CreateSecurityGroup and the call after it).
     pub(super) fn settled_group(&self, id: &str, context: &Context<'_>) -> Outcome<&Group> {
         let group = self.group(id)?;
+        if let Some(made) = group.made {
+            known_to_policies(id, made, context)?;
+        }
         let is_new = group.made.is_some_and(|made| context.now < later(made, context.pace.settle));
         if is_new { Err(Kind::Group.missing(id)) } else { Ok(group) }
     }
@@ -194,6 +199,19 @@ impl Region {
         let default = self.groups.iter().find(|(_, g)| g.vpc == vpc && g.name == "default");
         default.map(|(id, _)| id.clone()).into_iter().collect()
     }
+}
+
+/// A policy with a condition on `aws:ResourceTag` does not know the tags of what was just made ("eventually consistent" in "Tag your
+/// Amazon EC2 resources").
+pub(super) fn known_to_policies(id: &str, made: Timestamp, context: &Context<'_>) -> Outcome<()> {
+    if context.now >= later(made, context.pace.tags) {
+        return Ok(());
+    }
+    let message = format!(
+        "You are not authorized to perform this operation on {id}, because no identity-based policy allows it. Encoded authorization \
+         failure message: sandbox"
+    );
+    Err(Refusal { status: 403, code: "UnauthorizedOperation".to_owned(), message })
 }
 
 fn rule_field(opens: &Opens, what: &str) -> Option<String> {

@@ -7,7 +7,7 @@ use super::{
     form::Form,
     kind::Kind,
     model::{Attachment, Image, Instance, Interface, Metadata, Region, State, Token, Volume},
-    refusal::{Outcome, bad_value, missing_parameter, refuse},
+    refusal::{Outcome, Refusal, bad_value, missing_parameter, refuse},
     tags::{Specified, check_readable},
     world::{Context, later},
     xml::Xml,
@@ -15,6 +15,8 @@ use super::{
 
 /// Bytes, before base64 ("Run commands when you launch an EC2 instance with user data input" in the Amazon EC2 User Guide).
 const LARGEST_USER_DATA: usize = 16 * 1024;
+
+const FREE_TYPES: [&str; 6] = ["t3.micro", "t3.small", "t4g.micro", "t4g.small", "c7i-flex.large", "m7i-flex.large"];
 
 /// Where an instance stands.
 struct Place {
@@ -76,7 +78,24 @@ impl Region {
             check_user_data(data)?;
         }
         let image = self.image(&image_id, context.region)?;
+        if image.unsubscribed {
+            return Err(Refusal {
+                status: 401,
+                code: "OptInRequired".to_owned(),
+                message: "In order to use this AWS Marketplace product you need to accept terms and subscribe. To do so please visit \
+                          https://aws.amazon.com/marketplace/pp?sku=sandbox"
+                    .to_owned(),
+            });
+        }
         fits(&instance_type, &image)?;
+        // "Amazon EC2 Free Tier" in the Amazon EC2 User Guide, for accounts that were made on or after July 15, 2025.
+        if context.quotas.free_plan && !FREE_TYPES.contains(&instance_type.as_str()) {
+            return refuse(
+                "InvalidParameterCombination",
+                "The specified instance type is not eligible for Free Tier. For a list of Free Tier instance types, run \
+                 'describe-instance-types' with the filter 'free-tier-eligible=true'.",
+            );
+        }
         let subnet = self.subnet(&place.subnet)?.clone();
         let groups = if place.groups.is_empty() { self.default_group(&subnet.vpc) } else { place.groups };
         self.groups_in(&groups, &subnet.vpc, context)?;

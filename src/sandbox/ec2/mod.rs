@@ -1,6 +1,7 @@
 //! EC2 as far as gangplank calls it, and as far as a company's network needs for somebody to build it. What it does not know it
 //! refuses: calls, parameters, filters. Facts: the Amazon EC2 API Reference, where not said otherwise.
 
+mod account;
 mod acls;
 mod addresses;
 mod calls;

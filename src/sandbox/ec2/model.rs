@@ -259,6 +259,9 @@ pub struct Image {
     /// Likewise: when its publisher deprecated it.
     #[serde(default)]
     pub deprecated: Option<String>,
+    /// A product of AWS Marketplace that the account has not subscribed to.
+    #[serde(default)]
+    pub unsubscribed: bool,
     pub description: String,
     pub tags: Tags,
 }

@@ -419,6 +419,7 @@ fn a_deprecated_image_is_listed_by_its_id_or_on_request() {
         root_size: 8,
         created: "2024-01-01T00:00:00.000Z".to_owned(),
         deprecated: Some("2026-01-01T00:00:00.000Z".to_owned()),
+        unsubscribed: false,
         description: String::new(),
         tags: super::model::Tags::new(),
     };

@@ -61,6 +61,9 @@ pub struct Pace {
     /// How long after its creation a group is unknown to calls that change something.
     #[serde(default)]
     pub settle: Duration,
+    /// How long after its creation the tags of what was made are unknown to the caller's policy, which asks for them.
+    #[serde(default)]
+    pub tags: Duration,
 }
 
 /// Of one region.
@@ -73,6 +76,9 @@ pub struct Quotas {
     pub rules_per_group: usize,
     pub groups_per_interface: usize,
     pub instances: usize,
+    /// The account is on the free plan, which runs some types only.
+    #[serde(default)]
+    pub free_plan: bool,
 }
 
 impl Default for Pace {
@@ -85,6 +91,8 @@ impl Default for Pace {
             release: Duration::from_secs(2),
             memory: Duration::from_secs(3600),
             settle: Duration::from_secs(1),
+            // Whoever owns an account needs no tag.
+            tags: Duration::ZERO,
         }
     }
 }
@@ -100,7 +108,15 @@ impl Pace {
 impl Default for Quotas {
     /// "Amazon VPC quotas" in the Amazon VPC User Guide; of instances, those of 1 vCPU that a new account may run.
     fn default() -> Self {
-        Self { addresses: 5, vpcs: 5, groups: 2500, rules_per_group: 60, groups_per_interface: 5, instances: 1000 }
+        Self {
+            addresses: 5,
+            vpcs: 5,
+            groups: 2500,
+            rules_per_group: 60,
+            groups_per_interface: 5,
+            instances: 1000,
+            free_plan: false,
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub fn start() -> Timestamp {
 pub fn changes(world: &World, want: &Desired<'_>, now: Timestamp) -> Result<Changeset<Action>, String> {
     let seen = world.look(Some(want));
     let around = world.surroundings(want, &seen);
-    diff::diff(want, Against { region: REGION, seen: &seen, around: &around, now })
+    diff::diff(want, Against { region: REGION, seen: &seen, around: &around, now, claimed: 0 })
         .map_err(|problems| diagnostic::render(&problems, false))
 }
 

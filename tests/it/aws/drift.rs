@@ -149,7 +149,13 @@ pub fn disturb(world: &mut World, drift: Drift) {
         Drift::SecondAddress => {
             let allocation = world.id("eipalloc");
             let tags = [(BASTION.to_owned(), BASTION_NAME.to_owned())].into();
-            world.all.addresses.push(ElasticIp { allocation, ip: "203.0.113.230".parse().ok(), attached: None, tags });
+            world.all.addresses.push(ElasticIp {
+                counts: true,
+                allocation,
+                ip: "203.0.113.230".parse().ok(),
+                attached: None,
+                tags,
+            });
         }
         Drift::SecondInstance => {
             if let Some(twin) = instance(world).map(|i| i.clone()) {

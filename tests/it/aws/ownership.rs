@@ -217,6 +217,7 @@ fn tags_make_nothing_go() {
     payments.groups = vec!["sg-000000d2".to_owned()];
     world.all.instances.push(payments);
     let spare = ElasticIp {
+        counts: true,
         allocation: "eipalloc-0000beef".to_owned(),
         ip: "203.0.113.240".parse().ok(),
         attached: None,
@@ -237,6 +238,7 @@ fn tags_make_nothing_go() {
     // Nor without a bastion of that name: what carries its tag is nobody's to give away.
     let mut world = account();
     world.all.addresses.push(ElasticIp {
+        counts: true,
         allocation: "eipalloc-0000beef".to_owned(),
         ip: "203.0.113.240".parse().ok(),
         attached: None,

@@ -220,6 +220,7 @@ pub fn account() -> World {
     let tags = |key: &str, value: &str| Tags::from([(key.to_owned(), value.to_owned())]);
     let neighbours = || tags(BASTION, NEIGHBOUR);
     let address = |allocation: &str, ip: &str, attached: Option<Attachment>, tags: Tags| ElasticIp {
+        counts: true,
         allocation: allocation.to_owned(),
         ip: ip.parse().ok(),
         attached,
@@ -315,6 +316,7 @@ fn surroundings() -> Surroundings {
     let (debian, ubuntu) = ("136693071363", "099720109477");
     let ubuntu_name = |arch: &str| format!("ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{arch}-server-20260801");
     Surroundings {
+        most_addresses: None,
         subnets: SUBNETS
             .map(|(id, vpc, tag)| Subnet {
                 id: id.to_owned(),

@@ -190,7 +190,7 @@ fn commands_name_region_and_profile() {
     world.all.groups.push(group);
     let seen = world.look(Some(&want));
     let told = |around: &Surroundings| {
-        let against = Against { region: "prod@us-east-1", seen: &seen, around, now: start() };
+        let against = Against { region: "prod@us-east-1", seen: &seen, around, now: start(), claimed: 0 };
         diagnostic::render(&diff::diff(&want, against).expect_err("a problem"), false)
     };
     let nowhere = told(&Surroundings::default());

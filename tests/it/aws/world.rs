@@ -122,6 +122,7 @@ impl World {
                 let allocation = self.id("eipalloc");
                 let ip = format!("203.0.113.{}", self.ids % 250 + 1).parse().ok();
                 self.all.addresses.push(ElasticIp {
+                    counts: true,
                     allocation: allocation.clone(),
                     ip,
                     attached: None,

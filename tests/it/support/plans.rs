@@ -24,6 +24,7 @@ pub struct Bastion {
     pub targets: Vec<(String, String, u16)>,
     pub tags: Vec<(String, String)>,
     pub expires: Option<String>,
+    pub rules_per_group: Option<usize>,
 }
 
 impl Bastion {
@@ -39,6 +40,7 @@ impl Bastion {
             targets: vec![("warehouse".to_owned(), "10.20.2.10".to_owned(), 5432)],
             tags: vec![("team".to_owned(), "data-platform".to_owned())],
             expires: None,
+            rules_per_group: None,
         }
     }
 
@@ -53,6 +55,9 @@ impl Bastion {
         }
         line("aws:\n  region: us-east-1".to_owned());
         line(format!("  subnet: {}\n  address: {}", self.subnet, self.address));
+        if let Some(rules) = self.rules_per_group {
+            line(format!("  rules_per_group: {rules}"));
+        }
         line("  image: debian-13\n  instance_type: t4g.nano\n  database_access:".to_owned());
         for (group, port) in &self.databases {
             line(format!("    - {{security_group: {group}, port: {port}}}"));

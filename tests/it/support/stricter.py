@@ -27,6 +27,7 @@ from moto.ec2.models import elastic_ip_addresses
 from moto.ec2.models.elastic_block_store import VolumeAttachment
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.ec2.responses.account_attributes import AccountAttributes
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.responses.security_groups import SecurityGroups
@@ -84,6 +85,18 @@ def only_living(original):
         return original(backend, *arguments, **options)
 
     return call
+
+
+def describe_account_attributes(response):
+    """moto tells a quota of addresses that it does not keep; the tests have one account for many bastions."""
+    told = {"default-vpc": "none", "max-elastic-ips": "1000", "vpc-max-elastic-ips": "1000"}
+    return ActionResult(
+        {
+            "AccountAttributes": [
+                {"AttributeName": name, "AttributeValues": [{"AttributeValue": value}]} for name, value in told.items()
+            ]
+        }
+    )
 
 
 def associate_address(backend, instance=None, *arguments, **options):
@@ -313,6 +326,7 @@ def apply():
         setattr(SecurityGroups, authorize, once_it_is_settled(all_or_none(getattr(SecurityGroups, authorize), side)))
         setattr(SecurityGroups, revoke, revoke_by_network(getattr(SecurityGroups, revoke), direction))
     General.get_console_output = get_console_output
+    AccountAttributes.describe_account_attributes = describe_account_attributes
     VolumeAttachment.delete_on_termination = property(ends_with_its_machine)
     Backend._add_source_group = add_source_group
     Backend.associate_address = associate_address

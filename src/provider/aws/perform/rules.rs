@@ -93,6 +93,8 @@ struct StatedRule {
     /// be a note for the reader of the changeset.
     bare: IpPermission,
     family: Family,
+    /// It counts for more than one in the quota.
+    is_list: bool,
 }
 
 /// What is still to be done of a change, and what was done.
@@ -106,7 +108,12 @@ impl RuleWork {
     fn new(direction: Direction, add: &[DescribedRule], remove: &[DescribedRule], own: &str) -> Self {
         let state = |r: &DescribedRule| {
             let bare = DescribedRule { rule: r.rule.clone(), description: String::new() };
-            StatedRule { permission: permission(r, own), bare: permission(&bare, own), family: Family::of(&r.rule) }
+            StatedRule {
+                permission: permission(r, own),
+                bare: permission(&bare, own),
+                family: Family::of(&r.rule),
+                is_list: matches!(r.rule.peer, Peer::PrefixList(_)),
+            }
         };
         let all_sources = add.iter().chain(remove).all(|r| matches!(r.rule.peer, Peer::Net(_)));
         let kind = if direction == Direction::Ingress && all_sources { RuleKind::Sources } else { RuleKind::Rules };
@@ -183,23 +190,33 @@ impl RuleWriter<'_> {
             }
             size /= 2;
         }
+        // Closed, and nothing opened in their place yet.
+        let mut closed: Vec<StatedRule> = Vec::new();
         while !work.new.is_empty() {
             let (new, old) = (work.new.len(), work.old.len());
-            if new > old {
+            if new > old + closed.len() {
+                self.reopen(work, &closed, refused).await;
                 return Err(refused.clone());
             }
             let another_way = work.done.opened > 0 || self.keeps_rules(work).await?;
-            let batch = if another_way { new } else { new.min(old / 2) };
+            let batch = if another_way { new.min(old) } else { new.min(old / 2) };
             if batch == 0 {
+                self.reopen(work, &closed, refused).await;
                 return Err(refused.clone());
             }
-            let mut closed: Vec<StatedRule> = work.old.iter().take(batch).cloned().collect();
+            closed.extend(work.old.iter().take(batch).cloned());
             self.close(work, batch).await?;
             let opened_before = work.done.opened;
-            if let Err(error) = self.open(work, batch).await {
-                closed.truncate(batch - (work.done.opened - opened_before));
-                self.reopen(work, &closed, &error).await;
-                return Err(error);
+            let opened = self.open(work, batch).await;
+            closed.truncate(closed.len().saturating_sub(work.done.opened - opened_before));
+            match opened {
+                Ok(()) => {}
+                // A prefix list needs the room of as many rules as it may have entries.
+                Err(error) if is(&error, RULE_QUOTA) && work.new.iter().any(|rule| rule.is_list) => {}
+                Err(error) => {
+                    self.reopen(work, &closed, &error).await;
+                    return Err(error);
+                }
             }
         }
         Ok(())

@@ -174,6 +174,7 @@ impl Region {
                 tags: want.instance_tags(deadline.as_ref()),
             }],
             addresses: vec![ElasticIp {
+                counts: true,
                 allocation: "eipalloc-00000001".to_owned(),
                 ip: Some(address("192.0.2.4")),
                 attached: Some(Attachment::Instance("i-00000001".to_owned())),
