@@ -58,8 +58,9 @@ impl Region {
         self.address(&id)?;
         let interface = match (instance, interface) {
             (Some(instance), None) => {
-                known_to_policies(&instance, self.instance(&instance)?.launched, context)?;
-                match self.instance(&instance)?.state(context.now) {
+                let found = self.instance(&instance)?;
+                known_to_policies(&instance, found.launched, &found.tags, context)?;
+                match found.state(context.now) {
                     State::Running | State::Stopped | State::Stopping => {}
                     state => {
                         return refuse(
