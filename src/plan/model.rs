@@ -271,6 +271,17 @@ pub struct Target {
     pub speaks: Protocol,
     /// Where the host is, for the egress rule, when neither its address nor a database group says so.
     pub networks: Vec<IpNet>,
+    /// Whether, and as whom, `verify` may begin a login there, without a password.
+    pub login_attempt: Option<LoginAttempt>,
+}
+
+/// As whom a login is begun that never sends a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginAttempt {
+    /// A user that cannot exist.
+    Nobody,
+    /// The vendor's own: PostgreSQL's rules may name users and databases.
+    As { user: String, database: String },
 }
 
 /// A target's host: an address that a tunnel may reach, or a DNS name in lower case.

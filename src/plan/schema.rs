@@ -36,7 +36,7 @@ mod tests {
     #[test]
     fn the_reader_and_the_schema_know_the_same_fields() {
         let schema = schema_value();
-        let shapes: [(&str, &Shape); 14] = [
+        let shapes: [(&str, &Shape); 15] = [
             ("", &read::PLAN),
             ("/$defs/ssh", &read::SSH),
             ("/$defs/aws", &aws::AWS),
@@ -49,6 +49,7 @@ mod tests {
             ("/$defs/firewall", &azure::FIREWALL),
             ("/$defs/tunnel", &tunnel::TUNNEL),
             ("/$defs/target", &tunnel::TARGET),
+            ("/$defs/login_attempt", &tunnel::LOGIN_ATTEMPT),
             ("/$defs/operator", &tunnel::OPERATOR),
             ("/$defs/vendor", &vendor::VENDOR),
         ];

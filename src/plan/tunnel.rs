@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    Operator, PrefixListRef, Protocol, PublicKey, Target, Tunnel, UserName,
+    LoginAttempt, Operator, PrefixListRef, Protocol, PublicKey, Target, Tunnel, UserName,
     fields::{Block, Field, Shape, excerpt, near},
     host, key, net,
     report::{Read, Report},
@@ -12,7 +12,9 @@ use super::{
 
 pub(super) const TUNNEL: Shape =
     Shape { what: "a tunnel", fields: &["user", "vendor", "allow_from", "keys", "targets"] };
-pub(super) const TARGET: Shape = Shape { what: "a target", fields: &["name", "host", "port", "speaks", "networks"] };
+pub(super) const TARGET: Shape =
+    Shape { what: "a target", fields: &["name", "host", "port", "speaks", "networks", "login_attempt"] };
+pub(super) const LOGIN_ATTEMPT: Shape = Shape { what: "a login attempt", fields: &["user", "database"] };
 pub(super) const OPERATOR: Shape = Shape { what: "an operator", fields: &["name", "allow_from", "keys"] };
 
 /// Accounts that the supported images (Debian, Ubuntu, Amazon Linux) carry, or that their packages create.
@@ -217,13 +219,48 @@ fn target(field: &Field<'_>, names: &mut Vec<(String, Range<usize>)>, report: &m
     let port = block.required("port", report, Field::port);
     let speaks = block.optional("speaks", report, protocol);
     let networks = block.optional("networks", report, net::ranges);
+    let speaks = speaks?.unwrap_or(Protocol::Tcp);
+    let login_attempt = block.optional("login_attempt", report, |field, report| login_attempt(field, speaks, report));
     Ok(Target {
         name: name?,
         host: host?,
         port: port?,
-        speaks: speaks?.unwrap_or(Protocol::Tcp),
+        speaks,
         networks: networks?.unwrap_or_default().into_iter().map(|(net, _)| net).collect(),
+        login_attempt: login_attempt?.flatten(),
     })
+}
+
+/// `true`, or the user and the database that PostgreSQL's rules are asked about.
+fn login_attempt(field: &Field<'_>, speaks: Protocol, report: &mut Report) -> Read<Option<LoginAttempt>> {
+    if matches!(speaks, Protocol::Tls | Protocol::Tcp) {
+        let label = format!("`speaks` is {}: there is no login", speaks.as_str());
+        let problem = field.problem(report, "no login to attempt", label);
+        return Err(report.push(problem.fix("say with `speaks` which database it is, or remove `login_attempt`")));
+    }
+    if !field.is_map() {
+        return Ok(field.boolean(report)?.then_some(LoginAttempt::Nobody));
+    }
+    if speaks != Protocol::Postgres {
+        let label = format!("{} is never asked about a user that exists", speaks.as_str());
+        let problem = field.problem(report, "a login that may count as a failed one", label);
+        return Err(report.push(problem.fix("write `login_attempt: true`")));
+    }
+    let block = field.block(&LOGIN_ATTEMPT, report)?;
+    let user = block.required("user", report, database_name);
+    let database = block.required("database", report, database_name);
+    Ok(Some(LoginAttempt::As { user: user?, database: database? }))
+}
+
+/// PostgreSQL's names have at most 63 bytes (NAMEDATALEN).
+fn database_name(field: &Field<'_>, report: &mut Report) -> Read<String> {
+    let text = field.text(report)?;
+    if !(1..=63).contains(&text.len()) || text.chars().any(char::is_control) {
+        let label = format!("`{}` is no name of PostgreSQL's", excerpt(text));
+        let problem = field.problem(report, "not a name", label);
+        return Err(report.push(problem.fix("use 1 to 63 characters")));
+    }
+    Ok(text.to_owned())
 }
 
 fn target_name(field: &Field<'_>, names: &mut Vec<(String, Range<usize>)>, report: &mut Report) -> Read<String> {

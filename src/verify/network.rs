@@ -2,21 +2,25 @@
 //!
 //! The modules in the order in which data passes through them: [`dial`] opens connections, `link` reads what a server says in the clear (parsed by
 //! `wire`), `session` does the rest of SSH, `ask` puts questions about users, `inside` looks around with an identity
-//! (`speak` knows the targets' protocols), and `judge`, pure, turns the evidence into checks.
+//! (`transfer` what a session carries, `converse`, `speak`, `tls` and `login` the targets' protocols), and `judge`, pure, turns the evidence into checks.
 //!
 //! No private key leaves its place, and none is used at all unless the server's host key is the known one. Questions about
 //! the plan's keys need their public halves only.
 
 mod ask;
 mod clock;
+mod converse;
 pub mod dial;
 mod evidence;
 mod identity;
 mod inside;
 mod judge;
 mod link;
+mod login;
 mod session;
 pub mod speak;
+mod tls;
+mod transfer;
 pub mod wire;
 
 use std::{
@@ -33,11 +37,11 @@ use self::{
     ask::{Asker, why},
     clock::Clock,
     dial::{Dialed, Dialer, NoConnection, Tcp},
-    evidence::{Edge, Evidence, Startups, Transport},
+    evidence::{Edge, Evidence, Identified, NotGreeted, Startups, Transport},
     inside::{Inside, Visitor},
     judge::{Case, judge},
     link::Unread,
-    session::{Pinned, Question, Route, Stop},
+    session::{Attempt, Pinned, Question, Route, Shown, Stop},
 };
 use super::Check;
 use crate::plan::{Host, Plan};
@@ -50,6 +54,9 @@ const NEEDS_IDENTITY: &str = "needs the key of an operator or a tunnel: --identi
 /// since 9.8 counts each against this address (`PerSourcePenalties`).
 const STARTUPS: usize = 10;
 const STARTUPS_WITHOUT_IDENTITY: usize = 5;
+
+/// Connections after one that showed a foreign host key.
+const MORE_AT_AN_IMPOSTOR: usize = 3;
 
 /// How to reach a bastion, and how much to ask of it.
 #[derive(Clone, Debug)]
@@ -65,6 +72,8 @@ pub struct Reach {
     pub step: Duration,
     /// Forwards to hold open at once.
     pub concurrent: usize,
+    /// How long a session rests before it is asked again.
+    pub rest: Duration,
     /// Places beside the usual that nobody may open.
     pub unlisted: Vec<(String, u16)>,
     /// How connections are opened.
@@ -76,10 +85,22 @@ pub struct Reach {
 impl Reach {
     /// The defaults: over this machine's network, ten seconds a step, 50 forwards at once.
     pub fn new(address: Host, port: u16, host_keys: HostKeys) -> Self {
-        let (step, concurrent) = (Duration::from_secs(10), 50);
+        let (step, concurrent, rest) = (Duration::from_secs(10), 50, Duration::from_secs(3));
         let (unlisted, dialer) = (Vec::new(), Arc::new(Tcp));
         let prefix_lists = Ok(Vec::new());
-        Self { address, port, host_keys, from: None, identity: None, step, concurrent, unlisted, dialer, prefix_lists }
+        Self {
+            address,
+            port,
+            host_keys,
+            from: None,
+            identity: None,
+            step,
+            concurrent,
+            rest,
+            unlisted,
+            dialer,
+            prefix_lists,
+        }
     }
 }
 
@@ -147,7 +168,7 @@ async fn gather(plan: &Plan, reach: &Reach, host_keys: &Pinned, clock: Clock) ->
         transport,
         accounts: Vec::new(),
         stopped: Some(why.clone()),
-        identity: identity.map(|identity| identity.user.to_string()),
+        identity: identity.map(|identity| Identified::from(&**identity)),
         inside: Err(if identity.is_some() { why.clone() } else { NEEDS_IDENTITY.to_owned() }),
         startups: Err(why),
     };
@@ -164,12 +185,20 @@ async fn gather(plan: &Plan, reach: &Reach, host_keys: &Pinned, clock: Clock) ->
         None => reach.dialer.source(to).await,
     };
 
-    let route = Route { to, from: reach.from, dialer: Arc::clone(&reach.dialer), host_keys: host_keys.clone(), clock };
+    let (dialer, host_keys_known) = (Arc::clone(&reach.dialer), host_keys.clone());
+    let shown = Shown::default();
+    let route = Route { to, from: reach.from, dialer, host_keys: host_keys_known, clock, small: false, shown };
     let first = route.attempt().await;
     edge.source = first.source.or(edge.source);
     let stop = first.session.as_ref().err().cloned();
-    let transport =
-        Transport { greeting: first.greeting, kexinit: first.kexinit, host_key: first.host_key, stop: stop.clone() };
+    let mut transport = Transport {
+        greeting: first.greeting,
+        kexinit: first.kexinit,
+        host_key: first.host_key,
+        stop: stop.clone(),
+        small: None,
+        shown: Vec::new(),
+    };
     let session = match (first.session, stop) {
         (Ok(session), _) => session,
         (Err(_), stop) => {
@@ -177,6 +206,19 @@ async fn gather(plan: &Plan, reach: &Reach, host_keys: &Pinned, clock: Clock) ->
             if let Stop::NoConnection(none) = &stop {
                 edge.failure = Some(none.clone());
             }
+            if matches!(stop, Stop::Late) || matches!(transport.kexinit, Some(Err(Unread::Silent))) {
+                let Attempt { greeting, session, .. } = route.small().attempt().await;
+                // Where not even a greeting comes, small segments could not be tried.
+                transport.small =
+                    matches!(greeting, Some(Ok(_))).then_some(!matches!(session, Err(Stop::Late | Stop::Unread(_))));
+            }
+            if matches!(stop, Stop::Impostor) {
+                // Several machines may answer in turn.
+                for _ in 0..MORE_AT_AN_IMPOSTOR {
+                    route.attempt().await;
+                }
+            }
+            transport.shown = route.shown.all();
             return nothing(edge, transport, why(&stop));
         }
     };
@@ -193,15 +235,18 @@ async fn gather(plan: &Plan, reach: &Reach, host_keys: &Pinned, clock: Clock) ->
         Some(_) if !pinned => {
             Err("the bastion's host key is not known, so no identity is used (see network.host-key)".to_owned())
         }
-        Some(identity) => Ok(Visitor::new(&route, identity).look(plan, reach.concurrent, &reach.unlisted).await),
+        Some(identity) => {
+            Ok(Visitor::new(&route, identity).look(plan, reach.concurrent, &reach.unlisted, reach.rest).await)
+        }
     };
     let startups = startups(plan, &route, &inside, identity).await;
+    transport.shown = route.shown.all();
     Evidence {
         edge,
         transport,
         accounts,
         stopped: None,
-        identity: identity.map(|identity| identity.user.to_string()),
+        identity: identity.map(|identity| Identified::from(&**identity)),
         inside,
         startups: Ok(startups),
     }
@@ -233,18 +278,11 @@ async fn startups(
     let most = if enters { STARTUPS } else { STARTUPS_WITHOUT_IDENTITY };
     let asked = most.min(plan.ssh.max_startups.start as usize).max(1);
     let begin = || async {
-        let Dialed { stream, .. } = route.dial().await.map_err(|none| match none {
-            NoConnection::Silent => "a connection was not answered".to_owned(),
-            NoConnection::Refused => "a connection was refused".to_owned(),
-            NoConnection::Unreachable(why) | NoConnection::Here(why) => why,
-        })?;
+        let Dialed { stream, .. } = route.dial().await.map_err(NotGreeted::NoConnection)?;
         let greeted = link::greet(stream, &route.clock).await;
         match &greeted.greeting {
             Ok(_) => Ok(greeted),
-            Err(Unread::Closed(Some(said))) => Err(format!("the server said \"{said}\" and closed a connection")),
-            Err(Unread::Closed(None)) => Err("the server closed a connection without a word".to_owned()),
-            Err(Unread::Silent) => Err("the server let a connection wait".to_owned()),
-            Err(Unread::Malformed(malformed)) => Err(format!("the server sent {malformed}")),
+            Err(unread) => Err(NotGreeted::Unread(unread.clone())),
         }
     };
     let begun = join_all((0..asked).map(|_| begin())).await;
@@ -257,14 +295,12 @@ async fn startups(
         }
     }
     let greeted = held.len();
-    if let (true, Some(identity)) = (enters, identity) {
-        for one in held.drain(..) {
-            if let Ok(mut session) = route.handshake(one).await.session {
-                session.ask(identity.user.as_str(), Question::Identity(Arc::clone(identity)), &route.clock).await;
-            }
+    // Each shows its host key; those that can enter end in peace.
+    for one in held.drain(..) {
+        if let (Ok(mut session), true, Some(identity)) = (route.handshake(one).await.session, enters, identity) {
+            session.ask(identity.user.as_str(), Question::Identity(Arc::clone(identity)), &route.clock).await;
         }
     }
-    drop(held);
     let after = greeted < asked && matches!(route.attempt().await.greeting, Some(Ok(_)));
     Startups { asked, greeted, first_failure, after }
 }

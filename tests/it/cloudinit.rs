@@ -81,7 +81,7 @@ fn key(comment: &str) -> PublicKey {
 
 fn target(host: &str, port: u16) -> Target {
     let host = host.parse().map_or_else(|_| Host::Name(host.into()), Host::Address);
-    Target { name: "t".into(), host, port, speaks: Protocol::Postgres, networks: Vec::new() }
+    Target { name: "t".into(), host, port, speaks: Protocol::Postgres, networks: Vec::new(), login_attempt: None }
 }
 
 fn starter() -> Plan {

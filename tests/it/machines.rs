@@ -21,6 +21,7 @@ mod look;
 mod machine;
 mod matrix;
 mod namespace;
+mod paths;
 mod sandbox;
 mod sessions;
 #[cfg(feature = "aws")]

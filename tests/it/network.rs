@@ -2,11 +2,13 @@
 //! time; and against servers that behave as badly as they can.
 
 mod bastion;
+mod database;
 mod faults;
 mod hostile;
 mod identity;
 mod sandbox;
 mod targets;
+mod turns;
 
 use std::{
     collections::BTreeMap,
@@ -75,7 +77,7 @@ fn public(private: &Path) -> PublicKey {
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn target(name: &str, port: u16, speaks: Protocol) -> Target {
-    Target { name: name.into(), host: Host::Address(LOOPBACK), port, speaks, networks: Vec::new() }
+    Target { name: name.into(), host: Host::Address(LOOPBACK), port, speaks, networks: Vec::new(), login_attempt: None }
 }
 
 fn tunnel(user: &str, keys: Vec<PublicKey>, targets: Vec<Target>) -> Tunnel {
@@ -120,7 +122,7 @@ fn plan(port: u16, tunnels: Vec<Tunnel>, operators: Vec<Operator>) -> Plan {
 fn reach(port: u16, host_keys: HostKeys, identity: Option<Identity>) -> Reach {
     let identity = identity.map(Arc::new);
     let step = Duration::from_secs(10);
-    Reach { identity, step, ..Reach::new(Host::Address(LOOPBACK), port, host_keys) }
+    Reach { identity, step, rest: Duration::from_millis(100), ..Reach::new(Host::Address(LOOPBACK), port, host_keys) }
 }
 
 fn unknown_host_keys() -> HostKeys {

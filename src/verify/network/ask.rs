@@ -89,7 +89,7 @@ impl<'a> Asker<'a> {
                     self.session = None;
                     return answer;
                 }
-                Answer::None(_) => {
+                Answer::None(_) | Answer::Ended(_) => {
                     self.session = None;
                     if fresh {
                         return answer;
@@ -163,7 +163,7 @@ pub fn why(stop: &Stop) -> String {
     match stop {
         Stop::NoConnection(_) => "no TCP connection".to_owned(),
         Stop::Unread(_) => "the server's first words could not be read".to_owned(),
-        Stop::Impostor => "the host key is not the bastion's".to_owned(),
+        Stop::Impostor => "the host key is not the bastion's (see network.host-key)".to_owned(),
         Stop::Handshake(why) => format!("the key exchange failed: {why}"),
         Stop::Late => "the key exchange did not end in time".to_owned(),
     }

@@ -29,6 +29,10 @@ impl Clock {
         timeout_at(until, step).await.map_err(|_| Late)
     }
 
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= self.end
+    }
+
     /// `no answer within 10 s`
     pub fn late(&self) -> String {
         format!("no answer within {}", seconds(self.step))

@@ -11,6 +11,10 @@ use tokio::{
     net::{TcpSocket, UdpSocket},
 };
 
+/// What every path carries (RFC 1122 section 3.3.3), without headers.
+#[cfg(unix)]
+const SMALL_SEGMENT: u32 = 536;
+
 /// Why no TCP connection came about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoConnection {
@@ -41,6 +45,15 @@ pub trait Dialer: fmt::Debug + Send + Sync {
     /// `from`: the source to connect from; the dialer's choice otherwise.
     fn dial(&self, to: SocketAddr, from: Option<IpAddr>) -> BoxFuture<'_, Result<Dialed, NoConnection>>;
 
+    /// The same, in segments that every path carries, both ways; `None`: not to be had.
+    fn dial_small(
+        &self,
+        _to: SocketAddr,
+        _from: Option<IpAddr>,
+    ) -> Option<BoxFuture<'_, Result<Dialed, NoConnection>>> {
+        None
+    }
+
     /// The source that a connection to `to` would have.
     fn source(&self, to: SocketAddr) -> BoxFuture<'_, Option<IpAddr>>;
 }
@@ -51,7 +64,11 @@ pub struct Tcp;
 
 impl Dialer for Tcp {
     fn dial(&self, to: SocketAddr, from: Option<IpAddr>) -> BoxFuture<'_, Result<Dialed, NoConnection>> {
-        connect(to, from).boxed()
+        connect(to, from, false).boxed()
+    }
+
+    fn dial_small(&self, to: SocketAddr, from: Option<IpAddr>) -> Option<BoxFuture<'_, Result<Dialed, NoConnection>>> {
+        cfg!(unix).then(|| connect(to, from, true).boxed())
     }
 
     fn source(&self, to: SocketAddr) -> BoxFuture<'_, Option<IpAddr>> {
@@ -59,9 +76,16 @@ impl Dialer for Tcp {
     }
 }
 
-async fn connect(to: SocketAddr, from: Option<IpAddr>) -> Result<Dialed, NoConnection> {
+async fn connect(to: SocketAddr, from: Option<IpAddr>, small: bool) -> Result<Dialed, NoConnection> {
     let here = |error: io::Error| NoConnection::Here(error.to_string());
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(here)?;
+    // What is announced to the other side limits it, too.
+    #[cfg(unix)]
+    if small {
+        socket2::SockRef::from(&socket).set_tcp_mss(SMALL_SEGMENT).map_err(here)?;
+    }
+    #[cfg(not(unix))]
+    let _ = small;
     if let Some(from) = from {
         socket
             .bind(SocketAddr::new(from, 0))

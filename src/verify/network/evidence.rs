@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::{
     ask::Account,
     dial::NoConnection,
+    identity::Identity,
     inside::Inside,
     link::Unread,
     session::{HostKey, Stop},
@@ -19,11 +20,23 @@ pub struct Evidence {
     pub accounts: Vec<Account>,
     /// Why nothing could be asked, if so.
     pub stopped: Option<String>,
-    /// The user whose identity was to be used.
-    pub identity: Option<String>,
+    /// Whose identity was to be used.
+    pub identity: Option<Identified>,
     /// What it found; or why it was not used.
     pub inside: Result<Inside, String>,
     pub startups: Result<Startups, String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Identified {
+    pub user: String,
+    pub fingerprint: String,
+}
+
+impl From<&Identity> for Identified {
+    fn from(identity: &Identity) -> Self {
+        Self { user: identity.user.to_string(), fingerprint: identity.fingerprint.clone() }
+    }
 }
 
 /// The way to the port.
@@ -48,6 +61,10 @@ pub struct Transport {
     pub kexinit: Option<Result<KexInit, Unread>>,
     pub host_key: Option<HostKey>,
     pub stop: Option<Stop>,
+    /// Whether the key exchange, which got stuck, goes on in segments that every path carries; `None`: not tried.
+    pub small: Option<bool>,
+    /// The host keys of all connections that showed one, this one's first.
+    pub shown: Vec<HostKey>,
 }
 
 /// Connections that were open at once, none of them authenticated.
@@ -55,7 +72,14 @@ pub struct Transport {
 pub struct Startups {
     pub asked: usize,
     pub greeted: usize,
-    pub first_failure: Option<String>,
+    pub first_failure: Option<NotGreeted>,
     /// A single connection right after them was greeted.
     pub after: bool,
+}
+
+/// Why a connection that began with others was not greeted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotGreeted {
+    NoConnection(NoConnection),
+    Unread(Unread),
 }

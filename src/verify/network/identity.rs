@@ -28,6 +28,14 @@ pub struct Identity {
     key: Key,
 }
 
+/// Why nobody was asked to let the identity in, or did not answer.
+pub(super) enum NotEntered {
+    /// The connection ended.
+    Connection,
+    /// The key could not be used here; why.
+    Here(String),
+}
+
 enum Key {
     File(Arc<PrivateKey>),
     #[cfg_attr(not(unix), allow(dead_code))]
@@ -124,23 +132,30 @@ impl Identity {
         Ok(Self { user, fingerprint: fingerprint(&key), key: Key::Agent { socket: socket.to_owned(), key } })
     }
 
-    /// Authenticates as `user`. An error is the reason why the key could not be used here.
-    pub(super) async fn enter(&self, handle: &mut Handle<Client>, user: &str) -> Result<AuthResult, String> {
+    /// Authenticates as `user`.
+    pub(super) async fn enter(&self, handle: &mut Handle<Client>, user: &str) -> Result<AuthResult, NotEntered> {
         match &self.key {
             Key::File(key) => {
                 let key = PrivateKeyWithHashAlg::new(Arc::clone(key), Some(HashAlg::Sha512));
-                handle.authenticate_publickey(user, key).await.map_err(|error| error.to_string())
+                handle.authenticate_publickey(user, key).await.map_err(|_| NotEntered::Connection)
             }
             #[cfg(unix)]
             Key::Agent { socket, key } => {
                 let agent = keys::agent::client::AgentClient::connect_uds(socket).await;
-                let mut agent = agent.map_err(|error| format!("the ssh-agent does not answer: {error}"))?;
+                let mut agent =
+                    agent.map_err(|error| NotEntered::Here(format!("the ssh-agent does not answer: {error}")))?;
                 let hash = key.algorithm().is_rsa().then_some(HashAlg::Sha512);
                 let entered = handle.authenticate_publickey_with(user, key.clone(), hash, &mut agent).await;
-                entered.map_err(|error| format!("the ssh-agent did not sign: {error}"))
+                entered.map_err(|error| {
+                    if handle.is_closed() {
+                        NotEntered::Connection
+                    } else {
+                        NotEntered::Here(format!("the ssh-agent did not sign: {error}"))
+                    }
+                })
             }
             #[cfg(not(unix))]
-            Key::Agent { .. } => Err("ssh-agents are not supported on this system".to_owned()),
+            Key::Agent { .. } => Err(NotEntered::Here("ssh-agents are not supported on this system".to_owned())),
         }
     }
 }

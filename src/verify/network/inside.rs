@@ -8,13 +8,17 @@ use tokio::time::Instant;
 
 use super::{
     ask::{Asker, nonsense},
-    clock::Late,
+    clock::{Clock, Late},
+    converse::{self, Progress, Spoken, Stage},
+    dial::Stream,
     identity::Identity,
+    login::{self, Login, Refusal},
     session::{Answer, Question, Route},
-    speak::{self, Reading},
+    speak::Reading,
+    transfer::{Transfer, transfer},
     wire::excerpt,
 };
-use crate::plan::{Host, Plan, Protocol, Target};
+use crate::plan::{LoginAttempt, Plan, Protocol, Target};
 
 /// A host key, a banner: nothing that a command prints here is longer.
 const LONGEST_OUTPUT: usize = 4096;
@@ -53,6 +57,18 @@ pub struct Forward {
     pub took: Duration,
     /// `None` where no channel was open, or nothing came in time.
     pub reading: Option<Reading>,
+    /// What was waited for last.
+    pub stage: Stage,
+    /// Bytes that came from the target on the first connection.
+    pub heard: usize,
+    /// `None` where the plan does not consent, or it did not come to it.
+    pub login: Option<Login>,
+}
+
+impl Forward {
+    fn unheard(opened: Opened, took: Duration) -> Self {
+        Self { opened, took, reading: None, stage: Stage::Words, heard: 0, login: None }
+    }
 }
 
 /// What became of a request for something that nobody should get.
@@ -68,6 +84,7 @@ pub enum Granted {
 #[derive(Clone, Debug)]
 pub struct Inside {
     pub entered: Answer,
+    pub transfer: Transfer,
     /// One a target that the identity may open, in the plan's order.
     pub forwards: Vec<(Target, Forward)>,
     pub unlisted: Vec<(Place, Opened)>,
@@ -132,8 +149,16 @@ impl<'a> Visitor<'a> {
         Self { asker: Asker::new(route, identity.user.as_str(), None), identity: Arc::clone(identity) }
     }
 
-    pub async fn look(mut self, plan: &Plan, concurrent: usize, more: &[(String, u16)]) -> Inside {
-        let entered = self.asker.ask(Question::Identity(Arc::clone(&self.identity))).await;
+    pub async fn look(mut self, plan: &Plan, concurrent: usize, more: &[(String, u16)], rest: Duration) -> Inside {
+        let mut entered = self.enter().await;
+        // One connection may be lost by chance.
+        if matches!(entered, Answer::Ended(_)) {
+            entered = self.enter().await;
+        }
+        let (mut transfer, quiet) = match entered {
+            Answer::Yes => transfer(self.asker.route, &self.identity).await,
+            _ => Default::default(),
+        };
         let mut forwards = Vec::new();
         for target in reachable(plan, &self.identity).0 {
             let forward = self.forward(&target).await;
@@ -152,8 +177,10 @@ impl<'a> Visitor<'a> {
         let [pty, agent, x11, exec] = self.wishes([Wish::Pty, Wish::Agent, Wish::X11, Wish::Exec]).await;
         let [shell] = self.wishes([Wish::Shell]).await;
         let concurrent = self.concurrent(&forwards, concurrent).await;
+        transfer.rest = quiet.ask(rest, &self.asker.route.clock).await;
         Inside {
             entered,
+            transfer,
             forwards,
             unlisted: unlisted_places,
             metadata,
@@ -168,6 +195,17 @@ impl<'a> Visitor<'a> {
         }
     }
 
+    /// Enters, and makes sure that the session goes on.
+    async fn enter(&mut self) -> Answer {
+        match self.asker.ask(Question::Identity(Arc::clone(&self.identity))).await {
+            Answer::Yes => {
+                let banner = self.asker.session.as_ref().and_then(|session| session.banner());
+                if self.alive().await || self.asker.route.clock.is_over() { Answer::Yes } else { Answer::Ended(banner) }
+            }
+            answer => answer,
+        }
+    }
+
     /// Makes sure of an entered session: a server may close one in between.
     async fn inside(&mut self) -> Result<(), String> {
         if self.asker.session.as_ref().is_some_and(|session| !session.handle.is_closed()) {
@@ -178,6 +216,7 @@ impl<'a> Visitor<'a> {
             Answer::Yes => Ok(()),
             Answer::None(why) => Err(why),
             Answer::Late => Err(self.asker.route.clock.late()),
+            Answer::Ended(_) => Err("the server ended the session".to_owned()),
             Answer::No(_) | Answer::Asks => Err("the identity did not enter".to_owned()),
         }
     }
@@ -201,26 +240,103 @@ impl<'a> Visitor<'a> {
 
     async fn forward(&mut self, target: &Target) -> Forward {
         let begun = Instant::now();
+        let progress = Progress::default();
+        let (opened, spoken) = self.speak(target, &progress).await;
+        let forward =
+            Forward { stage: progress.stage(), heard: progress.heard(), ..Forward::unheard(opened, begun.elapsed()) };
+        let Some(spoken) = spoken else { return forward };
+        let reading = spoken.reading.clone();
+        let login = match (&target.login_attempt, &reading) {
+            (Some(attempt), Reading::Speaks(_)) => Some(self.login(target, attempt, spoken).await),
+            _ => None,
+        };
+        Forward { reading: Some(reading), login, ..forward }
+    }
+
+    /// Opens a forward and hears the target's first words.
+    async fn speak(&mut self, target: &Target, progress: &Progress) -> (Opened, Option<Spoken>) {
         let (channel, opened) = self.open(&Place::of(target)).await;
-        let Some(channel) = channel else { return Forward { opened, took: begun.elapsed(), reading: None } };
+        let Some(channel) = channel else { return (opened, None) };
+        let stream: Box<dyn Stream> = Box::new(channel.into_stream());
         let clock = self.asker.route.clock;
-        let heard = clock.within(converse(channel, target.speaks, &target.host)).await;
-        let took = begun.elapsed();
+        let spoken = clock.within(converse::begin(stream, target.speaks, &target.host, progress)).await;
         // A silent target is one thing, a bastion that has gone another.
-        match heard {
-            Ok(Some(reading)) => Forward { opened, took, reading: Some(reading) },
-            Err(Late) if self.alive().await => Forward { opened, took, reading: None },
-            Ok(None) | Err(Late) => {
-                let why = "the connection to the bastion ended while the target was asked".to_owned();
-                Forward { opened: Opened::Unseen(why), took, reading: None }
+        match spoken {
+            Ok(spoken) if matches!(spoken.reading, Reading::Speaks(_)) || self.alive().await => (opened, Some(spoken)),
+            Err(Late) if self.alive().await => (opened, None),
+            Ok(_) | Err(Late) => {
+                (Opened::Unseen("the connection to the bastion ended while the target was asked".to_owned()), None)
             }
         }
+    }
+
+    async fn login(&mut self, target: &Target, attempt: &LoginAttempt, spoken: Spoken) -> Login {
+        let Spoken { words, stream, .. } = spoken;
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(why) => return Login::NotTried(why),
+        };
+        match target.speaks {
+            Protocol::Postgres => self.postgres_login(target, attempt, stream).await,
+            Protocol::Mysql => self.mysql_login(target, stream, &words).await,
+            Protocol::Sqlserver | Protocol::Tls | Protocol::Tcp => {
+                Login::NotTried(format!("no login of {} is spoken here", target.speaks.as_str()))
+            }
+        }
+    }
+
+    async fn postgres_login(&mut self, target: &Target, attempt: &LoginAttempt, mut stream: Box<dyn Stream>) -> Login {
+        let clock = self.asker.route.clock;
+        let mut login = in_time(&clock, login::postgres(&mut *stream, attempt, true)).await;
+        if matches!(login, Login::Unclear(_)) {
+            let Some(other) = self.again(target).await else { return login };
+            stream = other;
+            login = in_time(&clock, login::postgres(&mut *stream, attempt, false)).await;
+        }
+        if !matches!(login, Login::Admits { held: true, .. }) {
+            return login;
+        }
+        // Those that wait for a password are connections, too.
+        let mut held = vec![stream];
+        while held.len() <= RESERVED_BY_POSTGRES {
+            let Some(mut stream) = self.again(target).await else { break };
+            match in_time(&clock, login::postgres(&mut *stream, attempt, false)).await {
+                Login::Refuses { refusal: Refusal::NoConnectionLeft, said } => {
+                    let said = format!("{said} (to connection {} at once)", held.len() + 1);
+                    return Login::Refuses { refusal: Refusal::NoConnectionLeft, said };
+                }
+                _ => held.push(stream),
+            }
+        }
+        login
+    }
+
+    async fn mysql_login(&mut self, target: &Target, mut first: Box<dyn Stream>, greeting: &[u8]) -> Login {
+        let clock = self.asker.route.clock;
+        // MySQL greets one more than max_connections, and refuses it after its login unless that is an administrator's.
+        let progress = Progress::default();
+        let second = self.speak(target, &progress).await.1;
+        let login = in_time(&clock, login::mysql(&mut *first, greeting)).await;
+        match second {
+            Some(Spoken { reading: Reading::Refuses { refusal, said }, .. }) => Login::Refuses { refusal, said },
+            Some(Spoken { stream: Ok(mut stream), words, .. }) => {
+                let _ = clock.within(login::mysql(&mut *stream, &words)).await;
+                login
+            }
+            _ => login,
+        }
+    }
+
+    /// Another connection to the target, as far as its first words.
+    async fn again(&mut self, target: &Target) -> Option<Box<dyn Stream>> {
+        self.speak(target, &Progress::default()).await.1?.stream.ok()
     }
 
     /// Whether the bastion still answers at all; a session that does not is given up.
     async fn alive(&mut self) -> bool {
         let Some(session) = &self.asker.session else { return false };
-        let alive = matches!(self.asker.route.clock.within(session.handle.send_ping()).await, Ok(Ok(())));
+        let answered = matches!(self.asker.route.clock.within(session.handle.send_ping()).await, Ok(Ok(())));
+        let alive = answered && !session.handle.is_closed();
         if !alive {
             self.asker.session = None;
         }
@@ -251,7 +367,7 @@ impl<'a> Visitor<'a> {
         let answer = clock.within(session.handle.streamlocal_forward(path.as_str())).await;
         if let Ok(Ok(())) = answer {
             let _ = clock.within(session.handle.cancel_streamlocal_forward(path.as_str())).await;
-            return Granted::Yes(format!("it listens on the socket {path} for us"));
+            return Granted::Yes(format!("it listened on the socket {path}, whose file may stay there"));
         }
         self.denied(answer)
     }
@@ -369,34 +485,12 @@ impl<'a> Visitor<'a> {
 /// A tenth of what MySQL takes.
 const MOST_MYSQL: usize = 10;
 
-/// Says the protocol's first words and hears the answer; `None` where the session ended meanwhile.
-async fn converse(mut channel: Channel<Msg>, speaks: Protocol, host: &Host) -> Option<Reading> {
-    let mut bytes = Vec::new();
-    if let Some(request) = speak::request(speaks, host) {
-        channel.data_bytes(request).await.ok()?;
-    }
-    let mut followed = false;
-    loop {
-        match speak::read(speaks, &bytes, false) {
-            Reading::More => {}
-            reading => {
-                let _ = channel.close().await;
-                return Some(reading);
-            }
-        }
-        if !followed && let Some(more) = speak::follow_up(speaks, &bytes, host) {
-            followed = true;
-            let _ = channel.data_bytes(more).await;
-        }
-        match channel.wait().await? {
-            ChannelMsg::Data { data } => {
-                let room = (speak::LONGEST_ANSWER + 1).saturating_sub(bytes.len());
-                bytes.extend_from_slice(data.get(..room).unwrap_or(&data));
-            }
-            ChannelMsg::Eof | ChannelMsg::Close => return Some(speak::read(speaks, &bytes, true)),
-            _ => {}
-        }
-    }
+/// What PostgreSQL keeps for superusers by default (superuser_reserved_connections): a connection beyond those is one that
+/// others can have.
+const RESERVED_BY_POSTGRES: usize = 3;
+
+async fn in_time(clock: &Clock, login: impl Future<Output = Login>) -> Login {
+    clock.within(login).await.unwrap_or(Login::Silent)
 }
 
 fn not_open(failure: ChannelOpenFailure) -> Opened {

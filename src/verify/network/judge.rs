@@ -4,6 +4,7 @@ mod accounts;
 mod algorithms;
 mod edge;
 mod inside;
+mod target;
 
 use ipnet::IpNet;
 
@@ -29,8 +30,15 @@ pub fn judge(case: &Case<'_>) -> Vec<Check> {
     let mut checks = edge::checks(case);
     checks.extend(accounts::checks(case));
     checks.extend(inside::checks(case));
+    // Firewalls, Match blocks and databases tell sources apart: what passes, passes for this one.
+    let seen_from = edge::seen_from(case);
+    for check in checks.iter_mut().filter(|check| !SAYS_ITS_SOURCE.contains(&check.id)) {
+        check.proves.push_str(&seen_from);
+    }
     checks
 }
+
+const SAYS_ITS_SOURCE: [&str; 2] = ["network.tcp", "network.source-refused"];
 
 impl Case<'_> {
     /// Why nothing could be asked about users, if so.
@@ -57,7 +65,8 @@ mod tests {
             Verdict,
             network::{
                 dial::NoConnection,
-                evidence::{Edge, Startups, Transport},
+                evidence::{Edge, NotGreeted, Startups, Transport},
+                link::Unread,
                 session::{HostKey, Stop},
             },
         },
@@ -171,6 +180,63 @@ mod tests {
             evidence.startups = Ok(Startups { asked: 10, greeted, first_failure: None, after });
             let checks = judged(&evidence, &Pinned::Unknown("no report".into()));
             assert_eq!(word(&verdict(&checks, "network.startups")), expected);
+        }
+    }
+
+    #[test]
+    fn a_limit_on_the_way_is_not_called_sshds() {
+        let closed = |line: Option<&str>| NotGreeted::Unread(Unread::Closed(line.map(str::to_owned)));
+        for (failure, says) in [
+            (NotGreeted::NoConnection(NoConnection::Silent), "a limit on the way"),
+            (NotGreeted::NoConnection(NoConnection::Refused), "a limit on the way"),
+            (closed(None), "sshd does not say that it is its own"),
+            (closed(Some("Exceeded MaxStartups")), "its MaxStartups is smaller than the plan's"),
+        ] {
+            let mut evidence = evidence(edge(None, "198.51.100.77", None), Transport::default());
+            let first_failure = Some(failure.clone());
+            evidence.startups = Ok(Startups { asked: 10, greeted: 4, first_failure, after: true });
+            let verdict = verdict(&judged(&evidence, &Pinned::Unknown("no report".into())), "network.startups");
+            assert!(
+                matches!(&verdict, Verdict::Fail { cause, .. } if cause.contains(says)),
+                "{failure:?}: {verdict:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn machines_that_take_turns_are_one_failure() {
+        let key = || PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap().public_key().clone();
+        let (ours, theirs) = (key(), key());
+        let [own, foreign] = [HostKey::of(&ours), HostKey::of(&theirs)];
+        for (pinned, shown) in [
+            (Pinned::Keys(vec![ours.clone()]), [own.clone(), foreign.clone(), own.clone()]),
+            (Pinned::Keys(vec![ours.clone()]), [foreign.clone(), own.clone(), foreign.clone()]),
+            (Pinned::Unknown("no report".into()), [own.clone(), foreign.clone(), own.clone()]),
+        ] {
+            let [first, ..] = &shown;
+            let stop = (*first == foreign).then_some(Stop::Impostor);
+            let (host_key, shown) = (Some(first.clone()), shown.to_vec());
+            let transport = Transport { host_key, stop, shown, ..Transport::default() };
+            let verdict =
+                verdict(&judged(&evidence(edge(None, "198.51.100.77", None), transport), &pinned), "network.host-key");
+            assert!(matches!(&verdict, Verdict::Fail { cause, .. } if cause.contains("in turn")), "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_exchange_that_needs_small_packets_names_the_path() {
+        let small = |small| Transport {
+            kexinit: None,
+            stop: Some(Stop::Late),
+            greeting: Some(Err(Unread::Silent)),
+            small,
+            ..Transport::default()
+        };
+        for (tried, says) in [(Some(true), "a path MTU"), (Some(false), "load"), (None, "path MTU")] {
+            let evidence = evidence(edge(None, "198.51.100.77", None), small(tried));
+            let verdict = verdict(&judged(&evidence, &Pinned::Unknown("no report".into())), "network.host-key");
+            let Verdict::Fail { cause, fix } = &verdict else { panic!("{verdict:?}") };
+            assert!(format!("{cause} {fix}").contains(says), "{tried:?}: {verdict:?}");
         }
     }
 

@@ -19,7 +19,7 @@ use super::{
     HostKeys,
     clock::{Clock, Late},
     dial::{Dialed, Dialer, NoConnection},
-    identity::Identity,
+    identity::{Identity, NotEntered},
     link::{self, IDENTIFICATION, Unread},
     wire::{Greeting, KexInit, excerpt, turned_away},
 };
@@ -34,6 +34,24 @@ pub struct Route {
     pub dialer: Arc<dyn Dialer>,
     pub host_keys: Pinned,
     pub clock: Clock,
+    /// In segments that every path carries.
+    pub small: bool,
+    /// The host key of each connection that showed one.
+    pub shown: Shown,
+}
+
+/// Host keys in the order in which they were seen.
+#[derive(Clone, Debug, Default)]
+pub struct Shown(Arc<Mutex<Vec<HostKey>>>);
+
+impl Shown {
+    fn add(&self, key: HostKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+    }
+
+    pub fn all(&self) -> Vec<HostKey> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Host keys that the bastion may show; parsed.
@@ -110,6 +128,8 @@ struct Seen {
     host_key: Option<PublicKey>,
     refused_host_key: bool,
     goodbye: Option<String>,
+    /// RFC 4252 section 5.4: OpenSSH tells in it why PAM ends a login.
+    banner: Option<String>,
 }
 
 #[derive(Clone, Default)]
@@ -138,6 +158,11 @@ impl client::Handler for Client {
             seen.refused_host_key = !admitted;
         });
         Ok(admitted)
+    }
+
+    async fn auth_banner(&mut self, banner: &str, _: &mut client::Session) -> Result<(), russh::Error> {
+        self.notes.with(|seen| seen.banner = Some(excerpt(banner.trim().as_bytes())));
+        Ok(())
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<russh::Error>) -> Result<(), russh::Error> {
@@ -228,7 +253,28 @@ impl client::Handler for Client {
 impl Route {
     /// Opens a TCP connection.
     pub async fn dial(&self) -> Result<Dialed, NoConnection> {
-        self.clock.within(self.dialer.dial(self.to, self.from)).await.unwrap_or(Err(NoConnection::Silent))
+        let dialed = if self.small {
+            match self.dialer.dial_small(self.to, self.from) {
+                Some(dialed) => dialed,
+                None => return Err(NoConnection::Here("segments cannot be made small".to_owned())),
+            }
+        } else {
+            self.dialer.dial(self.to, self.from)
+        };
+        self.clock.within(dialed).await.unwrap_or(Err(NoConnection::Silent))
+    }
+
+    /// The same way, in segments that every path carries.
+    pub fn small(&self) -> Self {
+        Self {
+            to: self.to,
+            from: self.from,
+            dialer: Arc::clone(&self.dialer),
+            host_keys: self.host_keys.clone(),
+            clock: self.clock,
+            small: true,
+            shown: self.shown.clone(),
+        }
     }
 
     /// Connects as far as it goes. A server that says that it has no room comes to have some: its count of connections
@@ -276,6 +322,9 @@ impl Route {
             Err(Late) => Err(Stop::Late),
         };
         let host_key = notes.with(|seen| seen.host_key.as_ref().map(HostKey::of));
+        if let Some(key) = &host_key {
+            self.shown.add(key.clone());
+        }
         Attempt { source: None, greeting: Some(greeting), kexinit, host_key, session }
     }
 
@@ -322,6 +371,8 @@ pub enum Answer {
     None(String),
     /// No answer in time.
     Late,
+    /// The server took the identity's signature and ended the connection; what it said.
+    Ended(Option<String>),
 }
 
 pub struct Session {
@@ -334,7 +385,16 @@ impl Session {
         self.notes.with(|seen| seen.goodbye.clone())
     }
 
+    pub fn banner(&self) -> Option<String> {
+        self.notes.with(|seen| seen.banner.clone()).filter(|banner| !banner.is_empty())
+    }
+
+    pub fn host_key(&self) -> Option<PublicKey> {
+        self.notes.with(|seen| seen.host_key.clone())
+    }
+
     pub async fn ask(&mut self, user: &str, question: Question, clock: &Clock) -> Answer {
+        let signs = matches!(question, Question::Identity(_));
         let Ok(answer) = clock.within(self.put(user, question)).await else { return Answer::Late };
         match answer {
             Ok(AuthResult::Success) => Answer::Yes,
@@ -342,17 +402,19 @@ impl Session {
                 Answer::No(remaining_methods.iter().map(<&'static str>::from).collect())
             }
             // The library's word for a connection that has ended, too.
-            Ok(AuthResult::Failure { .. }) => self.ended("the connection ended"),
+            Ok(AuthResult::Failure { .. }) => self.ended("the connection ended", signs),
             Err(Unanswered::WouldDo) => Answer::Yes,
             Err(Unanswered::Asks) => Answer::Asks,
-            Err(Unanswered::Failed(why)) => self.ended(&why),
+            Err(Unanswered::Ended) => self.ended("the connection ended", signs),
+            Err(Unanswered::Failed(why)) => self.ended(&why, false),
         }
     }
 
     /// A server that counts tries refuses the last one by ending the connection.
-    fn ended(&self, why: &str) -> Answer {
+    fn ended(&self, why: &str, signed: bool) -> Answer {
         match self.goodbye() {
             Some(said) if said.contains("Too many authentication failures") => Answer::No(Vec::new()),
+            _ if signed => Answer::Ended(self.banner()),
             Some(said) => Answer::None(format!("the connection ended: {said}")),
             None => Answer::None(why.to_owned()),
         }
@@ -367,10 +429,10 @@ impl Session {
             Question::Key(key) => {
                 Ok(handle.authenticate_publickey(user, PrivateKeyWithHashAlg::new(key, Some(HashAlg::Sha512))).await?)
             }
-            Question::Identity(identity) => {
-                let entered = identity.enter(handle, user).await;
-                entered.map_err(|error| Unanswered::Failed(excerpt(error.as_bytes())))
-            }
+            Question::Identity(identity) => identity.enter(handle, user).await.map_err(|error| match error {
+                NotEntered::Connection => Unanswered::Ended,
+                NotEntered::Here(why) => Unanswered::Failed(excerpt(why.as_bytes())),
+            }),
             Question::Keyboard => match handle.authenticate_keyboard_interactive_start(user, None).await? {
                 KeyboardInteractiveAuthResponse::Success => Ok(AuthResult::Success),
                 KeyboardInteractiveAuthResponse::Failure { remaining_methods, partial_success } => {
@@ -385,6 +447,8 @@ impl Session {
 enum Unanswered {
     WouldDo,
     Asks,
+    /// The connection ended.
+    Ended,
     Failed(String),
 }
 

@@ -1,8 +1,11 @@
 //! The first words of the protocols that targets speak: what to send, and whether the answer is the protocol's. Pure and
 //! bounded; the target may be anything.
 
-use super::wire::excerpt;
-use crate::plan::{Host, Protocol};
+use super::{
+    login::{PostgresError, Refusal, mysql_message, mysql_refusal},
+    wire::excerpt,
+};
+use crate::plan::Protocol;
 
 /// More than any first answer needs.
 pub const LONGEST_ANSWER: usize = 16 * 1024;
@@ -15,25 +18,19 @@ pub enum Reading {
     /// The protocol; what it said.
     Speaks(String),
     /// The protocol, refusing the bastion before any login.
-    Refuses { said: String, fix: String },
+    Refuses { refusal: Refusal, said: String },
     /// Something else; what it looks like.
     Other(String),
 }
 
 /// The client's first words; `None` where the server speaks first, or nobody does.
-pub fn request(speaks: Protocol, host: &Host) -> Option<Vec<u8>> {
+pub fn request(speaks: Protocol) -> Option<Vec<u8>> {
     match speaks {
         // PostgreSQL's documentation, "Message Formats", SSLRequest.
         Protocol::Postgres => Some(vec![0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]),
         Protocol::Sqlserver => Some(prelogin()),
-        Protocol::Tls => Some(client_hello(host)),
-        Protocol::Mysql | Protocol::Tcp => None,
+        Protocol::Tls | Protocol::Mysql | Protocol::Tcp => None,
     }
-}
-
-/// What to answer to complete words, where that tells the protocol from another that begins alike.
-pub fn follow_up(speaks: Protocol, answer: &[u8], host: &Host) -> Option<Vec<u8>> {
-    (speaks == Protocol::Postgres && answer == b"S").then(|| client_hello(host))
 }
 
 /// Judges what has come; `ended`: nothing more will.
@@ -42,14 +39,11 @@ pub fn read(speaks: Protocol, bytes: &[u8], ended: bool) -> Reading {
         Protocol::Postgres => postgres(bytes),
         Protocol::Mysql => mysql(bytes),
         Protocol::Sqlserver => sqlserver(bytes),
-        Protocol::Tls => tls(bytes),
+        // What is TLS tells its handshake.
+        Protocol::Tls => return Reading::Speaks("TLS".to_owned()),
         Protocol::Tcp => return Reading::Speaks("it accepts connections".to_owned()),
     };
     match reading {
-        // A PostgreSQL that closes after its `S` has answered all the same.
-        Reading::More if ended && speaks == Protocol::Postgres && bytes == b"S" => {
-            Reading::Speaks("S: it offers TLS".to_owned())
-        }
         Reading::More if ended && bytes.is_empty() => {
             Reading::Other("it closed the connection without a word".to_owned())
         }
@@ -64,28 +58,33 @@ fn other(bytes: &[u8]) -> Reading {
     Reading::Other(format!("it said: {}", excerpt(bytes)))
 }
 
-/// One byte, or an ErrorResponse. An `S` is followed by TLS and by nothing else: SSH servers begin with that letter, too.
+/// One byte, or an ErrorResponse: a server that is too old to know the request, or that cannot serve anybody now. SSH servers
+/// begin with an `S`, too: whether TLS follows it is another question.
 fn postgres(bytes: &[u8]) -> Reading {
     match bytes {
-        [] | b"S" => Reading::More,
+        [] => Reading::More,
         b"N" => Reading::Speaks("N: it takes connections without TLS only".to_owned()),
-        [b'S', rest @ ..] => match tls(rest) {
-            Reading::Speaks(_) => Reading::Speaks("S: it offers TLS".to_owned()),
-            Reading::More => Reading::More,
-            _ => other(bytes),
-        },
+        b"S" => Reading::Speaks("S: it offers TLS".to_owned()),
         [b'E', rest @ ..] => {
             let Some((length, fields)) = rest.split_first_chunk::<4>() else { return Reading::More };
             let length = u32::from_be_bytes(*length) as usize;
             if !(5..=LONGEST_ANSWER).contains(&length) {
-                return other(bytes);
+                return old_postgres(rest).unwrap_or_else(|| other(bytes));
             }
             let Some(fields) = fields.get(..length - 4) else { return Reading::More };
-            let message = fields.split(|byte| *byte == 0).find_map(|field| field.strip_prefix(b"M"));
-            Reading::Speaks(format!("an error: {}", excerpt(message.unwrap_or_default())))
+            let error = PostgresError::read(fields);
+            Reading::Refuses { refusal: error.refusal().unwrap_or(Refusal::Other), said: error.said() }
         }
         bytes => other(bytes),
     }
+}
+
+/// The error of the protocol before 3.0, which a server sends that cannot even fork (`report_fork_failure_to_client` in
+/// its postmaster.c): text up to a zero.
+fn old_postgres(text: &[u8]) -> Option<Reading> {
+    let text = text.strip_suffix(b"\0")?;
+    let plain = text.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace());
+    plain.then(|| Reading::Refuses { refusal: Refusal::NoConnectionLeft, said: excerpt(text.trim_ascii()) })
 }
 
 /// MySQL's "Protocol::HandshakeV10", or an error packet in its place.
@@ -110,14 +109,8 @@ fn mysql(bytes: &[u8]) -> Reading {
         }
         [0xff, low, high, message @ ..] => {
             let code = u16::from_le_bytes([*low, *high]);
-            let said = format!("error {code}: {}", excerpt(message));
-            let fix = match code {
-                1129 => "run FLUSH HOSTS (or TRUNCATE performance_schema.host_cache) on the database",
-                1130 => "give the database's user a host pattern that matches the bastion's private address",
-                1040 => "raise the database's max_connections, or close connections",
-                _ => "look at the database's error log",
-            };
-            Reading::Refuses { said, fix: fix.to_owned() }
+            let said = format!("error {code}: {}", excerpt(mysql_message(message)));
+            Reading::Refuses { refusal: mysql_refusal(code).unwrap_or(Refusal::Other), said }
         }
         _ => other(bytes),
     }
@@ -156,64 +149,6 @@ fn sqlserver(bytes: &[u8]) -> Reading {
     }
 }
 
-/// RFC 8446 section 4.1.2, the least that TLS 1.2 and 1.3 servers answer: without a key share, which a server of 1.3 asks
-/// for by its HelloRetryRequest.
-fn client_hello(host: &Host) -> Vec<u8> {
-    fn vector16(content: &[u8]) -> Vec<u8> {
-        [&u16::try_from(content.len()).unwrap_or_default().to_be_bytes(), content].concat()
-    }
-    fn extension(kind: u16, content: &[u8]) -> Vec<u8> {
-        [kind.to_be_bytes().as_slice(), &vector16(content)].concat()
-    }
-    let mut extensions = Vec::new();
-    if let Host::Name(name) = host {
-        let entry = [&[0], vector16(name.as_bytes()).as_slice()].concat();
-        extensions.extend(extension(0, &vector16(&entry)));
-    }
-    // x25519, secp256r1, secp384r1
-    extensions.extend(extension(10, &vector16(&[0x00, 0x1d, 0x00, 0x17, 0x00, 0x18])));
-    extensions.extend(extension(11, &[1, 0]));
-    // ECDSA and RSA with SHA-256, 384, 512; PSS
-    let signatures = [4, 3, 5, 3, 8, 4, 8, 5, 8, 6, 4, 1, 5, 1, 6, 1];
-    extensions.extend(extension(13, &vector16(&signatures)));
-    extensions.extend(extension(43, &[4, 3, 4, 3, 3]));
-    extensions.extend(extension(51, &vector16(&[])));
-
-    let ciphers = [
-        0x13, 0x01, 0x13, 0x02, 0x13, 0x03, 0xc0, 0x2b, 0xc0, 0x2c, 0xc0, 0x2f, 0xc0, 0x30, 0xcc, 0xa8, 0xcc, 0xa9,
-        0x00, 0x9c, 0x00, 0x9d, 0x00, 0x2f, 0x00, 0x35,
-    ];
-    let mut hello = vec![3, 3];
-    // The client's random: no secret follows from it here.
-    hello.extend([0x67; 32]);
-    hello.push(0);
-    hello.extend(vector16(&ciphers));
-    hello.extend([1, 0]);
-    hello.extend(vector16(&extensions));
-    let length = u32::try_from(hello.len()).unwrap_or_default().to_be_bytes();
-    let handshake = [&[1], length.get(1..).unwrap_or_default(), &hello].concat();
-    [&[0x16, 3, 1], vector16(&handshake).as_slice()].concat()
-}
-
-/// A ServerHello or an alert, in a record of any version.
-fn tls(bytes: &[u8]) -> Reading {
-    let alert = |code: u8| Reading::Speaks(format!("TLS, with alert {code}"));
-    match bytes {
-        [] | [0x15 | 0x16] | [0x15 | 0x16, 3] | [0x15 | 0x16, 3, _] | [0x15 | 0x16, 3, _, _] => Reading::More,
-        [0x16, 3, 0..=4, high, low, rest @ ..] if u16::from_be_bytes([*high, *low]) >= 4 => match rest {
-            [] => Reading::More,
-            [2, ..] => Reading::Speaks("TLS".to_owned()),
-            _ => other(bytes),
-        },
-        [0x15, 3, 0..=4, 0, 2, rest @ ..] => match rest {
-            [] | [1 | 2] => Reading::More,
-            [1 | 2, code, ..] => alert(*code),
-            _ => other(bytes),
-        },
-        _ => other(bytes),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -237,9 +172,16 @@ mod tests {
     #[test]
     fn postgres_answers_with_one_letter() {
         assert_eq!(speaks(Protocol::Postgres, b"N"), "N: it takes connections without TLS only");
-        assert_eq!(read(Protocol::Postgres, b"S", false), Reading::More);
-        assert_eq!(speaks(Protocol::Postgres, b"S\x15\x03\x01\x00\x02\x02\x28"), "S: it offers TLS");
-        assert_eq!(speaks(Protocol::Postgres, b"E\0\0\0\x10SFATAL\0Mno\0\0"), "an error: no");
+        assert_eq!(speaks(Protocol::Postgres, b"S"), "S: it offers TLS");
+        let refusal = |bytes: &[u8]| match read(Protocol::Postgres, bytes, true) {
+            Reading::Refuses { refusal, said } => (refusal, said),
+            other => panic!("{other:?}"),
+        };
+        let starting = b"E\0\0\0\x17SFATAL\0C57P03\0Mno\0\0";
+        assert_eq!(refusal(starting), (Refusal::NotReady, "error 57P03: no".to_owned()));
+        assert_eq!(refusal(b"E\0\0\0\x10SFATAL\0Mno\0\0"), (Refusal::Other, "no".to_owned()));
+        let fork = b"Ecould not fork new process for connection: out of memory\n\0";
+        assert_eq!(refusal(fork).0, Refusal::NoConnectionLeft);
         for bytes in [SSH, HTTP, b"NOTICE hello\r\n", b"EHLO".as_slice()] {
             assert!(is_other(Protocol::Postgres, bytes), "{bytes:?}");
         }
@@ -263,15 +205,6 @@ mod tests {
         assert!(is_other(Protocol::Sqlserver, SSH) && is_other(Protocol::Sqlserver, b"\x04\x01\0\x0a"));
         let request = prelogin();
         assert_eq!(usize::from(request[3]), request.len());
-    }
-
-    #[test]
-    fn tls_answers_with_a_hello_or_an_alert() {
-        assert_eq!(speaks(Protocol::Tls, b"\x16\x03\x03\0\x7a\x02\0"), "TLS");
-        assert_eq!(speaks(Protocol::Tls, b"\x15\x03\x01\0\x02\x02\x46"), "TLS, with alert 70");
-        assert!(is_other(Protocol::Tls, SSH) && is_other(Protocol::Tls, HTTP));
-        let hello = client_hello(&Host::Name("warehouse.internal".into()));
-        assert_eq!(usize::from(u16::from_be_bytes([hello[3], hello[4]])), hello.len() - 5);
     }
 
     proptest! {

@@ -300,7 +300,7 @@ impl Edge {
 
 /// The private network's rules: the database's security group, as one.
 pub struct Router {
-    namespace: Arc<Namespace>,
+    pub namespace: Arc<Namespace>,
 }
 
 impl Router {

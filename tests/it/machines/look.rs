@@ -90,6 +90,7 @@ impl<'a> Watch<'a> {
             from: Some(self.from.into()),
             identity,
             step: Duration::from_secs(4),
+            rest: Duration::from_millis(500),
             ..Reach::new(Host::Address(lab.edge.public.into()), lab.port, HostKeys::Known(self.host_keys.clone()))
         };
         lab.internet.enter(|| {

@@ -31,6 +31,8 @@ pub struct Machine {
     pub shell: &'static str,
     /// Modes of `authorized_keys`.
     pub mode: u32,
+    /// PAM's module for the account phase.
+    pub account: &'static str,
 }
 
 impl Machine {
@@ -64,7 +66,15 @@ impl Machine {
             tunnel("reporting", vec![keys.make("reporting")], vec![target("orders", mysql, Protocol::Mysql)]);
         let plan = plan(targets::closed(), vec![secoda, reporting], vec![operator("ana", vec![keys.make("ana")])]);
         let (sshd_config, authorized_keys) = rendered(&plan);
-        Some(Self { keys, plan, sshd_config, authorized_keys, shell: "/usr/sbin/nologin", mode: 0o600 })
+        Some(Self {
+            keys,
+            plan,
+            sshd_config,
+            authorized_keys,
+            shell: "/usr/sbin/nologin",
+            mode: 0o600,
+            account: "pam_unix.so",
+        })
     }
 
     /// Changes one of the daemon's settings; the line must be there.
@@ -109,7 +119,7 @@ impl Machine {
         fs::write(at("shadow"), shadow).unwrap();
         fs::write(
             at("pam"),
-            "auth required pam_unix.so\naccount required pam_unix.so\nsession required pam_permit.so\n",
+            format!("auth required pam_unix.so\naccount required {}\nsession required pam_permit.so\n", self.account),
         )
         .unwrap();
         // Before the drop-in: these cannot stand in its Match blocks.

@@ -46,6 +46,7 @@ fn everything_is_green_on_the_machine_that_the_product_renders() {
     network.refuses-unknown-key[ana]
     network.refuses-password[ana]
     network.login[ana]
+    network.session
     network.forward[warehouse]
     network.forward[orders]
     network.concurrent
@@ -249,7 +250,10 @@ fn remote_sockets_are_found() {
     );
     let Some(checks) = checks else { return };
     let check = named(&checks, "network.refuses-remote-forward");
-    assert!(check.evidence[1].starts_with("socket: it listens on the socket"), "{check:?}");
+    let path =
+        check.evidence[1].strip_prefix("socket: it listened on the socket ").unwrap_or_else(|| panic!("{check:?}"));
+    // sshd leaves the file.
+    let _ = std::fs::remove_file(path.split(',').next().unwrap());
 }
 
 #[test]
@@ -266,7 +270,7 @@ fn another_host_key_stops_everything() {
     }
     assert_eq!(green(&checks), ["network.algorithms", "network.banner", "network.tcp"]);
     for name in ["network.login[ana]", "network.refuses-password[secoda]"] {
-        assert_eq!(reason(named(&checks, name)), "the host key is not the bastion's");
+        assert_eq!(reason(named(&checks, name)), "the host key is not the bastion's (see network.host-key)");
     }
     let log = running.log();
     assert!(!log.contains("ublickey") && !log.contains("password"), "{log}");
@@ -405,6 +409,33 @@ fn a_server_that_is_down_is_named() {
     assert_eq!(red(&checks), ["network.tcp"]);
     assert!(cause(named(&checks, "network.tcp")).contains("sshd is down"));
     assert_eq!(green(&checks), [""; 0]);
+}
+
+#[test]
+fn an_account_that_pam_refuses_is_found_although_its_key_is_accepted() {
+    let Some(mut machine) = Machine::new() else { return };
+    machine.account = "pam_deny.so";
+    let running = machine.start();
+    let checks = run(&machine.plan, &machine.reach());
+    assert_eq!(red(&checks), ["network.login"], "{checks:#?} {}", running.log());
+    let login = named(&checks, "network.login[ana]");
+    assert!(cause(login).contains("the key is accepted and the session is ended"), "{login:?}");
+    assert!(green(&checks).contains(&"network.key"));
+    assert!(reason(named(&checks, "network.forward[warehouse]")).contains("see network.login"));
+}
+
+#[test]
+fn a_session_carries_more_than_a_packet_both_ways() {
+    let Some(machine) = Machine::new() else { return };
+    let _running = machine.start();
+    let checks = run(&machine.plan, &machine.reach());
+    let session = named(&checks, "network.session");
+    assert_eq!(session.verdict, Verdict::Pass, "{session:?}");
+    let words: Vec<_> = session.evidence[0].split(' ').collect();
+    for bytes in [words[0], words[4]] {
+        assert!(bytes.parse::<usize>().unwrap() >= 64_000, "{session:?}");
+    }
+    assert!(session.proves.ends_with(", as seen from 127.0.0.1"), "{session:?}");
 }
 
 #[test]

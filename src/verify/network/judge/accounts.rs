@@ -90,6 +90,7 @@ fn words(answer: &Answer) -> String {
         Answer::Yes => "accepted".to_owned(),
         Answer::No(_) => "refused".to_owned(),
         Answer::Asks => "the server asks something back".to_owned(),
+        Answer::Ended(_) => "the connection ended".to_owned(),
         Answer::None(why) => why.clone(),
         Answer::Late => "no answer in time".to_owned(),
     }

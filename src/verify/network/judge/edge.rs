@@ -8,8 +8,9 @@ use crate::verify::{
     network::{
         clock::seconds,
         dial::NoConnection,
+        evidence::NotGreeted,
         link::Unread,
-        session::{Pinned, Stop},
+        session::{HostKey, Pinned, Stop},
         wire::{self, Malformed},
     },
 };
@@ -126,12 +127,20 @@ fn source_refused(case: &Case<'_>) -> Option<Check> {
 /// What a connection says that ends before its identification.
 fn unread(base: Check, unread: &Unread, what: &str, case: &Case<'_>) -> Check {
     match unread {
-        Unread::Silent => base.seen(format!("no {what} within {}", seconds(case.clock.step))).fail(
-            format!(
-                "the port is open, and no {what} came: the server hangs or is overloaded, or this is no SSH server"
-            ),
-            "look at the machine: its load, sshd's log; and at where the address leads",
-        ),
+        Unread::Silent => {
+            let base = base.seen(format!("no {what} within {}", seconds(case.clock.step)));
+            let greeted = matches!(case.evidence.transport.greeting, Some(Ok(_)));
+            if greeted {
+                let otherwise = format!("the server greets, and no {what} came");
+                return stuck(base, case.evidence.transport.small, &otherwise);
+            }
+            base.fail(
+                format!(
+                    "the port is open, and no {what} came: the server hangs or is overloaded, or this is no SSH server"
+                ),
+                "look at the machine: its load, sshd's log; and at where the address leads",
+            )
+        }
         Unread::Closed(Some(line)) if wire::turned_away(line) => {
             let said = format!("sshd said \"{line}\" and closed the connection");
             base.seen(said).unknown(
@@ -194,9 +203,10 @@ fn host_key(case: &Case<'_>) -> Check {
                 "the server did not complete a key exchange",
                 "look at network.algorithms and at sshd's log on the machine",
             ),
-            Some(Stop::Late) => base.seen(case.clock.late()).fail(
+            Some(Stop::Late) => stuck(
+                base.seen(case.clock.late()),
+                transport.small,
                 "the server did not complete a key exchange in time",
-                "look at the machine's load and at sshd's log",
             ),
             Some(Stop::NoConnection(_)) | None => base.unknown(NO_CONNECTION),
             Some(Stop::Unread(_) | Stop::Impostor) => {
@@ -206,12 +216,18 @@ fn host_key(case: &Case<'_>) -> Check {
     };
     let offered_text = format!("{} {}", offered.algorithm, offered.fingerprint);
     let base = base.seen(format!("offered: {offered_text}"));
+    let known: Vec<HostKey> = match case.host_keys {
+        Pinned::Keys(keys) => keys.iter().map(HostKey::of).collect(),
+        Pinned::Unknown(_) => Vec::new(),
+    };
+    if let Some(check) = turns(base.clone(), &transport.shown, &known) {
+        return check;
+    }
     match case.host_keys {
         Pinned::Unknown(reason) => base.unknown(format!(
             "the bastion's host keys are not known here: {reason}; compare the fingerprint with the machine's own"
         )),
-        Pinned::Keys(keys) => {
-            let known: Vec<_> = keys.iter().map(crate::verify::network::session::HostKey::of).collect();
+        Pinned::Keys(_) => {
             let text: Vec<_> = known.iter().map(|key| format!("{} {}", key.algorithm, key.fingerprint)).collect();
             let base = text.iter().fold(base, |base, key| base.seen(format!("known: {key}")));
             if known.contains(offered) {
@@ -223,6 +239,7 @@ fn host_key(case: &Case<'_>) -> Check {
                         ),
                         "do not enter anything; look at where the address leads",
                     ),
+                    Some(Stop::Late) if transport.small == Some(true) => stuck(base, transport.small, ""),
                     Some(Stop::Late) => base.unknown("the key exchange did not end in time"),
                     _ => base.pass(),
                 };
@@ -251,20 +268,106 @@ fn startups(case: &Case<'_>) -> Check {
         return base.pass();
     }
     let base = match &seen.first_failure {
-        Some(why) => base.seen(why.clone()),
+        Some(failure) => base.seen(not_greeted(failure)),
         None => base,
     };
     if !seen.after {
         return base.unknown(
             "a single connection was turned away afterwards, too: sshd keeps this address out for a while \
-             (PerSourcePenalties); wait a minute and try again",
+             (PerSourcePenalties), or a limit on the way does; wait a minute and try again",
         );
     }
-    base.fail(
-        format!(
-            "sshd turns connections away that begin at once: its MaxStartups is smaller than the plan's {}",
-            case.plan.ssh.max_startups
+    let (greeted, asked) = (seen.greeted, seen.asked);
+    match &seen.first_failure {
+        Some(NotGreeted::NoConnection(_)) => base.fail(
+            format!(
+                "only {greeted} of {asked} connections that began at once came to sshd: a limit on the way (a firewall, load \
+                 balancer or NAT before the machine, or a packet filter on it), not sshd's MaxStartups"
+            ),
+            "look at limits of new connections by address on the way, and at the machine's own packet filter (nft, ufw, fail2ban)",
         ),
-        "look at the machine's checks of the running sshd's settings; restart sshd if its files are right",
-    )
+        Some(NotGreeted::Unread(Unread::Closed(Some(line)))) if !wire::turned_away(line) => base.fail(
+            format!("only {greeted} of {asked} connections that began at once were greeted; one was told: {line}"),
+            "look for what says this: sshd, or something before it",
+        ),
+        Some(NotGreeted::Unread(Unread::Closed(None) | Unread::Silent | Unread::Malformed(_))) => base.fail(
+            format!(
+                "only {greeted} of {asked} connections that began at once were greeted, and sshd does not say that it is its own \
+                 limit: a limit on the way, a proxy, or sshd's PerSourceMaxStartups or MaxStartups"
+            ),
+            "look at the machine's checks of the running sshd's settings, and at limits of new connections on the way",
+        ),
+        Some(NotGreeted::Unread(Unread::Closed(Some(_)))) | None => base.fail(
+            format!(
+                "sshd turns connections away that begin at once: its MaxStartups is smaller than the plan's {}",
+                case.plan.ssh.max_startups
+            ),
+            "look at the machine's checks of the running sshd's settings; restart sshd if its files are right",
+        ),
+    }
+}
+
+fn not_greeted(failure: &NotGreeted) -> String {
+    match failure {
+        NotGreeted::NoConnection(NoConnection::Silent) => "a connection was not answered".to_owned(),
+        NotGreeted::NoConnection(NoConnection::Refused) => "a connection was refused".to_owned(),
+        NotGreeted::NoConnection(NoConnection::Unreachable(why) | NoConnection::Here(why)) => why.clone(),
+        NotGreeted::Unread(Unread::Closed(Some(said))) => format!("the server said \"{said}\" and closed a connection"),
+        NotGreeted::Unread(Unread::Closed(None)) => "the server closed a connection without a word".to_owned(),
+        NotGreeted::Unread(Unread::Silent) => "the server let a connection wait".to_owned(),
+        NotGreeted::Unread(Unread::Malformed(malformed)) => format!("the server sent {malformed}"),
+    }
+}
+
+/// `, as seen from 203.0.113.20`
+pub fn seen_from(case: &Case<'_>) -> String {
+    let edge = &case.evidence.edge;
+    match edge.bound.or(edge.source) {
+        Some(source) if seen_as_is(case, source) => format!(", as seen from {source}"),
+        Some(_) => ", as seen from here".to_owned(),
+        None => String::new(),
+    }
+}
+
+/// What hangs with packets of the usual size: the path, if it does not with small ones.
+pub fn stuck(base: Check, small: Option<bool>, otherwise: &str) -> Check {
+    const FIX: &str = "let ICMP \"fragmentation needed\" (IPv6: \"packet too big\") through between here and the machine, or lower the \
+         MTU or clamp the MSS on the way (VPN, tunnel, appliance)";
+    match small {
+        Some(true) => base.seen("in segments of 536 bytes it goes on").fail(
+            "small packets pass and larger ones are lost: a path MTU below 1,500 with ICMP dropped between here and the machine",
+            FIX,
+        ),
+        Some(false) => base
+            .seen("in segments of 536 bytes, too")
+            .fail(otherwise, "look at the machine's load, at sshd's log, and at packets that are lost on the way"),
+        None => base.fail(
+            format!(
+                "{otherwise}: the machine hangs, or larger packets are lost (a path MTU below 1,500 with ICMP dropped between \
+                 here and the machine)"
+            ),
+            format!("look at the machine's load and at sshd's log; {FIX}"),
+        ),
+    }
+}
+
+/// Keys of connections that met the bastion, and of others.
+fn turns(base: Check, shown: &[HostKey], own: &[HostKey]) -> Option<Check> {
+    let own = if own.is_empty() { shown.get(..1).unwrap_or_default() } else { own };
+    let foreign: Vec<_> = shown.iter().filter(|key| !own.contains(key)).collect();
+    let other = foreign.first()?;
+    if foreign.len() == shown.len() {
+        return None;
+    }
+    Some(base.fail(
+        format!(
+            "several machines answer at this address in turn: {} of {} connections met another host key, {} {}",
+            foreign.len(),
+            shown.len(),
+            other.algorithm,
+            other.fingerprint
+        ),
+        "find what shares the address with the bastion: a load balancer's pool, a second DNAT rule or DNS record, another machine \
+         with the same address",
+    ))
 }

@@ -1,6 +1,6 @@
 //! What somebody who has entered can do: open the targets, and nothing else.
 
-use super::{Case, check};
+use super::{Case, check, edge, target};
 use crate::{
     plan::{Target, Tunnel},
     verify::{
@@ -9,13 +9,13 @@ use crate::{
             clock::seconds,
             inside::{Concurrent, Forward, Granted, Inside, Opened},
             session::Answer,
-            speak::Reading,
+            transfer::Stuck,
         },
     },
 };
 
 pub fn checks(case: &Case<'_>) -> Vec<Check> {
-    let mut checks = vec![login(case)];
+    let mut checks = vec![login(case), session(case)];
     for tunnel in &case.plan.tunnels {
         checks.extend(tunnel.targets.iter().map(|target| forward(case, tunnel, target)));
     }
@@ -34,11 +34,12 @@ fn entered<'a>(case: &'a Case<'_>) -> Result<&'a Inside, String> {
 }
 
 fn login(case: &Case<'_>) -> Check {
-    let user = case.evidence.identity.as_deref();
-    let base = check("network.login", Part::Bastion, "the identity's key enters");
-    let base = match user {
-        Some(user) => base.about(user),
-        None => base,
+    let identity = case.evidence.identity.as_ref();
+    let base = check("network.login", Part::Bastion, "the identity's key enters, and the session goes on");
+    let base = match identity {
+        Some(identity) => base.about(identity.user.clone()),
+        None => base
+            .seen("not asked: whether account and PAM let a session begin (an expired account, /etc/nologin, limits)"),
     };
     let inside = match &case.evidence.inside {
         Err(why) => return base.unknown(why.clone()),
@@ -50,10 +51,74 @@ fn login(case: &Case<'_>) -> Check {
             "the daemon refuses the identity's key",
             "look at network.key of this user; if that passes, the server did not take the signature",
         ),
+        Answer::Ended(said) => ended(case, base, said.as_deref()),
         Answer::Asks => base.unknown("the server asks for more than the key"),
         Answer::None(why) => base.unknown(why.clone()),
         Answer::Late => base.unknown(case.clock.late()),
     }
+}
+
+/// OpenSSH answers whether a key would do before it asks the account; a login ends after its signature.
+fn ended(case: &Case<'_>, base: Check, said: Option<&str>) -> Check {
+    let base = base.seen("the server ended the session after the signature");
+    let accepted = case.evidence.identity.as_ref().is_some_and(|identity| {
+        let accounts = case.evidence.accounts.iter().filter(|account| account.user.as_str() == identity.user);
+        let mut keys = accounts.flat_map(|account| &account.keys).filter(|key| key.fingerprint == identity.fingerprint);
+        keys.any(|key| key.answers.iter().any(|(_, answer)| *answer == Answer::Yes))
+    });
+    if !accepted {
+        return base.unknown("the server ended the connection, and did not accept the key before (see network.key)");
+    }
+    let said = said.map(|said| format!(" (it says: {said})")).unwrap_or_default();
+    base.fail(
+        format!("the key is accepted and the session is ended{said}: the machine's account or PAM refuses the user"),
+        "look at the machine's checks of this user's account, and at sshd's log on the machine, which has the reason: an expired \
+         account or password, /etc/nologin, PAM's rules, limits of processes or logins",
+    )
+}
+
+fn session(case: &Case<'_>) -> Check {
+    let base = check(
+        "network.session",
+        Part::Bastion,
+        "a session carries packets of the full size both ways, and answers after a rest",
+    );
+    let inside = match entered(case) {
+        Ok(inside) => inside,
+        Err(why) => return base.unknown(why),
+    };
+    let transfer = &inside.transfer;
+    let base = base.seen(format!(
+        "{} bytes there and {} bytes back in {} ms",
+        transfer.sent,
+        transfer.heard,
+        transfer.took.as_millis()
+    ));
+    let stuck = match &transfer.stuck {
+        None => return rested(case, base, transfer.rest, transfer.heard),
+        Some(Stuck::NoSession(why)) => return base.unknown(why.clone()),
+        Some(stuck) => stuck,
+    };
+    let step = seconds(case.clock.step);
+    let base = base.seen(match stuck {
+        Stuck::Sending => format!("no answer to a large packet within {step}"),
+        _ => format!("a large answer did not come within {step}"),
+    });
+    edge::stuck(base, transfer.small, "the session hangs as soon as more than one packet's worth is sent")
+}
+
+fn rested(case: &Case<'_>, base: Check, rest: Option<(std::time::Duration, bool)>, heard: usize) -> Check {
+    let base =
+        if heard == 0 { base.seen("the server proves no host keys: no large packet came from it") } else { base };
+    let Some((rest, answered)) = rest else { return base.pass() };
+    let base = base.seen(format!("rested for {} ms", rest.as_millis()));
+    if answered {
+        return base.seen("answered after it").pass();
+    }
+    base.fail(
+        format!("a session that rests for {} ms does not answer within {} any more: something on the way forgets it", rest.as_millis(), seconds(case.clock.step)),
+        "look at idle timeouts and connection limits of firewalls, load balancers and NAT on the way, and at sshd's log",
+    )
 }
 
 /// A target's name is its tunnel's own; where two tunnels use one, the user tells them apart.
@@ -71,31 +136,22 @@ fn forward(case: &Case<'_>, tunnel: &Tunnel, target: &Target) -> Check {
         Err(why) => return base.unknown(why),
     };
     match inside.forwards.iter().find(|(found, _)| found == target) {
-        Some((_, forward)) => judge_forward(case, base, target, forward),
+        Some((_, forward)) => judge_forward(case, base, target, forward, inside),
         None => base.unknown("this identity may not open this target; needs an operator's, or the tunnel's own"),
     }
 }
 
-fn judge_forward(case: &Case<'_>, base: Check, target: &Target, forward: &Forward) -> Check {
+fn judge_forward(case: &Case<'_>, base: Check, target: &Target, forward: &Forward, inside: &Inside) -> Check {
     let place = format!("{} port {}", target.host, target.port);
     if let Some(base) = not_opened(&base, &place, &forward.opened) {
         return base;
     }
     let base = base.seen(format!("open and answered after {} ms", forward.took.as_millis()));
-    match &forward.reading {
-        Some(Reading::Speaks(said)) => base.seen(said.clone()).pass(),
-        Some(Reading::Refuses { said, fix }) => {
-            base.seen(said.clone()).fail(format!("{place} refuses the bastion before any login: {said}"), fix.clone())
-        }
-        Some(Reading::Other(said)) => base.seen(said.clone()).fail(
-            format!("something else than {} answers at {place}: {said}", target.speaks.as_str()),
-            "look at the target's host, port and `speaks` in the plan, and at what runs there",
-        ),
-        Some(Reading::More) | None => base.seen(format!("no word within {}", seconds(case.clock.step))).fail(
-            format!("{place} takes connections and does not speak {}", target.speaks.as_str()),
-            "look at the target's `speaks` in the plan, and at whether the database hangs",
-        ),
+    if forward.reading.is_none() && inside.transfer.stuck.is_some() {
+        return base
+            .unknown("no answer came, and the session itself does not carry large packets (see network.session)");
     }
+    target::judge(case, base, target, forward)
 }
 
 /// The verdict on a channel that should have opened and did not.
@@ -104,9 +160,10 @@ fn not_opened(base: &Check, place: &str, opened: &Opened) -> Option<Check> {
     Some(match opened {
         Opened::Open => return None,
         Opened::Prohibited => base.seen("administratively prohibited").fail(
-            format!("sshd does not let this user open {place}: PermitOpen or permitopen name other places, or AllowTcpForwarding is off"),
-            "look at the machine's checks of the running sshd's settings and of the user's authorized_keys; restart sshd if \
-             its files are right; after a changed plan, apply it",
+            format!("sshd does not let this user open {place}: PermitOpen or permitopen name other places, AllowTcpForwarding is \
+                     off (also for this address alone), or PAM restricts the session (an expired password, a session that cannot begin)"),
+            "look at the machine's checks of the running sshd's settings, of the user's authorized_keys and of its account; restart \
+             sshd if its files are right; after a changed plan, apply it",
         ),
         Opened::Failed(why) => base.seen(why.clone()).fail(
             format!(

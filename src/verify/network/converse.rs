@@ -1,0 +1,147 @@
+//! What is said to a target through a forward: its protocol's first words, TLS where it offers that, and a login where the
+//! plan consents.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use super::{
+    dial::Stream,
+    speak::{self, LONGEST_ANSWER, Reading},
+    tls::{self, NoTls},
+};
+use crate::plan::{Host, Protocol};
+
+/// How far a conversation came, for those who stop to wait for it.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    stage: AtomicUsize,
+    heard: AtomicUsize,
+}
+
+/// What was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Words,
+    Tls,
+    Login,
+}
+
+impl Progress {
+    pub fn enter(&self, stage: Stage) {
+        self.0.stage.store(stage as usize, Ordering::Relaxed);
+    }
+
+    pub fn stage(&self) -> Stage {
+        match self.0.stage.load(Ordering::Relaxed) {
+            0 => Stage::Words,
+            1 => Stage::Tls,
+            _ => Stage::Login,
+        }
+    }
+
+    /// Bytes that came from the target.
+    pub fn heard(&self) -> usize {
+        self.0.heard.load(Ordering::Relaxed)
+    }
+}
+
+/// A target that has said its first words.
+pub struct Spoken {
+    pub reading: Reading,
+    /// What it said in the clear.
+    pub words: Vec<u8>,
+    /// The connection, where a login can follow; or why none can.
+    pub stream: Result<Box<dyn Stream>, String>,
+}
+
+/// Says the protocol's first words and hears the answer. The caller gives it a time.
+pub async fn begin(stream: Box<dyn Stream>, speaks: Protocol, host: &Host, progress: &Progress) -> Spoken {
+    let mut stream: Box<dyn Stream> = Box::new(Counted { stream, progress: progress.clone() });
+    let mut words = Vec::new();
+    let reading = first_words(&mut *stream, speaks, &mut words).await;
+    let tls = match (speaks, &reading) {
+        (Protocol::Tls, _) => true,
+        (Protocol::Postgres, Reading::Speaks(_)) => words == b"S",
+        _ => false,
+    };
+    if !tls {
+        return Spoken { reading, words, stream: Ok(stream) };
+    }
+    progress.enter(Stage::Tls);
+    match tls::handshake(stream, host).await {
+        Ok(stream) => Spoken { reading, words, stream: Ok(stream) },
+        Err(NoTls::Disagrees(why)) => {
+            let reading = if speaks == Protocol::Tls { Reading::Speaks(format!("TLS: {why}")) } else { reading };
+            Spoken { reading, words, stream: Err(format!("no TLS was agreed ({why})")) }
+        }
+        // A PostgreSQL that closes after its `S` has answered all the same.
+        Err(NoTls::Ended) if speaks == Protocol::Postgres && progress.heard() == 1 => {
+            Spoken { reading, words, stream: Err("it closed the connection before TLS".to_owned()) }
+        }
+        Err(NoTls::Ended | NoTls::Other) => {
+            let said = if progress.heard() == 0 { "it closed the connection without a word" } else { "no TLS" };
+            Spoken { reading: Reading::Other(said.to_owned()), words, stream: Err(said.to_owned()) }
+        }
+    }
+}
+
+async fn first_words(stream: &mut dyn Stream, speaks: Protocol, words: &mut Vec<u8>) -> Reading {
+    if let Some(request) = speak::request(speaks) {
+        let _ = stream.write_all(&request).await;
+        let _ = stream.flush().await;
+    }
+    loop {
+        match speak::read(speaks, words, false) {
+            Reading::More => {}
+            reading => return reading,
+        }
+        let mut chunk = [0; 4096];
+        match stream.read(&mut chunk).await {
+            Ok(0) | Err(_) => return speak::read(speaks, words, true),
+            Ok(length) => words.extend_from_slice(chunk.get(..length).unwrap_or_default()),
+        }
+        words.truncate(LONGEST_ANSWER + 1);
+    }
+}
+
+/// A stream whose bytes are counted as they come.
+struct Counted {
+    stream: Box<dyn Stream>,
+    progress: Progress,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let read = buffer.filled().len().saturating_sub(before);
+        self.progress.0.heard.fetch_add(read, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
