@@ -21,11 +21,13 @@ mod look;
 mod machine;
 mod matrix;
 mod namespace;
+mod outcome;
 mod paths;
 mod sandbox;
 mod sessions;
 #[cfg(feature = "aws")]
 mod story;
+mod truth;
 mod turn;
 
 use claims::Claims;

@@ -16,6 +16,10 @@ impl Claims {
         self.that(found == expected, format_args!("{what}: {found:?} instead of {expected:?}"));
     }
 
+    pub fn add(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// Fails if anything did not hold.
     #[track_caller]
     pub fn end(self, context: impl FnOnce() -> String) {

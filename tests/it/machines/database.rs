@@ -12,11 +12,13 @@ use super::{Namespace, eventually};
 use crate::support::program::{Victim, run};
 
 pub struct Database {
-    namespace: Namespace,
+    pub namespace: Namespace,
     address: Ipv4Addr,
     programs: PathBuf,
     folder: PathBuf,
     server: Option<Child>,
+    /// Clients that keep connections busy.
+    busy: Vec<Child>,
 }
 
 impl Database {
@@ -26,7 +28,7 @@ impl Database {
         let programs = programs.map(|entry| entry.expect("readable").path().join("bin"));
         let programs = programs.filter(|bin| bin.join("initdb").exists()).max().expect("a version of PostgreSQL");
         let folder = folder.join("database");
-        let mut database = Self { namespace, address, programs, folder, server: None };
+        let mut database = Self { namespace, address, programs, folder, server: None, busy: Vec::new() };
         database.make(client);
         database.resume();
         database
@@ -46,10 +48,64 @@ impl Database {
         run(initdb.args(["-D", at, "-A", "trust", "--no-sync"]), &Victim::default()).expect(0);
         let settings = format!("listen_addresses = '{}'\nunix_socket_directories = ''\nfsync = off\n", self.address);
         fs::write(self.folder.join("postgresql.auto.conf"), settings).expect("the cluster's folder");
-        fs::write(self.folder.join("pg_hba.conf"), format!("host all all {client}/32 trust\n")).expect("its folder");
+        self.admit(&format!("host all all {client}/32 trust"));
+    }
+
+    /// Whom it trusts, in pg_hba.conf's words; itself always. A running server reads it after [`Database::reload`].
+    pub fn admit(&self, rules: &str) {
+        let own = self.address;
+        let text = format!("host all all {own}/32 trust\n{rules}\n");
+        fs::write(self.folder.join("pg_hba.conf"), text).expect("the cluster's folder");
+    }
+
+    pub fn reload(&self) {
+        self.signal(libc::SIGHUP);
+    }
+
+    pub fn signal(&self, signal: libc::c_int) {
+        let server = self.server.as_ref().expect("it runs");
+        let pid = libc::pid_t::try_from(server.id()).expect("a process id");
+        // SAFETY: a child that has not been waited for.
+        unsafe { libc::kill(pid, signal) };
+    }
+
+    /// A file in the cluster's folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// PostgreSQL's client, as it is behind Debian's wrapper.
+    pub fn psql(&self) -> PathBuf {
+        self.programs.join("psql")
+    }
+
+    /// Has clients of its own host keep all of its connections busy, until it stops.
+    pub fn keep_busy(&mut self, connections: usize) {
+        let client = |sql: &str| {
+            let mut psql = self.namespace.command("setpriv");
+            psql.arg("--pdeathsig=KILL").arg(self.psql());
+            psql.args(["-XAtqh", &self.address.to_string(), "-U", "postgres", "-d", "postgres", "-c", sql]);
+            psql.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            psql
+        };
+        let answers = || client("select 1").status().expect("psql").success();
+        eventually("PostgreSQL answers", || answers().then_some(()));
+        let busy = (0..connections).map(|_| client("select pg_sleep(600)").spawn().expect("psql")).collect();
+        eventually("PostgreSQL has no connection left", || (!answers()).then_some(()));
+        self.busy = busy;
+    }
+
+    /// Starts it with more settings than its own; they are gone when it is started without.
+    pub fn restart(&mut self, settings: &[&str]) {
+        self.stop();
+        self.start_with(settings);
     }
 
     pub fn resume(&mut self) {
+        self.start_with(&[]);
+    }
+
+    fn start_with(&mut self, settings: &[&str]) {
         // It ends with whoever started it, however that ends.
         let mut command = self.namespace.command("setpriv");
         command
@@ -57,6 +113,7 @@ impl Database {
             .arg(self.programs.join("postgres"))
             .arg("-D")
             .arg(&self.folder)
+            .args(settings.iter().flat_map(|setting| ["-c", setting]))
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -70,11 +127,12 @@ impl Database {
     }
 
     pub fn stop(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            let pid = libc::pid_t::try_from(server.id()).expect("a process id");
-            // SAFETY: a child that has not been waited for.
-            unsafe { libc::kill(pid, libc::SIGQUIT) };
-            let _ = server.wait();
+        if self.server.is_some() {
+            // Without recovery at the next start. A stopped process ends when it goes on.
+            self.signal(libc::SIGINT);
+            self.signal(libc::SIGCONT);
+            let _ = self.server.take().map(|mut server| server.wait());
+            self.busy.drain(..).for_each(|mut client| drop(client.wait()));
         }
     }
 }

@@ -16,7 +16,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use gangplank::{
@@ -82,7 +82,9 @@ pub struct Lab {
     pub edge: Edge,
     pub internet: Namespace,
     pub router: Router,
-    _bastion: Namespace,
+    /// The machine's network.
+    pub bastion: Namespace,
+    known_hosts: OnceLock<PathBuf>,
     pub kind: Kind,
     pub port: u16,
     tags: Tags,
@@ -158,7 +160,8 @@ impl Lab {
             edge,
             internet,
             router,
-            _bastion: bastion,
+            bastion,
+            known_hosts: OnceLock::new(),
             kind,
             port,
             tags,
@@ -183,13 +186,21 @@ impl Lab {
         lines.take_while(|line| !line.contains("-----END")).map(str::to_owned).collect()
     }
 
+    /// A file with the console's host keys, written once: a machine prints them when it is new.
+    fn known_hosts(&self) -> &Path {
+        self.known_hosts.get_or_init(|| {
+            let pinned = self.machine.folder().join("known_hosts");
+            let host = self.edge.public.to_string();
+            let host = if self.port == 22 { host } else { format!("[{host}]:{}", self.port) };
+            let lines: String = self.host_keys().iter().map(|key| format!("{host} {key}\n")).collect();
+            fs::write(&pinned, lines).expect("a writable folder");
+            pinned
+        })
+    }
+
     /// OpenSSH's client on the internet, at one of its addresses, with the console's host keys pinned.
     pub fn ssh(&self, from: Ipv4Addr, identity: &Identity, user: &str) -> Command {
-        let pinned = self.machine.folder().join("known_hosts");
-        let host = self.edge.public.to_string();
-        let host = if self.port == 22 { host } else { format!("[{host}]:{}", self.port) };
-        let lines: String = self.host_keys().iter().map(|key| format!("{host} {key}\n")).collect();
-        fs::write(&pinned, lines).expect("a writable folder");
+        let pinned = self.known_hosts();
         let mut ssh = self.internet.command("timeout");
         ssh.args([
             "--kill-after=1",

@@ -57,10 +57,19 @@ impl<'a> Watch<'a> {
 
     /// Has the machine report once more, and judges that. `ahead` is how far its clock is ahead of the world's.
     pub fn machine(&self, lab: &Lab, ahead: SignedDuration) -> Vec<Check> {
+        self.machine_for(lab, "asked", report::Why::Asked, ahead)
+    }
+
+    /// The same with the report that it makes every hour, which spares the targets.
+    pub fn machine_hourly(&self, lab: &Lab, ahead: SignedDuration) -> Vec<Check> {
+        self.machine_for(lab, "hour", report::Why::Hour, ahead)
+    }
+
+    fn machine_for(&self, lab: &Lab, word: &str, why: report::Why, ahead: SignedDuration) -> Vec<Check> {
         let began = Timestamp::now().as_duration().as_secs_f64();
         // The machine's own reports have other occasions, and one of them may be under way.
-        lab.machine.sh("/usr/local/sbin/gangplank-report asked");
-        let asked = |report: &report::Report| report.why == report::Why::Asked && report.time >= began;
+        lab.machine.sh(&format!("/usr/local/sbin/gangplank-report {word}"));
+        let asked = |report: &report::Report| report.why == why && report.time >= began;
         let fresh = || self.read(lab).ok().filter(|reading| asked(&reading.report));
         let reading = eventually("a fresh report is on the console", fresh);
         self.judge(Ok(&reading), ahead)

@@ -8,7 +8,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Once,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -240,9 +243,10 @@ pub struct Site {
 impl Site {
     pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        // Before the first of this process, and while no other is made.
+        static CLEARED: Once = Once::new();
         let own = std::process::id();
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        if number == 0 {
+        CLEARED.call_once(|| {
             for entry in fs::read_dir(std::env::temp_dir()).expect("a temporary folder").flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let owner =
@@ -251,7 +255,8 @@ impl Site {
                     clear(&name, &entry.path());
                 }
             }
-        }
+        });
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("gangplank-{own}-{number}");
         let folder = std::env::temp_dir().join(&name);
         fs::create_dir(&folder).expect("a writable temporary folder");

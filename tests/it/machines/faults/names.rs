@@ -1,0 +1,49 @@
+//! How the machine finds the database's address.
+
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::machines::lab::DATABASE_NAME;
+
+const RESOLVER_AGAIN: Change = Script("again resolv.conf");
+const NOWHERE: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 99);
+
+pub const FAULTS: &[Fault] = &[
+    fault(
+        "the database's name is not known",
+        Around(|lab| lab.dns.forget(DATABASE_NAME)),
+        Around(|lab| lab.dns.set(DATABASE_NAME, DATABASE)),
+        Named(&["machine.target-dns[warehouse]", "network.forward[warehouse]"], "does not find warehouse.internal"),
+    ),
+    fault(
+        "the database's name leads to an address without a database",
+        Around(|lab| lab.dns.set(DATABASE_NAME, NOWHERE)),
+        Around(|lab| lab.dns.set(DATABASE_NAME, DATABASE)),
+        Unsettled,
+    ),
+    fault(
+        "/etc/hosts has an old address of the database",
+        Script("echo '10.0.2.99 warehouse.internal' >>/etc/hosts"),
+        Script("again hosts"),
+        Unsettled,
+    ),
+    fault("the resolver is dead", Script("echo nameserver 10.0.2.99 >/etc/resolv.conf"), RESOLVER_AGAIN, Unsettled),
+    fault(
+        "the first of two resolvers is dead",
+        Script("printf 'nameserver 10.0.2.99\\nnameserver 10.0.1.1\\n' >/etc/resolv.conf"),
+        RESOLVER_AGAIN,
+        Unsettled,
+    ),
+    fault(
+        "resolv.conf can be read by root only",
+        Script("chmod 600 /etc/resolv.conf"),
+        Script("chmod 644 /etc/resolv.conf"),
+        Unsettled,
+    ),
+    fault(
+        "names are looked up in no resolver",
+        Script("sed -i 's/^hosts:.*/hosts: files/' /etc/nsswitch.conf"),
+        Script("again nsswitch.conf"),
+        Unsettled,
+    ),
+];

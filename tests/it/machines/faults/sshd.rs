@@ -1,0 +1,109 @@
+//! The daemon: that it runs, with the files as they are, on its port, with its keys.
+
+use super::*;
+
+/// A second daemon, which its own unit starts.
+const ANOTHER: &str =
+    "printf 'Port 2222\\nPermitRootLogin yes\\nPasswordAuthentication yes\\nPidFile none\\n' >/etc/ssh/second
+    systemd-run --quiet --unit=second /usr/sbin/sshd -D -f /etc/ssh/second
+    timeout 60 sh -c 'until ss -Hltn sport = :2222 | grep -q .; do sleep 0.1; done'";
+
+pub const FAULTS: &[Fault] = &[
+    fault(
+        "sshd was not restarted after a change",
+        Script("echo '# changed' >>$ours"),
+        RESTORE,
+        WorksBut(&["machine.daemon-current"], "00-gangplank.conf was changed after sshd read its settings"),
+    ),
+    fault(
+        "a typing error waits for sshd's next start",
+        Script("echo 'MaxSesions 10' >/etc/ssh/sshd_config.d/50-a.conf"),
+        RESTORE,
+        WorksBut(&["machine.daemon-current"], "was started before"),
+    ),
+    fault(
+        "a typing error keeps sshd down",
+        Script(
+            "echo 'MaxSesions 10' >/etc/ssh/sshd_config.d/50-a.conf; systemctl reset-failed ssh; systemctl restart ssh || :",
+        ),
+        RESTORE,
+        Unsettled,
+    ),
+    fault(
+        "sshd is down",
+        Script("systemctl stop ssh"),
+        RESTORE,
+        Named(&["machine.daemon", "network.tcp"], "no sshd waits for connections"),
+    ),
+    fault(
+        "sshd hangs",
+        Script("kill -STOP $(systemctl show -P MainPID ssh)"),
+        Script("kill -CONT $(systemctl show -P MainPID ssh); restart"),
+        Unsettled,
+    ),
+    fault(
+        "the port was changed",
+        Script("configure 's/^Port 22$/Port 2222/'"),
+        RESTORE,
+        Named(&["machine.port", "network.tcp"], "2222 instead of 22"),
+    ),
+    fault("sshd listens on loopback only", Script("drop_in 'ListenAddress 127.0.0.1'"), RESTORE, Unsettled),
+    fault("sshd listens on IPv6 only", Script("drop_in 'AddressFamily inet6'"), RESTORE, Unsettled),
+    fault(
+        "the host key was replaced",
+        Script("rm /etc/ssh/ssh_host_*; ssh-keygen -q -A; restart"),
+        RESTORE,
+        Named(&["machine.host-keys", "network.host-key"], "the pinned host key is"),
+    ),
+    fault(
+        "host keys can be read by all, and sshd was not restarted",
+        Script("chmod 644 /etc/ssh/ssh_host_*_key"),
+        RESTORE,
+        WorksBut(&["machine.daemon-current"], "was started before"),
+    ),
+    fault(
+        "host keys can be read by all",
+        Script("chmod 644 /etc/ssh/ssh_host_*_key; systemctl reset-failed ssh; systemctl restart ssh || :"),
+        RESTORE,
+        Unsettled,
+    ),
+    fault("sshd's folder for its children is gone", Script("rmdir /run/sshd"), Script("mkdir -p /run/sshd"), Unsettled),
+    fault(
+        "sshd's program for sessions is gone",
+        Script("mv /usr/lib/openssh/sshd-session /usr/lib/openssh/gone"),
+        Script("mv /usr/lib/openssh/gone /usr/lib/openssh/sshd-session"),
+        Unsettled,
+    ),
+    fault(
+        "a socket starts sshd again",
+        Script("systemctl disable --quiet --now ssh.service; systemctl enable --quiet --now ssh.socket"),
+        // The last of the daemons that the socket started takes the folder with it.
+        Script(
+            "systemctl disable --quiet --now ssh.socket; systemctl stop 'ssh@*'; systemctl enable --quiet ssh.service
+             restart; mkdir -p /run/sshd",
+        ),
+        Harmless,
+    ),
+    fault(
+        "sshd does not start at the next boot",
+        Script("systemctl disable --quiet ssh.service"),
+        Script("systemctl enable --quiet ssh.service"),
+        Harmless,
+    ),
+    fault(
+        "a second sshd has passwords and root",
+        Script(ANOTHER),
+        Script("systemctl stop second; rm /etc/ssh/second"),
+        WorksBut(&["machine.listening"], "the image or an update started another service:"),
+    ),
+    fault(
+        "another service listens",
+        // The unit counts as started before it listens: 1F90 is 8080.
+        Script(
+            "systemd-run --quiet --unit=oops python3 -m http.server 8080
+             timeout 60 sh -c 'until grep -q :1F90 /proc/net/tcp; do sleep 0.1; done'",
+        ),
+        Script("systemctl stop oops"),
+        WorksBut(&["machine.listening"], "8080"),
+    ),
+];
