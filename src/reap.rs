@@ -32,6 +32,10 @@ pub struct Found {
     pub other_ends: Vec<Timestamp>,
     /// There is a machine, running or not, that is not on its way out.
     pub has_machine: bool,
+    /// What uses its security group, its interface or its address and is not proven to be its own, a line each: looked for where it has
+    /// no machine, so that nothing is taken from one that serves and has lost a tag.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub in_use: Vec<String>,
     /// The cloud is at work on something of it.
     pub busy: bool,
     /// When it was made, as far as its machine or its lifetime tells.
@@ -202,6 +206,7 @@ pub fn judge(found: &Found, policy: &Policy) -> Verdict {
         return match (found.busy, young) {
             (true, _) => keep("it has no machine, and the cloud is at work on it".to_owned()),
             (_, true) => keep("it has no machine yet".to_owned()),
+            (false, false) if !found.in_use.is_empty() => Verdict::Report { problem: in_use(found) },
             (false, false) => reap(Why::Orphaned),
         };
     }
@@ -210,6 +215,15 @@ pub fn judge(found: &Found, policy: &Policy) -> Verdict {
         Expires::At(expires) => format!("it ends at {expires}"),
         _ => "it has no deadline".to_owned(),
     })
+}
+
+/// A machine may have lost the tag that made it the bastion's own, and serve all the same.
+fn in_use(found: &Found) -> String {
+    format!(
+        "it has no machine that is proven to be its own, and what is left of it is in use: {}; if that is its machine, give it back its \
+         tags, otherwise end it",
+        found.in_use.join("; ")
+    )
 }
 
 /// What the cloud refuses to delete: somebody has protected it on purpose, so nothing of the bastion is touched.
@@ -252,6 +266,11 @@ pub struct Stranger {
     pub machine: Option<MachineFacts>,
 }
 
+/// Whether a tag's value is a bastion's name but for case and blanks: no plan can have it, and a reader takes it for the same.
+pub fn is_alike(tag: &str, bastion: &str) -> bool {
+    tag.trim().eq_ignore_ascii_case(bastion)
+}
+
 /// Whether a tag's value can be a bastion's name: what no plan can have made is not ours.
 pub fn is_name(text: &str) -> bool {
     (3..=32).contains(&text.len())
@@ -282,6 +301,7 @@ mod tests {
             expires,
             other_ends: Vec::new(),
             has_machine: true,
+            in_use: Vec::new(),
             busy: false,
             made: None,
             parts: Vec::new(),
@@ -342,6 +362,11 @@ mod tests {
         bastion.busy = false;
         bastion.made = Some(at("2029-12-31T23:45:00Z"));
         assert_eq!(why(&bastion, &now), None, "it is being made");
+        bastion.made = None;
+        bastion.in_use = vec!["instance i-1 is in its security group".to_owned()];
+        assert!(judge(&bastion, &now).is_reported());
+        bastion.has_machine = true;
+        assert!(!judge(&bastion, &now).is_reported());
     }
 
     #[test]

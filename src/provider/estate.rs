@@ -28,6 +28,8 @@ pub struct Places {
     pub regions: Option<Vec<String>>,
     /// The AWS profile; the standard chain where none is named.
     pub profile: Option<String>,
+    /// Allocations that plans name as existing ones: none of them is released.
+    pub addresses: BTreeSet<String>,
     pub subscriptions: Vec<String>,
     /// Every subscription that the credentials can see as well.
     pub every_subscription: bool,
@@ -182,7 +184,9 @@ impl Estate {
             sandbox: clouds.sandbox(),
             #[cfg(feature = "aws")]
             aws: match &places.regions {
-                Some(regions) => Some(aws::estate::Estate::open(places.profile.as_deref(), regions, clouds).await?),
+                Some(regions) => Some(
+                    aws::estate::Estate::open(places.profile.as_deref(), regions, &places.addresses, clouds).await?,
+                ),
                 None => None,
             },
             #[cfg(feature = "azure")]

@@ -110,6 +110,7 @@ fn fulfilled(plan: &Plan) -> Observed {
         groups: vec![Group {
             id: "sg-1".into(),
             name: "gangplank-warehouse".into(),
+            description: String::new(),
             vpc: "vpc-1".into(),
             ingress: want.ingress.clone(),
             egress: want.egress.clone().into_iter().chain([mark]).collect(),

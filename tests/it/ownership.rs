@@ -170,6 +170,83 @@ ec2.terminate_instances(InstanceIds=[real])",
     });
 }
 
+/// An impostor in the bastion's own group, with its tags and another document, to which somebody has moved the address: the genuine
+/// machine is not ended for its sake. It costs one read of the machine and one of its image.
+#[test]
+fn nothing_is_ended_for_an_impostor_that_holds_the_address() {
+    on_both(|lab| {
+        let bastion = lab.bastion();
+        lab.apply(&bastion);
+        let [real] = alive(lab).try_into().expect("one machine");
+        let impostor = boto(
+            lab,
+            "
+[real] = machines()
+groups = [g['GroupId'] for g in machines()[real]['SecurityGroups']]
+result = launch('debian-13-arm64-*', tags_of(machines()[real]), SecurityGroupIds=groups, UserData='#cloud-config\\nruncmd: [evil]')
+[address] = [a for a in ec2.describe_addresses()['Addresses'] if a.get('InstanceId')]
+ec2.associate_address(AllocationId=address['AllocationId'], InstanceId=result)",
+        );
+        let impostor = impostor.as_str().expect("an id").to_owned();
+        let both = alive(lab);
+        for verb in ["plan", "apply"] {
+            let options: &[&str] = if verb == "apply" { &["--yes"] } else { &[] };
+            let (run, calls) = lab.run(verb, &bastion, options);
+            let run = run.expect(3);
+            assert_eq!((calls.writes(), calls.of("DescribeInstanceAttribute")), (0, 1), "{calls}");
+            assert!(run.stderr.contains(&real) && run.stderr.contains(&impostor), "{run}");
+            assert!(run.stderr.contains("associate-address"), "{run}");
+            assert_eq!(alive(lab), both);
+        }
+    });
+}
+
+/// One changed tag does not make a bastion that serves one "without a machine": by the group, by the machine, with an address of its own
+/// and without.
+#[test]
+fn a_machine_that_lost_a_tag_is_a_doubt_to_reap() {
+    const GROUP: &str = "
+[one] = ec2.describe_security_groups(Filters=[{'Name': 'group-name', 'Values': ['gangplank-warehouse']}])['SecurityGroups']
+one = one['GroupId']
+";
+    const MACHINE: &str = "
+[one] = machines()
+";
+    const UNTAG: &str = "ec2.delete_tags(Resources=[one], Tags=[{'Key': 'gangplank:bastion'}])";
+    const OTHER: &str = "ec2.create_tags(Resources=[one], Tags=[{'Key': 'gangplank:bastion', 'Value': 'other'}])";
+    const NO_BOOT: &str = "ec2.delete_tags(Resources=[one], Tags=[{'Key': 'gangplank:boot'}])";
+    const SPOILED: &str = "ec2.create_tags(Resources=[one], Tags=[{'Key': 'gangplank:boot', 'Value': 'x'}])";
+    let stopped = format!("{UNTAG}\nec2.stop_instances(InstanceIds=[one])");
+    let elastic = [(GROUP, UNTAG), (GROUP, OTHER), (MACHINE, UNTAG), (MACHINE, SPOILED)];
+    let own = [(MACHINE, UNTAG), (MACHINE, OTHER), (MACHINE, NO_BOOT), (MACHINE, SPOILED), (MACHINE, &stopped)];
+    on_both(|lab| {
+        for (existing, cases) in [(false, &elastic[..]), (true, &own)] {
+            for (of, change) in cases {
+                let mut bastion = lab.bastion();
+                if existing {
+                    bastion.address.clone_from(&lab.seed.address);
+                }
+                lab.apply(&bastion);
+                let [real] = alive(lab).try_into().expect("one machine");
+                boto(lab, &format!("{of}{change}"));
+                let when = format!("existing {existing}{of}{change}");
+                let before = lab.account.world();
+                let (run, calls) = lab.command(&["reap", "--region", "us-east-1", "--yes", "--settle", "0m"]);
+                let run = run.expect(2);
+                assert_eq!(calls.writes(), 0, "{when} {calls}\n{run}");
+                assert!(run.stdout.contains(&real) && run.stdout.contains("left alone, look at it"), "{when}\n{run}");
+                assert_eq!(lab.account.world(), before, "{when}");
+                let repair = format!(
+                    "{GROUP}ec2.create_tags(Resources=[one, '{real}'], Tags=[{{'Key': 'gangplank:bastion', 'Value': 'warehouse'}}])
+ec2.terminate_instances(InstanceIds=['{real}'])"
+                );
+                boto(lab, &repair);
+                lab.run("destroy", &bastion, &["--yes"]).0.expect(0);
+            }
+        }
+    });
+}
+
 /// Termination protection is somebody's decision.
 #[test]
 fn a_protected_machine_is_told_and_stays() {

@@ -14,7 +14,7 @@ use crate::{
     cost::{Bill, Item, bill},
     location::Location,
     provider::CloudError,
-    reap::{Expires, Found, MachineFacts, Stranger, Verdict, Why},
+    reap::{Expires, Found, MachineFacts, Stranger, Verdict, Why, is_alike},
 };
 
 /// Raised when a field goes away or changes its meaning; new fields may come without it.
@@ -143,8 +143,8 @@ fn write_leftovers(
 ) -> std::fmt::Result {
     let Palette { warning, faint, .. } = palette;
     let called = |s: &&Stranger| {
-        let name = s.called.to_ascii_lowercase();
-        let tagged = |bastion: &&str| s.tagged.as_deref() == Some(*bastion);
+        let name = s.called.trim().to_ascii_lowercase();
+        let tagged = |bastion: &&str| s.tagged.as_deref().is_some_and(|tag| is_alike(tag, bastion));
         bastions.iter().any(|bastion| name == format!("gangplank-{bastion}") || tagged(bastion))
     };
     let strangers: Vec<Stranger> = judged.iter().flat_map(|j| &j.sight.strangers).filter(called).cloned().collect();

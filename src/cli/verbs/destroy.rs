@@ -27,7 +27,7 @@ use crate::{
         Refused,
         fleet::{Action, Fleet},
     },
-    reap::Stranger,
+    reap::{Stranger, is_alike},
 };
 
 pub async fn run(args: &Run, cx: &Context) -> Result<Exit, Error> {
@@ -84,7 +84,8 @@ async fn remove(
         print(&show::reap::leftovers(&inventory, &names, cx.now(), &cx.palette()))?;
     }
     // What carries their tag and is not gangplank's is left alone, and somebody has to look at it.
-    let tagged = |s: &Stranger| s.tagged.as_deref().is_some_and(|bastion| names.contains(&bastion));
+    let tagged =
+        |s: &Stranger| s.tagged.as_deref().is_some_and(|bastion| names.iter().any(|name| is_alike(bastion, name)));
     let left_alone = inventory.iter().flat_map(|judged| &judged.sight.strangers).any(tagged);
     Ok(if left_alone && exit == Exit::Done { Exit::Differs } else { exit })
 }

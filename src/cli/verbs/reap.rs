@@ -25,7 +25,7 @@ use crate::{
         words::{count, elapsed},
     },
     location::{AccountGuard, Location},
-    plan::{self, Cloud, Plan},
+    plan::{self, Aws, AwsAddress, Cloud, Plan},
     provider::{
         estate::{Places, Sight},
         fleet::Action,
@@ -131,6 +131,7 @@ pub async fn inventory(sets: &[Changeset<Action>], plans: &[Plan], cx: &Context)
                 let places = aws.entry(of.profile.clone()).or_default();
                 places.profile.clone_from(&of.profile);
                 places.regions.get_or_insert_default().extend(set.location.region.clone());
+                places.addresses.extend(existing(of));
                 places
             }
             Cloud::Azure(of) => {
@@ -177,9 +178,12 @@ fn places(args: &args::Reap, plans: &[Plan]) -> Vec<Places> {
         }
     }
     let guards = || args.accounts.clone();
+    // Whatever the profile: a plan that names an address says that it is to stay.
+    let of_plan = |plan: &Plan| if let Cloud::Aws(aws) = &plan.cloud { existing(aws) } else { None };
+    let addresses: BTreeSet<String> = plans.iter().filter_map(of_plan).collect();
     let aws = aws.into_iter().map(|(profile, regions)| {
         let regions = if whole.contains(&profile) { Vec::new() } else { regions.into_iter().collect() };
-        Places { regions: Some(regions), profile, guards: guards(), ..Places::default() }
+        Places { regions: Some(regions), profile, addresses: addresses.clone(), guards: guards(), ..Places::default() }
     });
     let mut places: Vec<Places> = aws.collect();
     if args.all || !subscriptions.is_empty() {
@@ -187,6 +191,14 @@ fn places(args: &args::Reap, plans: &[Plan]) -> Vec<Places> {
         places.push(Places { subscriptions, every_subscription: args.all, guards: guards(), ..Places::default() });
     }
     places
+}
+
+/// The address that a plan names as an existing one.
+fn existing(plan: &Aws) -> Option<String> {
+    match &plan.address {
+        AwsAddress::Existing(id) => Some(id.clone()),
+        AwsAddress::Elastic => None,
+    }
 }
 
 /// The clouds that are not looked at, or not as a whole, with how they would be.

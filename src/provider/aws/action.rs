@@ -32,6 +32,7 @@ pub enum Call {
     CreateGroup {
         vpc: String,
         name: String,
+        description: String,
         tags: Tags,
     },
     /// `tags` go onto the added rules.

@@ -65,6 +65,30 @@ pub(super) fn machines(want: &Desired<'_>, world: World<'_>, current: &Current<'
     );
 }
 
+/// A machine that holds the address and is not what gangplank made, beside others that carry the bastion's marks: the address may have
+/// been moved to it, and none of the others is ended for its sake.
+pub(super) fn holder(want: &Desired<'_>, world: World<'_>, current: &Current<'_>, problems: &mut Vec<Diagnostic>) {
+    let Some(holder) = current.instance.filter(|_| current.serves) else { return };
+    let others: Vec<String> =
+        world.seen.instances_of(want.bastion()).filter(|i| i.id != holder.id).map(ownership::instance_words).collect();
+    let Some(origin) = world.seen.origins.get(&holder.id).filter(|_| !others.is_empty()) else { return };
+    let doubts = machine::foreign_origin(want, holder, Some(origin), false);
+    // Somebody may have given the right machine a profile.
+    let Some(doubt) = doubts.iter().find(|doubt| doubt.name == "user data" || doubt.name == "image") else { return };
+    let cli = region::cli(world.region);
+    let why = doubt.note.clone().unwrap_or_else(|| format!("its {} is not gangplank's", doubt.name));
+    problems.push(
+        want.plan
+            .origin
+            .problem("name", "the address leads to a machine that gangplank did not make", ownership::instance_words(holder))
+            .because(format!("{why}; {} carries the bastion's marks, too, and is not ended for its sake", others.join(", ")))
+            .fix(format!(
+                "see who made it; then let the address lead to the right machine: `{cli} ec2 associate-address --allocation-id ID \
+                 --instance-id ID`, and end the other: `{cli} ec2 terminate-instances --instance-ids ID`"
+            )),
+    );
+}
+
 const FOREIGN_USE: &str = "the address points to something that is not this bastion";
 
 /// An address that points to something that is not ours is never taken away from it.

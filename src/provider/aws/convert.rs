@@ -103,6 +103,7 @@ pub fn group(from: &ec2::SecurityGroup) -> Option<Group> {
     Some(Group {
         id: from.group_id()?.to_owned(),
         name: text(from.group_name()),
+        description: text(from.description()),
         vpc: text(from.vpc_id()),
         ingress: rules(from.ip_permissions(), from.owner_id()),
         egress: rules(from.ip_permissions_egress(), from.owner_id()),

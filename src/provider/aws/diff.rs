@@ -42,6 +42,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     let placed = place(want, world, &current, &mut problems);
     let deadline = check::deadline(want, world, &mut problems);
     check::machines(want, world, &current, &mut problems);
+    check::holder(want, world, &current, &mut problems);
     check::address(want, world, &current, &mut problems);
     check::address_quota(want, world, &mut problems);
     check::prefix_lists(want, world, &mut problems);

@@ -1,7 +1,7 @@
 //! All that gangplank has in an account, by its tags and without a plan. Six calls a region, however many bastions there are (pages
-//! aside), and one for the list of regions.
+//! aside), one more where some have no machine, and one for the list of regions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types::{Filter, VolumeState};
 use futures_util::future::join_all;
@@ -15,7 +15,7 @@ use super::{
     fleet::{BETWEEN_LOOKUPS, FleetPerformer, PATIENCE, identified},
     history, identity,
     observe::{self, PAGE, pages},
-    observed::{Attachment, Instance, InstanceState, Observed},
+    observed::{Attachment, ElasticIp, Instance, InstanceState, Observed},
     ownership::{self, Doubt, Tagged, other_service},
     region,
     retry::Repeat,
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     changeset::{Changeset, StepId},
-    cost::Item,
+    cost::{Item, bill},
     event::Watcher,
     location::Location,
     provider::{CloudError, Progress, clouds::Clouds, identity::IdentifiedAccount},
@@ -44,6 +44,8 @@ pub struct Estate {
     profile: Option<String>,
     /// By key: `us-east-1`, or `profile@us-east-1`.
     regions: Vec<(String, Ec2)>,
+    /// Allocations that plans name as existing ones.
+    addresses: BTreeSet<String>,
 }
 
 /// What a region has of gangplank's, or of what looks like it.
@@ -92,7 +94,12 @@ impl Estate {
     ///
     /// # Errors
     /// What has to be corrected before anybody can be called.
-    pub async fn open(profile: Option<&str>, regions: &[String], clouds: &Clouds) -> Result<Self, CloudError> {
+    pub async fn open(
+        profile: Option<&str>,
+        regions: &[String],
+        addresses: &BTreeSet<String>,
+        clouds: &Clouds,
+    ) -> Result<Self, CloudError> {
         let first = match clouds.ec2(profile, regions.first().map(String::as_str)).await {
             Ok(ec2) => ec2,
             Err(NotConnected::NoRegion) => {
@@ -100,7 +107,7 @@ impl Estate {
             }
             Err(other) => return Err(other.into_error()),
         };
-        Ok(Self { first, profile: profile.map(str::to_owned), regions: Vec::new() })
+        Ok(Self { first, profile: profile.map(str::to_owned), regions: Vec::new(), addresses: addresses.clone() })
     }
 
     /// Whose account it is.
@@ -132,7 +139,10 @@ impl Estate {
 
     /// Looks at every region at once. Writes nothing. A region that can't be read is told by itself.
     pub async fn look(&self, watcher: &dyn Watcher) -> Vec<(Location, Result<Sight, CloudError>)> {
-        let each = self.regions.iter().map(async |(key, ec2)| (region::location(key), look(key, ec2, watcher).await));
+        let each = self
+            .regions
+            .iter()
+            .map(async |(key, ec2)| (region::location(key), look(key, ec2, &self.addresses, watcher).await));
         join_all(each).await
     }
 
@@ -150,7 +160,7 @@ async fn enabled(ec2: &Ec2, watcher: &dyn Watcher) -> Result<BTreeSet<String>, C
     Ok(answer.regions().iter().filter_map(|region| region.region_name().map(str::to_owned)).collect())
 }
 
-async fn look(key: &str, ec2: &Ec2, watcher: &dyn Watcher) -> Result<Sight, CloudError> {
+async fn look(key: &str, ec2: &Ec2, existing: &BTreeSet<String>, watcher: &dyn Watcher) -> Result<Sight, CloudError> {
     let step = StepId(format!("{key}/observe"));
     let progress = Progress { step: &step, watcher };
     let none = observe::Named::default();
@@ -160,9 +170,39 @@ async fn look(key: &str, ec2: &Ec2, watcher: &dyn Watcher) -> Result<Sight, Clou
         tagged_rules(ec2, &progress),
         volumes(ec2, &progress),
     )?;
-    let mut sight = sight(key, &seen, &alike, &rules, &volumes);
+    let users = users(ec2, &seen, &rules, &progress).await?;
+    let mut sight = sight(key, &seen, &alike, &rules, &volumes, &users, existing);
     launchers(ec2, &mut sight.strangers).await;
     Ok(sight)
+}
+
+/// What is in the groups of bastions that have no machine of their own: a machine that has lost a tag is found by nothing else.
+async fn users(
+    ec2: &Ec2,
+    seen: &Observed,
+    rules: &[TaggedRule],
+    progress: &Progress<'_>,
+) -> Result<Vec<Instance>, CloudError> {
+    let names = owners(seen, rules);
+    let without = names.iter().filter(|name| seen.instances_of(name).next().is_none());
+    let groups: BTreeSet<String> = without.flat_map(|name| groups_of(name, seen, rules)).collect();
+    if groups.is_empty() { Ok(Vec::new()) } else { observe::instances_in_groups(ec2, &groups, progress).await }
+}
+
+/// The groups that a bastion has, or had before somebody changed a tag: its own, those of its name, and those that its rules let in.
+fn groups_of(name: &str, seen: &Observed, rules: &[TaggedRule]) -> BTreeSet<String> {
+    let called = ownership::group_name(name);
+    let named = seen.groups.iter().filter(|group| group.name == called).map(|group| group.id.clone());
+    let let_in = rules.iter().filter(|rule| rule.bastion == name).map(|rule| rule.peer.clone());
+    named.chain(let_in).collect()
+}
+
+/// The names in the tags of machines, addresses, groups and rules.
+fn owners(seen: &Observed, rules: &[TaggedRule]) -> BTreeSet<String> {
+    let instances = seen.instances.iter().filter(|i| i.state != InstanceState::Terminated).map(|i| &i.tags);
+    let tags = instances.chain(seen.addresses.iter().map(|a| &a.tags)).chain(seen.groups.iter().map(|g| &g.tags));
+    let tagged = tags.filter_map(|tags| tags.get(tags::BASTION).cloned());
+    tagged.chain(rules.iter().map(|rule| rule.bastion.clone())).collect()
 }
 
 /// Asks CloudTrail who launched the first machines among what carries a bastion's tag and is not its own.
@@ -229,37 +269,47 @@ fn left(volume: &aws_sdk_ec2::types::Volume) -> Left {
     }
 }
 
-fn sight(key: &str, seen: &Observed, alike: &[Instance], rules: &[TaggedRule], volumes: &[Volume]) -> Sight {
+fn sight(
+    key: &str,
+    seen: &Observed,
+    alike: &[Instance],
+    rules: &[TaggedRule],
+    volumes: &[Volume],
+    users: &[Instance],
+    existing: &BTreeSet<String>,
+) -> Sight {
     let location = region::location(key);
-    let there = |instance: &&Instance| instance.state != InstanceState::Terminated;
-    let instances: Vec<&Instance> = seen.instances.iter().filter(there).collect();
-    let tags = instances.iter().map(|i| &i.tags);
-    let tags = tags.chain(seen.addresses.iter().map(|a| &a.tags)).chain(seen.groups.iter().map(|g| &g.tags));
-    let owners = tags.filter_map(|tags| tags.get(tags::BASTION).cloned());
-    // A volume is no bastion by itself: it goes with its machine, or after it.
-    let free = volumes.iter().filter(|v| v.attached.is_none()).filter_map(|v| v.tags.get(tags::BASTION).cloned());
-    let names: BTreeSet<String> = owners.chain(rules.iter().map(|rule| rule.bastion.clone())).chain(free).collect();
+    let mut names = owners(seen, rules);
+    // A volume is no bastion by itself: it goes with its machine, or after it; but one that is attached to nothing, or to a machine of
+    // somebody's, is told.
+    names.extend(volumes.iter().filter_map(|v| v.tags.get(tags::BASTION).cloned()));
     let mut sight = Sight { found: Vec::new(), strangers: strangers(key, seen, alike, volumes) };
     for name in &names {
         if !is_name(name) {
-            sight.strangers.push(Stranger {
-                location: location.clone(),
-                priced_at: location.price_region(),
-                what: format!("what carries the tag {} with {name:?}", tags::BASTION),
-                called: name.clone(),
-                why: "no plan can have that name".to_owned(),
-                tagged: Some(name.clone()),
-                items: Vec::new(),
-                machine: None,
-            });
+            let why = format!("it carries the tag {} with {name:?}, and no plan can have that name", tags::BASTION);
+            let told = tagged_strangers(name, &location, seen, volumes).into_iter();
+            sight.strangers.extend(told.map(|stranger| Stranger { why: why.clone(), ..stranger }));
             continue;
         }
         let mut set = teardown::teardown(name, "", key, seen);
+        let stays = |a: &ElasticIp| match existing.contains(&a.allocation) {
+            true => Some(teardown::NAMED_BY_PLAN),
+            false => ownership::keeps_address(a, seen, name),
+        };
+        let kept = teardown::keep_addresses(&mut set, seen, stays);
+        set.notes.extend(kept.iter().map(|(address, why)| {
+            let cost = bill(&location.price_region(), &[Item::one("public IPv4")], None);
+            format!("{}; it costs {}", teardown::kept_note(address, why), cost.monthly_words())
+        }));
+        let kept: Vec<&str> = kept.iter().map(|(address, _)| address.allocation.as_str()).collect();
         set.steps.extend(teardown::stray_rules(name, key, seen, rules));
         sight.strangers.extend(tagged_strangers(name, &location, seen, volumes));
         let left: Vec<LeftVolume<'_>> = volumes.iter().filter_map(|v| v.left_of(name, seen)).collect();
         set.steps.extend(teardown::volumes(name, key, &left));
-        let found = found(name, &location, seen, volumes, &set);
+        let mut found = found(name, &location, seen, volumes, &set, &kept);
+        if !found.has_machine {
+            found.in_use = in_use(name, seen, &groups_of(name, seen, rules), users);
+        }
         // A rule that goes with its group, which is here, too, is no bastion by itself; nor is one that is not ours by its words.
         if !found.parts.is_empty() {
             sight.found.push((found, set));
@@ -268,7 +318,14 @@ fn sight(key: &str, seen: &Observed, alike: &[Instance], rules: &[TaggedRule], v
     sight
 }
 
-fn found(name: &str, location: &Location, seen: &Observed, volumes: &[Volume], set: &Changeset<Action>) -> Found {
+fn found(
+    name: &str,
+    location: &Location,
+    seen: &Observed,
+    volumes: &[Volume],
+    set: &Changeset<Action>,
+    kept: &[&str],
+) -> Found {
     let machines: Vec<&Instance> = seen.instances_of(name).collect();
     let instances = teardown::instances(name, seen).map(|i| Part {
         what: format!("instance {} ({})", i.id, i.state.as_str()),
@@ -279,7 +336,8 @@ fn found(name: &str, location: &Location, seen: &Observed, volumes: &[Volume], s
         },
         machine: Some(facts(i)),
     });
-    let addresses = seen.addresses_of(name).map(|a| Part {
+    let goes = |a: &&ElasticIp| !kept.contains(&a.allocation.as_str());
+    let addresses = seen.addresses_of(name).filter(goes).map(|a| Part {
         what: format!("elastic IP {}", a.ip.map_or_else(|| a.allocation.clone(), |ip| ip.to_string())),
         items: vec![Item::one("public IPv4")],
         machine: None,
@@ -301,10 +359,6 @@ fn found(name: &str, location: &Location, seen: &Observed, volumes: &[Volume], s
         .chain(seen.groups_of(name).map(|g| &g.tags))
         .collect();
     let launched = machines.iter().filter_map(|i| i.launched).min();
-    // What its address leads to may be its machine, though it lacks a mark: then it has not lost it.
-    let has_ended = |id: &String| seen.instances.iter().any(|i| i.id == *id && !i.state.is_there());
-    let leads_somewhere =
-        seen.addresses_of(name).any(|a| matches!(&a.attached, Some(Attachment::Instance(id)) if !has_ended(id)));
     let expires = Expires::of(dated.iter().copied());
     Found {
         bastion: name.to_owned(),
@@ -312,13 +366,46 @@ fn found(name: &str, location: &Location, seen: &Observed, volumes: &[Volume], s
         priced_at: location.price_region(),
         other_ends: other_ends(&expires, dated.iter().copied()),
         expires,
-        has_machine: !machines.is_empty() || leads_somewhere,
+        has_machine: !machines.is_empty(),
+        in_use: Vec::new(),
         busy: false,
         made: dated.iter().filter_map(|tags| began(tags)).chain(launched).min(),
         parts,
         notes: set.notes.clone(),
         protected: Vec::new(),
     }
+}
+
+/// What uses a bastion's groups or its address, or carries its tag, and is not proven to be its own: it may be its machine all the same,
+/// and then the bastion has not lost it.
+fn in_use(name: &str, seen: &Observed, groups: &BTreeSet<String>, users: &[Instance]) -> Vec<String> {
+    let own: Vec<&str> = teardown::instances(name, seen).map(|i| i.id.as_str()).collect();
+    let is_other = |i: &&Instance| i.state != InstanceState::Terminated && !own.contains(&i.id.as_str());
+    // By its id: one may be in the group, have the tag and hold the address.
+    let mut all: BTreeMap<&str, String> = BTreeMap::new();
+    for i in seen.instances.iter().filter(is_other).filter(|i| i.state.is_there() && tags::owns(&i.tags, name)) {
+        all.insert(&i.id, format!("instance {} carries its tag", ownership::instance_words(i)));
+    }
+    let has_ended = |id: &String| seen.instances.iter().any(|i| i.id == *id && !i.state.is_there());
+    for address in seen.addresses.iter().filter(|a| tags::owns(&a.tags, name)) {
+        let ip = address.ip.map_or_else(|| address.allocation.clone(), |ip| ip.to_string());
+        match &address.attached {
+            Some(Attachment::Instance(id)) if !has_ended(id) => {
+                all.insert(id, format!("instance {id} has its address {ip}"));
+            }
+            Some(Attachment::Interface(id)) => {
+                _ = all.insert(id, format!("the network interface {id} has its address {ip}"))
+            }
+            _ => {}
+        }
+    }
+    for i in users.iter().filter(is_other) {
+        if let Some(group) = ownership::groups_of_interfaces(i).find(|id| groups.contains(*id)) {
+            let words = ownership::instance_words(i);
+            all.insert(&i.id, format!("instance {words} is in its security group {group}"));
+        }
+    }
+    all.into_values().collect()
 }
 
 fn facts(instance: &Instance) -> MachineFacts {

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    action::Action,
+    action::{Action, Call},
     api::{Ec2, NotConnected},
     desire::Desired,
     diff::{self, World},
@@ -22,9 +22,9 @@ use super::{
     extend, history,
     identity::{self, CallerIdentity},
     inspect::Question,
-    machine::{Needs, allocates},
+    machine::{self, Choice, Needs, allocates},
     observe::{self, Named},
-    observed::{Instance, Observed, Surroundings},
+    observed::{ElasticIp, Instance, Observed, Surroundings},
     perform::Performer,
     profile::{MissingProfile, NamedBy},
     tags::{self, Tags},
@@ -37,7 +37,7 @@ use crate::{
     drift::{Act, Who},
     event::Watcher,
     location::CloudAccount,
-    plan::{Aws, Cloud, Plan},
+    plan::{Aws, AwsAddress, Cloud, Plan},
     provider::{
         CloudError, Progress, Refused, clouds::Clouds, extend::Wish, fleet::PlanOutlook, identity::IdentifiedAccount,
         status::Status,
@@ -236,7 +236,12 @@ impl<'a> Fleet<'a> {
     /// What removes the bastions. Writes nothing.
     pub async fn teardowns(&self, watcher: &dyn Watcher) -> Vec<Result<Changeset<Action>, CloudError>> {
         self.each(watcher, |bastion, region, seen| {
-            teardown::teardown(bastion.plan.name.as_str(), &bastion.plan.origin.source.path, region, seen)
+            let mut set =
+                teardown::teardown(bastion.plan.name.as_str(), &bastion.plan.origin.source.path, region, seen);
+            let named = |a: &ElasticIp| bastion.aws.address == AwsAddress::Existing(a.allocation.clone());
+            let kept = teardown::keep_addresses(&mut set, seen, |a| named(a).then_some(teardown::NAMED_BY_PLAN));
+            set.notes.extend(kept.iter().map(|(address, why)| teardown::kept_note(address, why)));
+            set
         })
         .await
     }
@@ -400,7 +405,8 @@ impl Region {
     }
 }
 
-/// The machines of a bastion that its changeset would write to, but for their end.
+/// The machines of a bastion that its changeset would write to, but for their end; and the one that holds the address, where another one
+/// would be ended for its sake.
 fn written<'a>(
     want: &Desired<'_>,
     region: &str,
@@ -410,8 +416,19 @@ fn written<'a>(
 ) -> Vec<&'a Instance> {
     let Ok(set) = diff::diff(want, World { region, seen, around, now, claimed: 0 }) else { return Vec::new() };
     let ids: BTreeSet<&str> = set.steps.iter().filter_map(|step| step.action.call.written_machine()).collect();
-    let is_written =
-        |i: &&Instance| ids.contains(i.id.as_str()) || i.parts.iter().any(|part| ids.contains(part.as_str()));
+    let ended = |id: &str| {
+        let other = |call: &Call| matches!(call, Call::TerminateInstance { instance, .. } if instance != id);
+        set.steps.iter().any(|step| other(&step.action.call))
+    };
+    let holder = match machine::choose(want, seen) {
+        Choice::Holder(holder) if ended(&holder.id) => Some(holder.id.as_str()),
+        _ => None,
+    };
+    let is_written = |i: &&Instance| {
+        holder == Some(i.id.as_str())
+            || ids.contains(i.id.as_str())
+            || i.parts.iter().any(|part| ids.contains(part.as_str()))
+    };
     seen.instances_of(want.bastion()).filter(is_written).collect()
 }
 

@@ -117,6 +117,21 @@ pub(super) async fn instances_named_alike(ec2: &Ec2, progress: &Progress<'_>) ->
     instances_where(ec2, Filter::builder().name("tag:Name").values("gangplank-*").build(), progress).await
 }
 
+/// Every machine in these groups, whoever's it is.
+pub(super) async fn instances_in_groups(
+    ec2: &Ec2,
+    groups: &BTreeSet<String>,
+    progress: &Progress<'_>,
+) -> Result<Vec<Instance>, CloudError> {
+    let groups: Vec<String> = groups.iter().cloned().collect();
+    // EC2's limit for the values of a filter.
+    let reads = groups.chunks(200).map(async |ids| {
+        let filter = Filter::builder().name("instance.group-id").set_values(Some(ids.to_vec())).build();
+        instances_where(ec2, filter, progress).await
+    });
+    Ok(try_join_all(reads).await?.into_iter().flatten().collect())
+}
+
 async fn instances_where(ec2: &Ec2, filter: Filter, progress: &Progress<'_>) -> Result<Vec<Instance>, CloudError> {
     let request = ec2.client.describe_instances().filters(filter);
     let convert = |r: &Reservation| Some(r.instances().iter().filter_map(convert::instance).collect::<Vec<_>>());

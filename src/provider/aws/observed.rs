@@ -188,6 +188,8 @@ impl Attachment {
 pub struct Group {
     pub id: String,
     pub name: String,
+    /// EC2 never changes it.
+    pub description: String,
     pub vpc: String,
     pub ingress: Rules,
     pub egress: Rules,

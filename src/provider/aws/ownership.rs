@@ -6,6 +6,9 @@
 //! | instance | it is in such a group of the same bastion (and has a well-formed boot tag) | RunInstances, ModifyInstanceAttribute |
 //! | address | it leads to such an instance, or a rule of such a group names it | AssociateAddress, AuthorizeSecurityGroupEgress |
 //!
+//! The description of a group, which EC2 never changes either, says where the address comes from ([`AddressOrigin`]): an address that the
+//! plan brings leads to the bastion's machine, too, and a tag must not make it gangplank's.
+//!
 //! What carries the tag and lacks the mark, or carries a tag of another AWS service (`aws:...`, which only AWS can set), is a
 //! [`Stranger`]: it is told and left alone.
 
@@ -38,6 +41,8 @@ pub enum Doubt {
     BootTag,
     /// No rule of the bastion's own groups names the address, and it leads to none of its machines.
     UnmarkedAddress { leads_to: Option<String> },
+    /// The bastion's group says that its plan brings the address.
+    BroughtByPlan,
     /// The volume is attached to no machine of the bastion.
     UnattachedVolume,
 }
@@ -58,6 +63,9 @@ impl fmt::Display for Doubt {
                     "it leads to {id}, which is not the bastion's, and no rule of the bastion's security group names it"
                 )
             }
+            Doubt::BroughtByPlan => f.write_str(
+                "the bastion's security group says that its plan brings an address, and no rule of it names this one",
+            ),
             Doubt::UnattachedVolume => {
                 f.write_str("it is attached to no machine of the bastion, and a tag alone proves nothing")
             }
@@ -114,13 +122,53 @@ pub fn own_groups(instance: &Instance, seen: &Observed, bastion: &str) -> Vec<St
     ids
 }
 
-fn groups_of_interfaces(instance: &Instance) -> impl Iterator<Item = &String> {
+pub(super) fn groups_of_interfaces(instance: &Instance) -> impl Iterator<Item = &String> {
     instance.groups.iter().chain(instance.interfaces.iter().flat_map(|i| &i.groups))
 }
 
 /// The name of a bastion's own group.
 pub fn group_name(bastion: &str) -> String {
     format!("gangplank-{bastion}")
+}
+
+/// Where a bastion's address comes from, as its group's description tells from the group's creation on. Groups of earlier versions do
+/// not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressOrigin {
+    /// The plan names it: it was there before, and stays.
+    Plan,
+    /// gangplank allocates it, and a rule of the group names it.
+    Allocated,
+}
+
+impl AddressOrigin {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Plan => "; the plan brings its address",
+            Self::Allocated => "; a rule here names its address",
+        }
+    }
+
+    pub fn of(group: &Group) -> Option<Self> {
+        [Self::Plan, Self::Allocated].into_iter().find(|origin| group.description.ends_with(origin.words()))
+    }
+}
+
+/// The description of a bastion's group.
+pub fn group_description(bastion: &str, origin: AddressOrigin) -> String {
+    format!("SSH bastion {bastion}, managed by gangplank{}", origin.words())
+}
+
+/// Why an address of the bastion's own is not released where no plan says that it may be: nothing that only gangplank can have made
+/// says that gangplank has allocated it.
+pub fn keeps_address(address: &ElasticIp, seen: &Observed, bastion: &str) -> Option<&'static str> {
+    let has = |origin| seen.groups_of(bastion).any(|g| AddressOrigin::of(g) == Some(origin));
+    let marked = seen.groups_of(bastion).any(|g| is_marked(g, address, bastion));
+    match (has(AddressOrigin::Plan), has(AddressOrigin::Allocated) && !marked) {
+        (true, _) => Some("the bastion's security group says that its plan brings the address"),
+        (false, true) => Some("no rule of the bastion's security group names it"),
+        (false, false) => None,
+    }
 }
 
 /// Whether a group with the bastion's tag is its own.
@@ -162,7 +210,9 @@ pub fn address(address: &ElasticIp, seen: &Observed, bastion: &str) -> Result<()
     let leads_to = match &address.attached {
         Some(Attachment::Instance(id)) => {
             if seen.instances_of(bastion).any(|i| i.id == *id) {
-                return Ok(());
+                let brought = seen.groups_of(bastion).any(|g| AddressOrigin::of(g) == Some(AddressOrigin::Plan));
+                let marked = seen.groups_of(bastion).any(|g| is_marked(g, address, bastion));
+                return if brought && !marked { Err(Doubt::BroughtByPlan) } else { Ok(()) };
             }
             Some(id.clone())
         }
@@ -338,8 +388,8 @@ mod tests {
     }
 
     fn group_of(id: &str, name: &str, tags: Tags) -> Group {
-        let (id, name, vpc) = (id.to_owned(), name.to_owned(), "vpc-1".to_owned());
-        Group { id, name, vpc, ingress: Rules::new(), egress: Rules::new(), tags }
+        let (id, name, vpc, description) = (id.to_owned(), name.to_owned(), "vpc-1".to_owned(), String::new());
+        Group { id, name, description, vpc, ingress: Rules::new(), egress: Rules::new(), tags }
     }
 
     /// A bastion as gangplank makes it.
@@ -434,6 +484,23 @@ mod tests {
         seen.addresses[0].attached = None;
         seen.groups[0].name = "production".to_owned();
         assert_eq!(own_ids(&seen), [""; 0]);
+    }
+
+    #[test]
+    fn an_address_that_the_plan_brings_is_not_its_own_by_leading_to_its_machine() {
+        let mut seen = standing();
+        seen.groups[0].egress.clear();
+        for (origin, own, kept) in [
+            (None, true, false),
+            (Some(AddressOrigin::Allocated), true, true),
+            (Some(AddressOrigin::Plan), false, true),
+        ] {
+            let described = |origin| group_description(BASTION, origin);
+            seen.groups[0].description = origin.map_or_else(String::new, described);
+            assert_eq!(AddressOrigin::of(&seen.groups[0]), origin);
+            assert_eq!(seen.addresses_of(BASTION).count() == 1, own, "{origin:?}");
+            assert_eq!(keeps_address(&seen.addresses[0], &seen, BASTION).is_some(), kept, "{origin:?}");
+        }
     }
 
     #[test]

@@ -58,8 +58,8 @@ impl<'a> Performer<'a> {
     pub async fn perform(&self, action: &Action, progress: &Progress<'_>) -> Result<Option<String>, CloudError> {
         let bastion = &action.bastion;
         match &action.call {
-            Call::CreateGroup { vpc, name, tags } => {
-                let id = self.create_group(bastion, vpc, name, tags, progress).await?;
+            Call::CreateGroup { vpc, name, description, tags } => {
+                let id = self.create_group(bastion, vpc, name, description, tags, progress).await?;
                 self.remember(bastion, |made| made.group = Some(id.clone()));
                 Ok(Some(id))
             }
@@ -173,6 +173,7 @@ impl<'a> Performer<'a> {
         bastion: &str,
         vpc: &str,
         name: &str,
+        words: &str,
         tags: &Tags,
         progress: &Progress<'_>,
     ) -> Result<String, CloudError> {
@@ -181,7 +182,7 @@ impl<'a> Performer<'a> {
             client
                 .create_security_group()
                 .group_name(name)
-                .description(description(&format!("SSH bastion {bastion}, managed by gangplank")))
+                .description(description(words))
                 .vpc_id(vpc)
                 .tag_specifications(tag_specification(ResourceType::SecurityGroup, tags))
                 .send()

@@ -6,7 +6,7 @@ use super::{
     desire::{Desired, database_mark, rule_added, rule_removed},
     diff::{Current, Made, World},
     observed::{ElasticIp, Group},
-    ownership,
+    ownership::{self, AddressOrigin},
     rule::{Direction, Peer, Rule, RuleChange, Rules},
     rule_quota::{QuotaForecast, forecast},
     tags::{self, TagChange, Tags},
@@ -90,10 +90,19 @@ impl<'a> Differ<'a> {
             None => {
                 let mut draft = Draft::new(Op::Create, format!("security group {name}"), "the bastion's own firewall");
                 draft.details = vec![Detail::added("network", made.vpc), tags_detail(&wanted_tags)];
+                let origin = match &want.aws.address {
+                    AwsAddress::Elastic => AddressOrigin::Allocated,
+                    AwsAddress::Existing(_) => AddressOrigin::Plan,
+                };
                 self.push(
                     "security-group",
                     draft,
-                    Call::CreateGroup { vpc: made.vpc.to_owned(), name: name.clone(), tags: wanted_tags },
+                    Call::CreateGroup {
+                        vpc: made.vpc.to_owned(),
+                        name: name.clone(),
+                        description: ownership::group_description(self.bastion, origin),
+                        tags: wanted_tags,
+                    },
                 );
                 let ipv6 = world.around.subnets.iter().any(|s| s.vpc == made.vpc && s.ipv6);
                 (

@@ -67,6 +67,34 @@ pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Cha
     }
 }
 
+/// Takes the releases of addresses that stay out of a changeset. Returns them, each with why it stays.
+pub(super) fn keep_addresses<'a>(
+    set: &mut Changeset<Action>,
+    seen: &'a Observed,
+    stays: impl Fn(&ElasticIp) -> Option<&'static str>,
+) -> Vec<(&'a ElasticIp, &'static str)> {
+    let mut kept = Vec::new();
+    let mut gone: Vec<StepId> = Vec::new();
+    set.steps.retain(|step| {
+        let Call::ReleaseAddress { allocation } = &step.action.call else { return true };
+        let Some(address) = seen.addresses.iter().find(|a| a.allocation == *allocation) else { return true };
+        let Some(why) = stays(address) else { return true };
+        kept.push((address, why));
+        gone.push(step.id.clone());
+        false
+    });
+    set.steps.iter_mut().for_each(|step| step.after.retain(|id| !gone.contains(id)));
+    kept
+}
+
+/// What a reader is told of an address that stays.
+pub(super) fn kept_note(address: &ElasticIp, why: &str) -> String {
+    let ip = address.ip.map_or_else(String::new, |ip| format!(" ({ip})"));
+    format!("elastic IP {}{ip} stays: {why}", address.allocation)
+}
+
+pub(super) const NAMED_BY_PLAN: &str = "the plan names it as an existing address";
+
 pub(super) fn released(address: &ElasticIp) -> Detail {
     Detail::removed("allocation", &address.allocation).note("goes back to AWS; the same address can't be had again")
 }

@@ -1,7 +1,10 @@
 //! All that gangplank has in subscriptions, by its tags and names and without a plan. Fourteen calls a subscription, however many bastions
 //! there are, and one for each policy of others with rules of ours (pages aside).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -21,7 +24,7 @@ use super::{
     rules,
     tags::{self, Tags},
     teardown,
-    views::{Firewall, Machine, Peering},
+    views::{Address, Firewall, Interface, Machine, Peering},
 };
 use crate::{
     changeset::{Changeset, StepId},
@@ -127,7 +130,10 @@ fn sight(subscription: &str, seen: &Observed) -> Sight {
             continue;
         }
         let set = teardown::by_tag(name, subscription, seen);
-        let found = found(name, subscription, seen, &set);
+        let mut found = found(name, subscription, seen, &set);
+        if !found.has_machine {
+            found.in_use = in_use(name, seen);
+        }
         if !found.parts.is_empty() {
             sight.found.push((found, set));
         }
@@ -200,12 +206,46 @@ fn found(name: &str, subscription: &str, seen: &Observed, set: &Changeset<Action
         other_ends: other_ends(&expires, dated.iter().copied()),
         expires,
         has_machine: machines().next().is_some(),
+        in_use: Vec::new(),
         busy: owned.iter().any(|r| r.state == State::Busy),
         made: dated.iter().filter_map(|tags| began(tags)).chain(created).min(),
         parts,
         notes: set.notes.clone(),
         protected: protected(&owned, &rules, &peerings, seen),
     }
+}
+
+/// What is called as a bastion's machine, or uses its interface, its address or the address that its DNAT rules lead to, and is not its
+/// own: it may be its machine all the same, without its tag, and then the bastion has not lost it.
+fn in_use(name: &str, seen: &Observed) -> Vec<String> {
+    let called = format!("gangplank-{name}");
+    let is_there = |id: &Id, of: &Resource| !teardown::is_going(seen, id) && !teardown::has_gone(seen, id, of);
+    let others = seen.of_kind(Kind::Machine).filter(|m| m.state != State::Deleting && !m.is_owned(name));
+    let named = others.filter(|m| m.name().eq_ignore_ascii_case(&called));
+    let mut all: BTreeMap<String, String> =
+        named.map(|m| (m.id.as_str().to_owned(), format!("{} is called as its own", m.words()))).collect();
+    let rules = teardown::rules_elsewhere(seen, name);
+    let led_to: Vec<&str> =
+        rules.iter().flat_map(|r| rules::nat_rules(&r.of)).map(|rule| text(rule, "/translatedAddress")).collect();
+    for interface in seen.of_kind(Kind::Interface) {
+        let Some(machine) = Interface(interface).machine().filter(|id| is_there(id, interface)) else { continue };
+        let ip = Interface(interface).private_address().filter(|ip| led_to.contains(ip));
+        let use_of = match ip {
+            Some(ip) => format!("has the address {ip}, which its DNAT rules lead to"),
+            None if interface.is_owned(name) => format!("uses its {}", interface.words()),
+            None => continue,
+        };
+        all.entry(machine.as_str().to_owned())
+            .or_insert_with(|| format!("virtual machine {} {use_of}", machine.name()));
+    }
+    for address in seen.owned(name).filter(|r| r.kind == Kind::Address) {
+        let Some(user) = Address(address).user().filter(|id| is_there(id, address)) else { continue };
+        let own = seen.owned(name).any(|r| user.is_within(&r.id));
+        if !own {
+            all.insert(user.as_str().to_owned(), format!("{} uses its {}", user.name(), address.words()));
+        }
+    }
+    all.into_values().collect()
 }
 
 /// Locks by which Azure would refuse to take a bastion away.

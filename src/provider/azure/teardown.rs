@@ -244,13 +244,13 @@ fn removal(
 }
 
 /// Azure is deleting it already.
-fn is_going(seen: &Observed, id: &Id) -> bool {
+pub(super) fn is_going(seen: &Observed, id: &Id) -> bool {
     seen.resources.iter().any(|r| r.state == State::Deleting && id.is_within(&r.id))
 }
 
 /// What is told to use `of` was not there when its own kind was listed: it went between two answers. Where it came between them
 /// instead, Azure refuses the removal.
-fn has_gone(seen: &Observed, id: &Id, of: &Resource) -> bool {
+pub(super) fn has_gone(seen: &Observed, id: &Id, of: &Resource) -> bool {
     let whole = Id::new(id.as_str().splitn(10, '/').take(9).collect::<Vec<_>>().join("/"));
     let subscription = |id: &Id| id.group_id().parent();
     whole.kind().is_some()

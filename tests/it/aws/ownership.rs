@@ -5,7 +5,7 @@ use gangplank::{
     cloudinit,
     provider::aws::{
         action::{Action, Call},
-        observed::{ElasticIp, Image, Instance, InstanceState, MachineOrigin},
+        observed::{Attachment, ElasticIp, Image, Instance, InstanceState, MachineOrigin},
         ownership, teardown,
     },
     provider::tags::{BASTION, BOOT, HOST_KEY, NAME},
@@ -119,6 +119,34 @@ fn a_machine_in_the_group_never_displaces_the_one_that_holds_the_address() {
         world.execute(&set, Chance(3), usize::MAX, |_, _| {});
         let machine = own(&world).id;
         assert!(machine != twin && (machine == real.id) != changed);
+    }
+}
+
+/// Somebody has launched into the bastion's group with its tags, and has moved the address.
+#[test]
+fn nothing_is_ended_for_a_holder_that_gangplank_did_not_make() {
+    let spec = Spec::default();
+    let mut world = standing(&spec);
+    let real = own(&world);
+    let twin = impostor(&mut world, &real.groups[0]);
+    for address in world.all.addresses.iter_mut().filter(|a| a.attached == Some(Attachment::Instance(real.id.clone())))
+    {
+        address.attached = Some(Attachment::Instance(twin.clone()));
+    }
+    let right = origin(&spec.read().user_data.text, DEBIAN.0, DEBIAN.1);
+    let unread = MachineOrigin { user_data: Err("DescribeInstanceAttribute failed".to_owned()), ..right.clone() };
+    let evil = origin("#cloud-config\nruncmd: [evil]\n", DEBIAN.0, DEBIAN.1);
+    let published = origin(&spec.read().user_data.text, DEBIAN.0, "666666666666");
+    for (refused, origin) in [(true, evil), (true, published), (true, unread), (false, right)] {
+        world.all.origins = [(twin.clone(), origin)].into();
+        match towards(&world, &spec) {
+            Ok(set) => assert!(!refused && ended(&set) == [real.id.as_str()], "{set:#?}"),
+            Err(problems) => {
+                for told in [real.id.as_str(), &twin, "associate-address", "terminate-instances"] {
+                    assert!(refused && problems.contains(told), "{told}: {problems}");
+                }
+            }
+        }
     }
 }
 

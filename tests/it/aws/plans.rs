@@ -229,6 +229,7 @@ pub fn account() -> World {
     let group = |id: &str, name: &str, vpc: &str, ingress: Rules, tags: Tags| Group {
         id: id.to_owned(),
         name: name.to_owned(),
+        description: String::new(),
         vpc: vpc.to_owned(),
         ingress,
         egress: Rules::new(),

@@ -182,6 +182,7 @@ fn commands_name_region_and_profile() {
     let group = Group {
         id: "sg-0000dead".to_owned(),
         name: "gangplank-warehouse".to_owned(),
+        description: String::new(),
         vpc: "vpc-1".to_owned(),
         ingress: Rules::new(),
         egress: Rules::new(),

@@ -109,8 +109,8 @@ impl World {
 
     fn perform(&mut self, action: &Action, made: &mut Made) -> Result<(), String> {
         match &action.call {
-            Call::CreateGroup { vpc, name, tags } => {
-                made.group = Some(self.create_group(&action.bastion, vpc, name, tags)?);
+            Call::CreateGroup { vpc, name, description, tags } => {
+                made.group = Some(self.create_group(&action.bastion, vpc, (name, description), tags)?);
             }
             Call::ChangeRules { group, direction, add, remove, tags } => {
                 check_tags(tags)?;
@@ -208,7 +208,13 @@ impl World {
         Ok(())
     }
 
-    fn create_group(&mut self, bastion: &str, vpc: &str, name: &str, tags: &Tags) -> Result<String, String> {
+    fn create_group(
+        &mut self,
+        bastion: &str,
+        vpc: &str,
+        (name, description): (&str, &str),
+        tags: &Tags,
+    ) -> Result<String, String> {
         check_tags(tags)?;
         if let Some(twin) = self.all.groups.iter().find(|g| g.vpc == vpc && g.name == name) {
             let ours = twin.tags.get(BASTION).is_some_and(|owner| owner == bastion);
@@ -219,6 +225,7 @@ impl World {
         self.all.groups.push(Group {
             id: id.clone(),
             name: name.to_owned(),
+            description: description.to_owned(),
             vpc: vpc.to_owned(),
             ingress: Rules::new(),
             egress: Rule::default_egress(ipv6).into_iter().map(|rule| (rule, String::new())).collect(),

@@ -148,6 +148,28 @@ fn what_inherits_the_tag_of_the_bastions_group_survives_it() {
     assert!(machine["machine"]["launched"].is_string() && machine["machine"]["protected"] == false, "{told:#}");
 }
 
+/// One changed tag does not make a bastion that serves one "without a machine".
+fn a_machine_that_lost_its_tag<const EDGE: usize>() {
+    for owner in [None, Some("other")] {
+        let cloud = company::<EDGE>();
+        apply(&cloud);
+        let ids = cloud.world().ids();
+        let machine = ids.iter().find(|id| id.ends_with("/virtualmachines/gangplank-warehouse")).expect("its machine");
+        hand::tag(&mut cloud.world(), machine, BASTION, owner);
+        let (told, calls) = cloud.execute(&REAP, &[]);
+        let told = told.expect(2);
+        assert_eq!(calls.writes(), 0, "{owner:?} {calls}\n{told}");
+        assert!(told.stdout.contains("left alone, look at it"), "{told}");
+        assert!(told.stdout.contains("virtual machine gangplank-warehouse is called as its own"), "{told}");
+    }
+}
+
+#[test]
+fn a_machine_that_lost_its_tag_is_a_doubt() {
+    a_machine_that_lost_its_tag::<PUBLIC>();
+    a_machine_that_lost_its_tag::<HUB>();
+}
+
 /// Bastions that are nothing but what one is left with.
 fn orphans(cloud: &Azure<PUBLIC>, count: usize) {
     for n in 0..count {

@@ -122,6 +122,7 @@ impl Region {
         let group = |id: &str, ingress: Rules, egress: Rules, tags: Tags| Group {
             id: id.to_owned(),
             name: if id == "sg-00000001" { "gangplank-warehouse".to_owned() } else { id.to_owned() },
+            description: String::new(),
             vpc: "vpc-1".to_owned(),
             ingress,
             egress,
