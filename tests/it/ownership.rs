@@ -185,7 +185,7 @@ fn nothing_is_ended_for_an_impostor_that_holds_the_address() {
 groups = [g['GroupId'] for g in machines()[real]['SecurityGroups']]
 result = launch('debian-13-arm64-*', tags_of(machines()[real]), SecurityGroupIds=groups, UserData='#cloud-config\\nruncmd: [evil]')
 [address] = [a for a in ec2.describe_addresses()['Addresses'] if a.get('InstanceId')]
-ec2.associate_address(AllocationId=address['AllocationId'], InstanceId=result)",
+ec2.associate_address(AllocationId=address['AllocationId'], InstanceId=result, AllowReassociation=True)",
         );
         let impostor = impostor.as_str().expect("an id").to_owned();
         let both = alive(lab);

@@ -287,8 +287,21 @@ fn sight(
     for name in &names {
         if !is_name(name) {
             let why = format!("it carries the tag {} with {name:?}, and no plan can have that name", tags::BASTION);
-            let told = tagged_strangers(name, &location, seen, volumes).into_iter();
-            sight.strangers.extend(told.map(|stranger| Stranger { why: why.clone(), ..stranger }));
+            // What has every other mark of ours is named with the tag alone.
+            let mut told = tagged_strangers(name, &location, seen, volumes);
+            if told.is_empty() {
+                told.push(Stranger {
+                    location: location.clone(),
+                    priced_at: location.price_region(),
+                    what: format!("what carries the tag {} with {name:?}", tags::BASTION),
+                    called: name.clone(),
+                    why: String::new(),
+                    tagged: Some(name.clone()),
+                    items: Vec::new(),
+                    machine: None,
+                });
+            }
+            sight.strangers.extend(told.into_iter().map(|stranger| Stranger { why: why.clone(), ..stranger }));
             continue;
         }
         let mut set = teardown::teardown(name, "", key, seen);

@@ -144,16 +144,23 @@ impl Id {
 
     /// `None` where it is of a kind that gangplank does not handle.
     pub fn kind(&self) -> Option<Kind> {
-        if !self.0.contains("/providers/") {
+        if self.provided().is_none() {
             return (self.0.split('/').count() == 5).then_some(Kind::ResourceGroup);
         }
         let found = self.type_name();
         Kind::ALL.iter().find(|(_, name)| name.eq_ignore_ascii_case(&found)).map(|(kind, _)| *kind)
     }
 
+    /// What follows `/providers/`, which an id may spell as it likes.
+    fn provided(&self) -> Option<&str> {
+        const MARK: &str = "/providers/";
+        let at = self.0.to_ascii_lowercase().find(MARK)?;
+        self.0.get(at + MARK.len()..)
+    }
+
     /// `Microsoft.Network/virtualNetworks/subnets`, as the id spells it; "" where it names no provider.
     pub fn type_name(&self) -> String {
-        let Some((_, path)) = self.0.split_once("/providers/") else { return String::new() };
+        let Some(path) = self.provided() else { return String::new() };
         // The provider, then type and name by turns.
         let types = path.split('/').enumerate().filter(|(i, _)| *i == 0 || i % 2 == 1).map(|(_, part)| part);
         types.collect::<Vec<_>>().join("/")

@@ -77,7 +77,7 @@ impl Region {
         // By name only in a default network, and there is none.
         let id = form.need("GroupId")?;
         form.done()?;
-        if self.settled_group(&id, context)?.name == "default" {
+        if self.changeable_group(&id, context)?.name == "default" {
             return refuse(
                 "CannotDelete",
                 format!("the specified group: \"{id}\" name: \"default\" cannot be deleted by a user"),
@@ -168,11 +168,17 @@ impl Region {
     /// EC2 API" names CreateSecurityGroup and the call after it).
     pub(super) fn settled_group(&self, id: &str, context: &Context<'_>) -> Outcome<&Group> {
         let group = self.group(id)?;
+        let is_new = group.made.is_some_and(|made| context.now < later(made, context.pace.settle));
+        if is_new { Err(Kind::Group.missing(id)) } else { Ok(group) }
+    }
+
+    /// The group that a call changes, which policies ask for the tags of; a group that a rule names is not asked about.
+    pub(super) fn changeable_group(&self, id: &str, context: &Context<'_>) -> Outcome<&Group> {
+        let group = self.settled_group(id, context)?;
         if let Some(made) = group.made {
             known_to_policies(id, made, &group.tags, context)?;
         }
-        let is_new = group.made.is_some_and(|made| context.now < later(made, context.pace.settle));
-        if is_new { Err(Kind::Group.missing(id)) } else { Ok(group) }
+        Ok(group)
     }
 
     /// Groups that an interface of a network can be in.
@@ -184,7 +190,7 @@ impl Region {
             );
         }
         for id in ids {
-            if self.settled_group(id, context)?.vpc != vpc {
+            if self.changeable_group(id, context)?.vpc != vpc {
                 return refuse(
                     "InvalidParameter",
                     format!("Security group {id} and subnet belong to different networks."),

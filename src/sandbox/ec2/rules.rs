@@ -43,7 +43,7 @@ impl Region {
         let stated = stated(&mut form, egress)?;
         let specified = Specified::take(&mut form, &[Kind::GroupRule])?;
         form.done()?;
-        let vpc = self.settled_group(&id, context)?.vpc.clone();
+        let vpc = self.changeable_group(&id, context)?.vpc.clone();
         if stated.is_empty() {
             return Err(missing_parameter("IpPermissions"));
         }
@@ -95,7 +95,7 @@ impl Region {
         let by_id = form.texts("SecurityGroupRuleId")?;
         let stated = stated(&mut form, egress)?;
         form.done()?;
-        self.settled_group(&id, context)?;
+        self.changeable_group(&id, context)?;
         if by_id.is_empty() == stated.is_empty() {
             return refuse("InvalidParameterCombination", "Give either rules or their ids");
         }
