@@ -389,16 +389,13 @@ fn found(
     }
 }
 
-/// What uses a bastion's groups or its address, or carries its tag, and is not proven to be its own: it may be its machine all the same,
+/// What uses a bastion's groups or its address and is not proven to be its own, whatever its tags say: it may be its machine all the same,
 /// and then the bastion has not lost it.
 fn in_use(name: &str, seen: &Observed, groups: &BTreeSet<String>, users: &[Instance]) -> Vec<String> {
     let own: Vec<&str> = teardown::instances(name, seen).map(|i| i.id.as_str()).collect();
     let is_other = |i: &&Instance| i.state != InstanceState::Terminated && !own.contains(&i.id.as_str());
     // By its id: one may be in the group, have the tag and hold the address.
     let mut all: BTreeMap<&str, String> = BTreeMap::new();
-    for i in seen.instances.iter().filter(is_other).filter(|i| i.state.is_there() && tags::owns(&i.tags, name)) {
-        all.insert(&i.id, format!("instance {} carries its tag", ownership::instance_words(i)));
-    }
     let has_ended = |id: &String| seen.instances.iter().any(|i| i.id == *id && !i.state.is_there());
     for address in seen.addresses.iter().filter(|a| tags::owns(&a.tags, name)) {
         let ip = address.ip.map_or_else(|| address.allocation.clone(), |ip| ip.to_string());

@@ -221,7 +221,9 @@ fn in_use(name: &str, seen: &Observed) -> Vec<String> {
     let called = format!("gangplank-{name}");
     let is_there = |id: &Id, of: &Resource| !teardown::is_going(seen, id) && !teardown::has_gone(seen, id, of);
     let others = seen.of_kind(Kind::Machine).filter(|m| m.state != State::Deleting && !m.is_owned(name));
-    let named = others.filter(|m| m.name().eq_ignore_ascii_case(&called));
+    let own_groups: Vec<Id> = seen.owned(name).map(|r| r.id.group_id()).collect();
+    let beside = |m: &&Resource| own_groups.contains(&m.id.group_id());
+    let named = others.filter(|m| m.name().eq_ignore_ascii_case(&called)).filter(beside);
     let mut all: BTreeMap<String, String> =
         named.map(|m| (m.id.as_str().to_owned(), format!("{} is called as its own", m.words()))).collect();
     let rules = teardown::rules_elsewhere(seen, name);
