@@ -148,7 +148,10 @@ fn what_apply_leaves_is_green_at_every_edge() {
     }
     let checks = look(&spec(HUB), &applied(&spec(HUB)));
     let lines = |check: &Check| {
-        let evidence: String = check.evidence.iter().map(|line| format!("    {line}\n")).collect();
+        // Another template is another digest.
+        let told =
+            |line: &String| line.split_once("document=").map_or_else(|| line.clone(), |(head, _)| format!("{head}..."));
+        let evidence: String = check.evidence.iter().map(|line| format!("    {}\n", told(line))).collect();
         format!("{} - {}\n{evidence}", check.name(), check.proves)
     };
     insta::assert_snapshot!(checks.iter().map(lines).collect::<String>(), @"
@@ -158,7 +161,7 @@ fn what_apply_leaves_is_green_at_every_edge() {
     control.image - the machine was made from the publisher's debian-13
         gangplank-warehouse: Debian debian-13 13-gen2
     control.document - the machine's tag names the plan's cloud-init document; Azure does not show the document itself
-        gangplank:boot: document=fc97aada7f25 keys=live-3330e42add3c tunnels=5d89de054237 sshd=f88a177782b7 system=bd1027e3fdf6
+        gangplank:boot: ...
     control.diagnostics - the machine's serial console is kept, so that its reports can be read: boot diagnostics are on
     control.address - the fixed public address leads to this machine
         20.9.9.1:22 → 10.9.1.5:22 by the rule ssh of gangplank-warehouse in firewall policy fwp-hub

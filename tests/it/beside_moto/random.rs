@@ -192,7 +192,11 @@ fn whatever_comes_is_answered_as_by_moto() {
     assert!(differ.is_empty(), "{} sequences differ\n\n{}", differ.len(), differ.join("\n\n"));
 }
 
-/// The policy names every call that gangplank makes (`docs.rs` sees to that): each of them is among those compared.
+/// Prefix lists: `prefix_lists.rs` plays whole lives with them on both worlds. The account's attributes: moto tells the same fixed text
+/// whatever its account has used, and `quotas.rs` has what gangplank makes of an answer.
+const ELSEWHERE: [&str; 3] = ["describeaccountattributes", "describemanagedprefixlists", "getmanagedprefixlistentries"];
+
+/// The policy names every call that gangplank makes (`docs.rs` sees to that): each of them is among those compared, here or there.
 #[test]
 fn every_call_of_gangplanks_is_compared() {
     let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/iam-policy.json");
@@ -203,6 +207,7 @@ fn every_call_of_gangplanks_is_compared() {
     });
     let called: BTreeSet<String> = called.map(str::to_lowercase).collect();
     let compared: BTreeSet<String> = (0..SEEDS).flat_map(sequence).map(|step| step.call.replace('_', "")).collect();
-    let missing: Vec<&String> = called.difference(&compared).collect();
+    let missing: Vec<&String> =
+        called.difference(&compared).filter(|call| !ELSEWHERE.contains(&call.as_str())).collect();
     assert!(missing.is_empty() && called.len() > 20, "{missing:?}");
 }
