@@ -486,7 +486,7 @@ def refusals(since):
     if not shutil.which("journalctl"):
         return None
     text = run("journalctl", "-qocat", f"-S@{since:.0f}", "-tsshd", "-tsshd-session")[1]
-    known = r"refused connect|fatal: |pam_\w+\(sshd:(?!session\): session)|Authentication refused|User .* not allowed|error: PAM"
+    known = r"refused connect|fatal: |pam_(?!env)\w+\(sshd:(?!session\): session)|Authentication refused|User .* not allowed|error: PAM"
     return list(dict.fromkeys(re.sub(r" port \d+", "", line)[:200] for line in re.findall(f"(?m)^(?:{known}).*", text)))[-5:]
 
 
@@ -527,9 +527,10 @@ def enter(command, uid, ways):
     # The local command's line comes once the user is in.
     said = {"entered": ssh.stdout.readline() != b""}
     if said["entered"]:
+        # Once a forward was answered, the user's own process is there.
+        said["forwards"] = dict(zip(ways, at_once(forward, list(ways.values()), 8)))
         own = [path for path in glob.glob("/proc/[0-9]*/status") if f"\nUid:\t{uid}\t" in str(attempt(read, path))]
         said["open_files"] = attempt(lambda: limit(max(int(path.split("/")[2]) for path in own), "Max open files"))
-        said["forwards"] = dict(zip(ways, at_once(forward, list(ways.values()), 8)))
     ssh.kill()
     lines = ssh.stderr.read().decode("utf-8", "replace").splitlines()
     return {**said, "said": [line[:200] for line in lines if "Permanently" not in line][-3:]}

@@ -29,8 +29,8 @@ const SETTINGS: &str = "addressfamily allowagentforwarding allowgroups allowstre
      chrootdirectory clientalivecountmax clientaliveinterval denygroups denyusers disableforwarding forcecommand gatewayports \
      gssapiauthentication hostbasedauthentication kbdinteractiveauthentication kerberosauthentication logingracetime \
      maxauthtries maxsessions maxstartups passwordauthentication permitemptypasswords permitlisten permitrootlogin permittty \
-     permittunnel permituserenvironment permituserrc persourcemaxstartups port pubkeyacceptedalgorithms pubkeyauthentication \
-     requiredrsasize strictmodes trustedusercakeys usepam x11forwarding";
+     permittunnel permituserenvironment permituserrc channeltimeout persourcemaxstartups port pubkeyacceptedalgorithms pubkeyauthentication \
+     requiredrsasize strictmodes trustedusercakeys unusedconnectiontimeout usepam x11forwarding";
 
 /// One line, with a checksum that begins with the document's digest.
 pub fn line(machine: &Machine, around: &dyn Around, why: &str, now: Timestamp) -> String {
@@ -86,7 +86,7 @@ fn report(machine: &Machine, around: &dyn Around, why: &str, now: Timestamp) -> 
         ("accounts", known(accounts(machine))),
         ("targets", known(json!(targets))),
         // A machine of the sandbox's has no firewall, no TCP wrappers, and a log that nobody reads.
-        ("guards", json!({"deny": [], "allow": [], "drops": []})),
+        ("guards", json!({"deny": [], "allow": [], "drops": [], "pam": []})),
         ("refusals", json!([])),
         ("listening", listening(machine)),
         // Images of the sandbox have none that the boot does not stop.

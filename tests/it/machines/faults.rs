@@ -43,7 +43,6 @@ pub enum Expected {
     /// The tunnel is broken, exactly these checks fail, and one of the causes has these words.
     Named(&'static [&'static str], &'static str),
     /// The tunnel is broken, and no vantage can see it: nothing fails, and this check is unknown for this reason.
-    #[allow(dead_code, reason = "no fault needs it yet")]
     Unseen(&'static str, &'static str),
     /// The tunnel works and something else is wrong: exactly these checks fail, and one of the causes has these words.
     WorksBut(&'static [&'static str], &'static str),
@@ -56,7 +55,7 @@ pub enum Expected {
 }
 
 use Change::{Lab as Around, Script};
-use Expected::{Harmless, KnownGap, Named, Unsettled, WorksBut};
+use Expected::{Harmless, KnownGap, Named, Unseen, Unsettled, WorksBut};
 
 const fn fault(name: &'static str, inject: Change, undo: Change, expected: Expected) -> Fault {
     Fault { name, inject, undo, expected, after_report: false }

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// What a machine of the sandbox tells otherwise, and why.
-const OTHER: [(&str, &str); 14] = [
+const OTHER: [(&str, &str); 17] = [
     (".boot_id", "of each boot"),
     (".uptime", "of each moment"),
     (".time", "of each moment"),
@@ -34,6 +34,9 @@ const OTHER: [(&str, &str); 14] = [
     (".sshd.host_keys", "of each machine; the sandbox's have no RSA key"),
     (".sshd.running.banner", "a point release of the image"),
     (".disk.free", "the host's"),
+    (".refusals", "a container may not set every limit, and says so"),
+    (".self_tests.ana.log", "a container may not set every limit, and says so"),
+    (".self_tests.secoda.log", "a container may not set every limit, and says so"),
     (".disk.free_inodes", "the host's"),
     (".sha256", "of all of it"),
 ];

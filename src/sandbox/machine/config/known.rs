@@ -3,7 +3,7 @@
 use super::text::seconds;
 
 /// Settings with their defaults, as `sshd -T` spells them. Empty: it prints none.
-pub const DEFAULTS: [(&str, &str); 59] = [
+pub const DEFAULTS: [(&str, &str); 60] = [
     ("addressfamily", "any"),
     ("allowagentforwarding", "yes"),
     ("allowgroups", ""),
@@ -72,6 +72,7 @@ pub const DEFAULTS: [(&str, &str); 59] = [
     ("requiredrsasize", "1024"),
     ("strictmodes", "yes"),
     ("trustedusercakeys", "none"),
+    ("unusedconnectiontimeout", "none"),
     ("usepam", "no"),
     ("x11forwarding", "no"),
     ("x11uselocalhost", "yes"),

@@ -9,7 +9,7 @@ pub const FAULTS: &[Fault] = &[
         "pam_access refuses the vendor's address",
         Script("echo \"-:ALL:$vendor\" >>/etc/security/access.conf; pam account 'account required pam_access.so'"),
         PAM_AGAIN,
-        KnownGap,
+        Unseen("machine.sources", "PAM asks pam_access.so"),
     ),
     fault(
         "pam_access admits the operator only",

@@ -113,14 +113,19 @@ pub const FAULTS: &[Fault] = &[
         RESTORE,
         Named(&["machine.algorithms", "network.key[secoda]"], "rsa-sha2-512"),
     ),
-    fault("sshd ends connections without a channel", Script("drop_in 'UnusedConnectionTimeout 1'"), RESTORE, KnownGap),
+    fault(
+        "sshd ends connections without a channel",
+        Script("drop_in 'UnusedConnectionTimeout 1'"),
+        RESTORE,
+        Named(&["machine.concurrency", "network.session"], "unusedconnectiontimeout is 1"),
+    ),
     fault(
         "sshd asks every five seconds whether its client is alive",
         Script(
             "configure 's/ClientAliveInterval 60/ClientAliveInterval 5/; s/ClientAliveCountMax 3/ClientAliveCountMax 1/'",
         ),
         RESTORE,
-        KnownGap,
+        WorksBut(&["machine.concurrency"], "ClientAliveInterval is 5"),
     ),
     fault(
         "passwords are allowed",
