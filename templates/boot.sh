@@ -95,9 +95,6 @@ if [ -d /run/systemd/system ]; then
     mkdir -p /etc/systemd/system/$service.service.d
     printf '[Service]\nLimitNOFILE=%s\nLimitNPROC=65535\n' "$open_files" \
         >/etc/systemd/system/$service.service.d/gangplank.conf
-    # What the socket has started takes sshd's folder of /run away at its end, and sshd then lets nobody in.
-    mkdir -p "/etc/systemd/system/$service@.service.d"
-    printf '[Service]\nRuntimeDirectoryPreserve=yes\n' >"/etc/systemd/system/$service@.service.d/gangplank.conf"
     systemctl daemon-reload
     # Ubuntu's socket has a port of its own, Debian 12's starts one sshd per connection, which undoes MaxStartups.
     # The plain service reads one file everywhere.

@@ -68,6 +68,7 @@ pub fn teardown(bastion: &str, plan: &str, region: &str, seen: &Observed) -> Cha
 }
 
 /// Takes the releases of addresses that stay out of a changeset. Returns them, each with why it stays.
+#[cfg(feature = "aws")]
 pub(super) fn keep_addresses<'a>(
     set: &mut Changeset<Action>,
     seen: &'a Observed,
@@ -88,11 +89,13 @@ pub(super) fn keep_addresses<'a>(
 }
 
 /// What a reader is told of an address that stays.
+#[cfg(feature = "aws")]
 pub(super) fn kept_note(address: &ElasticIp, why: &str) -> String {
     let ip = address.ip.map_or_else(String::new, |ip| format!(" ({ip})"));
     format!("elastic IP {}{ip} stays: {why}", address.allocation)
 }
 
+#[cfg(feature = "aws")]
 pub(super) const NAMED_BY_PLAN: &str = "the plan names it as an existing address";
 
 pub(super) fn released(address: &ElasticIp) -> Detail {
