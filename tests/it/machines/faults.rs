@@ -106,8 +106,6 @@ impl Change {
 
 /// The words of scripts.
 const PRELUDE: &str = r#"
-# The last instance that a socket has started takes it away at its end.
-mkdir -p /run/sshd
 set -e
 [ ! -d /home/secoda ] || cd /home/secoda
 ours=/etc/ssh/sshd_config.d/00-gangplank.conf

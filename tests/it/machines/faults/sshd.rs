@@ -75,16 +75,6 @@ pub const FAULTS: &[Fault] = &[
         Unsettled,
     ),
     fault(
-        "a socket starts sshd again",
-        Script("systemctl disable --quiet --now ssh.service; systemctl enable --quiet --now ssh.socket"),
-        // The last of the daemons that the socket started takes the folder with it.
-        Script(
-            "systemctl disable --quiet --now ssh.socket; systemctl stop 'ssh@*'; systemctl enable --quiet ssh.service
-             restart; mkdir -p /run/sshd",
-        ),
-        Harmless,
-    ),
-    fault(
         "sshd does not start at the next boot",
         Script("systemctl disable --quiet ssh.service"),
         Script("systemctl enable --quiet ssh.service"),
