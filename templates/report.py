@@ -509,9 +509,9 @@ def self_test(user, opens):
             os.fchown(file.fileno(), *record[2:4])
             file.write(f'{usual[0].split()[0]},from="{address}",expiry-time="{until}" {read(folder + "/key.pub")}')
         ways = {name: f"{folder}/{number}" for number, name in enumerate(opens[:8])}
-        words = "-FnoneNT -oBatchMode=yes -oIdentitiesOnly=yes -oIdentityAgent=none -oStrictHostKeyChecking=no"
+        words = "ssh -Fnone -NT -oBatchMode=yes -oIdentitiesOnly=yes -oIdentityAgent=none -oStrictHostKeyChecking=no"
         words += " -oUserKnownHostsFile=/dev/null -oPermitLocalCommand=yes -oLocalCommand=echo"
-        command = ["ssh", *words.replace("-FnoneNT", "-Fnone -NT").split(), "-i", folder + "/key", f"{user}@{address}"]
+        command = [*words.split(), "-i", folder + "/key", f"{user}@{address}"]
         command += ["-p", re.search(r"Port (\d+)", read("/etc/gangplank/sshd.conf"))[1]]
         command += [f"-L{way}:{name}" for name, way in ways.items()]
         return {**enter(command, record.pw_uid, ways), "log": attempt(refusals, began)}
