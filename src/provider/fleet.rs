@@ -257,6 +257,10 @@ impl<'a> Fleet<'a> {
         };
         let each: Vec<_> = self.plans.iter().filter_map(of).collect();
         identity::check(&each, need, self.sandbox.is_some())?;
+        #[cfg(feature = "aws")]
+        if let Some(fleet) = &self.aws {
+            identity::check_twins(&each, &fleet.regions_of_plans()).map_err(|twins| vec![Refused::Plan(twins)])?;
+        }
         self.accounts = each.into_iter().map(|(_, found)| found.account).collect();
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! Whose accounts a run is about: asked before anything else, compared with what plans and the command line allow, and written to
 //! everything that is told of them.
 
+#[cfg(feature = "aws")]
+use std::collections::HashMap;
+
 use super::{
     CloudError, ErrorKind, Refused,
     fleet::{PlanOutlook, Seen},
@@ -61,6 +64,38 @@ pub fn check(each: &[(&Plan, IdentifiedAccount)], need: IdentityNeed, in_sandbox
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(errors.into_iter().map(Refused::Cloud).collect()) }
+}
+
+/// Profiles may lead to one account: what [`crate::plan::check_together`] could not know.
+///
+/// # Errors
+/// Every plan of AWS for the bastion of an earlier one; `regions` are those of AWS's plans, in their order.
+#[cfg(feature = "aws")]
+pub fn check_twins(each: &[(&Plan, IdentifiedAccount)], regions: &[&str]) -> Result<(), Diagnostics> {
+    let mut first: HashMap<(&str, &str, &str), &Plan> = HashMap::new();
+    let mut problems = Vec::new();
+    let aws = each.iter().filter(|(plan, _)| matches!(plan.cloud, Cloud::Aws(_)));
+    for ((plan, found), region) in aws.zip(regions) {
+        let CloudAccount::Aws { id: Some(id), .. } = &found.account else { continue };
+        let identity = (id.as_str(), *region, plan.name.as_str());
+        let Some(other) = first.get(&identity) else {
+            first.insert(identity, plan);
+            continue;
+        };
+        let place = other.origin.place("name");
+        let (line, column) = place.line_column();
+        let label = format!("{}:{line}:{column} describes a bastion of this name", place.source.path);
+        let problem = plan
+            .origin
+            .problem("name", "two plans for one bastion", label)
+            .because(format!(
+                "A name is a bastion's identity within its account and region, and both are in account {id}, {region}: the plans would \
+                 undo each other."
+            ))
+            .fix("give one of them another name, or another account's `aws.profile`");
+        problems.push(problem);
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Diagnostics(problems)) }
 }
 
 /// Holds whole accounts to those that the command line allows.

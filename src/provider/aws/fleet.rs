@@ -126,6 +126,11 @@ impl<'a> Fleet<'a> {
         })
     }
 
+    /// The region of each plan, in their order.
+    pub fn regions_of_plans(&self) -> Vec<&str> {
+        self.bastions.iter().map(|b| self.regions[b.region].ec2.region.as_str()).collect()
+    }
+
     /// Whose account each plan is for, in the order of the plans: one call for each profile.
     pub async fn identify(&self, watcher: &dyn Watcher) -> Vec<IdentifiedAccount> {
         let mut profiles: BTreeMap<Option<&str>, &Region> = BTreeMap::new();
