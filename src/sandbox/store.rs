@@ -241,6 +241,8 @@ mod tests {
         symlink(&elsewhere, home.path().join("link")).unwrap();
         let text = Folder::open::<Vec<u8>>(&home.path().join("link")).unwrap_err().to_string();
         assert!(text.contains("symbolic link"), "{text}");
+        let text = Folder::open::<Vec<u8>>(&home.path().join("link/")).unwrap_err().to_string();
+        assert!(text.contains("symbolic link"), "with a slash at its end: {text}");
         assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
         assert_eq!(fs::read_to_string(&victim).unwrap(), "mine\n");
     }

@@ -3,11 +3,13 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Makes the folder, or takes an existing one of this user; `true` where it is new.
 pub fn folder(path: &Path) -> io::Result<bool> {
+    // With a slash at its end, the name of a link stands for what it leads to.
+    let path = &path.components().collect::<PathBuf>();
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         fs::create_dir_all(parent)?;
     }
