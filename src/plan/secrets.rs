@@ -25,11 +25,13 @@ pub(super) struct FoundSecrets {
 impl FoundSecrets {
     /// Looks at a scalar, a key or a value, whose place in the source is `span`.
     pub fn scalar(&mut self, source: &str, text: &str, span: &Range<usize>) {
+        let by_form = secret::find(text);
         for Secret { span: within, kind } in secret::find_in_plan(text) {
-            let value = text.get(within).unwrap_or_default();
+            let value = text.get(within.clone()).unwrap_or_default();
             self.values.push(value.to_owned());
-            if !source.contains(value) {
-                // It is written with escapes.
+            let is_named = !by_form.iter().any(|secret| secret.span == within) && is_no_word(value);
+            // It is written with escapes, or a name within the scalar gives it away.
+            if !source.contains(value) || is_named {
                 self.found.push(Secret { span: span.clone(), kind });
             }
         }
@@ -86,6 +88,11 @@ impl FoundSecrets {
             problem.fix.take_if(|fix| fragments.are_in(fix));
         }
     }
+}
+
+/// Whether a value after a secret's name is more than a remark: `password: rotated` is one.
+fn is_no_word(value: &str) -> bool {
+    value.len() >= SEARCHED && !value.contains(' ') && value.bytes().any(|b| b.is_ascii_digit())
 }
 
 /// What stands below a node.

@@ -58,7 +58,7 @@ fn public_keys_are_left_alone() {
 }
 
 /// Invented, in the forms that the services document.
-const SECRETS: [&str; 24] = [
+const SECRETS: [&str; 36] = [
     "AKIAIOSFODNN7EXAMPLE",
     "ASIAIOSFODNN7EXAMPLE",
     "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
@@ -82,6 +82,18 @@ const SECRETS: [&str; 24] = [
     "etl:Sup3rS3cret@tcp(db.internal:3306)/warehouse",
     "host=db.internal user=etl password=Sup3rS3cret",
     "jdbc:postgresql://db.internal/x?user=etl&password=Sup3rS3cret",
+    "MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g",
+    "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKjMzEfYyjiWA4R",
+    "MIIEowIBAAKCAQEAu1SU1LfVLPHCozMxH2Mo4lgOEePzNm0tRgeLezV6ffAt0gunVTLw7onLRnrq",
+    "https://ghtokenabcdefghijk123@github.com/x.git",
+    "https://hooks.slack.com/services/T00000000/B00000000/XXXXsecretXXXX12345678",
+    "sk-abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKL",
+    "s.AbCdEfGhIjKlMnOpQrStUvWx",
+    "abcdefghijklmn.atlasv1.ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
+    "NRAK-ABCDEFGHIJKLMNOPQRSTUVWXYZ1",
+    "eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4R0NNIn0..aaaaaaaaaaaaaaaa.Zm9vYmFyYmF6cXV4.cccccccccccccccccccccc",
+    "curl -u admin:CurlSecret99",
+    "mysql -u root -pMysqlSecret99",
     "https://acct.blob.core.windows.net/c?sv=2022-11-02&sig=Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYg%3D%3D",
 ];
 
@@ -130,6 +142,8 @@ fn what_is_no_secret_stays() {
         "sk-ssh-ed25519@openssh.com, sk-ecdsa-sha2-nistp256@openssh.com",
         "password=${DB_PASSWORD} password=$PASSWORD password=<password> password=****",
         "the token is invalid; Bearer authentication; a == b; version=1",
+        "sk-warehouse-replica-01.cluster-abcdefghijkl.eu-central-1.rds.amazonaws.com, s.replica, dbs.AbCdEfGhIjKlMnOpQrStUvWx",
+        "mysql -p -u root, curl -u admin, mysql --port 3306, https://deploy@git.example.com/x",
         "eipalloc-0a1b2c3d4e5f60718 AKIA npm_ ghp_ https://user:@host",
     ] {
         assert_eq!(find(text), [], "{text}");

@@ -14,7 +14,7 @@ const fn of(text: &'static str, least: usize, service: &'static str) -> Prefix {
 }
 
 /// By the services' own documentation of their tokens' formats, and GitHub's list of supported secret scanning patterns.
-const PREFIXES: [Prefix; 52] = [
+const PREFIXES: [Prefix; 56] = [
     of("ghp_", 30, "GitHub"),
     of("gho_", 30, "GitHub"),
     of("ghu_", 30, "GitHub"),
@@ -62,6 +62,11 @@ const PREFIXES: [Prefix; 52] = [
     of("rubygems_", 40, "RubyGems"),
     of("lin_api_", 30, "Linear"),
     of("AGE-SECRET-KEY-1", 40, "age"),
+    of("hooks.slack.com/services/", 20, "Slack"),
+    // PKCS #8 of Ed25519 and of P-256, and SEC 1 of P-256, in base64, without their first and last lines.
+    Prefix { text: "MC4CAQAwBQYDK2VwBCIEI", least: 40, kind: SecretKind::PrivateKey },
+    Prefix { text: "MIGHAgEAMBMGByqGSM49AgEG", least: 100, kind: SecretKind::PrivateKey },
+    Prefix { text: "MHcCAQEEI", least: 100, kind: SecretKind::PrivateKey },
     // The first bytes of what STS issues, in base64: a region's name stands in each.
     Prefix { text: "IQoJb3JpZ2lu", least: 60, kind: SecretKind::AwsSessionToken },
     Prefix { text: "AgoJb3JpZ2lu", least: 60, kind: SecretKind::AwsSessionToken },
@@ -82,6 +87,9 @@ pub(super) fn find(text: &str, found: &mut Vec<Secret>) {
         }
     }
     json_web_tokens(text, found);
+    rsa_keys(text, found);
+    plain_tokens(text, found);
+    commands(text, found);
     bearer(text, found);
     client_secrets(text, found);
     runs(text, found);
@@ -96,9 +104,84 @@ fn json_web_tokens(text: &str, found: &mut Vec<Secret>) {
         let Some(rest) = rest[first..].strip_prefix('.') else { continue };
         let second = part(rest);
         let third = rest[second..].strip_prefix('.').map_or(0, |rest| 1 + part(rest));
-        if first >= 12 && second >= 8 && begins_word(text, at) {
-            found.push(Secret { span: at..at + first + 1 + second + third, kind: SecretKind::JsonWebToken });
+        let mut end = at + first + 1 + second + third;
+        // An encrypted one has five parts, of which the second may be empty (RFC 7516, section 3.1).
+        while let Some(length) = text[end..].strip_prefix('.').map(part).filter(|length| *length > 0) {
+            end += 1 + length;
         }
+        if first >= 12 && (second >= 8 || third > 8) && begins_word(text, at) {
+            found.push(Secret { span: at..end, kind: SecretKind::JsonWebToken });
+        }
+    }
+}
+
+/// RSA in PKCS #1 and PKCS #8, in base64, without its first and last lines: the length of a sequence stands before what is the
+/// same in each.
+fn rsa_keys(text: &str, found: &mut Vec<Secret>) {
+    for mark in ["IBADANBgkqhkiG9w0BAQEFAASC", "IBAAKCAQEA", "IBAAKCAgEA", "IBAAKCAYEA"] {
+        for (at, _) in text.match_indices(mark) {
+            let Some(start) = at.checked_sub(6) else { continue };
+            let length = length(text.get(start..).unwrap_or_default(), |b| is_base64(b) || b == b'=');
+            if length >= 60 && text[start..].starts_with("MII") && begins_word(text, start) {
+                found.push(Secret { span: start..start + length, kind: SecretKind::PrivateKey });
+            }
+        }
+    }
+}
+
+/// Tokens whose short prefixes begin ordinary names, too: what follows has no separators, and both cases or digits.
+fn plain_tokens(text: &str, found: &mut Vec<Secret>) {
+    let alphanumeric = |at: usize| length(&text[at..], |b| b.is_ascii_alphanumeric());
+    let is_mixed = |run: &str| {
+        run.bytes().any(|b| b.is_ascii_uppercase()) && run.bytes().any(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    };
+    for (prefix, least, most, service) in
+        [("sk-", 40, 200, "OpenAI"), ("s.", 24, 24, "HashiCorp Vault"), ("NRAK-", 27, 27, "New Relic")]
+    {
+        for (at, mark) in text.match_indices(prefix) {
+            let start = at + mark.len();
+            let end = start + alphanumeric(start);
+            let is_named = text[..at].ends_with(['.', '-', '/']);
+            if (least..=most).contains(&(end - start))
+                && is_mixed(&text[start..end])
+                && begins_word(text, at)
+                && !is_named
+            {
+                found.push(Secret { span: at..end, kind: SecretKind::ServiceToken(service) });
+            }
+        }
+    }
+    for (at, mark) in text.match_indices(".atlasv1.") {
+        let before = text[..at].bytes().rev().take_while(u8::is_ascii_alphanumeric).count();
+        let after = alphanumeric(at + mark.len());
+        if before >= 10 && after >= 40 {
+            let span = at - before..at + mark.len() + after;
+            found.push(Secret { span, kind: SecretKind::ServiceToken("HCP Terraform") });
+        }
+    }
+}
+
+/// Passwords among the arguments of commands: `curl -u user:password`, `mysql -ppassword`.
+fn commands(text: &str, found: &mut Vec<Secret>) {
+    let line = |at: usize| &text[text[..at].rfind('\n').map_or(0, |line| line + 1)..at];
+    let mut password = |span: std::ops::Range<usize>| {
+        if !span.is_empty() && !super::assigned::is_placeholder(&text[span.clone()]) {
+            found.push(Secret { span, kind: SecretKind::Password });
+        }
+    };
+    let argument =
+        |at: usize| at + length(&text[at..], |b| !b.is_ascii_whitespace() && !matches!(b, b'"' | b'\'' | b'`'));
+    for option in [" -u ", " --user ", " -u '", " --user '"] {
+        for (at, _) in text.match_indices(option).filter(|(at, _)| line(*at).contains("curl")) {
+            let start = at + option.len();
+            let end = argument(start);
+            if let Some(colon) = text[start..end].find(':') {
+                password(start + colon + 1..end);
+            }
+        }
+    }
+    for (at, mark) in text.match_indices(" -p").filter(|(at, _)| line(*at).contains("mysql")) {
+        password(at + mark.len()..argument(at + mark.len()));
     }
 }
 

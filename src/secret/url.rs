@@ -8,7 +8,7 @@ pub(super) fn find(text: &str, found: &mut Vec<Secret>) {
     let mut password = |span: Range<usize>| found.push(Secret { span, kind: SecretKind::Password });
     for (at, mark) in text.match_indices("://") {
         let start = at + mark.len();
-        userinfo(text, start).into_iter().for_each(&mut password);
+        userinfo(text, start).or_else(|| token(text, at, start)).into_iter().for_each(&mut password);
     }
     // Oracle's: `jdbc:oracle:thin:user/password@host`.
     for (at, mark) in text.match_indices("jdbc:oracle:thin:") {
@@ -47,6 +47,18 @@ fn userinfo(text: &str, start: usize) -> Option<Range<usize>> {
         password.split_once(['/', '?', '#']).is_some_and(|(port, _)| port.bytes().all(|b| b.is_ascii_digit()));
     (!password.is_empty() && !is_path && !is_port && !super::assigned::is_placeholder(password))
         .then(|| start + colon + 1..start + end)
+}
+
+/// A token in a user's place: `https://TOKEN@github.com/x`. A user's name is shorter, or has no digit.
+fn token(text: &str, scheme_end: usize, start: usize) -> Option<Range<usize>> {
+    const SHORTEST: usize = 16;
+    let end = start + text[start..].find('@')?;
+    let user = &text[start..end];
+    let is_token = user.len() >= SHORTEST
+        && user.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+        && user.bytes().any(|b| b.is_ascii_digit());
+    let scheme = &text[..scheme_end];
+    (is_token && (scheme.ends_with("http") || scheme.ends_with("https"))).then_some(start..end)
 }
 
 fn ends_run(c: char) -> bool {
