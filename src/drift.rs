@@ -62,7 +62,9 @@ impl Cause {
         match who {
             _ if planned => Cause::Plan,
             Some(Who::Log { acts }) if acts.iter().any(|act| !act.ours) => Cause::Cloud,
-            Some(Who::Log { acts }) if !acts.is_empty() && !opens => Cause::Plan,
+            Some(Who::Log { acts }) if !acts.is_empty() && !opens && acts.iter().all(|act| act.by_caller) => {
+                Cause::Plan
+            }
             _ => Cause::Undetermined,
         }
     }
@@ -130,9 +132,12 @@ pub struct Act {
     pub who: String,
     /// The cloud's own name of the operation.
     pub what: String,
-    /// gangplank did it, for whoever that is.
+    /// The caller's program says that it is gangplank: a claim that any client can make.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ours: bool,
+    /// The principal is known to be the one that asks now: who claims to be gangplank under another name may be anybody.
+    #[serde(skip)]
+    pub by_caller: bool,
 }
 
 impl Act {
@@ -162,13 +167,16 @@ pub fn moment(at: &str) -> Option<Timestamp> {
     at.parse().ok()
 }
 
-/// What of a resource's entries is told: the newest first, and what gangplank did only where nobody else did anything.
+/// What of a resource's entries is told: the newest first, and what gangplank did only where nobody else did anything, of this
+/// principal's only where no other one claims to be gangplank.
 pub fn told(mut acts: Vec<Act>) -> Vec<Act> {
     acts.sort_by_key(|act| std::cmp::Reverse(moment(&act.at)));
     // A long operation is told when it begins and when it ends.
     acts.dedup();
     if acts.iter().any(|act| !act.ours) {
         acts.retain(|act| !act.ours);
+    } else if acts.iter().any(|act| !act.by_caller) {
+        acts.retain(|act| !act.by_caller);
     }
     acts.truncate(ENTRIES);
     acts
@@ -391,7 +399,9 @@ mod tests {
 
     #[test]
     fn what_somebody_did_is_told_apart_from_what_is_not_applied_yet() {
-        let act = |ours| Act { at: "2026-11-01".into(), who: "ana".into(), what: "CreateTags".into(), ours };
+        let act =
+            |ours| Act { at: "2026-11-01".into(), who: "ana".into(), what: "CreateTags".into(), ours, by_caller: ours };
+        let claimed = Act { by_caller: false, ..act(true) };
         let log = |acts: &[Act]| Some(Who::Log { acts: acts.to_vec() });
         let unknown = Some(Who::Unknown { reason: "it may not be asked".into(), ask: "aws".into() });
         for (planned, opens, who, cause) in [
@@ -399,6 +409,8 @@ mod tests {
             (false, false, log(&[act(true), act(false)]), Cause::Cloud),
             (false, true, log(&[act(false)]), Cause::Cloud),
             (false, false, log(&[act(true)]), Cause::Plan),
+            // A user agent is a claim.
+            (false, false, log(&[act(true), claimed]), Cause::Undetermined),
             // It may have been opened a minute ago.
             (false, true, log(&[act(true)]), Cause::Undetermined),
             (false, false, log(&[]), Cause::Undetermined),

@@ -132,6 +132,7 @@ fn what_is_read_of_drift() {
         who: "ana@example.com from 198.51.100.20".to_owned(),
         what: "Microsoft.Network/networkSecurityGroups/write".to_owned(),
         ours: false,
+        by_caller: false,
     };
     let own = Act { ours: true, ..act.clone() };
     let ask = "aws --region us-east-1 cloudtrail lookup-events".to_owned();

@@ -50,6 +50,8 @@ pub struct Fleet<'a> {
     /// In the order of the plans.
     bastions: Vec<Bastion<'a>>,
     rendered: OnceLock<Vec<Result<UserData, Diagnostic>>>,
+    /// The principals' ARNs by profile, once they were asked for.
+    callers: OnceLock<BTreeMap<Option<String>, String>>,
 }
 
 /// CloudTrail takes two lookups a second for each account and region ("LookupEvents").
@@ -78,7 +80,8 @@ impl<'a> Fleet<'a> {
     /// # Errors
     /// A plan whose region or profile nobody knows, two plans that are the same bastion, or a setting that can't be used.
     pub async fn connect(plans: &'a [Plan], clouds: &Clouds) -> Result<Self, Refused> {
-        let mut fleet = Self { regions: Vec::new(), bastions: Vec::new(), rendered: OnceLock::new() };
+        let mut fleet =
+            Self { regions: Vec::new(), bastions: Vec::new(), rendered: OnceLock::new(), callers: OnceLock::new() };
         let mut connected: BTreeMap<(Option<&str>, Option<&str>), usize> = BTreeMap::new();
         let mut problems = Vec::new();
         for plan in plans {
@@ -143,6 +146,9 @@ impl<'a> Fleet<'a> {
             (profile, identified(region.ec2.profile.clone(), told))
         });
         let told: BTreeMap<Option<&str>, IdentifiedAccount> = join_all(asked).await.into_iter().collect();
+        let arns = told.iter().filter_map(|(profile, found)| Some((profile.map(str::to_owned), found.arn.clone()?)));
+        // Whoever asks twice has the same credentials.
+        let _ = self.callers.set(arns.collect());
         self.bastions.iter().filter_map(|b| told.get(&b.aws.profile.as_deref()).cloned()).collect()
     }
 
@@ -193,6 +199,12 @@ impl<'a> Fleet<'a> {
         self.each(watcher, |bastion, region, seen| extend::extend(bastion.plan, region, seen, wish, now)).await
     }
 
+    /// As whom a region of this run is asked, where that is known.
+    fn caller_in(&self, region: &str) -> Option<&str> {
+        let bastion = self.bastions.iter().find(|b| self.regions[b.region].key == region)?;
+        self.callers.get()?.get(&bastion.aws.profile).map(String::as_str)
+    }
+
     /// Who has written to what a step is about, as CloudTrail says.
     pub async fn who(&self, action: &Action, since: Timestamp, now: Timestamp) -> Who {
         let unasked = |reason: &str| history::unasked(action, since, now, reason);
@@ -203,7 +215,9 @@ impl<'a> Fleet<'a> {
             return unasked("its region is none of this run's");
         };
         match timeout(PATIENCE, region.events(&resource, since, now)).await {
-            Ok(Ok(events)) => Who::Log { acts: history::read(events.iter().map(String::as_str)) },
+            Ok(Ok(events)) => {
+                Who::Log { acts: history::read(events.iter().map(String::as_str), self.caller_in(&region.key)) }
+            }
             Ok(Err(error)) => unasked(&history::refusal(&error)),
             Err(_) => unasked("CloudTrail did not answer in time"),
         }

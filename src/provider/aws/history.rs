@@ -23,9 +23,9 @@ pub fn resource(action: &Action) -> Option<String> {
 }
 
 /// What happened, of the events as CloudTrail records them ("CloudTrail record contents"): what was only read, or was refused, is
-/// left out.
-pub fn read<'e>(events: impl IntoIterator<Item = &'e str>) -> Vec<Act> {
-    told(events.into_iter().filter_map(|event| act(&serde_json::from_str(event).ok()?)).collect())
+/// left out. `caller` is the ARN of the principal that asks.
+pub fn read<'e>(events: impl IntoIterator<Item = &'e str>, caller: Option<&str>) -> Vec<Act> {
+    told(events.into_iter().filter_map(|event| act(&serde_json::from_str(event).ok()?, caller)).collect())
 }
 
 /// The removal of a bastion's security group, of which only its name is known: its creation tells the id, its removal names that
@@ -43,16 +43,16 @@ pub fn removal(group_name: &str, created: &[String], deleted: &[String]) -> Opti
         .collect();
     let removals = parse(deleted).into_iter();
     let of_it = |event: &Value| text(event, "/requestParameters/groupId").is_some_and(|id| ids.contains(&id));
-    removals.filter(of_it).filter_map(|event| act(&event)).max_by(|a, b| a.at.cmp(&b.at))
+    removals.filter(of_it).filter_map(|event| act(&event, None)).max_by(|a, b| a.at.cmp(&b.at))
 }
 
 /// Who launched a machine, of the events that name it.
 pub fn launcher<'e>(events: impl IntoIterator<Item = &'e str>) -> Option<String> {
-    let acts = events.into_iter().filter_map(|event| act(&serde_json::from_str(event).ok()?));
+    let acts = events.into_iter().filter_map(|event| act(&serde_json::from_str(event).ok()?, None));
     acts.filter(|act| act.what == "RunInstances").map(|act| act.by()).next()
 }
 
-fn act(event: &Value) -> Option<Act> {
+fn act(event: &Value, caller: Option<&str>) -> Option<Act> {
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let is_read = event.get("readOnly").is_some_and(|r| r == &Value::Bool(true) || r == "true");
     if is_read || !text("/errorCode").is_empty() || text("/eventName").is_empty() {
@@ -64,7 +64,16 @@ fn act(event: &Value) -> Option<Act> {
         from => format!("{who} from {from}"),
     };
     let ours = text("/userAgent").split([' ', '[', ']']).any(|word| word == OURS);
-    Some(Act { at: text("/eventTime").to_owned(), who, what: text("/eventName").to_owned(), ours })
+    let by_caller = caller.is_some_and(|caller| principal(caller) == principal(text("/userIdentity/arn")));
+    Some(Act { at: text("/eventTime").to_owned(), who, what: text("/eventName").to_owned(), ours, by_caller })
+}
+
+/// An ARN without the name of its session, which is another one in each run: `arn:aws:sts::111122223333:assumed-role/ROLE/SESSION`.
+fn principal(arn: &str) -> &str {
+    match arn.rsplit_once('/') {
+        Some((role, _)) if arn.contains(":assumed-role/") => role,
+        _ => arn,
+    }
 }
 
 /// "CloudTrail userIdentity element".
@@ -188,7 +197,7 @@ mod tests {
         let role = r#"{"type": "AssumedRole", "principalId": "AIDACKCEVSQ6C2EXAMPLE:Role-Session-Name", "accountId": "111122223333",
             "arn": "arn:aws:sts::111122223333:assumed-role/RoleToBeAssumed/Role-Session-Name"}"#;
         let who = |identity: &str| {
-            let acts = read([record(identity, "").as_str()]);
+            let acts = read([record(identity, "").as_str()], None);
             assert_eq!(
                 (acts[0].at.as_str(), acts[0].what.as_str()),
                 ("2023-07-19T21:17:28Z", "AuthorizeSecurityGroupIngress")
@@ -206,7 +215,7 @@ mod tests {
         assert_eq!(who(service), "service autoscaling.amazonaws.com from 192.0.2.0");
         assert_eq!(who("{}"), "somebody whom the log does not name from 192.0.2.0");
         for more in [r#", "errorCode": "Client.UnauthorizedOperation""#, r#", "readOnly": true"#] {
-            assert_eq!(read([record(user, more).as_str()]), [], "{more}");
+            assert_eq!(read([record(user, more).as_str()], None), [], "{more}");
         }
     }
 
@@ -221,8 +230,27 @@ mod tests {
         let agent = "aws-sdk-rust/1.3.9 ua/2.1 api/ec2/1.274.0 os/linux lang/rust/1.94.1 app/gangplank m/E";
         let own = record("ci", agent, "2026-11-03T00:00:00Z");
         let theirs = record("ana", "app/gangplanks", "2026-11-02T00:00:00Z");
-        assert_eq!(read([own.as_str()]).iter().map(Act::by).collect::<Vec<_>>(), ["gangplank, as user ci"]);
-        assert_eq!(read([own.as_str(), theirs.as_str()]).iter().map(Act::by).collect::<Vec<_>>(), ["user ana"]);
+        assert_eq!(read([own.as_str()], None).iter().map(Act::by).collect::<Vec<_>>(), ["gangplank, as user ci"]);
+        assert_eq!(read([own.as_str(), theirs.as_str()], None).iter().map(Act::by).collect::<Vec<_>>(), ["user ana"]);
+    }
+
+    #[test]
+    fn gangplanks_name_is_a_claim_of_who_is_not_the_caller() {
+        let record = |arn: &str| {
+            format!(
+                r#"{{"userIdentity": {{"type": "AssumedRole", "arn": "{arn}"}}, "eventName": "CreateTags", "eventTime": "2026-11-03",
+                "userAgent": "app/gangplank"}}"#
+            )
+        };
+        let role = |name: &str, session: &str| format!("arn:aws:sts::111122223333:assumed-role/{name}/{session}");
+        let (own, other) = (record(&role("deploy", "run-1")), record(&role("mallory", "run-1")));
+        let caller = role("deploy", "run-2");
+        let acts = |events: &[&String]| read(events.iter().map(|e| e.as_str()), Some(&caller));
+        assert!(acts(&[&own])[0].by_caller);
+        let claimed = acts(&[&own, &other]);
+        assert_eq!(claimed.len(), 1);
+        assert!(!claimed[0].by_caller && claimed[0].by().contains("role mallory"), "{claimed:?}");
+        assert!(!read([own.as_str()], None)[0].by_caller, "it is not known who asks");
     }
 
     #[test]
@@ -257,6 +285,6 @@ mod tests {
             r#"{"eventName": 3}"#,
             r#"{"eventName": "A", "userIdentity": [], "eventTime": {}}"#,
         ];
-        assert_eq!(read(odd).len(), 1);
+        assert_eq!(read(odd, None).len(), 1);
     }
 }

@@ -93,7 +93,8 @@ fn act(entry: &Value) -> Act {
     };
     let (at, what) = (text(entry, "/eventTimestamp").to_owned(), text(entry, "/operationName/value").to_owned());
     let ours = text(entry, "/httpRequest/clientRequestId").eq_ignore_ascii_case(MARK);
-    Act { at, who, what, ours }
+    // Azure tells the caller's name, and not whose it would be here.
+    Act { at, who, what, ours, by_caller: false }
 }
 
 /// Where the log was not asked, or did not answer.
