@@ -41,6 +41,9 @@ pub enum Call {
         direction: Direction,
         add: Vec<DescribedRule>,
         remove: Vec<DescribedRule>,
+        /// Where the quota leaves no other order, the last rule of an owner goes before its next one comes.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        closes_first: bool,
         tags: Tags,
     },
     AllocateAddress {

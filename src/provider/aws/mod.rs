@@ -45,6 +45,7 @@ pub mod profile;
 pub mod region;
 pub mod retry;
 pub mod rule;
+mod rule_batches;
 mod rule_quota;
 pub mod status;
 mod steps;

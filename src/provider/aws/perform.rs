@@ -63,8 +63,9 @@ impl<'a> Performer<'a> {
                 self.remember(bastion, |made| made.group = Some(id.clone()));
                 Ok(Some(id))
             }
-            Call::ChangeRules { group, direction, add, remove, tags } => {
-                let change = self.change_rules(bastion, group, *direction, add, remove, tags, progress);
+            Call::ChangeRules { group, direction, add, remove, closes_first, tags } => {
+                let change =
+                    self.change_rules(bastion, group, *direction, add, remove, *closes_first, tags, progress);
                 change.await.map(|()| None)
             }
             Call::AllocateAddress { tags } => {

@@ -4,6 +4,7 @@ use super::{
     desire::Desired,
     prefix_list::{PrefixLists, weight},
     rule::{Direction, Family, RuleChange, Rules},
+    rule_batches::{Counted, Owners, is_stuck, owners},
 };
 use crate::diagnostic::Diagnostic;
 
@@ -14,6 +15,8 @@ pub enum QuotaForecast {
     Fits,
     /// So many old rules are closed before the last of the new ones are opened.
     Batches { closed_first: usize, opened_after: usize },
+    /// The same, and an old rule that is the last way of its owner is closed before that owner's next one can be opened.
+    ClosesFirst,
     /// The plan's rules alone are more.
     TooMany { wanted: usize },
 }
@@ -27,25 +30,39 @@ pub fn forecast(have: &Rules, change: &RuleChange, lists: &PrefixLists, quota: u
         .unwrap_or(QuotaForecast::Fits)
 }
 
-fn of_family(have: &Rules, change: &RuleChange, family: Family, lists: &PrefixLists, quota: usize) -> QuotaForecast {
+fn of_family(all: &Rules, change: &RuleChange, family: Family, lists: &PrefixLists, quota: usize) -> QuotaForecast {
     let count = |rules: &Rules| rules.keys().map(|rule| weight(lists, rule, family)).sum::<usize>();
     let new = change.add.len();
-    let (have, add, remove) = (count(have), count(&change.add), count(&change.remove));
+    let (have, add, remove) = (count(all), count(&change.add), count(&change.remove));
     let (together, wanted) = (have + add, (have + add).saturating_sub(remove));
     if add == 0 || together <= quota {
         QuotaForecast::Fits
     } else if wanted > quota {
         QuotaForecast::TooMany { wanted }
+    } else if closes_last_ways(all, change, family, lists, quota.saturating_sub(have)) {
+        QuotaForecast::ClosesFirst
     } else {
         let closed_first = together - quota;
         QuotaForecast::Batches { closed_first, opened_after: closed_first.min(new) }
     }
 }
 
+/// Whether an owner's last way closes first, where there is room for so many rules beside all that the group has.
+fn closes_last_ways(all: &Rules, change: &RuleChange, family: Family, lists: &PrefixLists, room: usize) -> bool {
+    let counted = |rules: &Rules| -> Vec<Counted> {
+        let of_family = rules.iter().filter(|(rule, _)| Family::of(rule) == family);
+        of_family.map(|(rule, text)| Counted { owners: owners(text), weight: weight(lists, rule, family) }).collect()
+    };
+    let kept = all.iter().filter(|(rule, _)| Family::of(rule) == family && !change.remove.contains_key(rule));
+    let ways: Owners = kept.flat_map(|(_, text)| owners(text)).collect();
+    is_stuck(counted(&change.add), counted(&change.remove), ways, room)
+}
+
 fn severity(forecast: &QuotaForecast) -> usize {
     match forecast {
         QuotaForecast::Fits => 0,
         QuotaForecast::Batches { closed_first, .. } => *closed_first,
+        QuotaForecast::ClosesFirst => usize::MAX - 1,
         QuotaForecast::TooMany { .. } => usize::MAX,
     }
 }
@@ -53,12 +70,19 @@ fn severity(forecast: &QuotaForecast) -> usize {
 impl QuotaForecast {
     /// What a changeset says of it; `group` is what people call the group.
     pub fn note(self, direction: Direction, group: &str, quota: usize) -> Option<String> {
-        let QuotaForecast::Batches { closed_first, opened_after } = self else { return None };
-        Some(format!(
-            "⚠ {group} can't hold the old and the new {} rules together (the quota is {quota}): apply closes {closed_first} old ones \
-             before it opens the last {opened_after} new ones, in batches",
-            direction.as_str()
-        ))
+        let direction = direction.as_str();
+        match self {
+            QuotaForecast::Fits | QuotaForecast::TooMany { .. } => None,
+            QuotaForecast::Batches { closed_first, opened_after } => Some(format!(
+                "⚠ {group} can't hold the old and the new {direction} rules together (the quota is {quota}): apply closes \
+                 {closed_first} old ones before it opens the last {opened_after} new ones, in batches"
+            )),
+            QuotaForecast::ClosesFirst => Some(format!(
+                "⚠ {group} can't hold the old and the new {direction} rules together (the quota is {quota}), and one that goes is the \
+                 last of its tunnel, operator or target: apply closes it before it opens the new one, and has no way for them in between; \
+                 to avoid that, take another source away first, or raise the quota and tell it with aws.rules_per_group"
+            )),
+        }
     }
 
     /// Why there can be no changeset; `field` is the plan's part that asks for the rules.
@@ -111,6 +135,25 @@ mod tests {
         assert_eq!(of(&rules(0..40, false), &rules(0..40, true)), QuotaForecast::Fits);
         // Closing needs no room, however many somebody has opened.
         assert_eq!(of(&rules(0..100, false), &rules(0..70, false)), QuotaForecast::Fits);
+    }
+
+    #[test]
+    fn a_last_way_that_closes_first_is_told() {
+        let of_owner = |range, text: &str| -> Rules {
+            rules(range, false).into_keys().map(|rule| (rule, text.to_owned())).collect()
+        };
+        let vendor = |range| of_owner(range, "tunnel vendor (Example)");
+        let with = |operators: u8, more: Rules| -> Rules {
+            of_owner(0..operators, "operator ana").into_iter().chain(more).collect()
+        };
+        let two = QuotaForecast::Batches { closed_first: 2, opened_after: 2 };
+        assert_eq!(of(&with(58, vendor(60..62)), &with(58, vendor(70..72))), two);
+        assert_eq!(of(&with(59, vendor(60..61)), &with(59, vendor(70..71))), QuotaForecast::ClosesFirst);
+        assert_eq!(of(&with(58, vendor(60..61)), &with(58, vendor(70..71))), QuotaForecast::Fits);
+        // Another one's old rule makes room first.
+        let one = of_owner(80..81, "tunnel gone (Example)").into_iter().chain(vendor(60..61)).collect();
+        let batches = QuotaForecast::Batches { closed_first: 1, opened_after: 1 };
+        assert_eq!(of(&with(58, one), &with(58, vendor(70..71))), batches);
     }
 
     #[test]

@@ -132,6 +132,7 @@ impl<'a> Differ<'a> {
             };
             let resource = draft.resource.clone();
             self.rules(direction.as_str(), draft, made, made.group.clone(), direction, now);
+            self.close_first(quota);
             self.close_later(direction.as_str(), resource, made.group.clone(), direction, later);
         }
     }
@@ -174,6 +175,7 @@ impl<'a> Differ<'a> {
             let (what, resource, id) =
                 (format!("database-{}", group.id), draft.resource.clone(), Ref::Id(group.id.clone()));
             self.rules(&what, draft, made, id.clone(), Direction::Ingress, now);
+            self.close_first(quota);
             self.close_later(&what, resource, id, Direction::Ingress, later);
         }
     }
@@ -238,7 +240,17 @@ impl<'a> Differ<'a> {
         let add = change.add.into_iter().map(described).collect();
         let remove = change.remove.into_iter().map(described).collect();
         let tags = Tags::from([(tags::BASTION.to_owned(), self.bastion.to_owned())]);
-        self.push(what, draft, Call::ChangeRules { group, direction, add, remove, tags });
+        self.push(what, draft, Call::ChangeRules { group, direction, add, remove, closes_first: false, tags });
+    }
+
+    /// Lets the step that was planned just now close before it opens, where the quota leaves no other order.
+    fn close_first(&mut self, quota: QuotaForecast) {
+        if quota == QuotaForecast::ClosesFirst
+            && let Some(Step { action: Action { call: Call::ChangeRules { closes_first, .. }, .. }, .. }) =
+                self.steps.last_mut()
+        {
+            *closes_first = true;
+        }
     }
 
     pub fn address(&mut self, want: &Desired<'_>, made: &Made<'_>, current: &Current<'_>) {
@@ -324,6 +336,7 @@ impl<'a> Differ<'a> {
             direction: Direction::Egress,
             add: Vec::new(),
             remove,
+            closes_first: false,
             tags: Tags::new(),
         };
         self.push("address-marks", draft, call);

@@ -136,6 +136,7 @@ pub(super) fn delete_group(
             direction: Direction::Ingress,
             add: Vec::new(),
             remove: ours,
+            closes_first: false,
             tags: Tags::new(),
         };
         differ.push(&what, draft, call);
@@ -188,6 +189,7 @@ pub fn stray_rules(bastion: &str, region: &str, seen: &Observed, tagged: &[Tagge
             direction: Direction::Ingress,
             add: Vec::new(),
             remove,
+            closes_first: false,
             tags: Tags::new(),
         };
         differ.push(&format!("stray-{}", group.id), draft, call);

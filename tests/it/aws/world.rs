@@ -112,7 +112,7 @@ impl World {
             Call::CreateGroup { vpc, name, description, tags } => {
                 made.group = Some(self.create_group(&action.bastion, vpc, (name, description), tags)?);
             }
-            Call::ChangeRules { group, direction, add, remove, tags } => {
+            Call::ChangeRules { group, direction, add, remove, tags, .. } => {
                 check_tags(tags)?;
                 let group = id(group, made.group.as_ref())?;
                 self.change_rules(&group, *direction, add, remove, made)?;

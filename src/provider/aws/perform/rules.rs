@@ -15,7 +15,8 @@ use crate::provider::{
         convert::{group, permission, tag_specification},
         ownership,
         retry::{Repeat, SETTLE_PATIENCE, is_missing_rule},
-        rule::{Direction, Family, Peer},
+        rule::{Direction, Family, Peer, Rule},
+        rule_batches::{self, Owners},
         tags::Tags,
     },
     residue::{EffectDone, RuleKind, RuleProgress},
@@ -33,6 +34,7 @@ impl Performer<'_> {
         direction: Direction,
         add: &[DescribedRule],
         remove: &[DescribedRule],
+        closes_first: bool,
         tags: &Tags,
         progress: &Progress<'_>,
     ) -> Result<(), CloudError> {
@@ -42,7 +44,15 @@ impl Performer<'_> {
         } else {
             String::new()
         };
-        let writer = RuleWriter { ec2: self.ec2, group: id, is_new: *group == Ref::Made, direction, tags, progress };
+        let writer = RuleWriter {
+            ec2: self.ec2,
+            group: id,
+            is_new: *group == Ref::Made,
+            closes_first,
+            direction,
+            tags,
+            progress,
+        };
         let mut work = RuleWork::new(direction, add, remove, &own);
         writer.change(&mut work).await.map_err(|error| work.explain(error))
     }
@@ -68,7 +78,8 @@ impl Performer<'_> {
                     .map_err(|_| CloudError::mistake(format!("{allocation} has no readable address: {made}")))?
             }
         };
-        let writer = RuleWriter { ec2: self.ec2, group, is_new, direction: Direction::Egress, tags, progress };
+        let direction = Direction::Egress;
+        let writer = RuleWriter { ec2: self.ec2, group, is_new, closes_first: false, direction, tags, progress };
         let (rule, description) = ownership::address_mark(bastion, &allocation, ip);
         let marked = [permission(&DescribedRule { rule: rule.clone(), description }, "")];
         match writer.authorize(&marked).await {
@@ -93,8 +104,15 @@ struct StatedRule {
     /// be a note for the reader of the changeset.
     bare: IpPermission,
     family: Family,
+    rule: Rule,
+    owners: Owners,
+}
+
+impl StatedRule {
     /// It counts for more than one in the quota.
-    is_list: bool,
+    fn is_list(&self) -> bool {
+        matches!(self.rule.peer, Peer::PrefixList(_))
+    }
 }
 
 /// What is still to be done of a change, and what was done.
@@ -112,7 +130,8 @@ impl RuleWork {
                 permission: permission(r, own),
                 bare: permission(&bare, own),
                 family: Family::of(&r.rule),
-                is_list: matches!(r.rule.peer, Peer::PrefixList(_)),
+                rule: r.rule.clone(),
+                owners: rule_batches::owners(&r.description),
             }
         };
         let all_sources = add.iter().chain(remove).all(|r| matches!(r.rule.peer, Peer::Net(_)));
@@ -141,6 +160,29 @@ impl RuleWork {
         Self { new: split(&mut self.new), old: split(&mut self.old), done: self.done }
     }
 
+    /// Puts those that are opened next first.
+    fn sort_new(&mut self, ways: &Owners) {
+        let owners: Vec<&Owners> = self.new.iter().map(|rule| &rule.owners).collect();
+        let order = rule_batches::opening_order(&owners, ways);
+        self.new = order.into_iter().map(|at| self.new[at].clone()).collect();
+    }
+
+    /// Puts one first that the next new rule stands for.
+    fn sort_replaced(&mut self) {
+        let Some(new) = self.new.first() else { return };
+        self.old.sort_by_key(|old| !rule_batches::share_an_owner(&old.owners, &new.owners));
+    }
+
+    /// Puts those that may be closed next first; how many they are.
+    fn sort_old(&mut self, ways: &Owners) -> usize {
+        let owners = |rules: &[StatedRule]| rules.iter().map(|rule| rule.owners.clone()).collect::<Vec<_>>();
+        let (new, old) = (owners(&self.new), owners(&self.old));
+        let closable = rule_batches::closable(&new.iter().collect::<Vec<_>>(), &old.iter().collect::<Vec<_>>(), ways);
+        let rest = (0..self.old.len()).filter(|at| !closable.contains(at));
+        self.old = closable.iter().copied().chain(rest).map(|at| self.old[at].clone()).collect();
+        closable.len()
+    }
+
     /// Takes what is left of a part back.
     fn put_back(&mut self, part: Self) {
         self.new.extend(part.new);
@@ -155,6 +197,8 @@ struct RuleWriter<'w> {
     group: String,
     /// This run has made the group: EC2 may not know it everywhere yet.
     is_new: bool,
+    /// The plan has told that the last way of an owner may close before its next one opens.
+    closes_first: bool,
     direction: Direction,
     tags: &'w Tags,
     progress: &'w Progress<'w>,
@@ -180,11 +224,17 @@ impl RuleWriter<'_> {
     }
 
     /// Where the quota does not hold old and new rules together: opens as many as fit, then closes no more than what makes room,
-    /// opens that many, and so on. The last way in is never closed; what can't fit in the end closes nothing.
+    /// opens that many, and so on. Nobody's last way in is closed for a new one, unless the
+    /// plan has told it; what can't fit in the end closes nothing.
     async fn make_room(&self, work: &mut RuleWork, mut size: usize, refused: &CloudError) -> Result<(), CloudError> {
+        if work.new.is_empty() {
+            return Ok(());
+        }
+        let mut ways = self.kept_ways(work).await?;
+        work.sort_new(&ways);
         // Powers of two: those that are not refused add up to all that fits.
         while size > 0 && !work.new.is_empty() {
-            match self.open(work, size.min(work.new.len())).await {
+            match self.open_ways(work, size.min(work.new.len()), &mut ways).await {
                 Err(error) if !is(&error, RULE_QUOTA) => return Err(error),
                 _ => {}
             }
@@ -193,13 +243,8 @@ impl RuleWriter<'_> {
         // Closed, and nothing opened in their place yet.
         let mut closed: Vec<StatedRule> = Vec::new();
         while !work.new.is_empty() {
-            let (new, old) = (work.new.len(), work.old.len());
-            if new > old + closed.len() {
-                self.reopen(work, &closed, refused).await;
-                return Err(refused.clone());
-            }
-            let another_way = work.done.opened > 0 || self.keeps_rules(work).await?;
-            let batch = if another_way { new.min(old) } else { new.min(old / 2) };
+            work.sort_new(&ways);
+            let batch = if work.new.len() > work.old.len() + closed.len() { 0 } else { self.next_old(work, &ways) };
             if batch == 0 {
                 self.reopen(work, &closed, refused).await;
                 return Err(refused.clone());
@@ -207,18 +252,37 @@ impl RuleWriter<'_> {
             closed.extend(work.old.iter().take(batch).cloned());
             self.close(work, batch).await?;
             let opened_before = work.done.opened;
-            let opened = self.open(work, batch).await;
+            let opened = self.open_ways(work, batch, &mut ways).await;
             closed.truncate(closed.len().saturating_sub(work.done.opened - opened_before));
             match opened {
                 Ok(()) => {}
                 // A prefix list needs the room of as many rules as it may have entries.
-                Err(error) if is(&error, RULE_QUOTA) && work.new.iter().any(|rule| rule.is_list) => {}
+                Err(error) if is(&error, RULE_QUOTA) && work.new.iter().any(StatedRule::is_list) => {}
                 Err(error) => {
                     self.reopen(work, &closed, &error).await;
                     return Err(error);
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Puts the old rules that make room for the next new ones first; how many they are.
+    fn next_old(&self, work: &mut RuleWork, ways: &Owners) -> usize {
+        match work.sort_old(ways).min(work.new.len()) {
+            0 if self.closes_first && !work.old.is_empty() => {
+                work.sort_replaced();
+                1
+            }
+            batch => batch,
+        }
+    }
+
+    /// Opens the next rules, and notes whose they are.
+    async fn open_ways(&self, work: &mut RuleWork, count: usize, ways: &mut Owners) -> Result<(), CloudError> {
+        let owners: Owners = work.new.iter().take(count).flat_map(|rule| rule.owners.clone()).collect();
+        self.open(work, count).await?;
+        ways.extend(owners);
         Ok(())
     }
 
@@ -235,11 +299,15 @@ impl RuleWriter<'_> {
         }
     }
 
-    /// Whether the group has rules of this direction beside those that go.
-    async fn keeps_rules(&self, work: &RuleWork) -> Result<bool, CloudError> {
+    /// Whose rules the group has beside those that come and go: of the same family, since a machine without IPv6 can't use IPv6's.
+    async fn kept_ways(&self, work: &RuleWork) -> Result<Owners, CloudError> {
         let found = self.look().await?;
         let rules = found.map(|g| if self.direction == Direction::Ingress { g.ingress } else { g.egress });
-        Ok(rules.unwrap_or_default().len() > work.done.to_close.saturating_sub(work.done.closed))
+        let changes = |rule: &Rule| work.new.iter().chain(&work.old).any(|of| of.rule == *rule);
+        let family = work.new.first().map(|rule| rule.family);
+        let kept = rules.unwrap_or_default();
+        let kept = kept.iter().filter(|(rule, _)| Some(Family::of(rule)) == family && !changes(rule));
+        Ok(kept.flat_map(|(_, description)| rule_batches::owners(description)).collect())
     }
 
     async fn look(&self) -> Result<Option<crate::provider::aws::observed::Group>, CloudError> {
