@@ -12,6 +12,7 @@ use crate::{
     location::{Location, PriceRegion},
     provider::{
         agreement::without_lone,
+        deadline::{ResolvedDeadline, is_after_launch},
         tags::{EXPIRES, LIFETIME, Tags},
     },
 };
@@ -82,13 +83,16 @@ pub struct MachineFacts {
 pub enum Expires {
     Never,
     At(Timestamp),
+    /// Only two resources tell an end, and they differ: the earlier and the later one.
+    Disputed(Timestamp, Timestamp),
     /// The tags say nothing that can be relied on: why.
     Unclear(String),
 }
 
 impl Expires {
     /// The latest of what the resources say, so that an extension that was interrupted postpones the end; but not what one says
-    /// alone against two or more that agree, since a single changed tag decides nothing.
+    /// alone against two or more that agree, since a single changed tag decides nothing. Of two that differ nothing tells which is
+    /// right.
     pub fn of<'a>(all: impl IntoIterator<Item = &'a Tags>) -> Self {
         let (mut ends, mut without) = (Vec::new(), 0_usize);
         for tags in all {
@@ -101,6 +105,11 @@ impl Expires {
                 Err(_) => return Self::Unclear(format!("its tag {EXPIRES} can't be read: {text:?}")),
             }
         }
+        if let ([one, other], 0) = (&ends[..], without)
+            && one != other
+        {
+            return Self::Disputed(*one.min(other), *one.max(other));
+        }
         match (without_lone(&ends).into_iter().max(), without) {
             (None, _) => Self::Never,
             (Some(time), 0) => Self::At(time),
@@ -109,6 +118,14 @@ impl Expires {
             }
         }
     }
+}
+
+/// Without the tags whose lifetime would have begun after the machine's launch, which gangplank writes nowhere, unless all are such.
+pub fn written_before<'t>(dated: &[&'t Tags], launched: Option<Timestamp>) -> Vec<&'t Tags> {
+    let start = |tags: &Tags| ResolvedDeadline::from_tags(tags)?.start();
+    let can_be = |tags: &&&Tags| start(tags).is_none_or(|start| !is_after_launch(start, launched));
+    let believed: Vec<&Tags> = dated.iter().filter(can_be).copied().collect();
+    if believed.is_empty() { dated.to_vec() } else { believed }
 }
 
 /// Other ends than the one that counts, which some of the tags tell.
@@ -195,11 +212,17 @@ pub fn judge(found: &Found, policy: &Policy) -> Verdict {
         None => Verdict::Reap { why },
         Some(problem) => Verdict::Report { problem },
     };
-    if let Expires::At(expires) = found.expires {
+    if let Expires::At(expires) | Expires::Disputed(_, expires) = found.expires {
         let passed = policy.now.duration_since(expires);
         if passed >= SignedDuration::ZERO && passed >= policy.grace {
             return reap(Why::Expired);
         }
+    }
+    if let Expires::Disputed(earlier, later) = found.expires {
+        let problem = format!(
+            "two resources tell its end, and differ ({earlier} and {later}): `gangplank extend` or `gangplank shorten` with --until settles it"
+        );
+        return Verdict::Report { problem };
     }
     if !found.has_machine {
         let young = found.made.is_some_and(|made| policy.now.duration_since(made) < SETTLING);
@@ -425,10 +448,20 @@ mod tests {
     #[test]
     fn an_extension_that_was_interrupted_counts_but_no_end_that_one_tag_tells_alone() {
         let [own, other] = ["2027-01-01T00:00:00Z", "2028-01-01T00:00:00Z"];
-        for (told, end) in [(&[own, other][..], other), (&[own, other, other], other), (&[own, other, own], own)] {
+        for (told, end) in [(&[own, other, other][..], other), (&[own, other, own], own), (&[other, other], other)] {
             let all: Vec<Tags> = told.iter().map(|end| tags(Some(end))).collect();
             assert_eq!(Expires::of(&all), Expires::At(at(end)), "{told:?}");
         }
+    }
+
+    #[test]
+    fn of_two_that_differ_both_must_be_past() {
+        let all = [tags(Some("2028-01-01T00:00:00Z")), tags(Some("2027-01-01T00:00:00Z"))];
+        let bastion = found(Expires::of(&all));
+        for now in ["2026-12-31T00:00:00Z", "2027-06-01T00:00:00Z"] {
+            assert!(judge(&bastion, &policy(now)).is_reported(), "{now}");
+        }
+        assert_eq!(why(&bastion, &policy("2028-01-01T00:00:00Z")), Some(Why::Expired));
     }
 
     #[test]

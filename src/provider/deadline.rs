@@ -7,7 +7,8 @@
 //!
 //! A decision is believed only as it can have been written, and not where one resource tells it alone against two or more that
 //! tell the plan's own end. Of what remains the earliest end counts: so no tag alone moves an end, an extension that was
-//! interrupted is undone, and a shortening is completed once two resources tell it.
+//! interrupted is undone, and a shortening is completed once two resources tell it. A lifetime that began after the machine's launch
+//! is believed of nobody. Where only two resources tell an end and differ, neither is written: see [`Remembered::disputed`].
 
 use std::fmt;
 
@@ -22,6 +23,10 @@ use crate::plan::{Deadline, time::LONGEST};
 
 /// By so much the clock of whoever decided may be ahead of ours.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
+
+/// A lifetime begins when its bastion is planned, before the machine's launch. By so much the clocks of the two may differ: AWS and
+/// Azure refuse what is signed by a clock that is further off.
+const LAUNCH_SLACK: SignedDuration = SignedDuration::from_mins(15);
 
 /// A deadline as a moment, the lifetime (seconds) that it came from, and the decision that moved it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +114,10 @@ pub struct Remembered {
     starts: Vec<i64>,
     /// By resource that tells an end.
     decisions: Vec<ToldDecision>,
+    /// The ends of the resources, the machine's first.
+    ends: Vec<ResolvedDeadline>,
+    /// When the cloud launched the machine: tags can't move that.
+    launched: Option<Timestamp>,
 }
 
 /// What one resource tells of a decision.
@@ -179,7 +188,15 @@ impl Remembered {
         Self {
             starts: all.iter().filter_map(|(deadline, _)| deadline.start()).collect(),
             decisions: all.iter().map(decision).collect(),
+            ends: all.iter().map(|(deadline, _)| *deadline).collect(),
+            launched: None,
         }
+    }
+
+    /// The same of a bastion whose machine was launched then. The machine's tags came first.
+    #[must_use]
+    pub fn launched(self, launched: Option<Timestamp>) -> Self {
+        Self { launched, ..self }
     }
 
     /// What resources remember that all tell this end.
@@ -187,14 +204,41 @@ impl Remembered {
         Self {
             starts: end.start().into_iter().collect(),
             decisions: vec![end.moved.map_or(ToldDecision::Own, ToldDecision::Moved)],
+            ends: vec![*end],
+            launched: None,
         }
     }
 
-    /// The second that a lifetime counts from: the earliest, but for one that a resource tells alone. One that is still to come
-    /// nobody can have written.
+    /// The second that a lifetime counts from: the earliest, but for one that a resource tells alone. Gangplank writes none that is
+    /// still to come, or later than the machine's launch.
     fn start(&self, now: Timestamp) -> Option<i64> {
-        let begun: Vec<i64> = self.starts.iter().copied().filter(|start| *start <= now.as_second()).collect();
-        without_lone(&begun).into_iter().min()
+        let can_be = |start: &i64| *start <= now.as_second() && !is_after_launch(*start, self.launched);
+        let begun: Vec<i64> = self.starts.iter().copied().filter(can_be).collect();
+        let launched = self.launched.map(Timestamp::as_second);
+        without_lone(&begun).into_iter().min().or(launched)
+    }
+
+    /// The machine's end and the other one's, where only these two tell an end that can have been written, and differ: then nothing
+    /// tells which is right.
+    pub fn disputed(&self, plan: Option<Deadline>, now: Timestamp) -> Option<[ResolvedDeadline; 2]> {
+        let [machine, other] = self.ends[..] else { return None };
+        self.launched?;
+        let end = |at: usize| {
+            let told = self.ends[at];
+            let own = match plan? {
+                Deadline::Expires(expires) => expires,
+                Deadline::Lifetime(lifetime) => {
+                    let start = told.start().filter(|start| *start <= now.as_second())?;
+                    let can_be = !is_after_launch(start, self.launched);
+                    Timestamp::from_second(start.saturating_add(lifetime.as_secs())).ok().filter(|_| can_be)?
+                }
+            };
+            match &self.decisions[at] {
+                ToldDecision::Moved(moved) if moved.from == own && moved.implausible(now).is_none() => Some(moved.to),
+                _ => Some(own),
+            }
+        };
+        (end(0)? != end(1)?).then_some([machine, other])
     }
 
     /// The decision that all resources tell alike, if somebody can have made it.
@@ -248,9 +292,17 @@ impl Remembered {
     }
 }
 
-/// The moment at which a bastion ends. A lifetime counts from the start that is remembered; from `now` where none is, or one
-/// that is still to come (somebody has changed a tag).
+/// Whether a lifetime that began then is one that gangplank cannot have written for the machine that was launched then.
+pub fn is_after_launch(start: i64, launched: Option<Timestamp>) -> bool {
+    launched.is_some_and(|launched| start.saturating_sub(launched.as_second()) > LAUNCH_SLACK.as_secs())
+}
+
+/// The moment at which a bastion ends. A lifetime counts from the start that is remembered; where none is that can have been written,
+/// from the machine's launch, and without a machine from `now`. Where two resources tell an end and disagree, the machine's stays.
 pub fn deadline(plan: Option<Deadline>, remembered: &Remembered, now: Timestamp) -> Option<ResolvedDeadline> {
+    if let Some([machine, _]) = remembered.disputed(plan, now) {
+        return Some(machine);
+    }
     let own = match plan? {
         Deadline::Expires(expires) => ResolvedDeadline { expires, lifetime: None, moved: None },
         Deadline::Lifetime(lifetime) => {
@@ -269,7 +321,12 @@ pub fn deadline(plan: Option<Deadline>, remembered: &Remembered, now: Timestamp)
 }
 
 /// What a changeset says of a bastion's end.
-pub fn notes(deadline: Option<&ResolvedDeadline>, remembered: &Remembered, now: Timestamp) -> Vec<String> {
+pub fn notes(
+    plan: Option<Deadline>,
+    deadline: Option<&ResolvedDeadline>,
+    remembered: &Remembered,
+    now: Timestamp,
+) -> Vec<String> {
     let Some(deadline) = deadline else {
         let mut notes = vec!["the bastion has no deadline: it stays until it is destroyed".to_owned()];
         notes.extend(remembered.agreed_decision(now).map(|moved| overruled(&moved)));
@@ -283,6 +340,14 @@ pub fn notes(deadline: Option<&ResolvedDeadline>, remembered: &Remembered, now: 
         }
         None => end,
     }];
+    if let Some([machine, other]) = remembered.disputed(plan, now) {
+        notes.push(format!(
+            "⚠ its machine's tags tell the end {}, and those of the only other resource that tells one {}: nothing tells which is right, \
+             and apply leaves both; `gangplank extend` or `gangplank shorten` with --until settles it",
+            machine.expires, other.expires
+        ));
+        return notes;
+    }
     let judged = remembered.judge(deadline.own(), now);
     let of = remembered.decisions.len();
     for (text, count, why) in &judged.disbelieved {

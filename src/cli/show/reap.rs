@@ -25,14 +25,16 @@ fn bill_of(found: &Found, now: Timestamp) -> Bill {
     let items: Vec<Item> = found.parts.iter().flat_map(|part| part.items.iter().cloned()).collect();
     let left = match found.expires {
         Expires::At(expires) => Some(expires.as_second() - now.as_second()),
-        Expires::Never | Expires::Unclear(_) => None,
+        Expires::Never | Expires::Disputed(..) | Expires::Unclear(_) => None,
     };
     bill(&found.priced_at, &items, left)
 }
 
 fn words(verdict: &Verdict, found: &Found) -> String {
     match (verdict, &found.expires) {
-        (Verdict::Reap { why: Why::Expired }, Expires::At(expires)) => format!("past its deadline, {expires}"),
+        (Verdict::Reap { why: Why::Expired }, Expires::At(expires) | Expires::Disputed(_, expires)) => {
+            format!("past its deadline, {expires}")
+        }
         (Verdict::Reap { why: Why::Expired }, _) => "past its deadline".to_owned(),
         (Verdict::Reap { why: Why::Orphaned }, _) => "without a machine: what is left leads nowhere".to_owned(),
         (Verdict::Report { problem }, _) => format!("left alone, look at it: {problem}"),

@@ -58,6 +58,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     }
 
     let mut plan = Differ::new(want.bastion(), world.region);
+    plan.leaves_ends = world.seen.deadline_of(want.bastion()).disputed(want.plan.deadline, world.now).is_some();
     let made = Made { group: group.map_or(Ref::Made, |g| Ref::Id(g.id.clone())), deadline, vpc };
     plan.group(want, world, &made, group);
     plan.databases(want, world, &made);
@@ -212,7 +213,7 @@ fn notes(
             )
         }));
     }
-    notes.extend(deadline::notes(deadline, &world.seen.deadline_of(want.bastion()), world.now));
+    notes.extend(deadline::notes(want.plan.deadline, deadline, &world.seen.deadline_of(want.bastion()), world.now));
     if let (true, Some(address)) = (current.abandoned, current.address) {
         notes.push(format!(
             "elastic IP {} ({}) carries exactly the tags of this plan's own call and leads nowhere: an interrupted run has allocated it, \

@@ -28,7 +28,7 @@ use crate::{
     event::Watcher,
     location::Location,
     provider::{CloudError, Progress, clouds::Clouds, identity::IdentifiedAccount},
-    reap::{Expires, Found, MachineFacts, Part, Stranger, began, is_name, other_ends},
+    reap::{Expires, Found, MachineFacts, Part, Stranger, began, is_name, other_ends, written_before},
 };
 
 /// Where the list of regions is asked for when nothing names one: no account is without it.
@@ -372,7 +372,7 @@ fn found(
         .chain(seen.groups_of(name).map(|g| &g.tags))
         .collect();
     let launched = machines.iter().filter_map(|i| i.launched).min();
-    let expires = Expires::of(dated.iter().copied());
+    let expires = Expires::of(written_before(&dated, launched));
     Found {
         bastion: name.to_owned(),
         location: location.clone(),

@@ -47,6 +47,6 @@ pub fn extend(
         plan: plan.origin.source.path.clone(),
         steps: differ.steps,
         exposure: Vec::new(),
-        notes: deadline::notes(Some(&end), &remembered, now),
+        notes: deadline::notes(plan.deadline, Some(&end), &remembered, now),
     })
 }

@@ -61,7 +61,8 @@ impl Observed {
         let instances = self.instances_of(bastion).map(|i| &i.tags);
         let addresses = self.addresses_of(bastion).map(|a| &a.tags);
         let groups = self.groups_of(bastion).map(|g| &g.tags);
-        Remembered::of(instances.chain(addresses).chain(groups))
+        let launched = self.instances_of(bastion).filter_map(|i| i.launched).min();
+        Remembered::of(instances.chain(addresses).chain(groups)).launched(launched)
     }
 
     /// Whether all that a bastion has tells the same end.

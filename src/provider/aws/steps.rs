@@ -28,6 +28,8 @@ pub(super) struct Differ<'a> {
     pub problems: Vec<Diagnostic>,
     /// Ways out that close once the new ones are open: see [`Self::closings`].
     closing: Vec<Closing>,
+    /// Nothing tells which end is right: tags about it stay as they are.
+    pub leaves_ends: bool,
 }
 
 /// Rules that go away after others have come.
@@ -45,7 +47,15 @@ const EC2_DEFAULT: &str = "EC2 opens this in every new group";
 
 impl<'a> Differ<'a> {
     pub fn new(bastion: &'a str, region: &'a str) -> Self {
-        Self { bastion, region, steps: Vec::new(), notes: Vec::new(), problems: Vec::new(), closing: Vec::new() }
+        Self {
+            bastion,
+            region,
+            steps: Vec::new(),
+            notes: Vec::new(),
+            problems: Vec::new(),
+            closing: Vec::new(),
+            leaves_ends: false,
+        }
     }
 
     pub fn bastion(&self) -> &'a str {
@@ -358,7 +368,11 @@ impl<'a> Differ<'a> {
     }
 
     pub fn tags(&mut self, what: &str, resource: &str, id: &str, want: &Tags, have: &Tags, after: Vec<StepId>) {
-        let change = TagChange::between(want, have);
+        let mut change = TagChange::between(want, have);
+        if self.leaves_ends {
+            change.set.retain(|key, _| !is_end(key));
+            change.remove.retain(|key| !is_end(key));
+        }
         if change.is_empty() {
             return;
         }
@@ -386,6 +400,11 @@ pub(super) fn tags_detail(tags: &Tags) -> Detail {
     let pairs = tags.iter().filter(|(key, _)| !tags::is_ours(key) || *key == tags::BASTION);
     let pairs: Vec<String> = pairs.map(|(key, value)| format!("{key}={value}")).collect();
     Detail::added("tags", pairs.join(" ")).note("and gangplank's notes")
+}
+
+/// Whether the tag tells the bastion's end.
+fn is_end(key: &str) -> bool {
+    [tags::EXPIRES, tags::LIFETIME, tags::EXTENDED].contains(&key)
 }
 
 fn rules_reason(change: &RuleChange) -> String {

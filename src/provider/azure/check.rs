@@ -37,7 +37,10 @@ pub(super) fn deadline(want: &Desired<'_>, world: World<'_>, problems: &mut Prob
 
 /// What a bastion's resources remember of its deadline.
 pub(super) fn remembered(bastion: &str, seen: &Observed) -> Remembered {
-    Remembered::of(seen.owned(bastion).map(|r| &r.tags))
+    let machines = || seen.owned(bastion).filter(|r| r.kind == Kind::Machine);
+    let others = seen.owned(bastion).filter(|r| r.kind != Kind::Machine);
+    let launched = machines().filter_map(|m| m.text("/properties/timeCreated").parse().ok()).min();
+    Remembered::of(machines().chain(others).map(|r| &r.tags)).launched(launched)
 }
 
 /// Azure Firewall's DNAT and the bastion's own address are IPv4.

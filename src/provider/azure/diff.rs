@@ -283,7 +283,7 @@ impl Run<'_> {
             notes.push(format!("tunnel {} has no key yet: it admits nobody until the plan has one", tunnel.user));
         }
         let remembered = check::remembered(self.want.bastion(), self.world.seen);
-        notes.extend(deadline::notes(self.deadline.as_ref(), &remembered, self.world.now));
+        notes.extend(deadline::notes(self.want.plan.deadline, self.deadline.as_ref(), &remembered, self.world.now));
         notes.extend(self.auto_shutdown_notes());
         let given_back: Vec<&Id> = self.given_back().into_iter().map(|r| &r.id).collect();
         let foreign = self.world.seen.foreign(Some(self.want.bastion()));

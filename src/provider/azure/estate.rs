@@ -32,7 +32,7 @@ use crate::{
     event::Watcher,
     location::{CloudAccount, CloudKind, Location, PriceRegion},
     provider::{CloudError, Progress, identity::IdentifiedAccount},
-    reap::{Expires, Found, MachineFacts, Part, Stranger, began, is_name, other_ends},
+    reap::{Expires, Found, MachineFacts, Part, Stranger, began, is_name, other_ends, written_before},
 };
 
 /// What an activity log may take: who made a machine is good to know, and no reason to wait long.
@@ -195,7 +195,8 @@ fn found(name: &str, subscription: &str, seen: &Observed, set: &Changeset<Action
     // A disk has the tags that its machine had when it was made: what was decided since is not among them.
     let dated: Vec<&Tags> = owned.iter().filter(|r| r.kind != Kind::Disk).map(|r| &r.tags).collect();
     let created = machines().filter_map(|m| m.text("/properties/timeCreated").parse::<Timestamp>().ok());
-    let expires = Expires::of(dated.iter().copied());
+    let created = created.min();
+    let expires = Expires::of(written_before(&dated, created));
     Found {
         bastion: name.to_owned(),
         location: location.clone(),

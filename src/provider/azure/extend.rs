@@ -129,7 +129,7 @@ pub fn extend(
         auto_shutdown::move_end(&mut differ, seen, name, schedule, Side::After, &after);
     }
     let kept = Remembered::agreed(&end);
-    let mut notes = deadline::notes(Some(&end), &kept, now);
+    let mut notes = deadline::notes(plan.deadline, Some(&end), &kept, now);
     notes.extend(schedule.into_iter().flat_map(|schedule| schedule.notes(seen, name)));
     Ok(Changeset {
         bastion: name.to_owned(),

@@ -36,7 +36,7 @@ use crate::{
     plan::{Azure, Cloud, Plan},
     provider::{
         CloudError, Progress, Refused,
-        deadline::{Remembered, ResolvedDeadline, deadline},
+        deadline::{ResolvedDeadline, deadline},
         extend::Wish,
         fleet::{Control, Machine, PlanOutlook, Seen},
         identity::IdentifiedAccount,
@@ -142,7 +142,7 @@ impl<'a> Fleet<'a> {
     ) -> Result<(Observed, BTreeMap<(&'w str, &'w str), Surroundings>), CloudError> {
         let mut looks = BTreeMap::from([(subscription, self.look_at(subscription, watcher).await?)]);
         self.add_offers(&mut looks, now, watcher, |b, seen| {
-            let remembered = Remembered::of(seen.owned(b.plan.name.as_str()).map(|r| &r.tags));
+            let remembered = super::check::remembered(b.plan.name.as_str(), seen);
             deadline(b.plan.deadline, &remembered, now).map(|end| end.expires)
         })
         .await?;

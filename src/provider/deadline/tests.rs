@@ -53,13 +53,13 @@ proptest! {
         let tags = [tagged(&decided), tagged(&decided)];
         let found = deadline(plan, &Remembered::of(&tags), now);
         prop_assert_eq!(found, Some(decided));
-        prop_assert_eq!(notes(found.as_ref(), &Remembered::of(&tags), now).len(), 1);
+        prop_assert_eq!(notes(plan, found.as_ref(), &Remembered::of(&tags), now).len(), 1);
         // Moving it once more starts from the plan's end again.
         prop_assert_eq!(decided.moved(born, now).own(), first.expires);
         // Another lifetime wins, and counts from the bastion's creation.
         let after = deadline(lifetime(seconds + 60), &Remembered::of(&tags), now).unwrap();
         prop_assert_eq!((after.moved, after.expires.as_second()), (None, born.as_second() + seconds + 60));
-        let told = notes(Some(&after), &Remembered::of(&tags), now);
+        let told = notes(lifetime(seconds + 60), Some(&after), &Remembered::of(&tags), now);
         prop_assert!(told.len() == 2 && !told[1].contains('⚠'), "{:?}", told);
     }
 
@@ -106,7 +106,7 @@ proptest! {
         // Nor do two of three postpone it.
         let two = [&tags[0], &tags[1], &tags[1]];
         prop_assert!(deadline(plan, &Remembered::of(two), now).unwrap().expires <= own.expires);
-        let told = notes(Some(&found), &remembered, now);
+        let told = notes(plan, Some(&found), &remembered, now);
         let is_same_end = moved.to == own.expires;
         prop_assert!(is_same_end || told.iter().any(|note| note.starts_with('⚠')), "{:?}", told);
     }
@@ -212,5 +212,44 @@ fn a_plan_without_a_deadline_has_none_whatever_was_decided() {
     let decided = own.moved(now + SignedDuration::from_hours(1), now);
     let remembered = Remembered::of(iter::once(&tagged(&decided)));
     assert_eq!(deadline(None, &remembered, now), None);
-    assert_eq!(notes(None, &remembered, now).len(), 2);
+    assert_eq!(notes(None, None, &remembered, now).len(), 2);
+}
+
+#[test]
+fn a_lifetime_that_began_after_the_launch_counts_nowhere() {
+    let plan = lifetime(30 * 86400);
+    let born: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
+    let now = born + SignedDuration::from_hours(25 * 24);
+    let own = deadline(plan, &Remembered::default(), born).unwrap();
+    let mut later = tagged(&own);
+    later.insert(EXPIRES.to_owned(), (own.expires + SignedDuration::from_hours(24 * 24)).to_string());
+    let launched = Some(born + SignedDuration::from_mins(2));
+    for tags in [vec![tagged(&own), later.clone(), later.clone()], vec![tagged(&own), later.clone()]] {
+        let remembered = Remembered::of(&tags).launched(launched);
+        assert_eq!(deadline(plan, &remembered, now), Some(own));
+        assert_eq!(remembered.disputed(plan, now), None);
+    }
+    // Not even where all say it; then the launch itself counts.
+    let all = [later.clone(), later.clone(), later];
+    let found = deadline(plan, &Remembered::of(&all).launched(launched), now).unwrap();
+    assert_eq!(found.expires, own.expires + SignedDuration::from_mins(2));
+}
+
+#[test]
+fn of_two_that_differ_neither_is_believed() {
+    let plan = lifetime(30 * 86400);
+    let born: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
+    let now = born + SignedDuration::from_hours(24);
+    let own = deadline(plan, &Remembered::default(), born).unwrap();
+    let mut sooner = tagged(&own);
+    sooner.insert(EXPIRES.to_owned(), (now + SignedDuration::from_hours(1)).to_string());
+    let shortened = tagged(&own.moved(now + SignedDuration::from_hours(1), now));
+    for other in [sooner, shortened] {
+        let remembered = Remembered::of(&[tagged(&own), other]).launched(Some(born));
+        assert!(remembered.disputed(plan, now).is_some());
+        let end = deadline(plan, &remembered, now);
+        assert_eq!(end, Some(own), "the machine's stays");
+        let told = notes(plan, end.as_ref(), &remembered, now);
+        assert!(told.iter().any(|note| note.contains("nothing tells which is right")), "{told:?}");
+    }
 }
