@@ -90,9 +90,11 @@ impl FoundSecrets {
     }
 }
 
-/// Whether a value after a secret's name is more than a remark: `password: rotated` is one.
+/// Whether a value after a secret's name is more than a remark, as in `password: rotated 2026-11` or `token: q3-2026`.
 fn is_no_word(value: &str) -> bool {
-    value.len() >= SEARCHED && !value.contains(' ') && value.bytes().any(|b| b.is_ascii_digit())
+    let has = |is: fn(&u8) -> bool| value.as_bytes().iter().any(is);
+    let is_mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
+    value.len() >= SEARCHED && !value.contains(' ') && is_mixed
 }
 
 /// What stands below a node.

@@ -22,6 +22,8 @@ pub struct Status {
     pub expires: Option<String>,
     /// Until the deadline; below zero when it has passed.
     pub seconds_left: Option<i64>,
+    /// What may be its machine and is not proven to be: it lacks a mark.
+    pub doubts: Vec<String>,
     /// The decision that made another end of the plan's.
     pub moved: Option<Moved>,
 }

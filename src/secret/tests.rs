@@ -144,6 +144,8 @@ fn what_is_no_secret_stays() {
         "the token is invalid; Bearer authentication; a == b; version=1",
         "sk-warehouse-replica-01.cluster-abcdefghijkl.eu-central-1.rds.amazonaws.com, s.replica, dbs.AbCdEfGhIjKlMnOpQrStUvWx",
         "mysql -p -u root, curl -u admin, mysql --port 3306, https://deploy@git.example.com/x",
+        "sk-team, sk-data-platform-production-01, NRAK-team, the mysql -primary, https://deployment-user-01@git.example.com/x",
+        "s.internal.example.com, hooks.slack.com, password rotation every 90 days, token-service, secret-santa-2026",
         "eipalloc-0a1b2c3d4e5f60718 AKIA npm_ ghp_ https://user:@host",
     ] {
         assert_eq!(find(text), [], "{text}");

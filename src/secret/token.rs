@@ -180,8 +180,13 @@ fn commands(text: &str, found: &mut Vec<Secret>) {
             }
         }
     }
+    // A password, and not the beginning of another option or word: `-port`, `-primary`.
+    let is_word = |span: &std::ops::Range<usize>| !text[span.clone()].bytes().any(|b| b.is_ascii_digit());
     for (at, mark) in text.match_indices(" -p").filter(|(at, _)| line(*at).contains("mysql")) {
-        password(at + mark.len()..argument(at + mark.len()));
+        let span = at + mark.len()..argument(at + mark.len());
+        if !is_word(&span) {
+            password(span);
+        }
     }
 }
 

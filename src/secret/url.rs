@@ -49,12 +49,12 @@ fn userinfo(text: &str, start: usize) -> Option<Range<usize>> {
         .then(|| start + colon + 1..start + end)
 }
 
-/// A token in a user's place: `https://TOKEN@github.com/x`. A user's name is shorter, or has no digit.
+/// A token in a user's place: `https://TOKEN@github.com/x`. A user's name has shorter words, or no digit.
 fn token(text: &str, scheme_end: usize, start: usize) -> Option<Range<usize>> {
     const SHORTEST: usize = 16;
     let end = start + text[start..].find('@')?;
     let user = &text[start..end];
-    let is_token = user.len() >= SHORTEST
+    let is_token = user.split(['_', '-']).any(|word| word.len() >= SHORTEST)
         && user.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
         && user.bytes().any(|b| b.is_ascii_digit());
     let scheme = &text[..scheme_end];

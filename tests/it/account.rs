@@ -141,6 +141,46 @@ fn the_profile_is_named_and_asked_once_for_all_its_regions() {
     assert_eq!(calls.of("GetCallerIdentity"), 1, "{calls}");
 }
 
+/// Profiles that lead to one account: two plans of one name would undo each other there.
+#[test]
+fn two_profiles_of_one_account_have_one_bastion_of_a_name() {
+    let Some(moto) = support::moto_or_skip() else { return };
+    let (lab, theirs) = (Lab::new(moto), moto.account());
+    let folder = lab.gangplank.home().join("plans");
+    std::fs::create_dir(&folder).expect("a writable folder");
+    let text = lab.bastion().to_yaml();
+    let of = |profile: &str| text.replace("aws:\n", &format!("aws:\n  profile: {profile}\n"));
+    for profile in ["one", "two"] {
+        std::fs::write(folder.join(format!("{profile}.yaml")), of(profile)).expect("a writable folder");
+    }
+    let credentials = lab.gangplank.home().join("credentials");
+    let keys =
+        |profile: &str, key: &str| format!("[{profile}]\naws_access_key_id = {key}\naws_secret_access_key = secret\n");
+    let run = |second: &str, arguments: &[&str]| {
+        let both = keys("one", &lab.account.access_key) + &keys("two", second);
+        std::fs::write(&credentials, both).expect("a writable folder");
+        let proxy = lab.proxy();
+        let mut command = lab.gangplank.command(proxy.address());
+        let run = proxy.run(command.env("AWS_SHARED_CREDENTIALS_FILE", &credentials).args(arguments));
+        (run, proxy.take_calls())
+    };
+    for arguments in
+        [&["plan", "plans"][..], &["apply", "plans", "--yes", "--no-verify"], &["destroy", "plans", "--yes"]]
+    {
+        let (refused, calls) = run(&lab.account.access_key, arguments);
+        let refused = refused.expect(3);
+        let told = ["two plans for one bastion", "one.yaml", "two.yaml", &number(&lab.account)];
+        assert!(told.iter().all(|text| refused.stderr.contains(text)), "{refused}");
+        assert_eq!(calls.to_string(), "    2 GetCallerIdentity\n", "{refused}");
+    }
+    // In two accounts they are two bastions; so they are in two regions.
+    let (told, _) = run(&theirs.access_key, &["status", "plans"]);
+    told.expect(0);
+    std::fs::write(folder.join("two.yaml"), of("two").replace("us-east-1", "eu-west-1")).expect("a writable folder");
+    let (told, _) = run(&lab.account.access_key, &["status", "plans"]);
+    told.expect(0);
+}
+
 #[test]
 fn nothing_is_written_into_an_account_that_is_not_known() {
     let Some(moto) = support::moto_or_skip() else { return };

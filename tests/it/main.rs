@@ -21,6 +21,8 @@ mod drift;
 #[cfg(feature = "aws")]
 mod ec2;
 mod execute;
+#[cfg(feature = "aws")]
+mod forged_ends;
 mod handoff;
 mod harness;
 mod keys;
@@ -30,6 +32,8 @@ mod live;
 mod machines;
 #[cfg(target_os = "linux")]
 mod network;
+#[cfg(feature = "aws")]
+mod own_address;
 #[cfg(feature = "aws")]
 mod ownership;
 #[cfg(feature = "aws")]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{self, Lab, listening::Listening};
 
-fn on_both(test: impl Fn(&Lab<'_>)) {
+pub fn on_both(test: impl Fn(&Lab<'_>)) {
     let Some(moto) = support::moto_or_skip() else { return };
     test(&Lab::new(moto));
     let mut world = World::seeded(1);
@@ -300,5 +300,66 @@ ec2.authorize_security_group_ingress(GroupId=group['GroupId'], IpPermissions=[{'
         assert!(run.stdout.contains("from 999988887777/sg-0fedcba9876543210"), "{run}");
         lab.apply(&bastion);
         lab.assert_settled(&bastion);
+    });
+}
+
+/// Who takes the tag off a standing bastion's address does not change the address: it leads to the machine, and the group's rule names it.
+#[test]
+fn an_address_that_lost_its_tag_is_tagged_again() {
+    const ADDRESS: &str = "
+[one] = [a for a in ec2.describe_addresses()['Addresses'] if a.get('InstanceId')]
+";
+    on_both(|lab| {
+        let bastion = lab.bastion();
+        lab.apply(&bastion);
+        let before = boto(lab, &format!("{ADDRESS}result = one['PublicIp']"));
+        let untag = "ec2.delete_tags(Resources=[one['AllocationId']], Tags=[{'Key': 'gangplank:bastion'}])";
+        boto(lab, &format!("{ADDRESS}{untag}"));
+        let calls = lab.apply(&bastion);
+        assert_eq!((calls.of("AllocateAddress"), calls.of("CreateTags")), (0, 1), "{calls}");
+        assert_eq!(boto(lab, &format!("{ADDRESS}result = one['PublicIp']")), before);
+        lab.assert_settled(&bastion);
+        // One that leads nowhere is somebody's: another one is allocated, in one apply.
+        boto(lab, &format!("{ADDRESS}{untag}\nec2.disassociate_address(AssociationId=one['AssociationId'])"));
+        lab.apply(&bastion);
+        assert_ne!(boto(lab, &format!("{ADDRESS}result = one['PublicIp']")), before);
+        lab.assert_settled(&bastion);
+    });
+}
+
+/// A bastion whose tags are gone is not "not there": its machine stands in a group of its name.
+#[test]
+fn status_names_a_machine_that_lost_its_tags() {
+    on_both(|lab| {
+        let bastion = lab.bastion();
+        lab.apply(&bastion);
+        lab.run("status", &bastion, &[]).0.expect(0);
+        let [real] = alive(lab).try_into().expect("one machine");
+        for change in [
+            "ec2.delete_tags(Resources=all, Tags=[{'Key': 'gangplank:bastion'}])",
+            "ec2.create_tags(Resources=all, Tags=[{'Key': 'gangplank:bastion', 'Value': 'other'}])",
+            "ec2.create_tags(Resources=all[:1], Tags=[{'Key': 'gangplank:bastion', 'Value': 'warehouse'}])",
+            "ec2.create_tags(Resources=all[1:2], Tags=[{'Key': 'gangplank:bastion', 'Value': 'warehouse'}])
+ec2.create_tags(Resources=all[:1], Tags=[{'Key': 'gangplank:bastion', 'Value': 'Warehouse'}])",
+        ] {
+            boto(
+                lab,
+                &format!(
+                    "
+[group] = ec2.describe_security_groups(Filters=[{{'Name': 'group-name', 'Values': ['gangplank-warehouse']}}])['SecurityGroups']
+[address] = [a for a in ec2.describe_addresses()['Addresses'] if a.get('InstanceId')]
+all = [*machines(), group['GroupId'], address['AllocationId']]
+{change}"
+                ),
+            );
+            let (run, calls) = lab.run("status", &bastion, &[]);
+            let run = run.expect(2);
+            assert!(run.stdout.contains("in doubt") && run.stdout.contains(&real), "{change}\n{run}");
+            assert!(!run.stdout.contains("not there"), "{run}");
+            assert_eq!(calls.writes(), 0, "{calls}");
+            let (run, _) = lab.run("status", &bastion, &["--output", "json"]);
+            let status = run.expect(2).json();
+            assert!(status["bastions"][0]["doubts"][0].as_str().is_some_and(|text| text.contains(&real)), "{status:#}");
+        }
     });
 }

@@ -10,7 +10,9 @@ use std::{
 use gangplank::sandbox::ec2::{Pace, World};
 use serde_json::{Value, json};
 
-use crate::support::{self, Account, Bastion, Calls, Fault, Lab, Run, Scope, listening::Listening, plans, unverified};
+use crate::support::{
+    self, Account, Bastion, Calls, Fault, Lab, Moment, Run, Scope, listening::Listening, plans, unverified,
+};
 
 type Sources = BTreeSet<String>;
 
@@ -287,4 +289,63 @@ fn a_tag_step_that_fails_half_way_says_what_it_removed() {
     assert!(run.stderr.contains("exists now: some of the tags are changed: removed gangplank:key."), "{run}");
     lab.apply(&to);
     lab.assert_settled(&to);
+}
+
+/// An operator's rule is no way in for a vendor: in a full group half of the vendor's own stay until a new one is open, and a run that is
+/// killed after any of its calls leaves the vendor one.
+#[test]
+fn an_operators_way_is_none_for_a_vendor() {
+    on_both(Duration::ZERO, |lab| {
+        let operator = vec!["198.51.100.20/32".to_owned()];
+        let (old, new) = (sources(1..60), sources(60..119));
+        let bastion = |sources: &[String]| Bastion { operator: operator.clone(), ..admitting(lab, sources.to_vec()) };
+        let (from, to) = (bastion(&old), bastion(&new));
+        lab.apply(&from);
+        let all: Sources = old.iter().chain(&new).cloned().collect();
+        let assert_has_a_way = |watched: &Watched| {
+            for moment in &watched.moments {
+                assert!(!moment.is_disjoint(&all), "the vendor has no way in\n{}\n{}", watched.run, watched.calls);
+                assert!(moment.is_superset(&set(&operator)), "{moment:?}\n{}", watched.run);
+            }
+        };
+        let watched = change(lab, &to, &[]);
+        watched.run.clone().expect(0);
+        assert_has_a_way(&watched);
+        lab.assert_settled(&to);
+        for write in 0..watched.calls.writes() {
+            lab.apply(&from);
+            let killed = change(lab, &to, &[(Scope::Writes, write, Fault::Kill(Moment::After))]);
+            assert_eq!(killed.run.code(), None, "{}", killed.run);
+            assert_has_a_way(&killed);
+        }
+        let resumed = change(lab, &to, &[]);
+        resumed.run.clone().expect(0);
+        assert_has_a_way(&resumed);
+        lab.assert_settled(&to);
+    });
+}
+
+/// Nothing else can make room: the plan says beforehand that the vendor's only address closes first.
+#[test]
+fn the_only_way_of_a_vendor_closes_first_where_the_plan_says_so() {
+    on_both(Duration::ZERO, |lab| {
+        let operator: Vec<String> = (1..60).map(|n| format!("198.51.100.{n}/32")).collect();
+        let bastion = |n: u8| Bastion { operator: operator.clone(), ..admitting(lab, sources(n..n + 1)) };
+        lab.apply(&bastion(1));
+        let to = bastion(2);
+        let plan = lab.run("plan", &to, &[]).0.expect(0);
+        assert!(plan.stdout.contains("apply closes it before it opens the new one"), "{plan}");
+        let denied = change(lab, &to, &[(Scope::Action("AuthorizeSecurityGroupIngress"), 1, Fault::DENIED)]);
+        let run = denied.run.clone().expect(1);
+        assert!(run.stderr.contains("1 of 1 old addresses are still open"), "{run}");
+        assert!(denied.moments.last().is_some_and(|moment| moment.contains("203.0.113.1/32")), "{run}");
+        lab.apply(&to);
+        lab.assert_settled(&to);
+
+        // The plan tells a higher quota than the account has: it could not say so, and nothing closes.
+        let to = Bastion { rules_per_group: Some(100), ..bastion(3) };
+        let refused = change(lab, &to, &[]);
+        refused.run.clone().expect(1);
+        assert_eq!(refused.calls.of("RevokeSecurityGroupIngress"), 0, "{}", refused.calls);
+    });
 }

@@ -1,6 +1,7 @@
 //! The program in its own sandbox, as people use it: one folder over many commands, other programs beside it, and what goes
 //! wrong with folders, ports and disks.
 
+mod claims;
 mod demo;
 mod ends;
 mod folder;

@@ -230,3 +230,45 @@ fn no_command_prints_what_was_pasted() {
     let run = gangplank(&home, &["validate", "."]).expect(3);
     assert!(!format!("{run}").contains("Sup3rS3cret") && run.stderr.contains("in a file's name"), "{run}");
 }
+
+/// In a tag of a plan that would be valid otherwise: the tokens that have ordinary beginnings, and what only begins like them.
+#[test]
+fn a_token_is_told_from_an_ordinary_word() {
+    let plan = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/aws-warehouse.yaml")).unwrap();
+    let tagged = |value: &str| plan.replacen("team: data-platform", &format!("team: \"{value}\""), 1);
+    for secret in [
+        "password: ColonSecret77",
+        "MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g",
+        "https://ghtokenabcdefghijk123@github.com/x.git",
+        "https://hooks.slack.com/services/T00000000/B00000000/XXXXsecretXXXX12345678",
+        "sk-abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKL",
+        "s.AbCdEfGhIjKlMnOpQrStUvWx",
+        "NRAK-ABCDEFGHIJKLMNOPQRSTUVWXYZ1",
+        "curl -u admin:CurlSecret99",
+        "mysql -u root -pMysqlSecret99",
+    ] {
+        let problems = read(tagged(secret)).expect_err(secret);
+        let shown = render(&problems, false);
+        assert!(shown.contains("its text is hidden here") && !shown.contains(secret), "{secret}\n{shown}");
+    }
+    for word in [
+        "sk-team",
+        "sk-data-platform-production-01",
+        "NRAK-team",
+        "s.internal",
+        "password rotation",
+        "password: rotated in 2026-11",
+        "token: q3-2026",
+        "secret-santa-2026",
+        "mysql -primary",
+        "mysql -port",
+        "https://deploy@git.example.com/x",
+        "https://deployment-user-01@git.example.com/x",
+        "hooks.slack.com",
+        "s3cr3t-free-zone",
+    ] {
+        for text in [tagged(word), plan.replacen("version: 1", &format!("version: 1 # {word}"), 1)] {
+            read(text).unwrap_or_else(|problems| panic!("{word}: {}", render(&problems, false)));
+        }
+    }
+}

@@ -241,7 +241,7 @@ fn write_inventory(
 /// The fields of the event `found`:
 ///
 /// - `format_version`: 1; `read`: how many regions and subscriptions answered; `accounts[]`: whose they are; `unread[]`: `place`, its location, `error`
-/// - `bastions[]`: `bastion`, `location` and whose (`region`, `account`, `sandbox`), `expires` (`"never"`, `{"at": ...}`, `{"unclear": ...}`), `has_machine`, `busy`, `made`,
+/// - `bastions[]`: `bastion`, `location` and whose (`region`, `account`, `sandbox`), `expires` (`"never"`, `{"at": ...}`, `{"disputed": [...]}`, `{"unclear": ...}`), `has_machine`, `busy`, `made`,
 ///   `parts[]` (`what`, `items`, of a machine `machine`), `notes`, `protected[]`, `verdict` (`reap` with `why`: `expired` or
 ///   `orphaned`; `report` with `problem`; `keep` with `reason`), `cost`
 /// - `strangers[]`: its location, `what`, `name`, `why`, `tagged` (the bastion that its tag names), of a machine `machine`, `cost`

@@ -27,6 +27,7 @@ pub async fn run(args: &args::Status, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
     let Loaded { plans, broken } = load_each(&args.paths.paths)?;
     let told = cx.connect(&plans).await?.status(now, &cx.reading()).await;
+    let is_doubtful = told.of.iter().any(|(_, status)| !status.doubts.is_empty());
     let each = told.of.iter().map(|(plan, status)| (status, bill_of_status(plan, status, now)));
     let failed = told.failed.into_iter().map(|(plan, error)| (plan, error.into())).collect();
     let left_out = left_out(failed, broken);
@@ -46,7 +47,8 @@ pub async fn run(args: &args::Status, cx: &Context) -> Result<Exit, Error> {
             print(&parts.join("\n"))?;
         }
     }
-    Ok(report(&left_out, cx))
+    let exit = if is_doubtful { Exit::Differs } else { Exit::Done };
+    Ok(exit.worst(report(&left_out, cx)))
 }
 
 /// What is not there costs nothing, and says nothing of cost.
@@ -61,6 +63,7 @@ fn with_cost(status: &Status, bill: &Bill) -> Value {
 fn human(status: &Status, bill: &Bill, palette: &Palette) -> String {
     let Palette { heading, create, warning, faint, .. } = palette;
     let (style, state) = match status.state {
+        _ if !status.doubts.is_empty() => (warning, "in doubt: what may be its machine is not proven to be its own"),
         State::Absent => (faint, "not there"),
         State::Partial if status.has_ended() => (warning, "ended: `gangplank destroy` removes what is left"),
         State::Partial => (warning, "incomplete: `gangplank apply` completes it"),
@@ -83,6 +86,9 @@ fn human(status: &Status, bill: &Bill, palette: &Palette) -> String {
             "instance",
             format!("{} {} {} {} {private}", machine.id, machine.state, machine.instance_type, machine.image),
         );
+    }
+    for doubt in &status.doubts {
+        line("look at", doubt.clone());
     }
     for group in &status.security_groups {
         line("security group", group.clone());

@@ -73,7 +73,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     plan.closings(&made);
     plan.leftovers(want, world, &current, vpc, group);
     if let Some(group) = group {
-        plan.stale_marks(want, &current, group);
+        plan.stale_marks(want, world, &current, group);
     }
     if !plan.problems.is_empty() {
         return Err(Diagnostics(plan.problems));
@@ -124,15 +124,17 @@ impl<'a> Current<'a> {
             |a: &ElasticIp| instance.is_some_and(|i| a.attached.as_ref().is_some_and(|at| at.is_instance(&i.id)));
         let of_the_call = want.tags(None);
         let abandoned = || seen.addresses.iter().find(|a| ownership::is_abandoned(a, &of_the_call));
+        let untagged = ownership::lost_its_tag(seen, want.bastion());
         let address = match &want.aws.address {
             AwsAddress::Elastic => {
                 let own = owned.iter().copied().min_by_key(|a| (!points_here(a), a.allocation.clone()));
-                own.or_else(abandoned)
+                own.or(untagged).or_else(abandoned)
             }
             AwsAddress::Existing(id) => seen.addresses.iter().find(|a| a.allocation == *id),
         };
         let used = |a: &&ElasticIp| address.is_none_or(|chosen| chosen.allocation != a.allocation);
-        let is_own = address.is_some_and(|a| owned.iter().any(|own| own.allocation == a.allocation));
+        let is_own =
+            address.is_some_and(|a| owned.iter().copied().chain(untagged).any(|own| own.allocation == a.allocation));
         let abandoned = want.aws.address == AwsAddress::Elastic && address.is_some() && !is_own;
         let spare_addresses = owned.into_iter().filter(used).collect();
         Self { instance, serves, reasons, foreign, undecided, address, abandoned, spare_addresses }

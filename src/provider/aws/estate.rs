@@ -391,7 +391,7 @@ fn found(
 
 /// What uses a bastion's groups or its address and is not proven to be its own, whatever its tags say: it may be its machine all the same,
 /// and then the bastion has not lost it.
-fn in_use(name: &str, seen: &Observed, groups: &BTreeSet<String>, users: &[Instance]) -> Vec<String> {
+pub(super) fn in_use(name: &str, seen: &Observed, groups: &BTreeSet<String>, users: &[Instance]) -> Vec<String> {
     let own: Vec<&str> = teardown::instances(name, seen).map(|i| i.id.as_str()).collect();
     let is_other = |i: &&Instance| i.state != InstanceState::Terminated && !own.contains(&i.id.as_str());
     // By its id: one may be in the group, have the tag and hold the address.
@@ -400,7 +400,7 @@ fn in_use(name: &str, seen: &Observed, groups: &BTreeSet<String>, users: &[Insta
     for address in seen.addresses.iter().filter(|a| tags::owns(&a.tags, name)) {
         let ip = address.ip.map_or_else(|| address.allocation.clone(), |ip| ip.to_string());
         match &address.attached {
-            Some(Attachment::Instance(id)) if !has_ended(id) => {
+            Some(Attachment::Instance(id)) if !has_ended(id) && !own.contains(&id.as_str()) => {
                 all.insert(id, format!("instance {id} has its address {ip}"));
             }
             Some(Attachment::Interface(id)) => {

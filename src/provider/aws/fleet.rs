@@ -18,6 +18,7 @@ use super::{
     api::{Ec2, NotConnected},
     desire::Desired,
     diff::{self, World},
+    estate,
     evidence::Evidence,
     extend, history,
     identity::{self, CallerIdentity},
@@ -25,6 +26,7 @@ use super::{
     machine::{self, Choice, Needs, allocates},
     observe::{self, Named},
     observed::{ElasticIp, Instance, Observed, Surroundings},
+    ownership,
     perform::Performer,
     profile::{MissingProfile, NamedBy},
     tags::{self, Tags},
@@ -39,8 +41,12 @@ use crate::{
     location::CloudAccount,
     plan::{Aws, AwsAddress, Cloud, Plan},
     provider::{
-        CloudError, Progress, Refused, clouds::Clouds, extend::Wish, fleet::PlanOutlook, identity::IdentifiedAccount,
-        status::Status,
+        CloudError, Progress, Refused,
+        clouds::Clouds,
+        extend::Wish,
+        fleet::PlanOutlook,
+        identity::IdentifiedAccount,
+        status::{State, Status},
     },
 };
 
@@ -275,7 +281,19 @@ impl<'a> Fleet<'a> {
     }
 
     pub async fn status(&self, now: Timestamp, watcher: &dyn Watcher) -> Vec<Result<Status, CloudError>> {
-        self.each(watcher, |bastion, region, seen| Status::of(bastion.plan, bastion.aws, region, seen, now)).await
+        let told = self.each(watcher, |bastion, region, seen| {
+            let status = Status::of(bastion.plan, bastion.aws, region, seen, now);
+            let doubtful = status.state != State::Up;
+            (status, doubtful.then(|| seen.clone()))
+        });
+        let completed = self.bastions.iter().zip(told.await).map(async |(bastion, told)| match told? {
+            (status, None) => Ok(status),
+            (status, Some(seen)) => {
+                let doubts = self.regions[bastion.region].doubts(bastion.plan.name.as_str(), &seen, watcher).await?;
+                Ok(Status { doubts, ..status })
+            }
+        });
+        join_all(completed).await
     }
 
     /// Looks at everything that a verification goes by, in the order of the plans. Writes nothing.
@@ -353,6 +371,15 @@ impl<'a> Fleet<'a> {
 }
 
 impl Region {
+    /// What may be a bastion's machine: whatever is in a group of its name, which no tag changes, or has its address.
+    async fn doubts(&self, bastion: &str, seen: &Observed, watcher: &dyn Watcher) -> Result<Vec<String>, CloudError> {
+        let called = seen.groups.iter().filter(|g| g.name == ownership::group_name(bastion));
+        let groups: BTreeSet<String> = called.map(|g| g.id.clone()).collect();
+        let step = self.step();
+        let users = observe::instances_in_groups(&self.ec2, &groups, &Progress { step: &step, watcher }).await?;
+        Ok(estate::in_use(bastion, seen, &groups, &users))
+    }
+
     async fn events(&self, resource: &str, since: Timestamp, now: Timestamp) -> Result<Vec<String>, CloudError> {
         self.take_turn().await;
         self.ec2.events(resource, since, now).await

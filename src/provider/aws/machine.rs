@@ -242,6 +242,7 @@ pub fn allocates(want: &Desired<'_>, seen: &Observed) -> bool {
     let of_the_call = want.tags(None);
     want.aws.address == AwsAddress::Elastic
         && seen.addresses_of(want.bastion()).next().is_none()
+        && ownership::lost_its_tag(seen, want.bastion()).is_none()
         && !seen.addresses.iter().any(|address| ownership::is_abandoned(address, &of_the_call))
 }
 

@@ -266,6 +266,18 @@ pub fn is_abandoned(address: &ElasticIp, of_the_call: &Tags) -> bool {
     address.attached.is_none() && plain(&address.tags) == plain(of_the_call)
 }
 
+/// An address that has lost the bastion's tag, while it leads to the bastion's machine and a rule of its group names it: it is used, and
+/// tagged again. Without the tag it is not released.
+pub fn lost_its_tag<'a>(seen: &'a Observed, bastion: &str) -> Option<&'a ElasticIp> {
+    let is_untagged = |a: &&ElasticIp| !a.tags.contains_key(tags::BASTION) && other_service(&a.tags).is_ok();
+    let leads_here = |a: &&ElasticIp| {
+        let here = |id: &String| seen.instances_of(bastion).any(|i| i.id == *id);
+        matches!(&a.attached, Some(Attachment::Instance(id)) if here(id))
+    };
+    let is_named = |a: &&ElasticIp| seen.groups_of(bastion).any(|g| is_marked(g, a, bastion));
+    seen.addresses.iter().filter(is_untagged).filter(is_named).find(leads_here)
+}
+
 /// The tag of another AWS service, where there is one.
 ///
 /// # Errors

@@ -64,8 +64,7 @@ impl<'a> Performer<'a> {
                 Ok(Some(id))
             }
             Call::ChangeRules { group, direction, add, remove, closes_first, tags } => {
-                let change =
-                    self.change_rules(bastion, group, *direction, add, remove, *closes_first, tags, progress);
+                let change = self.change_rules(bastion, group, *direction, add, remove, *closes_first, tags, progress);
                 change.await.map(|()| None)
             }
             Call::AllocateAddress { tags } => {

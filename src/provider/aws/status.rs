@@ -62,6 +62,7 @@ impl Status {
                 .collect(),
             expires: deadline.map(|d| d.expires.to_string()),
             seconds_left: deadline.map(|d| d.expires.as_second() - now.as_second()),
+            doubts: Vec::new(),
             moved: remembered.agreed_decision(now),
         }
     }

@@ -317,13 +317,20 @@ impl<'a> Differ<'a> {
     }
 
     /// Marks of addresses that the bastion uses no more, each once its address is released or given back.
-    pub fn stale_marks(&mut self, want: &Desired<'_>, current: &Current<'_>, group: &Group) {
+    pub fn stale_marks(&mut self, want: &Desired<'_>, world: World<'_>, current: &Current<'_>, group: &Group) {
         let used = current.address.filter(|_| want.aws.address == AwsAddress::Elastic);
         // Another run may have allocated and marked an address that this one does not see yet.
         let is_spare = |allocation: &str| current.spare_addresses.iter().any(|a| a.allocation == allocation);
+        // It is there, and the bastion's no more: it has lost its tag and leads elsewhere.
+        let is_lost = |allocation: &str| {
+            current.address.is_none() && world.seen.addresses.iter().any(|a| a.allocation == allocation)
+        };
         let stale = |(rule, allocation): &(&Rule, &str)| {
             let own = used.and_then(|a| Some(ownership::address_mark(self.bastion, &a.allocation, a.ip?)));
-            let is_unused = used.is_some() || is_spare(allocation) || want.aws.address != AwsAddress::Elastic;
+            let is_unused = used.is_some()
+                || is_spare(allocation)
+                || is_lost(allocation)
+                || want.aws.address != AwsAddress::Elastic;
             is_unused && own.is_none_or(|(own, _)| own != **rule) && !want.egress.contains_key(rule)
         };
         let stale: Vec<(&Rule, &str)> = ownership::marks(&group.egress, self.bastion).filter(stale).collect();

@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(ec2.events(&id, early, late).await.expect("told"), [""; 0], "not yet");
         let later = Later(alone, late);
         let events = Ec2::over(Direct::new(Arc::new(later)), "eu-west-1").events(&id, early, late).await.expect("told");
-        let acts = history::read(events.iter().map(String::as_str));
+        let acts = history::read(events.iter().map(String::as_str), None);
         assert_eq!(acts.iter().map(Act::by).collect::<Vec<_>>(), ["gangplank, as user operator from 198.51.100.20"]);
         assert_eq!(acts[0].what, "CreateSecurityGroup");
 

@@ -68,7 +68,7 @@ impl Listening {
     }
 
     /// A request with these headers; the answer's head and body.
-    fn ask(&self, head: &str, body: &str) -> String {
+    pub fn ask(&self, head: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         // Who sends too much may be answered and left before the end.
         let _ = write!(stream, "{head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());

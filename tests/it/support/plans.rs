@@ -6,6 +6,7 @@ use super::moto::Seed;
 
 /// Made for these tests; nobody has their private halves.
 pub const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBlsgVS38fFjW5im1DdxVuGGG6ivdibDUGF85hU/kDUU vendor";
+const OPERATOR_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAIoWFzXAFtSMEHFpBKF7D5mmpVeWSS6QDMs53bDMIZb ana";
 pub const ROTATED_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG5CZlIlbo34T3AdCxWo+Dpw4o0Fooo4cNkjT5C74JYd rotated";
 
@@ -24,7 +25,10 @@ pub struct Bastion {
     pub targets: Vec<(String, String, u16)>,
     pub tags: Vec<(String, String)>,
     pub expires: Option<String>,
+    pub lifetime: Option<&'static str>,
     pub rules_per_group: Option<usize>,
+    /// The sources of an operator, where there is one.
+    pub operator: Vec<String>,
 }
 
 impl Bastion {
@@ -40,7 +44,9 @@ impl Bastion {
             targets: vec![("warehouse".to_owned(), "10.20.2.10".to_owned(), 5432)],
             tags: vec![("team".to_owned(), "data-platform".to_owned())],
             expires: None,
+            lifetime: None,
             rules_per_group: None,
+            operator: Vec::new(),
         }
     }
 
@@ -52,6 +58,9 @@ impl Bastion {
         }
         if let Some(end) = &self.expires {
             line(format!("expires: {end}"));
+        }
+        if let Some(lifetime) = self.lifetime {
+            line(format!("lifetime: {lifetime}"));
         }
         line("aws:\n  region: us-east-1".to_owned());
         line(format!("  subnet: {}\n  address: {}", self.subnet, self.address));
@@ -73,6 +82,10 @@ impl Bastion {
         line("    targets:".to_owned());
         for (name, host, port) in &self.targets {
             line(format!("      - {{name: {name}, host: {host}, port: {port}, speaks: tcp}}"));
+        }
+        if !self.operator.is_empty() {
+            let sources = self.operator.join(", ");
+            line(format!("operators:\n  - {{name: ana, allow_from: [{sources}], keys: [{OPERATOR_KEY}]}}"));
         }
         yaml
     }

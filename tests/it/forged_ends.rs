@@ -1,0 +1,109 @@
+//! Tags about a bastion's end, changed by somebody with a right to tag: what plan, apply and reap make of them, on moto and on the
+//! sandbox's EC2.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::{
+    ownership::on_both,
+    support::{Bastion, Lab},
+};
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// The bastion's machine, group and address (where it is its own), by `I`, `G` and `A`.
+const PARTS: &str = "
+own = [{'Name': 'tag:gangplank:bastion', 'Values': ['warehouse']}]
+parts = {}
+for r in ec2.describe_instances(Filters=own)['Reservations']:
+    parts.update({'I': i for i in r['Instances'] if i['State']['Name'] == 'running'})
+parts.update({'G': g for g in ec2.describe_security_groups(Filters=own)['SecurityGroups']})
+parts.update({'A': a for a in ec2.describe_addresses(Filters=own)['Addresses']})
+ids = {'I': 'InstanceId', 'G': 'GroupId', 'A': 'AllocationId'}
+def end(part):
+    return next((t['Value'] for t in parts[part]['Tags'] if t['Key'] == 'gangplank:expires'), None)
+";
+
+/// The end that each part's tags tell.
+fn ends(lab: &Lab<'_>) -> Value {
+    lab.account.boto(&format!("{PARTS}result = {{part: end(part) for part in parts}}"), Value::Null)
+}
+
+fn end_of(lab: &Lab<'_>, part: &str) -> Timestamp {
+    ends(lab)[part].as_str().and_then(|text| text.parse().ok()).expect("an end")
+}
+
+fn forge(lab: &Lab<'_>, parts: &[&str], key: &str, value: &str) {
+    lab.account.boto(
+        &format!(
+            "{PARTS}ec2.create_tags(Resources=[parts[p][ids[p]] for p in input['parts']], Tags=[{{'Key': input['key'], 'Value': input['value']}}])"
+        ),
+        json!({"parts": parts, "key": key, "value": value}),
+    );
+}
+
+fn reap(lab: &Lab<'_>, code: i32) -> String {
+    let (run, calls) = lab.command(&["reap", "--region", "us-east-1", "--yes", "--settle", "0m"]);
+    assert_eq!(calls.writes(), 0, "{calls}\n{run}");
+    run.expect(code).stdout
+}
+
+/// With an address of one's own two resources tell the end: where they differ, nothing tells which is right.
+#[test]
+fn of_two_that_differ_neither_is_believed() {
+    on_both(|lab| {
+        let bastion = Bastion { address: lab.seed.address.clone(), lifetime: Some("30d"), ..lab.bastion() };
+        lab.apply(&bastion);
+        let own = end_of(lab, "I");
+        let (start, soon) = (own - DAY * 30, own - DAY * 29);
+        let decision = format!("to {soon} from {own} on {start}");
+        for (key, value) in [
+            ("gangplank:expires", soon.to_string()),
+            ("gangplank:expires", "1995-05-23T00:00:00Z".to_owned()),
+            ("gangplank:lifetime", "1000000000".to_owned()),
+            ("gangplank:extended", decision),
+        ] {
+            forge(lab, &["G"], key, &value);
+            let forged = ends(lab);
+            for verb in ["plan", "apply"] {
+                let options: &[&str] = if verb == "apply" { &["--yes"] } else { &[] };
+                let (run, calls) = lab.run(verb, &bastion, options);
+                let run = run.expect(0);
+                assert!(run.stdout.contains("⚠ its machine's tags tell the end"), "{key} {value}\n{run}");
+                assert_eq!(calls.writes(), 0, "{calls}");
+                assert_eq!(ends(lab), forged, "{key} {value}");
+            }
+            if key == "gangplank:expires" {
+                assert!(reap(lab, 2).contains("two resources tell its end, and differ"), "{key} {value}");
+            }
+            let (settled, _) = lab.run("extend", &bastion, &["--until", &own.to_string(), "--yes"]);
+            settled.expect(0);
+            assert_eq!((end_of(lab, "I"), end_of(lab, "G")), (own, own), "{key} {value}");
+            lab.assert_settled(&bastion);
+        }
+        // A later end is one whose lifetime began after the machine's launch: nobody believes it, and it is put right.
+        forge(lab, &["G"], "gangplank:expires", &(own + DAY * 300).to_string());
+        assert!(reap(lab, 0).contains(&format!("it ends at {own}")));
+        lab.apply(&bastion);
+        assert_eq!((end_of(lab, "I"), end_of(lab, "G")), (own, own));
+    });
+}
+
+/// Two of three tags are many, and the machine's launch is no tag.
+#[test]
+fn two_of_three_postpone_nothing() {
+    on_both(|lab| {
+        let bastion = Bastion { lifetime: Some("30d"), ..lab.bastion() };
+        lab.apply(&bastion);
+        let own = end_of(lab, "I");
+        forge(lab, &["G", "A"], "gangplank:expires", &(own + DAY * 24).to_string());
+        let stdout = reap(lab, 0);
+        assert!(stdout.contains(&format!("it ends at {own}")), "{stdout}");
+        lab.apply(&bastion);
+        assert_eq!(ends(lab), json!({"I": own.to_string(), "G": own.to_string(), "A": own.to_string()}));
+        let later = format!("to {} from {own} on {}", own + DAY * 24, own - DAY * 30);
+        forge(lab, &["G", "A"], "gangplank:extended", &later);
+        lab.apply(&bastion);
+        assert_eq!(ends(lab), json!({"I": own.to_string(), "G": own.to_string(), "A": own.to_string()}));
+    });
+}
