@@ -337,7 +337,7 @@ fn the_only_way_of_a_vendor_closes_first_where_the_plan_says_so() {
         assert!(plan.stdout.contains("apply closes it before it opens the new one"), "{plan}");
         let denied = change(lab, &to, &[(Scope::Action("AuthorizeSecurityGroupIngress"), 1, Fault::DENIED)]);
         let run = denied.run.clone().expect(1);
-        assert!(run.stderr.contains("1 of 1 old addresses are still open"), "{run}");
+        assert!(run.stderr.contains("1 of 1 old address is still open"), "{run}");
         assert!(denied.moments.last().is_some_and(|moment| moment.contains("203.0.113.1/32")), "{run}");
         lab.apply(&to);
         lab.assert_settled(&to);
