@@ -82,6 +82,7 @@ fn owners_of(rules: &[Counted]) -> Vec<&Owners> {
 }
 
 /// Whether both are for the same one.
+#[cfg(feature = "aws")]
 pub fn share_an_owner(one: &Owners, other: &Owners) -> bool {
     one.intersection(other).any(|owner| owner != EVERYBODY)
 }
