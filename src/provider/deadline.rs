@@ -8,7 +8,7 @@
 //! A decision is believed only as it can have been written, and not where one resource tells it alone against two or more that
 //! tell the plan's own end. Of what remains the earliest end counts: so no tag alone moves an end, an extension that was
 //! interrupted is undone, and a shortening is completed once two resources tell it. A lifetime that began after the machine's launch
-//! is believed of nobody. Where only two resources tell an end and differ, neither is written: see [`Remembered::disputed`].
+//! is believed only where all say so. Where only two resources tell an end and differ, neither is written: see [`Remembered::disputed`].
 
 use std::fmt;
 
@@ -24,8 +24,8 @@ use crate::plan::{Deadline, time::LONGEST};
 /// By so much the clock of whoever decided may be ahead of ours.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// A lifetime begins when its bastion is planned, before the machine's launch. By so much the clocks of the two may differ: AWS and
-/// Azure refuse what is signed by a clock that is further off.
+/// A lifetime begins when its bastion is planned, before the machine's launch. By so much the clocks of the two may differ: AWS refuses
+/// what is signed by a clock that is further off.
 const LAUNCH_SLACK: SignedDuration = SignedDuration::from_mins(15);
 
 /// A deadline as a moment, the lifetime (seconds) that it came from, and the decision that moved it.
@@ -210,12 +210,12 @@ impl Remembered {
     }
 
     /// The second that a lifetime counts from: the earliest, but for one that a resource tells alone. Gangplank writes none that is
-    /// still to come, or later than the machine's launch.
+    /// still to come, or later than the machine's launch; where all are later, the clock that they were written by was ahead.
     fn start(&self, now: Timestamp) -> Option<i64> {
-        let can_be = |start: &i64| *start <= now.as_second() && !is_after_launch(*start, self.launched);
-        let begun: Vec<i64> = self.starts.iter().copied().filter(can_be).collect();
-        let launched = self.launched.map(Timestamp::as_second);
-        without_lone(&begun).into_iter().min().or(launched)
+        let begun: Vec<i64> = self.starts.iter().copied().filter(|start| *start <= now.as_second()).collect();
+        let before: Vec<i64> = begun.iter().copied().filter(|start| !is_after_launch(*start, self.launched)).collect();
+        let believed = if before.is_empty() { begun } else { before };
+        without_lone(&believed).into_iter().min()
     }
 
     /// The machine's end and the other one's, where only these two tell an end that can have been written, and differ: then nothing
@@ -298,7 +298,7 @@ pub fn is_after_launch(start: i64, launched: Option<Timestamp>) -> bool {
 }
 
 /// The moment at which a bastion ends. A lifetime counts from the start that is remembered; where none is that can have been written,
-/// from the machine's launch, and without a machine from `now`. Where two resources tell an end and disagree, the machine's stays.
+/// from `now`. Where two resources tell an end and disagree, the machine's stays.
 pub fn deadline(plan: Option<Deadline>, remembered: &Remembered, now: Timestamp) -> Option<ResolvedDeadline> {
     if let Some([machine, _]) = remembered.disputed(plan, now) {
         return Some(machine);
