@@ -18,7 +18,7 @@ use super::{
     clock::{Clock, Kept},
     ec2,
     http::{Ask, Reply, Serve, Served},
-    machine::{Answer, Around, Daemon, Hosts, Machine, ssh::Visit},
+    machine::{Answer, Around, Daemon, Hosts, Machine, around::NO_ANSWER, ssh::Visit},
     store::{Folder, Trouble},
     vm::{Vm, Way},
 };
@@ -380,6 +380,9 @@ impl State {
     }
 
     fn resolve(&self, vm: &str, name: &str) -> Result<Vec<IpAddr>, String> {
+        if is_ec2(vm) && !self.ec2.answers_names(vm) {
+            return Err(NO_ANSWER.to_owned());
+        }
         let mut found = self.hosts.resolve(name)?;
         let own = |address: &IpAddr| self.arm.has_address(*address) != is_ec2(vm);
         if found.iter().any(own) {

@@ -14,6 +14,7 @@ use gangplank::{
         desire::Desired,
         diff::{World, diff},
         keys,
+        name_servers::{NameServers, NetworkDns},
         network::{Destination, Route, RouteTable, Subnet},
         observed::{
             Attachment, ElasticIp, Group, Image, Instance, InstanceState, InstanceType, MetadataOptions, Observed,
@@ -116,8 +117,14 @@ fn fulfilled(plan: &Plan) -> Observed {
             egress: want.egress.clone().into_iter().chain([mark]).collect(),
             tags: want.tags(None),
         }],
+        name_servers: own_name_servers(),
         ..Observed::default()
     }
+}
+
+fn own_name_servers() -> NameServers {
+    let network = NetworkDns { vpc: "vpc-1".into(), range: None, dhcp_options: "default".into() };
+    NameServers { networks: vec![network], ..NameServers::default() }
 }
 
 /// What a new machine can be made from.
@@ -327,7 +334,10 @@ fn without_numbers(page: &str) -> String {
 
 #[test]
 fn a_new_machine_shows_its_keys() {
-    let set = changes(&read(&text(&[KEY, ROTATED_KEY])), &Observed::default());
+    let set = changes(
+        &read(&text(&[KEY, ROTATED_KEY])),
+        &Observed { name_servers: own_name_servers(), ..Observed::default() },
+    );
     let launch = set.steps.iter().find_map(|step| match &step.action.call {
         Call::RunInstance(launch) => Some(launch),
         _ => None,

@@ -258,6 +258,7 @@ fn verification_costs_a_console_more_for_each_bastion() {
     };
     let reads = [
         "DescribeAddresses",
+        "DescribeDhcpOptions",
         "DescribeImages",
         "DescribeInstances",
         "DescribeNetworkAcls",
@@ -266,6 +267,7 @@ fn verification_costs_a_console_more_for_each_bastion() {
         "DescribeSecurityGroups",
         "DescribeSubnets",
         "DescribeVolumes",
+        "DescribeVpcs",
         "GetCallerIdentity",
     ];
     assert_eq!(shared(&one), reads.map(|action| (action.to_owned(), 1)));

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     action::DescribedRule,
+    name_servers::{DhcpOptions, NetworkDns},
     network::{Acl, AclEntry, Destination, Interface, Route, RouteTable, Subnet, Volume},
     observed::{Attachment, ElasticIp, Group, Image, Instance, InstanceState, InstanceType, MetadataOptions},
     prefix_list::PrefixList,
@@ -195,6 +196,20 @@ pub fn prefix_list(from: &ec2::ManagedPrefixList) -> Option<PrefixList> {
 /// Something that is no network can't come from EC2; should it, it is treated as the widest there is.
 pub fn prefix_list_entry(from: &ec2::PrefixListEntry) -> Option<IpNet> {
     Some(from.cidr()?.parse().unwrap_or(ANY_V4))
+}
+
+pub fn network_dns(from: &ec2::Vpc) -> Option<NetworkDns> {
+    Some(NetworkDns {
+        vpc: from.vpc_id()?.to_owned(),
+        range: from.cidr_block().and_then(|range| range.parse().ok()),
+        dhcp_options: text(from.dhcp_options_id()),
+    })
+}
+
+pub fn dhcp_options(from: &ec2::DhcpOptions) -> Option<DhcpOptions> {
+    let servers = from.dhcp_configurations().iter().filter(|option| option.key() == Some("domain-name-servers"));
+    let values = servers.flat_map(|option| option.values()).filter_map(|value| value.value());
+    Some(DhcpOptions { id: from.dhcp_options_id()?.to_owned(), name_servers: values.map(str::to_owned).collect() })
 }
 
 pub fn subnet(from: &ec2::Subnet) -> Option<Subnet> {

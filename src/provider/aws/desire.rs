@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Ports on which a machine fetches its security updates, from mirrors whose addresses nobody publishes. Name resolution,
-/// time and metadata of EC2 pass no security group.
+/// time and metadata of EC2 pass no security group; what its network's DHCP options name instead, `name_servers` adds.
 const UPDATE_PORTS: [u16; 2] = [80, 443];
 
 /// One bastion as its plan wants it.
@@ -43,6 +43,16 @@ impl<'a> Desired<'a> {
 
     pub fn bastion(&self) -> &'a str {
         self.plan.name.as_str()
+    }
+
+    /// The same with ways out that its network needs.
+    pub fn with_egress(&self, more: Rules) -> Self {
+        let mut want = self.clone();
+        for (rule, why) in more {
+            // A plan may have a target there: one rule then serves both.
+            want.egress.entry(rule).or_insert(why);
+        }
+        want
     }
 
     pub fn tags(&self, deadline: Option<&ResolvedDeadline>) -> Tags {

@@ -9,11 +9,13 @@ use super::{
     check,
     deadline::{self, ResolvedDeadline},
     desire::Desired,
+    judging::Known,
     keys,
     machine::{self, Choice},
     network::Subnet,
     observed::{ElasticIp, Group, Image, Instance, Observed, Surroundings},
     ownership, region,
+    rule::Rules,
     steps::Differ,
     teardown,
 };
@@ -52,6 +54,8 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     }
     let Some((vpc, launch)) = placed else { return Err(Diagnostics(problems)) };
     let group = own_group(want, world, vpc);
+    let open = group.map(|group| &group.egress);
+    let want = &want.with_egress(world.seen.name_servers.rules(vpc, open.unwrap_or(&Rules::new())));
     check::group_name(want, world, vpc, group, &mut problems);
     if !problems.is_empty() {
         return Err(Diagnostics(problems));
@@ -84,7 +88,12 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
         location: region::location(world.region),
         plan: want.plan.origin.source.path.clone(),
         exposure: want.exposure(&current.public_address(), &world.seen.prefix_lists),
-        notes: plan.notes.into_iter().chain(notes(want, world, &current, deadline.as_ref())).collect(),
+        notes: plan
+            .notes
+            .into_iter()
+            .chain(name_server_notes(world.seen.name_servers.of(vpc), vpc))
+            .chain(notes(want, world, &current, deadline.as_ref()))
+            .collect(),
         steps: plan.steps,
     })
 }
@@ -185,6 +194,26 @@ fn place<'a>(
     let image = machine::image(want, world.around, world.region).map_err(|p| problems.push(p)).ok();
     let (subnet, image) = (subnet?, image?);
     Some((subnet.vpc.as_str(), Some((subnet, image))))
+}
+
+/// What of a network's DNS servers is not served, or not known.
+fn name_server_notes(servers: Known<Vec<IpAddr>>, vpc: &str) -> Vec<String> {
+    match servers {
+        Ok(servers) => servers
+            .iter()
+            .filter(|server| server.is_ipv6())
+            .map(|server| {
+                format!(
+                    "⚠ {server}, a DNS server of {vpc}, has an IPv6 address, and gangplank asks EC2 for none for the machine: no rule lets \
+                     it out to there"
+                )
+            })
+            .collect(),
+        Err(why) => vec![format!(
+            "⚠ which DNS servers the DHCP options of {vpc} name is not known ({why}): gangplank takes them for EC2's own, which need no \
+             rule; with others the machine would find no name"
+        )],
+    }
 }
 
 fn notes(

@@ -414,7 +414,11 @@ impl Region {
         let step = self.step();
         let progress = Progress { step: &step, watcher };
         let named = Named::by(wants.iter().map(|want| (want.plan, want.aws)));
-        let mut seen = observe::observe(&self.ec2, &named, &progress).await?;
+        let (mut seen, name_servers) = tokio::try_join!(
+            observe::observe(&self.ec2, &named, &progress),
+            observe::name_servers(&self.ec2, &progress)
+        )?;
+        seen.name_servers = name_servers;
         let around = self.surroundings(wants, &seen, None, &progress).await?;
         // A machine that something would be written to is looked into first, and then it is decided anew.
         let written: Vec<&Instance> =

@@ -1,5 +1,5 @@
 //! Reads what a verification goes by. For a region, however many bastions: three calls as for a plan, and at the same time
-//! subnets, route tables, network ACLs and the databases' interfaces; then volumes, and one console for each running machine
+//! networks and their DHCP options, subnets, route tables, network ACLs and the databases' interfaces; then volumes, and one console for each running machine
 //! (pages aside, and the consoles twice where EC2 has only the old kind). Writes nothing.
 
 use std::{
@@ -16,6 +16,7 @@ use super::{
     convert,
     evidence::{Console, Evidence, Network, main_instance},
     judging::Known,
+    name_servers::NameServers,
     network::{Acl, Interface, Volume},
     observe::{self, AT_ONCE, Named, PAGE, known, pages},
     observed::{Group, Instance, InstanceState, Observed},
@@ -43,7 +44,7 @@ impl Question<'_> {
     /// Instances, addresses and groups must be readable. What else is not, the evidence says, and so do the checks.
     pub async fn ask(&self, progress: &Progress<'_>) -> Result<Vec<Evidence>, CloudError> {
         let ec2 = self.ec2;
-        let (core, subnets, route_tables, acls, database_interfaces, prefix_lists) = tokio::join!(
+        let (core, name_servers, subnets, route_tables, acls, database_interfaces, prefix_lists) = tokio::join!(
             async {
                 tokio::try_join!(
                     observe::instances(ec2, progress),
@@ -51,6 +52,7 @@ impl Question<'_> {
                     groups(ec2, progress)
                 )
             },
+            observe::name_servers(ec2, progress),
             observe::subnets(ec2, progress),
             observe::route_tables(ec2, progress),
             acls(ec2, progress),
@@ -58,7 +60,9 @@ impl Question<'_> {
             observe::prefix_lists(ec2, &self.named.prefix_lists, progress),
         );
         let (instances, addresses, groups) = core?;
-        let mut seen = Observed { instances, addresses, groups, origins: BTreeMap::new(), prefix_lists };
+        let name_servers = known(name_servers).unwrap_or_else(NameServers::unread);
+        let mut seen =
+            Observed { instances, addresses, groups, name_servers, prefix_lists, origins: BTreeMap::new() };
 
         let machines: Vec<Option<&Instance>> = self.bastions.iter().map(|b| main_instance(&seen, b)).collect();
         let ids: BTreeSet<String> =

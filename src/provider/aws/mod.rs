@@ -33,6 +33,7 @@ mod inspect;
 pub mod keys;
 pub mod machine;
 mod machine_steps;
+pub mod name_servers;
 pub mod network;
 #[cfg(feature = "aws")]
 pub mod observe;

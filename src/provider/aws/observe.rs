@@ -1,5 +1,6 @@
 //! Reads a region: three calls, at once, however many bastions there are (pages aside); one for the prefix lists that plans name and one
-//! for the entries of each; up to six more, also at once, when a machine and its address are to be created.
+//! for the entries of each; two more about its networks' DNS where plans are compared; up to six more, also at once, when a machine and
+//! its address are to be created.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,7 @@ use super::{
     convert,
     judging::Known,
     machine::{Needs, publisher},
+    name_servers::NameServers,
     network::{RouteTable, Subnet},
     observed::{ElasticIp, Group, Image, Instance, InstanceType, MachineOrigin, Observed, Surroundings},
     prefix_list::{PrefixList, PrefixLists},
@@ -26,7 +28,7 @@ use super::{
 use crate::{
     cloudinit,
     plan::{Aws, Plan},
-    provider::{CloudError, Progress},
+    provider::{CloudError, ErrorKind, Progress},
 };
 
 /// What plans name by its id and nothing of gangplank's is.
@@ -55,7 +57,7 @@ pub async fn observe(ec2: &Ec2, named: &Named, progress: &Progress<'_>) -> Resul
         groups(ec2, &named.databases, progress),
         async { Ok(prefix_lists(ec2, &named.prefix_lists, progress).await) },
     )?;
-    Ok(Observed { instances, addresses, groups, origins: BTreeMap::new(), prefix_lists })
+    Ok(Observed { instances, addresses, groups, prefix_lists, ..Observed::default() })
 }
 
 pub async fn surroundings(ec2: &Ec2, needs: &Needs, progress: &Progress<'_>) -> Result<Surroundings, CloudError> {
@@ -188,11 +190,13 @@ async fn images_of_ids(ec2: &Ec2, ids: BTreeSet<String>, progress: &Progress<'_>
 
 /// What was read, or why it could not be, for people.
 pub(super) fn known<T>(read: Result<T, CloudError>) -> Known<T> {
-    read.map_err(|error| {
-        let code = error.code.map(|code| format!(" ({code})")).unwrap_or_default();
-        let remedy = error.remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
-        format!("{} failed: {}{code}{remedy}", error.operation, error.message)
-    })
+    read.map_err(told)
+}
+
+fn told(error: CloudError) -> String {
+    let code = error.code.map(|code| format!(" ({code})")).unwrap_or_default();
+    let remedy = error.remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
+    format!("{} failed: {}{code}{remedy}", error.operation, error.message)
 }
 
 /// All of the region's addresses: EC2 gives them on one page, and a quota keeps them few.
@@ -282,6 +286,23 @@ fn referring(rules: Rules) -> Rules {
 
 pub(crate) async fn subnets(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Subnet>, CloudError> {
     Ok(pages!(ec2, progress, "DescribeSubnets", ec2.client.describe_subnets(), PAGE, subnets, convert::subnet))
+}
+
+/// Which DNS servers the networks' machines ask. Who may not read it is told so where it matters.
+pub(super) async fn name_servers(ec2: &Ec2, progress: &Progress<'_>) -> Result<NameServers, CloudError> {
+    let networks = async {
+        let request = ec2.client.describe_vpcs();
+        Ok::<_, CloudError>(pages!(ec2, progress, "DescribeVpcs", request, PAGE, vpcs, convert::network_dns))
+    };
+    let options = async {
+        let request = ec2.client.describe_dhcp_options();
+        Ok(pages!(ec2, progress, "DescribeDhcpOptions", request, PAGE, dhcp_options, convert::dhcp_options))
+    };
+    match tokio::try_join!(networks, options) {
+        Ok((networks, options)) => Ok(NameServers { networks, options, unread: None }),
+        Err(error) if error.kind == ErrorKind::Permission => Ok(NameServers::unread(told(error))),
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) async fn route_tables(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<RouteTable>, CloudError> {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{
     deadline::{Remembered, ResolvedDeadline},
     judging::Known,
+    name_servers::NameServers,
     network::{Interface, RouteTable, Subnet},
     ownership,
     prefix_list::PrefixLists,
@@ -25,6 +26,8 @@ pub struct Observed {
     /// What machines were made from, by their ids: read only of those that something is written to, and of those verified.
     pub origins: BTreeMap<String, MachineOrigin>,
     pub prefix_lists: PrefixLists,
+    /// Read only where a plan is compared or verified.
+    pub name_servers: NameServers,
 }
 
 impl Observed {

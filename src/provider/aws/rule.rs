@@ -21,7 +21,7 @@ pub enum Protocol {
     },
     /// EC2's `-1`: every protocol and port.
     All,
-    /// Something that gangplank never makes: protocol and ports as EC2 gives them.
+    /// Protocol and ports as EC2 gives them. Of these gangplank makes only UDP, to DNS servers.
     Other {
         name: String,
         from: Option<i32>,
@@ -47,6 +47,11 @@ pub enum Peer {
 impl Rule {
     pub fn tcp(port: u16, peer: Peer) -> Self {
         Self { protocol: Protocol::Tcp { from: port, to: port }, peer }
+    }
+
+    pub fn udp(port: u16, peer: Peer) -> Self {
+        let port = Some(port.into());
+        Self { protocol: Protocol::Other { name: "udp".to_owned(), from: port, to: port }, peer }
     }
 
     /// What EC2 adds to every new group: everything to everywhere.

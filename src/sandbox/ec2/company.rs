@@ -46,7 +46,7 @@ impl World {
 fn build(region: &mut Region, context: &mut Context<'_>) {
     let vpc = context.mint.id(Kind::Vpc);
     let cidr = net(NETWORK, 16);
-    region.add_vpc(context, &vpc, Vpc { cidr, ipv6: None, tags: named("data") });
+    region.add_vpc(context, &vpc, Vpc { cidr, ipv6: None, dhcp_options: None, tags: named("data") });
     let zone = format!("{}a", context.region);
     let subnet = |block, name| Subnet {
         vpc: vpc.clone(),

@@ -17,10 +17,11 @@ pub enum Kind {
     Volume,
     Image,
     PrefixList,
+    DhcpOptions,
 }
 
 impl Kind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Vpc,
         Self::Subnet,
         Self::Gateway,
@@ -34,6 +35,7 @@ impl Kind {
         Self::Volume,
         Self::Image,
         Self::PrefixList,
+        Self::DhcpOptions,
     ];
 
     pub const fn prefix(self) -> &'static str {
@@ -51,6 +53,7 @@ impl Kind {
             Self::Volume => "vol",
             Self::Image => "ami",
             Self::PrefixList => "pl",
+            Self::DhcpOptions => "dopt",
         }
     }
 
@@ -70,6 +73,7 @@ impl Kind {
             Self::Volume => "volume",
             Self::Image => "image",
             Self::PrefixList => "prefix-list",
+            Self::DhcpOptions => "dhcp-options",
         }
     }
 
@@ -88,6 +92,7 @@ impl Kind {
             Self::Volume => "InvalidVolume.NotFound",
             Self::Image => "InvalidAMIID.NotFound",
             Self::PrefixList => "InvalidPrefixListID.NotFound",
+            Self::DhcpOptions => "InvalidDhcpOptionID.NotFound",
         }
     }
 
@@ -106,6 +111,7 @@ impl Kind {
             Self::Volume => "InvalidVolumeID.Malformed",
             Self::Image => "InvalidAMIID.Malformed",
             Self::PrefixList => "InvalidPrefixListId.Malformed",
+            Self::DhcpOptions => "InvalidDhcpOptionsId.Malformed",
         }
     }
 

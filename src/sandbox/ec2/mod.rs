@@ -9,6 +9,7 @@ mod catalogue;
 #[cfg(feature = "aws")]
 pub mod client;
 pub mod company;
+mod dhcp;
 mod form;
 mod groups;
 mod instances;

@@ -30,12 +30,25 @@ pub struct Region {
     pub tokens: BTreeMap<String, Token>,
     #[serde(default)]
     pub prefix_lists: BTreeMap<String, PrefixList>,
+    /// Beside the default ones, which every region has.
+    #[serde(default)]
+    pub dhcp_options: BTreeMap<String, DhcpOptions>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Vpc {
     pub cidr: Ipv4Net,
     pub ipv6: Option<Ipv6Net>,
+    /// `None` where they are the region's default ones; `default` where the network has none, as EC2 calls it.
+    #[serde(default)]
+    pub dhcp_options: Option<String>,
+    pub tags: Tags,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DhcpOptions {
+    /// `domain-name-servers` and the like, with their values.
+    pub options: Vec<(String, Vec<String>)>,
     pub tags: Tags,
 }
 

@@ -91,11 +91,28 @@ impl Region {
 
     /// Whether any rule of an interface's groups lets TCP through in a direction.
     fn lets(&self, interface: &Interface, egress: bool, peer: IpAddr, port: u16, other: Option<&Interface>) -> bool {
+        self.opens("tcp", interface, egress, (peer, port), other)
+    }
+
+    /// Whether an interface's groups let questions for names out to a server.
+    pub(super) fn asks(&self, interface: &Interface, vpc: &str, server: IpAddr) -> bool {
+        let other = self.interface_at(vpc, server).map(|(_, other)| other);
+        self.opens("udp", interface, true, (server, 53), other)
+    }
+
+    fn opens(
+        &self,
+        protocol: &str,
+        interface: &Interface,
+        egress: bool,
+        (peer, port): (IpAddr, u16),
+        other: Option<&Interface>,
+    ) -> bool {
         let rules = interface.groups.iter().filter_map(|id| self.groups.get(id)).flat_map(|g| g.rules.values());
         rules.map(|rule| &rule.opens).filter(|opens| opens.egress == egress).any(|opens| {
             let traffic = match (opens.protocol.as_str(), opens.range) {
                 ("-1", _) => true,
-                ("tcp", Some((from, to))) => (from..=to).contains(&i32::from(port)),
+                (known, Some((from, to))) => known == protocol && (from..=to).contains(&i32::from(port)),
                 _ => false,
             };
             let whom = match &opens.peer {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
+    dhcp,
     form::Form,
     kind::Kind,
     listing::{Listing, USUAL},
@@ -32,9 +33,9 @@ impl Region {
         let id = context.mint.id(Kind::Vpc);
         // One /56 of the block that the documentation's examples use, told apart by the number of the network.
         let ipv6 = with_ipv6.then(|| ipv6_block(self.vpcs.len()));
-        self.add_vpc(context, &id, Vpc { cidr, ipv6, tags: specified.of(Kind::Vpc) });
+        self.add_vpc(context, &id, Vpc { cidr, ipv6, dhcp_options: None, tags: specified.of(Kind::Vpc) });
         let mut xml = Xml::default();
-        xml.node("vpc", |xml| self.write_vpc(xml, &id));
+        xml.node("vpc", |xml| self.write_vpc(xml, &id, context.region));
         Ok(xml)
     }
 
@@ -94,12 +95,13 @@ impl Region {
         Ok(done())
     }
 
-    pub(super) fn describe_vpcs(&self, _: &Context<'_>, form: Form) -> Outcome<Xml> {
-        let filters = ["cidr", "is-default", "owner-id", "state", "vpc-id", "tag"];
+    pub(super) fn describe_vpcs(&self, context: &Context<'_>, form: Form) -> Outcome<Xml> {
+        let filters = ["cidr", "dhcp-options-id", "is-default", "owner-id", "state", "vpc-id", "tag"];
         let listing = Listing::take(form, "VpcId", &filters, Some(USUAL))?;
         let field = |id: &str, vpc: &Vpc, name: &str| {
             vec![match name {
                 "cidr" => vpc.cidr.to_string(),
+                "dhcp-options-id" => dhcp::options_of(vpc, context.region),
                 "is-default" => "false".to_owned(),
                 "owner-id" => ACCOUNT.to_owned(),
                 "state" => "available".to_owned(),
@@ -108,12 +110,12 @@ impl Region {
         };
         let (shown, next) = listing.of(Kind::Vpc, &self.vpcs, |v| &v.tags, field)?;
         let mut xml = Xml::default();
-        xml.items("vpcSet", shown, |xml, (id, _)| self.write_vpc(xml, id));
+        xml.items("vpcSet", shown, |xml, (id, _)| self.write_vpc(xml, id, context.region));
         xml.maybe("nextToken", next);
         Ok(xml)
     }
 
-    fn write_vpc(&self, xml: &mut Xml, id: &str) {
+    fn write_vpc(&self, xml: &mut Xml, id: &str, region: &str) {
         let Some(vpc) = self.vpcs.get(id) else { return };
         xml.leaf("vpcId", id);
         xml.leaf("ownerId", ACCOUNT);
@@ -129,7 +131,7 @@ impl Region {
             xml.leaf("associationId", format!("vpc-cidr-assoc6{}", id.trim_start_matches("vpc")));
             xml.node("ipv6CidrBlockState", |xml| xml.leaf("state", "associated"));
         });
-        xml.leaf("dhcpOptionsId", "default");
+        xml.leaf("dhcpOptionsId", dhcp::options_of(vpc, region));
         xml.leaf("instanceTenancy", "default");
         xml.flag("isDefault", false);
         tags::write(xml, &vpc.tags);

@@ -331,6 +331,7 @@ impl Region {
         images: BTreeMap::new(),
         tokens: BTreeMap::new(),
         prefix_lists: BTreeMap::new(),
+        dhcp_options: BTreeMap::new(),
     };
 
     /// Frees what an ended instance had.

@@ -20,6 +20,8 @@ pub trait Around: Send + Sync {
 
 /// glibc's words for a name that nobody knows (getaddrinfo(3), EAI_NONAME).
 pub const UNKNOWN_NAME: &str = "Name or service not known";
+/// Likewise where no DNS server answers (EAI_AGAIN).
+pub const NO_ANSWER: &str = "Temporary failure in name resolution";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {

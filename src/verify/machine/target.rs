@@ -48,7 +48,7 @@ fn one(bench: &mut Bench<'_>, target: &Target, open: &str, subject: &str) {
             }
             Some(Seen::Failed(error)) => super::fail(
                 format!("the machine's resolver does not find {host}: {error}"),
-                "see that the name is spelled as the database's own, that its zone is visible in the machine's network, and that the network's DNS is on and the cloud's own (to other DNS servers, as DHCP options may name them, no rule lets the machine out); correct the plan if the name is wrong",
+                "see that the name is spelled as the database's own, that its zone is visible in the machine's network, and that the network's DNS is on and that the servers which its settings name know the name and answer the machine (see control.egress: it needs udp and tcp 53 to servers of your own); correct the plan if the name is wrong",
             ),
             None => unknown("the report does not tell what the name leads to"),
         }

@@ -8,6 +8,7 @@ use gangplank::{
     plan::{self, Cloud, Plan},
     provider::aws::{
         desire::Desired,
+        name_servers::{NameServers, NetworkDns},
         network::{Destination, Route, RouteTable, Subnet},
         observed::{
             Attachment, ElasticIp, Group, Image, Instance, InstanceState, InstanceType, MetadataOptions, Observed,
@@ -286,9 +287,16 @@ pub fn account() -> World {
             ),
         ],
         groups,
+        name_servers: own_name_servers(&["vpc-1", "vpc-2"]),
         ..Observed::default()
     };
     World::new(all, surroundings())
+}
+
+/// Networks that ask EC2's own servers.
+pub fn own_name_servers(networks: &[&str]) -> NameServers {
+    let network = |vpc: &&str| NetworkDns { vpc: (*vpc).to_owned(), range: None, dhcp_options: "default".to_owned() };
+    NameServers { networks: networks.iter().map(network).collect(), ..NameServers::default() }
 }
 
 fn surroundings() -> Surroundings {

@@ -110,8 +110,8 @@ fn lists_too_wide(scene: &Scene<'_>) -> Known<Verdict> {
 }
 
 pub fn egress(scene: &Scene<'_>) -> Check {
-    let proves =
-        "the machine may open connections to the plan's targets and for its updates (tcp 80 and 443), no others";
+    let proves = "the machine may open connections to the plan's targets, to its network's DNS servers and for its updates (tcp 80 and \
+                  443), no others";
     judged(check("control.egress", Part::Bastion, proves), |check| {
         let groups = scene.groups()?;
         check.evidence.extend(told(&groups, Direction::Egress, scene.lists()));
@@ -127,8 +127,42 @@ pub fn egress(scene: &Scene<'_>) -> Check {
                 scene.apply("adds the rule"),
             ));
         }
-        Ok(beyond(scene, &groups, Direction::Egress, &desire::egress(scene.plan, scene.aws)))
+        let vpc = &scene.machine()?.vpc;
+        let name_servers = &scene.evidence.seen.name_servers;
+        let open: Rules = groups.iter().flat_map(|g| g.egress.clone()).collect();
+        let asking = name_servers.rules(vpc, &open);
+        let silent: BTreeSet<String> =
+            asking.keys().filter(|r| !is_open(r, &groups)).map(|r| r.peer.to_string()).collect();
+        if !silent.is_empty() {
+            return Ok(fail(
+                format!(
+                    "the machine can't ask for names: no rule lets it out on udp and tcp 53 to {}, which the DHCP options of {vpc} name",
+                    listed(silent)
+                ),
+                scene.apply("adds the rules"),
+            ));
+        }
+        let planned = desire::egress(scene.plan, scene.aws).into_iter().chain(asking).collect();
+        let verdict = beyond(scene, &groups, Direction::Egress, &planned);
+        match name_servers.of(vpc) {
+            Err(why) if verdict == Verdict::Pass => {
+                Err(format!("which DNS servers the DHCP options of {vpc} name is not known: {why}"))
+            }
+            _ => Ok(verdict),
+        }
     })
+}
+
+/// Whether any group has the rule, or lets everything out.
+fn is_open(rule: &Rule, groups: &[&Group]) -> bool {
+    let opens = |have: &Rule| {
+        let peer = match (&have.peer, &rule.peer) {
+            (Peer::Net(have), Peer::Net(want)) => have.contains(want),
+            (have, want) => have == want,
+        };
+        peer && (have.protocol == rule.protocol || have.protocol == Protocol::All)
+    };
+    groups.iter().flat_map(|g| g.egress.keys()).any(opens)
 }
 
 /// Every rule as a line of evidence.
@@ -185,7 +219,9 @@ fn surplus(rule: &Rule, planned: &Rules, allowed: &[Span], lists: &PrefixLists) 
                 _ if count == 1 => format!("{net} (1 address)"),
                 _ => format!("{net} ({} addresses)", grouped(count)),
             };
-            // Other protocols are never planned.
+            if planned.contains_key(rule) {
+                return None;
+            }
             let Protocol::Tcp { from, to } = &rule.protocol else {
                 return Some((protocol, who(size(net))));
             };

@@ -12,6 +12,7 @@ use crate::{
     provider::aws::{
         desire::Desired,
         evidence::{Console, Network},
+        name_servers::{DhcpOptions, NameServers, NetworkDns},
         network::{AclEntry, Destination, Route, Volume},
         observed::{Attachment, ElasticIp, Image, InstanceState, MetadataOptions, Observed},
         ownership,
@@ -104,6 +105,14 @@ fn origin(document: &str) -> MachineOrigin {
     MachineOrigin { user_data: Ok(Some(cloudinit::digest(document))), image: Ok(Some(image)) }
 }
 
+fn name_servers(servers: &[&str]) -> NameServers {
+    let network =
+        NetworkDns { vpc: "vpc-1".to_owned(), range: "10.20.0.0/16".parse().ok(), dhcp_options: "dopt-1".to_owned() };
+    let servers = servers.iter().map(|s| (*s).to_owned()).collect();
+    let options = DhcpOptions { id: "dopt-1".to_owned(), name_servers: servers };
+    NameServers { networks: vec![network], options: vec![options], unread: None }
+}
+
 /// A region as `apply` leaves it.
 #[derive(Clone)]
 struct Region {
@@ -193,6 +202,7 @@ impl Region {
             ],
             origins: BTreeMap::from([("i-00000001".to_owned(), origin(&user_data.text))]),
             prefix_lists: PrefixLists::new(),
+            name_servers: name_servers(&["AmazonProvidedDNS"]),
         };
         let network = Network {
             subnets: Ok(vec![subnet("subnet-00000001", "10.20.1.0/24"), subnet("subnet-00000002", "10.20.2.0/24")]),
@@ -279,7 +289,7 @@ fn what_apply_leaves_is_green() {
     control.admits[secoda] - the bastion's groups let every source of secoda in on tcp 22
     control.admits[ana] - the bastion's groups let every source of ana in on tcp 22
     control.nothing-else - no rule of any group of the machine lets in more than the plan's sources on tcp 22
-    control.egress - the machine may open connections to the plan's targets and for its updates (tcp 80 and 443), no others
+    control.egress - the machine may open connections to the plan's targets, to its network's DNS servers and for its updates (tcp 80 and 443), no others
     control.route - the bastion's subnet sends what goes back to each source to an internet gateway
     control.acl - the network ACL of the bastion's subnet lets tcp 22 in from each source, and the answers out to its ports 1024-65535
     control.ownership - everything that carries the bastion's tag is its own, by a mark that tagging alone can't make
@@ -760,4 +770,34 @@ fn the_databases_group() {
       → correct the target's host, or name its `networks` in the plan in place of `aws.database_access`
     ");
     insta::assert_snapshot!(with(|r| r.resolved.clear()), @"control.target-group[warehouse]? what warehouse.internal resolves to is not known: the machine has not said it");
+}
+
+#[test]
+fn the_machine_may_ask_the_dns_servers_of_its_network_and_no_others() {
+    let ask = |server: &str| Rule::udp(53, net(server));
+    insta::assert_snapshot!(with(|r| r.seen.name_servers = name_servers(&["10.20.2.53", "10.20.0.2"])), @"
+    control.egress: the machine can't ask for names: no rule lets it out on udp and tcp 53 to 10.20.2.53/32, which the DHCP options of vpc-1 name
+      → run `gangplank apply warehouse.yaml`: it adds the rules
+    ");
+    insta::assert_snapshot!(
+        with(|r| {
+            r.seen.name_servers = name_servers(&["10.20.2.53"]);
+            for rule in [ask("10.20.2.53/32"), Rule::tcp(53, net("10.20.2.53/32"))] {
+                r.group().egress.insert(rule, "DNS server of vpc-1".to_owned());
+            }
+        }),
+        @""
+    );
+    insta::assert_snapshot!(with(|r| _ = r.group().egress.insert(ask("10.20.2.54/32"), String::new())), @"
+    control.egress: sg-00000001 lets the machine out on udp 53 to 10.20.2.54/32 (1 address)
+      → run `gangplank apply warehouse.yaml`: it removes what is too much
+    ");
+    // What is not known is not said to be right, and what an earlier run opened is not said to be wrong.
+    insta::assert_snapshot!(
+        with(|r| {
+            r.seen.name_servers = NameServers::unread("DescribeVpcs failed".to_owned());
+            r.group().egress.insert(ask("10.20.2.53/32"), "DNS server of vpc-1".to_owned());
+        }),
+        @"control.egress? which DNS servers the DHCP options of vpc-1 name is not known: DescribeVpcs failed"
+    );
 }

@@ -1,0 +1,96 @@
+//! Networks that are not as EC2's defaults have them, on the sandbox's EC2: what the plan says of them, and whether the machine works.
+
+use gangplank::sandbox::{
+    cloud::{Sandbox, State},
+    company,
+    ec2::SUBNET,
+    http::Ask,
+};
+use serde_json::Value;
+
+use super::{Desk, FOLDER};
+
+const PLAN: &str = "plans/warehouse.yaml";
+
+/// What EC2 answers to a call that a person makes beside the program.
+#[track_caller]
+fn ec2(desk: &Desk, call: &str) -> String {
+    let sandbox = Sandbox::open(&desk.path(FOLDER), State::company).unwrap();
+    let ask = Ask {
+        method: "POST".to_owned(),
+        path: "/".to_owned(),
+        body: format!("Version=2016-11-15&Action={call}").into_bytes(),
+        headers: [("authorization".to_owned(), company::SOMEBODY.to_owned())].into(),
+        ..Ask::default()
+    };
+    let reply = sandbox.change(|state, now| state.ec2.answer(now, &ask));
+    sandbox.keep().unwrap();
+    let text = String::from_utf8(reply.body).unwrap();
+    assert_eq!(reply.status, 200, "{call}: {text}");
+    text
+}
+
+#[track_caller]
+fn leaf<'a>(xml: &'a str, name: &str) -> &'a str {
+    xml.split_once(&format!("<{name}>")).and_then(|(_, rest)| rest.split_once('<')).map(|(leaf, _)| leaf).expect(xml)
+}
+
+fn network(desk: &Desk) -> String {
+    leaf(&ec2(desk, &format!("DescribeSubnets&SubnetId.1={SUBNET}")), "vpcId").to_owned()
+}
+
+/// The cause of a check that failed.
+#[track_caller]
+fn cause(desk: &Desk, check: &str) -> Option<String> {
+    let run = desk.play(&["verify", "--no-network", "--output", "json", PLAN]);
+    let document = run.json();
+    let checks = document["bastions"][0]["checks"].as_array().expect("checks");
+    let named: Vec<&Value> = checks.iter().filter(|c| c["id"] == check).collect();
+    assert!(!named.is_empty(), "no {check}\n{run}");
+    named.iter().find(|c| c["verdict"] == "fail").map(|c| c["cause"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Without the rules no name resolves: security groups filter what goes to servers that are not EC2's own.
+#[test]
+fn a_machine_may_ask_the_dns_servers_of_its_network() {
+    let desk = Desk::new();
+    let vpc = network(&desk);
+    let servers = "DhcpConfiguration.1.Key=domain-name-servers&DhcpConfiguration.1.Value.1=10.20.2.53&DhcpConfiguration.1.Value.2=2001:db8::53";
+    let options = ec2(&desk, &format!("CreateDhcpOptions&{servers}"));
+    ec2(&desk, &format!("AssociateDhcpOptions&VpcId={vpc}&DhcpOptionsId={}", leaf(&options, "dhcpOptionsId")));
+
+    let plan = desk.play(&["plan", PLAN]).expect(0);
+    for told in [
+        "+ egress udp 53 ",
+        &format!("to 10.20.2.53/32           DNS server of {vpc}"),
+        &format!("2001:db8::53, a DNS server of {vpc}, has an IPv6 address"),
+    ] {
+        assert!(plan.stdout.contains(told), "expected {told:?}\n{plan}");
+    }
+    desk.play(&["apply", "--yes", PLAN]).expect(0);
+    desk.play(&["sandbox", "advance", "1h"]).expect(0);
+    desk.play(&["verify", "--no-network", PLAN]).expect(0);
+
+    let group = ec2(&desk, "DescribeSecurityGroups&Filter.1.Name=group-name&Filter.1.Value.1=gangplank-warehouse");
+    let rules = ["udp", "tcp"].into_iter().zip(1..).map(|(protocol, n)| {
+        let rule = format!("IpPermissions.{n}");
+        format!(
+            "&{rule}.IpProtocol={protocol}&{rule}.FromPort=53&{rule}.ToPort=53&{rule}.IpRanges.1.CidrIp=10.20.2.53/32"
+        )
+    });
+    let revoke = format!("RevokeSecurityGroupEgress&GroupId={}{}", leaf(&group, "groupId"), rules.collect::<String>());
+    ec2(&desk, &revoke);
+    desk.play(&["sandbox", "advance", "2h"]).expect(0);
+    let silent = cause(&desk, "control.egress").expect("the rule is gone");
+    assert!(silent.contains("no rule lets it out on udp and tcp 53 to 10.20.2.53/32"), "{silent}");
+    let deaf = cause(&desk, "machine.target-dns").expect("the machine asks in vain");
+    assert!(deaf.contains("Temporary failure in name resolution"), "{deaf}");
+    desk.play(&["apply", "--yes", "--no-verify", PLAN]).expect(0);
+    desk.play(&["sandbox", "advance", "1h"]).expect(0);
+    desk.play(&["verify", "--no-network", PLAN]).expect(0);
+
+    // Where the network goes back to EC2's own servers, the way out closes.
+    ec2(&desk, &format!("AssociateDhcpOptions&VpcId={vpc}&DhcpOptionsId=default"));
+    let plan = desk.play(&["plan", "--detailed-exitcode", PLAN]).expect(2);
+    assert!(plan.stdout.contains("- egress udp 53"), "{plan}");
+}
