@@ -134,3 +134,30 @@ fn without_credentials_or_the_right_region_it_says_what_to_do() {
     expect(nowhere, 3, &["the bastion's region is not known", "AWS_REGION"]);
     assert_eq!(proxy.take_calls().writes(), 0);
 }
+
+/// EC2 then wants the interface's id, not the machine's.
+#[test]
+fn address_and_groups_are_repaired_beside_a_second_interface() {
+    let Some(moto) = support::moto_or_skip() else { return };
+    let lab = Lab::new(moto);
+    let bastion = lab.bastion();
+    lab.apply(&bastion);
+    lab.account.boto(
+        "
+own = [{'Name': 'tag:gangplank:bastion', 'Values': ['warehouse']}]
+[[machine]] = [r['Instances'] for r in ec2.describe_instances(Filters=own)['Reservations']]
+[first] = machine['NetworkInterfaces']
+second = ec2.create_network_interface(SubnetId=input)['NetworkInterface']['NetworkInterfaceId']
+ec2.attach_network_interface(NetworkInterfaceId=second, InstanceId=machine['InstanceId'], DeviceIndex=1)
+[address] = ec2.describe_addresses(Filters=own)['Addresses']
+ec2.disassociate_address(AssociationId=address['AssociationId'])
+[default] = [g['GroupId'] for g in ec2.describe_security_groups(Filters=[
+    {'Name': 'vpc-id', 'Values': [machine['VpcId']]}, {'Name': 'group-name', 'Values': ['default']}])['SecurityGroups']]
+ec2.modify_network_interface_attribute(NetworkInterfaceId=first['NetworkInterfaceId'], Groups=[first['Groups'][0]['GroupId'], default])",
+        Value::from(lab.seed.public_subnet.clone()),
+    );
+    let (run, calls) = lab.run("apply", &bastion, &["--yes", "--no-verify"]);
+    run.expect(0);
+    assert_eq!((calls.of("AssociateAddress"), calls.of("ModifyNetworkInterfaceAttribute")), (1, 1), "{calls}");
+    lab.assert_settled(&bastion);
+}

@@ -267,7 +267,7 @@ fn adopt_lookalike(set: &mut Changeset<Action>, clouds: &Clouds) {
         Some((address.clone(), other.clone()))
     });
     if let Some((address, instance)) = found.flatten() {
-        let call = Call::Associate { address: Ref::Id(address), instance: Ref::Id(instance) };
+        let call = Call::Associate { address: Ref::Id(address), instance: Ref::Id(instance), interface: None };
         set.steps.push(aws_step(set, "adopted", call));
     }
 }

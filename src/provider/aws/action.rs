@@ -60,6 +60,9 @@ pub enum Call {
     Associate {
         address: Ref,
         instance: Ref,
+        /// The instance's first interface, where it has several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<String>,
     },
     StartInstance {
         instance: String,
@@ -71,6 +74,9 @@ pub enum Call {
     },
     SetGroups {
         instance: String,
+        /// The instance's first interface, where it has several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<String>,
         groups: Vec<Ref>,
     },
     SetShutdownBehavior {

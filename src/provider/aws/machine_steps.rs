@@ -139,7 +139,11 @@ impl Differ<'_> {
             self.push(
                 "instance-groups",
                 draft,
-                Call::SetGroups { instance: id.clone(), groups: vec![made.group.clone()] },
+                Call::SetGroups {
+                    instance: id.clone(),
+                    interface: kept.first_of_several().map(str::to_owned),
+                    groups: vec![made.group.clone()],
+                },
             );
         }
         let terminate = made.deadline.is_some();
@@ -207,7 +211,8 @@ impl Differ<'_> {
         let machine = ["address", "instance", "instance-start", "instance-groups"];
         let machine = machine.iter().filter_map(|what| self.if_planned(what));
         draft.after = machine.chain(self.rule_openings()).collect();
-        self.push("association", draft, Call::Associate { address, instance });
+        let interface = current.kept().and_then(Instance::first_of_several).map(str::to_owned);
+        self.push("association", draft, Call::Associate { address, instance, interface });
     }
 
     /// The only machine that there is, where nothing leads to it and it is not as gangplank makes one: it goes before another is

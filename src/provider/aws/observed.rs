@@ -106,6 +106,16 @@ pub struct Instance {
     pub tags: Tags,
 }
 
+impl Instance {
+    /// Its first interface where it has several: calls that mean an interface then refuse the instance's own id ("AssociateAddress").
+    pub fn first_of_several(&self) -> Option<&str> {
+        match self.interfaces.as_slice() {
+            [first, _, ..] => Some(&first.id),
+            _ => None,
+        }
+    }
+}
+
 /// What a machine was made from, as far as EC2 tells.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MachineOrigin {

@@ -80,8 +80,8 @@ impl<'a> Performer<'a> {
                 self.remember(bastion, |made| made.instance = Some(id.clone()));
                 Ok(Some(id))
             }
-            Call::Associate { address, instance } => {
-                self.associate(bastion, address, instance, progress).await.map(|()| None)
+            Call::Associate { address, instance, interface } => {
+                self.associate(bastion, address, instance, interface.as_deref(), progress).await.map(|()| None)
             }
             Call::StartInstance { instance } => self.start(instance, progress).await.map(|()| None),
             Call::SetMetadataOptions { instance, tags } => {
@@ -98,8 +98,15 @@ impl<'a> Performer<'a> {
                 };
                 self.ec2.call("ModifyInstanceMetadataOptions", Repeat::SAFE, progress, send).await.map(|_| None)
             }
-            Call::SetGroups { instance, groups } => {
+            Call::SetGroups { instance, interface, groups } => {
                 let groups = groups.iter().map(|g| self.group(bastion, g)).collect::<Result<Vec<_>, _>>()?;
+                if let Some(interface) = interface {
+                    let request = self.ec2.client.modify_network_interface_attribute().network_interface_id(interface);
+                    let request = request.set_groups(Some(groups));
+                    let send = || request.clone().send();
+                    let set = self.ec2.call("ModifyNetworkInterfaceAttribute", Repeat::SETTLING, progress, send);
+                    return set.await.map(|_| None);
+                }
                 let send = || {
                     self.ec2
                         .client
@@ -338,6 +345,7 @@ impl<'a> Performer<'a> {
         bastion: &str,
         address: &Ref,
         instance: &Ref,
+        interface: Option<&str>,
         progress: &Progress<'_>,
     ) -> Result<(), CloudError> {
         let repeat = repeat_of(&[address, instance]);
@@ -350,16 +358,12 @@ impl<'a> Performer<'a> {
             }
             Ref::Made => self.made(bastion, "instance", |m| m.instance.clone())?,
         };
-        let send = || {
-            self.ec2
-                .client
-                .associate_address()
-                .allocation_id(&address)
-                .instance_id(&instance)
-                .allow_reassociation(true)
-                .send()
+        let request = self.ec2.client.associate_address().allocation_id(&address).allow_reassociation(true);
+        let request = match interface {
+            Some(interface) => request.network_interface_id(interface),
+            None => request.instance_id(&instance),
         };
-        self.ec2.call("AssociateAddress", repeat, progress, send).await.map(drop)
+        self.ec2.call("AssociateAddress", repeat, progress, || request.clone().send()).await.map(drop)
     }
 
     async fn start(&self, instance: &str, progress: &Progress<'_>) -> Result<(), CloudError> {

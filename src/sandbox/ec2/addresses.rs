@@ -72,10 +72,7 @@ impl Region {
                         );
                     }
                 }
-                match self.main_interface(&instance) {
-                    Some((interface, _)) => interface.clone(),
-                    None => return Err(Kind::Instance.missing(&instance)),
-                }
+                self.only_interface(&instance)?
             }
             (None, Some(interface)) => {
                 self.interface(&interface)?;

@@ -16,6 +16,7 @@ pub fn find(action: &str) -> Option<Call> {
         "AssociateDhcpOptions" => Write(Region::associate_dhcp_options),
         "AssociateRouteTable" => Write(Region::associate_route_table),
         "AttachInternetGateway" => Write(Region::attach_internet_gateway),
+        "AttachNetworkInterface" => Write(Region::attach_network_interface),
         "AuthorizeSecurityGroupEgress" => Write(Region::authorize_egress),
         "AuthorizeSecurityGroupIngress" => Write(Region::authorize_ingress),
         "CreateDhcpOptions" => Write(Region::create_dhcp_options),

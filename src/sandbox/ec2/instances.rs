@@ -315,8 +315,8 @@ impl Region {
         if !groups.is_empty() {
             let vpc = instance.vpc.clone();
             self.groups_in(&groups, &vpc, context)?;
-            let interface = self.main_interface(&id).map(|(interface, _)| interface.clone());
-            if let Some(interface) = interface.and_then(|interface| self.interfaces.get_mut(&interface)) {
+            let interface = self.only_interface(&id)?;
+            if let Some(interface) = self.interfaces.get_mut(&interface) {
                 interface.groups = groups;
             }
         }

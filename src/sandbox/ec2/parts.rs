@@ -4,7 +4,7 @@ use super::{
     form::Form,
     kind::Kind,
     listing::{Listing, USUAL},
-    model::{Interface, Region, Token, Volume},
+    model::{Attachment, Interface, Region, State, Token, Volume},
     refusal::{Outcome, refuse},
     tags::{self, Specified, done},
     world::{ACCOUNT, Context},
@@ -42,6 +42,54 @@ impl Region {
         let mut xml = Xml::default();
         xml.node("networkInterface", |xml| self.write_interface(xml, &id));
         Ok(xml)
+    }
+
+    pub(super) fn attach_network_interface(&mut self, context: &mut Context<'_>, mut form: Form) -> Outcome<Xml> {
+        let (id, instance) = (form.need("NetworkInterfaceId")?, form.need("InstanceId")?);
+        let index = form.number("DeviceIndex")?.unwrap_or_default().to_string();
+        form.done()?;
+        if self.interface(&id)?.attachment.is_some() {
+            return refuse("InvalidNetworkInterface.InUse", format!("Network interface '{id}' is currently in use."));
+        }
+        let state = self.instance(&instance)?.state(context.now);
+        if !matches!(state, State::Running | State::Stopped) {
+            return refuse(
+                "IncorrectState",
+                format!("Instance '{instance}' is not 'running' or 'stopped', but '{}'", state.name()),
+            );
+        }
+        let taken = |i: &Interface| i.attachment.as_ref().is_some_and(|a| a.device == index);
+        if self.interfaces_of(&instance).any(|(_, i)| taken(i)) {
+            return refuse(
+                "InvalidParameterValue",
+                format!("Instance '{instance}' already has an interface attached at device index '{index}'."),
+            );
+        }
+        let attachment = context.mint.id_with("eni-attach");
+        let mut xml = Xml::default();
+        xml.leaf("attachmentId", &attachment);
+        if let Some(interface) = self.interfaces.get_mut(&id) {
+            let (device, at) = (index, context.now);
+            interface.attachment = Some(Attachment { id: attachment, instance, device, at, ends_with_instance: false });
+        }
+        Ok(xml)
+    }
+
+    /// Of calls that name an instance and mean its interface: refused where it has several (hashicorp/terraform#7635,
+    /// NixOS/nixops-aws#55).
+    pub(super) fn only_interface(&self, instance: &str) -> Outcome<String> {
+        let mut all = self.interfaces_of(instance);
+        match (all.next(), all.next()) {
+            (Some((id, _)), None) => Ok(id.clone()),
+            (Some(_), Some(_)) => refuse(
+                "InvalidInstanceID",
+                format!(
+                    "There are multiple interfaces attached to instance '{instance}'. Please specify an interface ID for the operation \
+                     instead."
+                ),
+            ),
+            (None, _) => Err(Kind::Instance.missing(instance)),
+        }
     }
 
     pub(super) fn delete_network_interface(&mut self, _: &mut Context<'_>, mut form: Form) -> Outcome<Xml> {

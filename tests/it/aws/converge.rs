@@ -193,7 +193,7 @@ fn made(call: &Call) -> Vec<Makes> {
             if_made(at, group).into_iter().chain(bastion).collect()
         }
         Call::RunInstance(launch) => if_made(&launch.group, group).into_iter().collect(),
-        Call::Associate { address: a, instance: i } => {
+        Call::Associate { address: a, instance: i, .. } => {
             if_made(a, address).into_iter().chain(if_made(i, instance)).collect()
         }
         Call::MarkAddress { group: g, address: a, .. } => {

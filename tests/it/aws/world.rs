@@ -131,7 +131,7 @@ impl World {
                 made.address = Some(allocation);
             }
             Call::RunInstance(launch) => made.instance = Some(self.run(launch, made)?),
-            Call::Associate { address, instance } => {
+            Call::Associate { address, instance, .. } => {
                 let (address, instance) = (id(address, made.address.as_ref())?, id(instance, made.instance.as_ref())?);
                 self.instance_in(&instance, &[InstanceState::Running, InstanceState::Stopped])?;
                 self.address(&address)?;
@@ -145,7 +145,7 @@ impl World {
                 self.instance_in(instance, &[InstanceState::Running, InstanceState::Stopped])?.metadata =
                     MetadataOptions::wanted(*tags);
             }
-            Call::SetGroups { instance, groups } => {
+            Call::SetGroups { instance, groups, .. } => {
                 let groups =
                     groups.iter().map(|g| id(g, made.group.as_ref())).collect::<Result<Vec<String>, String>>()?;
                 let vpc = self.instance_in(instance, &[InstanceState::Running, InstanceState::Stopped])?.vpc.clone();

@@ -94,3 +94,27 @@ fn a_machine_may_ask_the_dns_servers_of_its_network() {
     let plan = desk.play(&["plan", "--detailed-exitcode", PLAN]).expect(2);
     assert!(plan.stdout.contains("- egress udp 53"), "{plan}");
 }
+
+/// EC2 then wants the interface's id, not the machine's.
+#[test]
+fn address_and_groups_are_repaired_beside_a_second_interface() {
+    let desk = Desk::new();
+    desk.play(&["apply", "--yes", "--no-verify", PLAN]).expect(0);
+    let machine = ec2(&desk, "DescribeInstances");
+    let (machine, interface, vpc) =
+        (leaf(&machine, "instanceId"), leaf(&machine, "networkInterfaceId"), leaf(&machine, "vpcId"));
+    let second = ec2(&desk, &format!("CreateNetworkInterface&SubnetId={SUBNET}"));
+    let second = leaf(&second, "networkInterfaceId");
+    ec2(&desk, &format!("AttachNetworkInterface&NetworkInterfaceId={second}&InstanceId={machine}&DeviceIndex=1"));
+    let addresses = ec2(&desk, &format!("DescribeAddresses&Filter.1.Name=instance-id&Filter.1.Value.1={machine}"));
+    ec2(&desk, &format!("DisassociateAddress&AssociationId={}", leaf(&addresses, "associationId")));
+    let default =
+        format!("Filter.1.Name=group-name&Filter.1.Value.1=default&Filter.2.Name=vpc-id&Filter.2.Value.1={vpc}");
+    let default = ec2(&desk, &format!("DescribeSecurityGroups&{default}"));
+    let groups = format!("SecurityGroupId.1={}", leaf(&default, "groupId"));
+    ec2(&desk, &format!("ModifyNetworkInterfaceAttribute&NetworkInterfaceId={interface}&{groups}"));
+    desk.play(&["apply", "--yes", "--no-verify", PLAN]).expect(0);
+    desk.play(&["plan", "--detailed-exitcode", PLAN]).expect(0);
+    let addresses = ec2(&desk, &format!("DescribeAddresses&Filter.1.Name=instance-id&Filter.1.Value.1={machine}"));
+    assert_eq!(leaf(&addresses, "networkInterfaceId"), interface);
+}

@@ -100,7 +100,13 @@ def describe_account_attributes(response):
 
 
 def associate_address(backend, instance=None, *arguments, **options):
-    """A machine that has ended gets no address; the machine that had it before has it no more."""
+    """A machine that has ended gets no address; the machine that had it before has it no more. One with several interfaces is named by
+    one of them (AssociateAddress)."""
+    interface = options.get("eni")
+    if instance is None and interface is not None and interface.instance is not None:
+        instance = interface.instance
+    elif instance is not None and interface is None:
+        has_one_interface(instance)
     before = None
     if options.get("allocation_id"):
         before = backend.address_by_allocation([options["allocation_id"]])[0].eni
@@ -112,8 +118,17 @@ def associate_address(backend, instance=None, *arguments, **options):
     return answer
 
 
+def has_one_interface(instance):
+    """https://github.com/hashicorp/terraform/issues/7635 has EC2's words."""
+    if len(instance.nics) > 1:
+        words = f"There are multiple interfaces attached to instance '{instance.id}'. Please specify an interface ID for the operation instead."
+        raise EC2ClientError("InvalidInstanceID", words)
+
+
 def modify_instance_security_groups(backend, instance_id, groups):
     """A call that names no groups changes none."""
+    if groups:
+        has_one_interface(backend.get_instance(instance_id))
     return original_modify_groups(backend, instance_id, groups) if groups else backend.get_instance(instance_id)
 
 
