@@ -164,6 +164,22 @@ pub(super) fn id(field: &Field<'_>, prefix: &str, what: &str, report: &mut Repor
     Err(report.push(problem.fix(format!("an id is `{prefix}` and 8 or 17 hexadecimal digits"))))
 }
 
+/// `sg-...`, or `ACCOUNT/sg-...` where the group is in another account, as EC2's console writes it.
+fn database_group(field: &Field<'_>, report: &mut Report) -> Read<(Option<String>, String)> {
+    let text = field.text(report)?;
+    match text.split_once('/') {
+        None => Ok((None, id(field, "sg-", "a security group", report)?)),
+        Some((account, group)) if AccountId::new(account).is_some() && is_id(group, "sg-") => {
+            Ok((Some(account.to_owned()), group.to_owned()))
+        }
+        Some(_) => {
+            let label = format!("`{}` is not an account and a security group", excerpt(text));
+            let problem = field.problem(report, "not an id", label);
+            Err(report.push(problem.fix("a group of another account is written 123456789012/sg-...")))
+        }
+    }
+}
+
 fn subnet(field: &Field<'_>, report: &mut Report) -> Read<SubnetRef> {
     if !field.is_map() {
         return id(field, "subnet-", "a subnet", report).map(SubnetRef::Id);
@@ -237,10 +253,10 @@ fn database_access(field: &Field<'_>, report: &mut Report) -> Read<Vec<DatabaseA
     let mut known: Vec<(DatabaseAccess, usize)> = Vec::new();
     field.list(report, |item, report| {
         let block = item.block(&DATABASE_ACCESS, report)?;
-        let group =
-            block.required("security_group", report, |field, report| id(field, "sg-", "a security group", report));
+        let group = block.required("security_group", report, database_group);
         let port = block.required("port", report, Field::port);
-        let access = DatabaseAccess { security_group: group?, port: port? };
+        let (account, security_group) = group?;
+        let access = DatabaseAccess { account, security_group, port: port? };
         if let Some((_, line)) = known.iter().find(|(first, _)| *first == access) {
             let problem = item.problem(report, "a database access twice", format!("it already stands on line {line}"));
             return Err(report.push(problem.fix("remove one of them")));

@@ -433,6 +433,8 @@ pub enum AwsAddress {
 /// Inbound rule in a database's own security group, from the bastion's group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseAccess {
+    /// The group's account, where it is another than the bastion's.
+    pub account: Option<String>,
     /// `sg-...`
     pub security_group: String,
     pub port: u16,

@@ -8,7 +8,7 @@ use super::{
     machine,
     observed::{Attachment, Group},
     ownership::{self, Doubt},
-    prefix_list, region, tags,
+    peering, prefix_list, region, tags,
 };
 use crate::{
     diagnostic::Diagnostic,
@@ -248,6 +248,10 @@ pub(super) fn databases(want: &Desired<'_>, world: World<'_>, vpc: Option<&str>,
         let id = &access.security_group;
         let field = format!("aws.database_access[{i}].security_group");
         let problem = |summary: &str, label: String| want.plan.origin.problem(&field, summary, label);
+        if let Some(account) = &access.account {
+            problems.extend(peering::check_foreign(want, world.seen, vpc, (access, account), problem));
+            continue;
+        }
         match world.seen.group(id) {
             None => problems.push(
                 problem("no such security group", format!("{} has no {id}", region::name(world.region)))
@@ -263,20 +267,24 @@ pub(super) fn databases(want: &Desired<'_>, world: World<'_>, vpc: Option<&str>,
                             .fix("name the group of the database itself"),
                     );
                 }
-                if let Some(vpc) = vpc.filter(|vpc| *vpc != group.vpc) {
-                    problems.push(
-                        problem("the subnet is not in the database's network", format!("{id} is in {}, the bastion's subnet in {vpc}", group.vpc))
-                            .because(
-                                "gangplank lets the database's group refer to the bastion's within one network; between peered networks EC2 \
-                                 allows it too, and packets need routes there",
-                            )
-                            .fix(format!(
-                                "choose a public subnet in {}; or, where a peering or a transit gateway leads there, leave this entry out, \
-                                 give the target its ranges in `networks`, and open the database's group to the bastion by hand",
-                                group.vpc
-                            )),
-                    );
-                }
+                let Some(vpc) = vpc.filter(|vpc| *vpc != group.vpc) else { continue };
+                let because = match world.seen.is_peered(vpc, &group.vpc) {
+                    Ok(true) => continue,
+                    Ok(false) => String::new(),
+                    Err(why) => format!("; whether these are peered is not known ({why})"),
+                };
+                problems.push(
+                    problem("the subnet is not in the database's network", format!("{id} is in {}, the bastion's subnet in {vpc}", group.vpc))
+                        .because(format!(
+                            "the database's group can refer to the bastion's within one network, or over an active peering connection \
+                             within the region{because}"
+                        ))
+                        .fix(format!(
+                            "choose a public subnet in {}, or peer the networks; or, where a transit gateway leads there, leave this entry \
+                             out, give the target its ranges in `networks`, and open the database's group to the bastion by hand",
+                            group.vpc
+                        )),
+                );
             }
         }
     }

@@ -11,6 +11,7 @@ use super::{
     name_servers::{DhcpOptions, NetworkDns},
     network::{Acl, AclEntry, Destination, Interface, Route, RouteTable, Subnet, Volume},
     observed::{Attachment, ElasticIp, Group, Image, Instance, InstanceState, InstanceType, MetadataOptions},
+    peering::{Peering, PeeringSide},
     prefix_list::PrefixList,
     rule::{ANY_V4, Direction, Peer, Protocol, Rule, Rules},
     tags::Tags,
@@ -210,6 +211,18 @@ pub fn dhcp_options(from: &ec2::DhcpOptions) -> Option<DhcpOptions> {
     let servers = from.dhcp_configurations().iter().filter(|option| option.key() == Some("domain-name-servers"));
     let values = servers.flat_map(|option| option.values()).filter_map(|value| value.value());
     Some(DhcpOptions { id: from.dhcp_options_id()?.to_owned(), name_servers: values.map(str::to_owned).collect() })
+}
+
+/// `None` where it is not active, or leads to another region, where no rule can refer to its groups.
+pub fn peering(from: &ec2::VpcPeeringConnection) -> Option<Peering> {
+    let (requester, accepter) = (from.requester_vpc_info()?, from.accepter_vpc_info()?);
+    let active = from.status()?.code() == Some(&ec2::VpcPeeringConnectionStateReasonCode::Active);
+    let side = |from: &ec2::VpcPeeringConnectionVpcInfo| {
+        Some(PeeringSide { vpc: from.vpc_id()?.to_owned(), account: text(from.owner_id()) })
+    };
+    let sides = [side(requester)?, side(accepter)?];
+    let here = active && requester.region() == accepter.region();
+    here.then(|| Peering { id: text(from.vpc_peering_connection_id()), sides })
 }
 
 pub fn subnet(from: &ec2::Subnet) -> Option<Subnet> {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     changeset::{self, Detail, Exposure},
     cloudinit::UserData,
-    plan::{Aws, AwsImage, Host, Plan, SubnetRef, Target},
+    plan::{Aws, AwsImage, DatabaseAccess, Host, Plan, SubnetRef, Target},
     provider::{
         boot::boot_text,
         deadline::ResolvedDeadline,
@@ -174,12 +174,20 @@ pub(super) fn peers(target: &Target, aws: &Aws) -> Vec<Peer> {
         return known;
     }
     let opens = aws.database_access.iter().filter(|access| access.port == target.port);
-    opens.map(|access| Peer::Group(access.security_group.clone())).collect()
+    opens.map(database_peer).collect()
+}
+
+fn database_peer(access: &DatabaseAccess) -> Peer {
+    let group = access.security_group.clone();
+    match &access.account {
+        None => Peer::Group(group),
+        Some(account) => Peer::ForeignGroup { account: account.clone(), group },
+    }
 }
 
 pub(super) fn database<'a>(plan: &Plan, aws: &'a Aws) -> BTreeMap<&'a str, Rules> {
     let mut groups: BTreeMap<&str, Rules> = BTreeMap::new();
-    for access in &aws.database_access {
+    for access in aws.database_access.iter().filter(|access| access.account.is_none()) {
         let note = format!("{}port {}", database_mark(plan.name.as_str()), access.port);
         let rules = groups.entry(access.security_group.as_str()).or_default();
         rules.insert(Rule::tcp(access.port, Peer::Bastion), description(&note));

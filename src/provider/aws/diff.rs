@@ -14,7 +14,7 @@ use super::{
     machine::{self, Choice},
     network::Subnet,
     observed::{ElasticIp, Group, Image, Instance, Observed, Surroundings},
-    ownership, region,
+    ownership, peering, region,
     rule::Rules,
     steps::Differ,
     teardown,
@@ -92,6 +92,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
             .notes
             .into_iter()
             .chain(name_server_notes(world.seen.name_servers.of(vpc), vpc))
+            .chain(peering::notes(want, world.seen, vpc, world.region))
             .chain(notes(want, world, &current, deadline.as_ref()))
             .collect(),
         steps: plan.steps,
@@ -214,6 +215,12 @@ fn name_server_notes(servers: Known<Vec<IpAddr>>, vpc: &str) -> Vec<String> {
              rule; with others the machine would find no name"
         )],
     }
+}
+
+/// The network that a bastion stands in, or is to stand in.
+pub(super) fn network<'a>(want: &Desired<'_>, world: World<'a>) -> Option<&'a str> {
+    let kept = Current::of(want, world).kept().map(|kept| kept.vpc.as_str());
+    kept.or_else(|| machine::subnet(want, world.around, world.region).ok().map(|subnet| subnet.vpc.as_str()))
 }
 
 fn notes(

@@ -26,7 +26,7 @@ use super::{
     machine::{self, Choice, Needs, allocates},
     observe::{self, Named},
     observed::{ElasticIp, Instance, Observed, Surroundings},
-    ownership,
+    ownership, peering,
     perform::Performer,
     profile::{MissingProfile, NamedBy},
     tags::{self, Tags},
@@ -420,6 +420,10 @@ impl Region {
         )?;
         seen.name_servers = name_servers;
         let around = self.surroundings(wants, &seen, None, &progress).await?;
+        let world = World { region: &self.key, seen: &seen, around: &around, now, claimed: 0 };
+        if wants.iter().any(|want| peering::are_needed(want, diff::network(want, world), &seen)) {
+            seen.peerings = Some(observe::peerings(&self.ec2, &progress).await?);
+        }
         // A machine that something would be written to is looked into first, and then it is decided anew.
         let written: Vec<&Instance> =
             wants.iter().flat_map(|want| written(want, &self.key, &seen, &around, now)).collect();

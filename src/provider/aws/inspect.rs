@@ -62,7 +62,7 @@ impl Question<'_> {
         let (instances, addresses, groups) = core?;
         let name_servers = known(name_servers).unwrap_or_else(NameServers::unread);
         let mut seen =
-            Observed { instances, addresses, groups, name_servers, prefix_lists, origins: BTreeMap::new() };
+            Observed { instances, addresses, groups, name_servers, prefix_lists, ..Observed::default() };
 
         let machines: Vec<Option<&Instance>> = self.bastions.iter().map(|b| main_instance(&seen, b)).collect();
         let ids: BTreeSet<String> =

@@ -39,6 +39,7 @@ pub mod network;
 pub mod observe;
 pub mod observed;
 pub mod ownership;
+pub mod peering;
 #[cfg(feature = "aws")]
 pub mod perform;
 pub mod prefix_list;

@@ -20,6 +20,7 @@ use super::{
     name_servers::NameServers,
     network::{RouteTable, Subnet},
     observed::{ElasticIp, Group, Image, Instance, InstanceType, MachineOrigin, Observed, Surroundings},
+    peering::Peering,
     prefix_list::{PrefixList, PrefixLists},
     retry::Repeat,
     rule::{Peer, Rules},
@@ -42,7 +43,8 @@ impl Named {
     pub fn by<'p>(plans: impl Iterator<Item = (&'p Plan, &'p Aws)>) -> Self {
         let mut named = Self::default();
         for (plan, aws) in plans {
-            named.databases.extend(aws.database_access.iter().map(|access| access.security_group.clone()));
+            let own = aws.database_access.iter().filter(|access| access.account.is_none());
+            named.databases.extend(own.map(|access| access.security_group.clone()));
             named.prefix_lists.extend(plan.prefix_lists().iter().map(|list| list.id.clone()));
         }
         named
@@ -298,9 +300,35 @@ pub(super) async fn name_servers(ec2: &Ec2, progress: &Progress<'_>) -> Result<N
         let request = ec2.client.describe_dhcp_options();
         Ok(pages!(ec2, progress, "DescribeDhcpOptions", request, PAGE, dhcp_options, convert::dhcp_options))
     };
-    match tokio::try_join!(networks, options) {
-        Ok((networks, options)) => Ok(NameServers { networks, options, unread: None }),
-        Err(error) if error.kind == ErrorKind::Permission => Ok(NameServers::unread(told(error))),
+    Ok(match or_refused(tokio::try_join!(networks, options))? {
+        Ok((networks, options)) => NameServers { networks, options, unread: None },
+        Err(why) => NameServers::unread(why),
+    })
+}
+
+/// The active peering connections within the region. Who may not read them is told so where it matters.
+pub(super) async fn peerings(ec2: &Ec2, progress: &Progress<'_>) -> Result<Known<Vec<Peering>>, CloudError> {
+    let read = async {
+        let request = ec2.client.describe_vpc_peering_connections();
+        let convert = convert::peering;
+        Ok::<_, CloudError>(pages!(
+            ec2,
+            progress,
+            "DescribeVpcPeeringConnections",
+            request,
+            PAGE,
+            vpc_peering_connections,
+            convert
+        ))
+    };
+    or_refused(read.await)
+}
+
+/// A refusal for want of a permission is a fact of its own.
+fn or_refused<T>(read: Result<T, CloudError>) -> Result<Known<T>, CloudError> {
+    match read {
+        Ok(read) => Ok(Ok(read)),
+        Err(error) if error.kind == ErrorKind::Permission => Ok(Err(told(error))),
         Err(error) => Err(error),
     }
 }

@@ -10,6 +10,7 @@ use super::{
     name_servers::NameServers,
     network::{Interface, RouteTable, Subnet},
     ownership,
+    peering::Peering,
     prefix_list::PrefixLists,
     rule::Rules,
     tags::{Tags, owns},
@@ -28,6 +29,8 @@ pub struct Observed {
     pub prefix_lists: PrefixLists,
     /// Read only where a plan is compared or verified.
     pub name_servers: NameServers,
+    /// Read only where a plan's database may be on the other side of one.
+    pub peerings: Option<Known<Vec<Peering>>>,
 }
 
 impl Observed {

@@ -11,6 +11,7 @@ pub enum Call {
 pub fn find(action: &str) -> Option<Call> {
     use Call::{Read, Write};
     let call = match action {
+        "AcceptVpcPeeringConnection" => Write(Region::accept_vpc_peering_connection),
         "AllocateAddress" => Write(Region::allocate_address),
         "AssociateAddress" => Write(Region::associate_address),
         "AssociateDhcpOptions" => Write(Region::associate_dhcp_options),
@@ -30,6 +31,7 @@ pub fn find(action: &str) -> Option<Call> {
         "CreateSubnet" => Write(Region::create_subnet),
         "CreateTags" => Write(Region::create_tags),
         "CreateVpc" => Write(Region::create_vpc),
+        "CreateVpcPeeringConnection" => Write(Region::create_vpc_peering_connection),
         "DeleteDhcpOptions" => Write(Region::delete_dhcp_options),
         "DeleteInternetGateway" => Write(Region::delete_internet_gateway),
         "DeleteNetworkAclEntry" => Write(Region::delete_network_acl_entry),
@@ -41,6 +43,7 @@ pub fn find(action: &str) -> Option<Call> {
         "DeleteTags" => Write(Region::delete_tags),
         "DeleteVolume" => Write(Region::delete_volume),
         "DeleteVpc" => Write(Region::delete_vpc),
+        "DeleteVpcPeeringConnection" => Write(Region::delete_vpc_peering_connection),
         "DescribeAccountAttributes" => Read(Region::describe_account_attributes),
         "DescribeAddresses" => Read(Region::describe_addresses),
         "DescribeAvailabilityZones" => Read(Region::describe_availability_zones),
@@ -61,6 +64,7 @@ pub fn find(action: &str) -> Option<Call> {
         "DescribeSubnets" => Read(Region::describe_subnets),
         "DescribeTags" => Read(Region::describe_tags),
         "DescribeVolumes" => Read(Region::describe_volumes),
+        "DescribeVpcPeeringConnections" => Read(Region::describe_vpc_peering_connections),
         "DescribeVpcs" => Read(Region::describe_vpcs),
         "DetachInternetGateway" => Write(Region::detach_internet_gateway),
         "DisassociateAddress" => Write(Region::disassociate_address),

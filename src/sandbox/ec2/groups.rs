@@ -85,7 +85,10 @@ impl Region {
         }
         let used = self.interfaces.values().any(|i| i.groups.contains(&id));
         let peer = Peer::Group(id.clone());
-        let named = self.groups.iter().any(|(other, g)| *other != id && g.rules.values().any(|r| r.opens.peer == peer));
+        // "is referenced by another security group in the same VPC" (DeleteSecurityGroup).
+        let vpc = &self.group(&id)?.vpc;
+        let mut others = self.groups.iter().filter(|(other, g)| **other != id && g.vpc == *vpc);
+        let named = others.any(|(_, g)| g.rules.values().any(|r| r.opens.peer == peer));
         if used || named {
             return refuse("DependencyViolation", format!("resource {id} has a dependent object"));
         }

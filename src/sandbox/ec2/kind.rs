@@ -18,6 +18,7 @@ pub enum Kind {
     Image,
     PrefixList,
     DhcpOptions,
+    Peering,
 }
 
 impl Kind {
@@ -36,6 +37,7 @@ impl Kind {
         Self::Image,
         Self::PrefixList,
         Self::DhcpOptions,
+        Self::Peering,
     ];
 
     pub const fn prefix(self) -> &'static str {
@@ -54,6 +56,7 @@ impl Kind {
             Self::Image => "ami",
             Self::PrefixList => "pl",
             Self::DhcpOptions => "dopt",
+            Self::Peering => "pcx",
         }
     }
 
@@ -74,6 +77,7 @@ impl Kind {
             Self::Image => "image",
             Self::PrefixList => "prefix-list",
             Self::DhcpOptions => "dhcp-options",
+            Self::Peering => "vpc-peering-connection",
         }
     }
 
@@ -93,6 +97,7 @@ impl Kind {
             Self::Image => "InvalidAMIID.NotFound",
             Self::PrefixList => "InvalidPrefixListID.NotFound",
             Self::DhcpOptions => "InvalidDhcpOptionID.NotFound",
+            Self::Peering => "InvalidVpcPeeringConnectionID.NotFound",
         }
     }
 
@@ -112,6 +117,7 @@ impl Kind {
             Self::Image => "InvalidAMIID.Malformed",
             Self::PrefixList => "InvalidPrefixListId.Malformed",
             Self::DhcpOptions => "InvalidDhcpOptionsId.Malformed",
+            Self::Peering => "InvalidVpcPeeringConnectionId.Malformed",
         }
     }
 

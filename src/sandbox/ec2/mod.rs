@@ -19,6 +19,7 @@ mod listing;
 mod machines;
 pub mod model;
 mod parts;
+mod peering;
 mod prefix_lists;
 mod refusal;
 mod routes;

@@ -33,6 +33,8 @@ pub struct Region {
     /// Beside the default ones, which every region has.
     #[serde(default)]
     pub dhcp_options: BTreeMap<String, DhcpOptions>,
+    #[serde(default)]
+    pub peerings: BTreeMap<String, Peering>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +52,22 @@ pub struct DhcpOptions {
     /// `domain-name-servers` and the like, with their values.
     pub options: Vec<(String, Vec<String>)>,
     pub tags: Tags,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peering {
+    pub requester: PeeringSide,
+    pub accepter: PeeringSide,
+    pub active: bool,
+    pub tags: Tags,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeeringSide {
+    pub vpc: String,
+    /// The account.
+    pub owner: String,
+    pub cidr: Option<Ipv4Net>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -364,8 +382,11 @@ impl Region {
         self.acls.iter().find(|(_, acl)| acl.subnets.values().any(|s| s == subnet))
     }
 
-    /// Whether a route's gateway is there and attached to the table's network.
+    /// Whether a route's gateway is there and attached to the table's network, or its peering connection leads from there.
     pub fn is_active(&self, table: &RouteTable, route: &Route) -> bool {
+        if let Some(peering) = self.peerings.get(&route.gateway) {
+            return peering.active && [&peering.requester, &peering.accepter].iter().any(|side| side.vpc == table.vpc);
+        }
         self.gateways.get(&route.gateway).is_some_and(|g| g.vpc.as_deref() == Some(table.vpc.as_str()))
     }
 

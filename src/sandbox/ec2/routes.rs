@@ -193,16 +193,21 @@ impl Region {
     pub(super) fn create_route(&mut self, _: &mut Context<'_>, mut form: Form) -> Outcome<Xml> {
         let id = form.need("RouteTableId")?;
         let to = destination(&mut form)?;
-        let gateway = form.need("GatewayId")?;
+        let peering = form.text("VpcPeeringConnectionId");
+        let gateway = if let Some(peering) = &peering { peering.clone() } else { form.need("GatewayId")? };
         form.done()?;
-        self.gateway(&gateway)?;
+        match &peering {
+            None => drop(self.gateway(&gateway)?),
+            Some(peering) if !self.peerings.contains_key(peering) => return Err(Kind::Peering.missing(peering)),
+            Some(_) => {}
+        }
         let table = self.route_table(&id)?;
         if table.routes.iter().any(|r| r.to == to) {
             return refuse("RouteAlreadyExists", format!("The route identified by {to} already exists."));
         }
         table.routes.push(Route { to, gateway: gateway.clone() });
         let vpc = table.vpc.clone();
-        if self.gateway(&gateway)?.vpc.as_deref() != Some(&vpc) {
+        if peering.is_none() && self.gateway(&gateway)?.vpc.as_deref() != Some(&vpc) {
             return refuse(
                 "InvalidParameterValue",
                 format!("route table {id} and network gateway {gateway} belong to different networks"),
@@ -275,7 +280,7 @@ impl Region {
         xml.items("routeSet", local.chain(added), |xml, (net, via, active, origin)| {
             let name = if matches!(net, IpNet::V4(_)) { "destinationCidrBlock" } else { "destinationIpv6CidrBlock" };
             xml.leaf(name, net.to_string());
-            xml.leaf("gatewayId", via);
+            xml.leaf(if via.starts_with("pcx-") { "vpcPeeringConnectionId" } else { "gatewayId" }, via);
             xml.leaf("state", if active { "active" } else { "blackhole" });
             xml.leaf("origin", origin);
         });

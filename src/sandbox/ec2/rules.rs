@@ -49,8 +49,11 @@ impl Region {
         }
         let mut made: Vec<(String, GroupRule)> = Vec::new();
         for Stated { opens, description } in stated {
+            // "Update your security groups to reference peer security groups"; EC2's words: ansible/ansible#28876.
             if let Peer::Group(peer) = &opens.peer
-                && self.settled_group(peer, context)?.vpc != vpc
+                && let other = &self.settled_group(peer, context)?.vpc
+                && *other != vpc
+                && !self.is_peered(&vpc, other)
             {
                 return refuse(
                     "InvalidGroup.NotFound",
@@ -59,6 +62,11 @@ impl Region {
             }
             if let Peer::PrefixList(list) = &opens.peer {
                 self.prefix_list(list)?;
+            }
+            if let Peer::ForeignGroup(owner, peer) = &opens.peer
+                && self.peering_of(&vpc, |side| side.owner == *owner).is_none()
+            {
+                return Err(Kind::Group.missing(peer));
             }
             let known = self.groups.get(&id).is_some_and(|g| g.rules.values().any(|r| r.opens == opens));
             if known || made.iter().any(|(_, rule)| rule.opens == opens) {
@@ -224,7 +232,7 @@ fn stated(form: &mut Form, egress: bool) -> Outcome<Vec<Stated>> {
             }
         }
         for mut one in permission.list("Groups")? {
-            // What is in another account can't be looked at: its groups are taken for those of a peered network.
+            // What is in another account can't be looked at: its groups are taken for those of its peered network.
             let owner = one.text("UserId").filter(|owner| owner != ACCOUNT);
             let id = one.need("GroupId")?;
             Kind::Group.check(&id)?;

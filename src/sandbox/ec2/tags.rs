@@ -171,6 +171,7 @@ impl Region {
             Kind::Volume => self.volumes.get_mut(id).map(|t| &mut t.tags),
             Kind::Image => self.images.get_mut(id).map(|t| &mut t.tags),
             Kind::PrefixList => self.prefix_lists.get_mut(id).map(|t| &mut t.tags),
+            Kind::Peering => self.peerings.get_mut(id).map(|t| &mut t.tags),
             Kind::DhcpOptions => self.dhcp_options.get_mut(id).map(|t| &mut t.tags),
         };
         found.ok_or_else(|| kind.missing(id))

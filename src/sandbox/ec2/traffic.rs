@@ -34,6 +34,13 @@ impl World {
             let Some((_, other)) = region.interface_at(&subnet.vpc, to) else { return false };
             return region.passes(own, other, port);
         }
+        let here = |vpc: &&String| region.vpcs.get(*vpc).is_some_and(|vpc| contains(vpc.cidr, to));
+        if let Some(there) = region.vpcs.keys().filter(|vpc| region.is_peered(&subnet.vpc, vpc)).find(here) {
+            let Some((_, other)) = region.interface_at(there, to) else { return false };
+            return region.leads_over(&own.subnet, to)
+                && region.leads_over(&other.subnet, own.ip.into())
+                && region.passes(own, other, port);
+        }
         let Some((_, address)) = region.address_of(id) else { return false };
         let out = region.lets(own, true, to, port, None)
             && region.filters(&own.subnet, true, to, port)
@@ -141,9 +148,19 @@ impl Region {
 
     /// Whether the narrowest route of a subnet that holds `to` leads to an internet gateway.
     fn leads_out(&self, subnet: &str, to: IpAddr) -> bool {
+        self.leads(subnet, to, "igw-")
+    }
+
+    /// Likewise to a peering connection.
+    fn leads_over(&self, subnet: &str, to: IpAddr) -> bool {
+        self.leads(subnet, to, "pcx-")
+    }
+
+    fn leads(&self, subnet: &str, to: IpAddr, kind: &str) -> bool {
         let Some((_, table)) = self.route_table_of(subnet) else { return false };
         let fits = table.routes.iter().filter(|route| route.to.contains(&to));
-        fits.max_by_key(|route| route.to.prefix_len()).is_some_and(|route| self.is_active(table, route))
+        let narrowest = fits.max_by_key(|route| route.to.prefix_len());
+        narrowest.is_some_and(|route| route.gateway.starts_with(kind) && self.is_active(table, route))
     }
 }
 

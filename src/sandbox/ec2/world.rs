@@ -332,6 +332,7 @@ impl Region {
         tokens: BTreeMap::new(),
         prefix_lists: BTreeMap::new(),
         dhcp_options: BTreeMap::new(),
+        peerings: BTreeMap::new(),
     };
 
     /// Frees what an ended instance had.

@@ -1,9 +1,11 @@
 //! Networks that are not as EC2's defaults have them, on the sandbox's EC2: what the plan says of them, and whether the machine works.
 
+use std::fs;
+
 use gangplank::sandbox::{
     cloud::{Sandbox, State},
     company,
-    ec2::SUBNET,
+    ec2::{DATABASE_GROUP, SUBNET},
     http::Ask,
 };
 use serde_json::Value;
@@ -117,4 +119,95 @@ fn address_and_groups_are_repaired_beside_a_second_interface() {
     desk.play(&["plan", "--detailed-exitcode", PLAN]).expect(0);
     let addresses = ec2(&desk, &format!("DescribeAddresses&Filter.1.Name=instance-id&Filter.1.Value.1={machine}"));
     assert_eq!(leaf(&addresses, "networkInterfaceId"), interface);
+}
+
+/// Rewrites a line of the plan.
+fn replan(desk: &Desk, before: &str, after: &str) {
+    let text = fs::read_to_string(desk.path(PLAN)).unwrap();
+    assert!(text.contains(before), "{text}");
+    fs::write(desk.path(PLAN), text.replace(before, after)).unwrap();
+}
+
+/// A network of its own with a public subnet: their ids.
+fn another_network(desk: &Desk) -> (String, String, String) {
+    let vpc = ec2(desk, "CreateVpc&CidrBlock=10.40.0.0/16");
+    let vpc = leaf(&vpc, "vpcId").to_owned();
+    let subnet = ec2(desk, &format!("CreateSubnet&VpcId={vpc}&CidrBlock=10.40.1.0/24"));
+    let subnet = leaf(&subnet, "subnetId").to_owned();
+    let gateway = ec2(desk, "CreateInternetGateway");
+    let gateway = leaf(&gateway, "internetGatewayId");
+    ec2(desk, &format!("AttachInternetGateway&VpcId={vpc}&InternetGatewayId={gateway}"));
+    let table = main_table(desk, &vpc);
+    ec2(desk, &format!("CreateRoute&RouteTableId={table}&DestinationCidrBlock=0.0.0.0/0&GatewayId={gateway}"));
+    (vpc, subnet, table)
+}
+
+fn main_table(desk: &Desk, vpc: &str) -> String {
+    let main =
+        format!("Filter.1.Name=vpc-id&Filter.1.Value.1={vpc}&Filter.2.Name=association.main&Filter.2.Value.1=true");
+    leaf(&ec2(desk, &format!("DescribeRouteTables&{main}")), "routeTableId").to_owned()
+}
+
+#[test]
+fn a_database_in_a_peered_network_lets_the_bastion_in() {
+    let desk = Desk::new();
+    let data = network(&desk);
+    let (vpc, subnet, table) = another_network(&desk);
+    replan(&desk, SUBNET, &subnet);
+    let refused = desk.play(&["plan", PLAN]).expect(3);
+    for told in ["the subnet is not in the database's network", "an active peering connection within the region"] {
+        assert!(refused.stderr.contains(told), "expected {told:?}\n{refused}");
+    }
+
+    let peering = ec2(&desk, &format!("CreateVpcPeeringConnection&VpcId={vpc}&PeerVpcId={data}"));
+    let peering = leaf(&peering, "vpcPeeringConnectionId");
+    desk.play(&["plan", PLAN]).expect(3);
+    ec2(&desk, &format!("AcceptVpcPeeringConnection&VpcPeeringConnectionId={peering}"));
+    for (table, to) in [(table, "10.20.0.0/16"), (main_table(&desk, &data), "10.40.0.0/16")] {
+        let route = format!("RouteTableId={table}&DestinationCidrBlock={to}&VpcPeeringConnectionId={peering}");
+        ec2(&desk, &format!("CreateRoute&{route}"));
+    }
+    desk.play(&["apply", "--yes", PLAN]).expect(0);
+    desk.play(&["sandbox", "advance", "1h"]).expect(0);
+    desk.play(&["verify", "--no-network", PLAN]).expect(0);
+    desk.play(&["plan", "--detailed-exitcode", PLAN]).expect(0);
+    desk.play(&["destroy", "--yes", PLAN]).expect(0);
+}
+
+#[test]
+fn another_accounts_database_is_reached_and_its_owner_is_told_the_rule() {
+    let desk = Desk::new();
+    let data = network(&desk);
+    replan(&desk, DATABASE_GROUP, "999988887777/sg-0fedcba9876543210");
+    let refused = desk.play(&["plan", PLAN]).expect(3);
+    assert!(refused.stderr.contains("no peering leads to the database's group"), "{refused}");
+
+    let other = "PeerVpcId=vpc-0fedcba9876543210&PeerOwnerId=999988887777";
+    let peering = ec2(&desk, &format!("CreateVpcPeeringConnection&VpcId={data}&{other}"));
+    let peering = leaf(&peering, "vpcPeeringConnectionId").to_owned();
+    {
+        // Their side accepts.
+        let sandbox = Sandbox::open(&desk.path(FOLDER), State::company).unwrap();
+        sandbox.change(|state, _| {
+            let mut regions = state.ec2.regions.values_mut();
+            regions.find_map(|region| region.peerings.get_mut(&peering)).expect("requested").active = true;
+        });
+        sandbox.keep().unwrap();
+    }
+    let plan = desk.play(&["plan", PLAN]).expect(0);
+    assert!(plan.stdout.contains("+ egress tcp 5432  to 999988887777/sg-0fedcba9876543210"), "{plan}");
+    desk.play(&["apply", "--yes", "--no-verify", PLAN]).expect(0);
+    let plan = desk.play(&["plan", "--detailed-exitcode", PLAN]).expect(0);
+    let group = ec2(&desk, "DescribeSecurityGroups&Filter.1.Name=group-name&Filter.1.Value.1=gangplank-warehouse");
+    let rule = format!(
+        "aws --region us-east-1 ec2 authorize-security-group-ingress --group-id sg-0fedcba9876543210 --ip-permissions \
+         'IpProtocol=tcp,FromPort=5432,ToPort=5432,UserIdGroupPairs=[{{GroupId={},UserId=123456789012}}]'",
+        leaf(&group, "groupId")
+    );
+    assert!(plan.stdout.contains(&rule), "{rule}\n{plan}");
+    assert_eq!(cause(&desk, "control.egress"), None);
+
+    replan(&desk, "999988887777/sg-0fedcba9876543210", &format!("999988887777/{DATABASE_GROUP}"));
+    let refused = desk.play(&["plan", PLAN]).expect(3);
+    assert!(refused.stderr.contains("the group is not in another account"), "{refused}");
 }

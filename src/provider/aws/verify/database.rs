@@ -17,13 +17,14 @@ use crate::{
 /// One check for each `database_access` of the plan.
 pub fn checks(scene: &Scene<'_>) -> Vec<Check> {
     let mut groups = BTreeSet::new();
-    let all = scene.aws.database_access.iter();
+    // Another account's group is not shown to this one: whether it lets the bastion in, the machine finds out.
+    let all = scene.aws.database_access.iter().filter(|access| access.account.is_none());
     all.map(|access| database(scene, access, groups.insert(&access.security_group))).collect()
 }
 
 /// What is too much in a group is said once, at its `first` check.
 fn database(scene: &Scene<'_>, access: &DatabaseAccess, first: bool) -> Check {
-    let DatabaseAccess { security_group: id, port } = access;
+    let DatabaseAccess { security_group: id, port, .. } = access;
     let targets = scene.plan.tunnels.iter().flat_map(|tunnel| &tunnel.targets);
     let part =
         targets.filter(|t| t.port == *port).map(|t| Part::Target(t.name.clone())).next().unwrap_or(Part::Bastion);

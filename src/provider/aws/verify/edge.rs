@@ -212,6 +212,9 @@ fn surplus(rule: &Rule, planned: &Rules, allowed: &[Span], lists: &PrefixLists) 
         Protocol::All => "every protocol and port".to_owned(),
         protocol => protocol.to_string(),
     };
+    if planned.contains_key(rule) {
+        return None;
+    }
     match &rule.peer {
         Peer::Net(net) => {
             let who = |count: u128| match net.prefix_len() {
@@ -219,9 +222,6 @@ fn surplus(rule: &Rule, planned: &Rules, allowed: &[Span], lists: &PrefixLists) 
                 _ if count == 1 => format!("{net} (1 address)"),
                 _ => format!("{net} ({} addresses)", grouped(count)),
             };
-            if planned.contains_key(rule) {
-                return None;
-            }
             let Protocol::Tcp { from, to } = &rule.protocol else {
                 return Some((protocol, who(size(net))));
             };

@@ -51,8 +51,8 @@ fn places(scene: &Scene<'_>, target: &Target, resolved: &BTreeMap<String, Vec<Ip
     let groups = groups(scene, target);
     if groups.is_empty() {
         return Err(format!(
-            "what {name} resolves to is not known: the machine has not said it, and `database_access` names no group for \
-             port {}",
+            "what {name} resolves to is not known: the machine has not said it, and `database_access` names no group of this account \
+             for port {}",
             target.port
         ));
     }
@@ -69,7 +69,8 @@ fn places(scene: &Scene<'_>, target: &Target, resolved: &BTreeMap<String, Vec<Ip
 
 /// The database groups that open the target's port.
 fn groups<'a>(scene: &Scene<'a>, target: &Target) -> Vec<&'a str> {
-    let opens = scene.aws.database_access.iter().filter(|access| access.port == target.port);
+    let opens =
+        scene.aws.database_access.iter().filter(|access| access.port == target.port && access.account.is_none());
     opens.map(|access| access.security_group.as_str()).collect()
 }
 
@@ -320,7 +321,7 @@ impl Way<'_> {
                         "give the database this group, or name the database's own group in `aws.database_access`",
                     ),
                     Ok(None) => fail(
-                        format!("{address} is in no subnet of the bastion's network, where {names} is"),
+                        format!("{address} is at no interface that carries {names}"),
                         "correct the target's host, or name its `networks` in the plan in place of `aws.database_access`",
                     ),
                 }

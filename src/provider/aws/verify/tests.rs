@@ -766,7 +766,7 @@ fn the_databases_group() {
         with(|r| _ = r.resolved.insert("warehouse.internal".to_owned(), vec![address("10.99.2.10")])), @"
     control.target-route[warehouse]: only rtb-00000001: 0.0.0.0/0 → igw-1 matches 10.99.2.10, and an internet gateway drops private addresses
       → in rtb-00000001, add a route to 10.99.2.10 (peering, transit gateway, VPN); gangplank does not change route tables
-    control.target-group[warehouse]: 10.99.2.10 is in no subnet of the bastion's network, where sg-000000db is
+    control.target-group[warehouse]: 10.99.2.10 is at no interface that carries sg-000000db
       → correct the target's host, or name its `networks` in the plan in place of `aws.database_access`
     ");
     insta::assert_snapshot!(with(|r| r.resolved.clear()), @"control.target-group[warehouse]? what warehouse.internal resolves to is not known: the machine has not said it");
