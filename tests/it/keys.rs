@@ -103,6 +103,7 @@ fn fulfilled(plan: &Plan) -> Observed {
         }],
         addresses: vec![ElasticIp {
             counts: true,
+            border_group: None,
             allocation: "eipalloc-1".into(),
             ip: Some([192, 0, 2, 4].into()),
             attached: Some(Attachment::Instance("i-1".into())),
@@ -134,10 +135,12 @@ fn around() -> Surroundings {
         subnets: vec![Subnet {
             id: "subnet-0a1b2c3d4e5f60718".into(),
             vpc: "vpc-1".into(),
+            zone: "us-east-1a".to_owned(),
             ipv6: false,
             nets: Vec::new(),
             tags: Tags::new(),
         }],
+        public_access: None,
         route_tables: vec![RouteTable {
             id: "rtb-1".into(),
             vpc: "vpc-1".into(),

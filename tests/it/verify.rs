@@ -267,6 +267,7 @@ fn verification_costs_a_console_more_for_each_bastion() {
         "DescribeSecurityGroups",
         "DescribeSubnets",
         "DescribeVolumes",
+        "DescribeVpcBlockPublicAccessOptions",
         "DescribeVpcs",
         "GetCallerIdentity",
     ];

@@ -110,6 +110,16 @@ pub(super) fn address(want: &Desired<'_>, world: World<'_>, current: &Current<'_
                 .fix("name another address, or write `elastic` for one of the bastion's own"),
         );
     }
+    if let (AwsAddress::Existing(id), Some(group)) =
+        (&want.aws.address, current.address.and_then(|a| a.border_group.as_deref()))
+        && group != region::name(world.region)
+    {
+        problems.push(
+            problem("the address is not the region's own", format!("{id} is of the network border group {group}"))
+                .because("addresses do not move between network border groups, and the machine stands in an Availability Zone")
+                .fix("name another address, or write `elastic` for one of the bastion's own"),
+        );
+    }
     let strangers = ownership::strangers(world.seen, want.bastion());
     let is_stranger = |id: &str| strangers.iter().any(|s| s.id() == id);
     // What looks like this bastion as a whole and can't be proven to be: beside it no second one is made.

@@ -95,6 +95,7 @@ pub fn address(from: &ec2::Address) -> Option<ElasticIp> {
     Some(ElasticIp {
         allocation: from.allocation_id()?.to_owned(),
         ip: from.public_ip().and_then(|ip| ip.parse::<IpAddr>().ok()),
+        border_group: id(from.network_border_group()),
         attached,
         counts: matches!(from.public_ipv4_pool(), None | Some("" | "amazon")) && from.service_managed().is_none(),
         tags: tags(from.tags()),
@@ -213,6 +214,15 @@ pub fn dhcp_options(from: &ec2::DhcpOptions) -> Option<DhcpOptions> {
     Some(DhcpOptions { id: from.dhcp_options_id()?.to_owned(), name_servers: values.map(str::to_owned).collect() })
 }
 
+/// An exclusion that is in effect, and in both directions.
+pub fn excluded(from: &ec2::VpcBlockPublicAccessExclusion) -> Option<String> {
+    use ec2::VpcBlockPublicAccessExclusionState::{CreateComplete, UpdateComplete};
+    let in_effect = matches!(from.state(), Some(CreateComplete | UpdateComplete));
+    let both_ways =
+        from.internet_gateway_exclusion_mode() == Some(&ec2::InternetGatewayExclusionMode::AllowBidirectional);
+    from.resource_arn().filter(|_| in_effect && both_ways).map(str::to_owned)
+}
+
 /// `None` where it is not active, or leads to another region, where no rule can refer to its groups.
 pub fn peering(from: &ec2::VpcPeeringConnection) -> Option<Peering> {
     let (requester, accepter) = (from.requester_vpc_info()?, from.accepter_vpc_info()?);
@@ -231,6 +241,7 @@ pub fn subnet(from: &ec2::Subnet) -> Option<Subnet> {
     Some(Subnet {
         id: from.subnet_id()?.to_owned(),
         vpc: text(from.vpc_id()),
+        zone: text(from.availability_zone()),
         ipv6: !v6.is_empty(),
         nets: nets.filter_map(|net| net.parse().ok()).collect(),
         tags: tags(from.tags()),

@@ -14,7 +14,7 @@ use super::{
     machine::{self, Choice},
     network::Subnet,
     observed::{ElasticIp, Group, Image, Instance, Observed, Surroundings},
-    ownership, peering, region,
+    ownership, peering, public_access, region,
     rule::Rules,
     steps::Differ,
     teardown,
@@ -71,6 +71,18 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     plan.refused_candidate(world, &current);
     if let Some((_, image)) = launch.filter(|(_, image)| image.deprecation.is_some_and(|at| at <= world.now)) {
         plan.notes.push(format!("{} ({}) is deprecated: its publisher has newer images", image.id, image.name));
+    }
+    if let (Some((subnet, _)), Some(access)) = (launch, &world.around.public_access)
+        && access.blocks(subnet)
+    {
+        plan.notes.push(format!(
+            "⚠ VPC Block Public Access is {} in this region, and neither {} nor {} is excluded: nobody would reach the machine, and it \
+             would fetch no updates. Let the subnet through: {}",
+            access.mode,
+            subnet.id,
+            subnet.vpc,
+            public_access::remedy(&region::cli(world.region), &subnet.id)
+        ));
     }
     plan.instance(want, world, &made, &current, launch);
     plan.association(want, world, &current);

@@ -8,6 +8,7 @@ use super::{
     judging::Known,
     network::{Acl, Interface, RouteTable, Subnet, Volume},
     observed::{Attachment, ElasticIp, Instance, InstanceState, Observed},
+    public_access::PublicAccess,
     region, tags,
 };
 use crate::{
@@ -34,6 +35,7 @@ pub struct Network {
     pub subnets: Known<Vec<Subnet>>,
     pub route_tables: Known<Vec<RouteTable>>,
     pub acls: Known<Vec<Acl>>,
+    pub public_access: Known<PublicAccess>,
     /// Every interface that carries a group which a plan of the run names in `database_access`.
     pub database_interfaces: Known<Vec<Interface>>,
     /// Those attached to instances of the run's bastions.

@@ -1,5 +1,5 @@
 //! Reads what a verification goes by. For a region, however many bastions: three calls as for a plan, and at the same time
-//! networks and their DHCP options, subnets, route tables, network ACLs and the databases' interfaces; then volumes, and one console for each running machine
+//! networks and their DHCP options, VPC Block Public Access, subnets, route tables, network ACLs and the databases' interfaces; then volumes, and one console for each running machine
 //! (pages aside, and the consoles twice where EC2 has only the old kind). Writes nothing.
 
 use std::{
@@ -44,7 +44,7 @@ impl Question<'_> {
     /// Instances, addresses and groups must be readable. What else is not, the evidence says, and so do the checks.
     pub async fn ask(&self, progress: &Progress<'_>) -> Result<Vec<Evidence>, CloudError> {
         let ec2 = self.ec2;
-        let (core, name_servers, subnets, route_tables, acls, database_interfaces, prefix_lists) = tokio::join!(
+        let (core, name_servers, public_access, subnets, route_tables, acls, database_interfaces, prefix_lists) = tokio::join!(
             async {
                 tokio::try_join!(
                     observe::instances(ec2, progress),
@@ -53,6 +53,7 @@ impl Question<'_> {
                 )
             },
             observe::name_servers(ec2, progress),
+            observe::public_access(ec2, progress),
             observe::subnets(ec2, progress),
             observe::route_tables(ec2, progress),
             acls(ec2, progress),
@@ -61,8 +62,7 @@ impl Question<'_> {
         );
         let (instances, addresses, groups) = core?;
         let name_servers = known(name_servers).unwrap_or_else(NameServers::unread);
-        let mut seen =
-            Observed { instances, addresses, groups, name_servers, prefix_lists, ..Observed::default() };
+        let mut seen = Observed { instances, addresses, groups, name_servers, prefix_lists, ..Observed::default() };
 
         let machines: Vec<Option<&Instance>> = self.bastions.iter().map(|b| main_instance(&seen, b)).collect();
         let ids: BTreeSet<String> =
@@ -80,6 +80,7 @@ impl Question<'_> {
             subnets: known(subnets),
             route_tables: known(route_tables),
             acls: known(acls),
+            public_access,
             database_interfaces: known(database_interfaces),
             volumes: known(volumes),
         });

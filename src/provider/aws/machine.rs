@@ -275,15 +275,43 @@ pub fn subnet<'a>(want: &Desired<'_>, around: &'a Surroundings, region: &str) ->
                 .fix("name one by its id"));
         }
     };
+    let letter = subnet.zone.strip_prefix(region::name(region)).unwrap_or_default();
+    // "Regions and Zones" in the Amazon EC2 User Guide: an Availability Zone is called as its region and a letter, others have more.
+    if letter.len() > 1 {
+        return Err(problem("the subnet is not in an Availability Zone", format!("{} is in {}", subnet.id, subnet.zone))
+            .because(
+                "Local Zones and Wavelength Zones have addresses of their own network border groups, other instance types and other volumes, \
+                 which gangplank does not serve",
+            )
+            .fix(elsewhere(around, subnet, region)));
+    }
     if !around.reaches_internet(subnet) {
         return Err(problem("the subnet has no route to the internet", format!("{} is private", subnet.id))
             .because(
                 "a bastion has a public address, and packets to it arrive only where the subnet's route table sends \
                  0.0.0.0/0 to an internet gateway",
             )
-            .fix("choose a public subnet of the same network, or add the route"));
+            .fix(format!("{}, or add the route", elsewhere(around, subnet, region))));
     }
     Ok(subnet)
+}
+
+/// The subnets of the same network that a bastion can stand in.
+fn elsewhere(around: &Surroundings, subnet: &Subnet, region: &str) -> String {
+    let fits = |other: &&Subnet| {
+        let letter = other.zone.strip_prefix(region::name(region)).unwrap_or_default();
+        other.vpc == subnet.vpc && letter.len() <= 1 && around.reaches_internet(other)
+    };
+    let named = |other: &Subnet| match other.tags.get(tags::NAME) {
+        Some(name) => format!("{} ({name})", other.id),
+        None => other.id.clone(),
+    };
+    let found: Vec<String> = around.subnets.iter().filter(fits).take(5).map(named).collect();
+    if found.is_empty() {
+        "choose a public subnet of the same network".to_owned()
+    } else {
+        format!("choose a public subnet of the same network, such as {}", found.join(", "))
+    }
 }
 
 /// The image that a new instance boots: the alias's newest for the instance type's architecture, or the one that the plan names.

@@ -44,6 +44,7 @@ pub mod peering;
 pub mod perform;
 pub mod prefix_list;
 pub mod profile;
+pub mod public_access;
 pub mod region;
 pub mod retry;
 pub mod rule;

@@ -13,6 +13,7 @@ use super::{
 pub struct Subnet {
     pub id: String,
     pub vpc: String,
+    pub zone: String,
     pub ipv6: bool,
     /// Its ranges, of both families.
     pub nets: Vec<IpNet>,

@@ -1,5 +1,5 @@
 //! Reads a region: three calls, at once, however many bastions there are (pages aside); one for the prefix lists that plans name and one
-//! for the entries of each; two more about its networks' DNS where plans are compared; up to six more, also at once, when a machine and
+//! for the entries of each; two more about its networks' DNS where plans are compared; up to eight more, also at once, when a machine and
 //! its address are to be created.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,7 @@ use super::{
     observed::{ElasticIp, Group, Image, Instance, InstanceType, MachineOrigin, Observed, Surroundings},
     peering::Peering,
     prefix_list::{PrefixList, PrefixLists},
+    public_access::{OFF, PublicAccess},
     retry::Repeat,
     rule::{Peer, Rules},
     tags,
@@ -63,16 +64,17 @@ pub async fn observe(ec2: &Ec2, named: &Named, progress: &Progress<'_>) -> Resul
 }
 
 pub async fn surroundings(ec2: &Ec2, needs: &Needs, progress: &Progress<'_>) -> Result<Surroundings, CloudError> {
-    let (subnets, route_tables, mut images, named, instance_types, most_addresses) = tokio::try_join!(
+    let (subnets, route_tables, mut images, named, instance_types, most_addresses, public_access) = tokio::try_join!(
         async { if needs.network { subnets(ec2, progress).await } else { Ok(Vec::new()) } },
         async { if needs.network { route_tables(ec2, progress).await } else { Ok(Vec::new()) } },
         published_images(ec2, needs, progress),
         named_images(ec2, needs, progress),
         instance_types(ec2, needs, progress),
         async { Ok(if needs.address { most_addresses(ec2, progress).await } else { None }) },
+        async { Ok(if needs.network { public_access(ec2, progress).await.ok() } else { None }) },
     )?;
     images.extend(named);
-    Ok(Surroundings { subnets, route_tables, images, instance_types, most_addresses })
+    Ok(Surroundings { subnets, route_tables, images, instance_types, most_addresses, public_access })
 }
 
 /// Reads every page of a describe call. The pages of one answer depend on each other; different calls run at once. A macro,
@@ -322,6 +324,21 @@ pub(super) async fn peerings(ec2: &Ec2, progress: &Progress<'_>) -> Result<Known
         ))
     };
     or_refused(read.await)
+}
+
+/// VPC Block Public Access, and what it excludes where it is on. It is a warning and no condition, so nothing is tried twice for it.
+pub(super) async fn public_access(ec2: &Ec2, progress: &Progress<'_>) -> Known<PublicAccess> {
+    let options = || ec2.client.describe_vpc_block_public_access_options().send();
+    let options = known(ec2.call("DescribeVpcBlockPublicAccessOptions", Repeat::ONCE, progress, options).await)?;
+    let options = options.vpc_block_public_access_options();
+    let mode = options.and_then(|options| options.internet_gateway_block_mode()).map_or(OFF, |mode| mode.as_str());
+    if mode == OFF {
+        return Ok(PublicAccess::off());
+    }
+    let exclusions = || ec2.client.describe_vpc_block_public_access_exclusions().max_results(PAGE).send();
+    let told = known(ec2.call("DescribeVpcBlockPublicAccessExclusions", Repeat::ONCE, progress, exclusions).await)?;
+    let excluded = told.vpc_block_public_access_exclusions().iter().filter_map(convert::excluded).collect();
+    Ok(PublicAccess { mode: mode.to_owned(), excluded })
 }
 
 /// A refusal for want of a permission is a fact of its own.

@@ -12,6 +12,7 @@ use super::{
     ownership,
     peering::Peering,
     prefix_list::PrefixLists,
+    public_access::PublicAccess,
     rule::Rules,
     tags::{Tags, owns},
 };
@@ -181,6 +182,8 @@ impl MetadataOptions {
 pub struct ElasticIp {
     pub allocation: String,
     pub ip: Option<IpAddr>,
+    /// From where AWS advertises it: the region, or a Local Zone.
+    pub border_group: Option<String>,
     pub attached: Option<Attachment>,
     /// It takes one of the account's quota: one of the account's own ranges, or of another service, does not.
     pub counts: bool,
@@ -222,6 +225,8 @@ pub struct Surroundings {
     pub instance_types: Vec<InstanceType>,
     /// How many elastic addresses the account may have in the region, where that was asked and answered.
     pub most_addresses: Option<usize>,
+    /// `None` where it was not told.
+    pub public_access: Option<PublicAccess>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -396,7 +396,14 @@ mod tests {
     }
 
     fn address_of(allocation: &str, attached: Option<Attachment>, tags: Tags) -> ElasticIp {
-        ElasticIp { allocation: allocation.to_owned(), ip: "203.0.113.7".parse().ok(), attached, counts: true, tags }
+        ElasticIp {
+            border_group: None,
+            allocation: allocation.to_owned(),
+            ip: "203.0.113.7".parse().ok(),
+            attached,
+            counts: true,
+            tags,
+        }
     }
 
     fn group_of(id: &str, name: &str, tags: Tags) -> Group {

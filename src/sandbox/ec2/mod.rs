@@ -21,6 +21,7 @@ pub mod model;
 mod parts;
 mod peering;
 mod prefix_lists;
+mod public_access;
 mod refusal;
 mod routes;
 mod rules;

@@ -35,6 +35,11 @@ pub struct Region {
     pub dhcp_options: BTreeMap<String, DhcpOptions>,
     #[serde(default)]
     pub peerings: BTreeMap<String, Peering>,
+    /// The mode of VPC Block Public Access; `None` where it is off.
+    #[serde(default)]
+    pub public_access_block: Option<String>,
+    #[serde(default)]
+    pub public_access_exclusions: BTreeMap<String, Exclusion>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +57,14 @@ pub struct DhcpOptions {
     /// `domain-name-servers` and the like, with their values.
     pub options: Vec<(String, Vec<String>)>,
     pub tags: Tags,
+}
+
+/// Of VPC Block Public Access.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exclusion {
+    /// A network or a subnet.
+    pub resource: String,
+    pub mode: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -45,7 +45,8 @@ impl World {
         let out = region.lets(own, true, to, port, None)
             && region.filters(&own.subnet, true, to, port)
             && region.filters(&own.subnet, false, to, EPHEMERAL)
-            && region.leads_out(&own.subnet, to);
+            && region.leads_out(&own.subnet, to)
+            && !region.is_blocked(&own.subnet, false);
         let target = self.regions.values().find_map(|other| Some((other, other.public(to)?)));
         out && target.is_none_or(|(other, (_, interface))| other.admits(interface, IpAddr::V4(address.ip), port))
     }
@@ -82,6 +83,7 @@ impl Region {
             && self.filters(&to.subnet, false, from, port)
             && self.filters(&to.subnet, true, from, EPHEMERAL)
             && self.leads_out(&to.subnet, from)
+            && !self.is_blocked(&to.subnet, true)
     }
 
     /// Within one network.

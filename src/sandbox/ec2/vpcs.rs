@@ -154,7 +154,7 @@ impl Region {
         if !network.cidr.contains(&cidr) {
             return refuse("InvalidSubnet.Range", format!("The CIDR '{text}' is invalid."));
         }
-        if !zones(context.region).contains(&zone) {
+        if !zones(context.region).contains(&zone) && zone != local_zone(context.region) {
             return refuse(
                 "InvalidParameterValue",
                 format!("Value ({zone}) for parameter availabilityZone is invalid."),
@@ -307,6 +307,11 @@ pub fn default_egress(ipv6: bool) -> impl Iterator<Item = Opens> {
 /// `us-east-1a` and so on. How many a region has differs; three is what most have.
 pub fn zones(region: &str) -> [String; 3] {
     ["a", "b", "c"].map(|letter| format!("{region}{letter}"))
+}
+
+/// "us-west-2-lax-1a": one, of this form, in each region (Local Zones, in the Amazon EC2 User Guide).
+fn local_zone(region: &str) -> String {
+    format!("{region}-lax-1a")
 }
 
 fn ipv6_block(number: usize) -> Ipv6Net {

@@ -333,6 +333,8 @@ impl Region {
         prefix_lists: BTreeMap::new(),
         dhcp_options: BTreeMap::new(),
         peerings: BTreeMap::new(),
+        public_access_block: None,
+        public_access_exclusions: BTreeMap::new(),
     };
 
     /// Frees what an ended instance had.

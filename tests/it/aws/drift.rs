@@ -151,6 +151,7 @@ pub fn disturb(world: &mut World, drift: Drift) {
             let tags = [(BASTION.to_owned(), BASTION_NAME.to_owned())].into();
             world.all.addresses.push(ElasticIp {
                 counts: true,
+                border_group: None,
                 allocation,
                 ip: "203.0.113.230".parse().ok(),
                 attached: None,

@@ -246,6 +246,7 @@ fn tags_make_nothing_go() {
     world.all.instances.push(payments);
     let spare = ElasticIp {
         counts: true,
+        border_group: None,
         allocation: "eipalloc-0000beef".to_owned(),
         ip: "203.0.113.240".parse().ok(),
         attached: None,
@@ -267,6 +268,7 @@ fn tags_make_nothing_go() {
     let mut world = account();
     world.all.addresses.push(ElasticIp {
         counts: true,
+        border_group: None,
         allocation: "eipalloc-0000beef".to_owned(),
         ip: "203.0.113.240".parse().ok(),
         attached: None,

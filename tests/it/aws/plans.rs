@@ -222,6 +222,7 @@ pub fn account() -> World {
     let neighbours = || tags(BASTION, NEIGHBOUR);
     let address = |allocation: &str, ip: &str, attached: Option<Attachment>, tags: Tags| ElasticIp {
         counts: true,
+        border_group: None,
         allocation: allocation.to_owned(),
         ip: ip.parse().ok(),
         attached,
@@ -330,6 +331,7 @@ fn surroundings() -> Surroundings {
             .map(|(id, vpc, tag)| Subnet {
                 id: id.to_owned(),
                 vpc: vpc.to_owned(),
+                zone: "us-east-1a".to_owned(),
                 ipv6: vpc == "vpc-2",
                 nets: Vec::new(),
                 tags: name(tag),
@@ -356,6 +358,7 @@ fn surroundings() -> Surroundings {
                 memory: Some(512),
             })
             .to_vec(),
+        public_access: None,
     }
 }
 

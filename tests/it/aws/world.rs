@@ -123,6 +123,7 @@ impl World {
                 let ip = format!("203.0.113.{}", self.ids % 250 + 1).parse().ok();
                 self.all.addresses.push(ElasticIp {
                     counts: true,
+                    border_group: None,
                     allocation: allocation.clone(),
                     ip,
                     attached: None,

@@ -211,3 +211,44 @@ fn another_accounts_database_is_reached_and_its_owner_is_told_the_rule() {
     let refused = desk.play(&["plan", PLAN]).expect(3);
     assert!(refused.stderr.contains("the group is not in another account"), "{refused}");
 }
+
+#[test]
+fn block_public_access_is_told_before_the_yes_and_by_verify() {
+    let desk = Desk::new();
+    let vpc = network(&desk);
+    ec2(&desk, "ModifyVpcBlockPublicAccessOptions&InternetGatewayBlockMode=block-bidirectional");
+    let plan = desk.play(&["plan", PLAN]).expect(0);
+    let warning = format!(
+        "VPC Block Public Access is block-bidirectional in this region, and neither {SUBNET} nor {vpc} is excluded"
+    );
+    assert!(plan.stdout.contains(&warning), "{plan}");
+    desk.play(&["apply", "--yes", "--no-verify", PLAN]).expect(0);
+    assert!(cause(&desk, "control.route").expect("nobody connects").contains(&warning));
+    let exclude = "CreateVpcBlockPublicAccessExclusion&InternetGatewayExclusionMode";
+    ec2(&desk, &format!("{exclude}=allow-egress&VpcId={vpc}"));
+    assert!(cause(&desk, "control.route").is_some(), "the way out is no way in");
+    ec2(&desk, &format!("{exclude}=allow-bidirectional&SubnetId={SUBNET}"));
+    desk.play(&["sandbox", "advance", "1h"]).expect(0);
+    desk.play(&["verify", "--no-network", PLAN]).expect(0);
+}
+
+#[test]
+fn a_subnet_where_no_bastion_can_stand_is_refused_with_those_where_one_can() {
+    let desk = Desk::new();
+    let vpc = network(&desk);
+    let local =
+        ec2(&desk, &format!("CreateSubnet&VpcId={vpc}&CidrBlock=10.20.3.0/24&AvailabilityZone=us-east-1-lax-1a"));
+    let local = leaf(&local, "subnetId").to_owned();
+    let private = ec2(&desk, &format!("CreateSubnet&VpcId={vpc}&CidrBlock=10.20.4.0/24"));
+    let private = leaf(&private, "subnetId").to_owned();
+    let elsewhere = format!("choose a public subnet of the same network, such as {SUBNET} (public-a)");
+    let mut before = SUBNET.to_owned();
+    for (subnet, why) in [(local, "the subnet is not in an Availability Zone"), (private, "is private")] {
+        replan(&desk, &before, &subnet);
+        let refused = desk.play(&["plan", PLAN]).expect(3);
+        for told in [why, &elsewhere] {
+            assert!(refused.stderr.contains(told), "expected {told:?}\n{refused}");
+        }
+        before = subnet;
+    }
+}

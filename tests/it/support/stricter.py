@@ -309,6 +309,12 @@ def ends_with_its_machine(attachment):
     return attachment.instance.block_device_mapping[attachment.device].delete_on_termination
 
 
+def describe_vpc_block_public_access_options(response):
+    """moto has none of it: it is off."""
+    options = {"AwsRegion": response.region, "State": "default-state", "InternetGatewayBlockMode": "off"}
+    return ActionResult({"VpcBlockPublicAccessOptions": options})
+
+
 numbers = itertools.count(1)
 
 
@@ -342,6 +348,7 @@ def apply():
         setattr(SecurityGroups, revoke, revoke_by_network(getattr(SecurityGroups, revoke), direction))
     General.get_console_output = get_console_output
     AccountAttributes.describe_account_attributes = describe_account_attributes
+    General.describe_vpc_block_public_access_options = describe_vpc_block_public_access_options
     VolumeAttachment.delete_on_termination = property(ends_with_its_machine)
     Backend._add_source_group = add_source_group
     Backend.associate_address = associate_address

@@ -15,6 +15,8 @@ use crate::{
     provider::aws::{
         judging::Known,
         network::{Acl, AclEntry, Destination, Route, RouteTable},
+        public_access::{OFF, remedy},
+        region,
         rule::{Direction, Protocol},
     },
     verify::{Check, Part, Verdict},
@@ -41,11 +43,16 @@ fn tell_unreachable(check: &mut Check, unreachable: &[IpNet]) {
 }
 
 pub fn route(scene: &Scene<'_>) -> Check {
-    let proves = "the bastion's subnet sends what goes back to each source to an internet gateway";
+    let unstopped = match scene.evidence.network.public_access {
+        Ok(_) => ", and VPC Block Public Access does not stop it",
+        Err(_) => "",
+    };
+    let proves = format!("the bastion's subnet sends what goes back to each source to an internet gateway{unstopped}");
     judged(check("control.route", Part::Edge, proves), |check| {
         let table = scene.route_table()?;
         let (reachable, unreachable) = sources(scene)?;
         tell_unreachable(check, &unreachable);
+        let blocked = blocked_access(scene, check)?;
         let is_deaf = |t: &&Tunnel| {
             let sources = scene.sources_of(t).unwrap_or_default();
             !sources.is_empty() && sources.iter().all(|net| unreachable.contains(net))
@@ -87,8 +94,31 @@ pub fn route(scene: &Scene<'_>) -> Check {
                 ),
             )
         });
-        Ok(all(deaf.chain(astray)))
+        Ok(all(deaf.chain(astray).chain(blocked)))
     })
+}
+
+/// What VPC Block Public Access stops. Who may not ask for it learns that it was not asked.
+fn blocked_access(scene: &Scene<'_>, check: &mut Check) -> Known<Option<Verdict>> {
+    let subnet = scene.subnet()?;
+    let access = match &scene.evidence.network.public_access {
+        Ok(access) => access,
+        Err(why) => {
+            check.evidence.push(format!("VPC Block Public Access was not asked: {why}"));
+            return Ok(None);
+        }
+    };
+    check.evidence.extend((access.mode != OFF).then(|| format!("VPC Block Public Access is {}", access.mode)));
+    let cli = region::cli(&scene.evidence.region);
+    Ok(access.blocks(subnet).then(|| {
+        fail(
+            format!(
+                "VPC Block Public Access is {} in this region, and neither {} nor {} is excluded: nothing from the internet arrives",
+                access.mode, subnet.id, subnet.vpc
+            ),
+            format!("let the subnet through: {}", remedy(&cli, &subnet.id)),
+        )
+    }))
 }
 
 /// The routes that packets to a range take: the most specific one that contains it, and those inside of it.

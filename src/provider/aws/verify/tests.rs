@@ -17,6 +17,7 @@ use crate::{
         observed::{Attachment, ElasticIp, Image, InstanceState, MetadataOptions, Observed},
         ownership,
         prefix_list::PrefixList,
+        public_access::PublicAccess,
         rule::{ANY_V4, Direction, Peer, Protocol, Rule, Rules},
     },
     provider::{
@@ -149,6 +150,7 @@ impl Region {
         let subnet = |id: &str, range: &str| Subnet {
             id: id.to_owned(),
             vpc: "vpc-1".to_owned(),
+            zone: "us-east-1a".to_owned(),
             ipv6: false,
             nets: vec![range.parse().unwrap()],
             tags: Tags::new(),
@@ -185,6 +187,7 @@ impl Region {
             }],
             addresses: vec![ElasticIp {
                 counts: true,
+                border_group: None,
                 allocation: "eipalloc-00000001".to_owned(),
                 ip: Some(address("192.0.2.4")),
                 attached: Some(Attachment::Instance("i-00000001".to_owned())),
@@ -203,6 +206,7 @@ impl Region {
             origins: BTreeMap::from([("i-00000001".to_owned(), origin(&user_data.text))]),
             prefix_lists: PrefixLists::new(),
             name_servers: name_servers(&["AmazonProvidedDNS"]),
+            peerings: None,
         };
         let network = Network {
             subnets: Ok(vec![subnet("subnet-00000001", "10.20.1.0/24"), subnet("subnet-00000002", "10.20.2.0/24")]),
@@ -211,6 +215,7 @@ impl Region {
                 table("rtb-00000002", &[], &[("10.20.0.0/16", "local")]),
             ]),
             acls: Ok(vec![open_acl("acl-00000001", "subnet-00000001"), open_acl("acl-00000002", "subnet-00000002")]),
+            public_access: Ok(PublicAccess::off()),
             database_interfaces: Ok(vec![interface("eni-000000db", "subnet-00000002", "sg-000000db", "10.20.2.10")]),
             volumes: Ok(vec![Volume {
                 id: "vol-00000001".to_owned(),
@@ -290,7 +295,7 @@ fn what_apply_leaves_is_green() {
     control.admits[ana] - the bastion's groups let every source of ana in on tcp 22
     control.nothing-else - no rule of any group of the machine lets in more than the plan's sources on tcp 22
     control.egress - the machine may open connections to the plan's targets, to its network's DNS servers and for its updates (tcp 80 and 443), no others
-    control.route - the bastion's subnet sends what goes back to each source to an internet gateway
+    control.route - the bastion's subnet sends what goes back to each source to an internet gateway, and VPC Block Public Access does not stop it
     control.acl - the network ACL of the bastion's subnet lets tcp 22 in from each source, and the answers out to its ports 1024-65535
     control.ownership - everything that carries the bastion's tag is its own, by a mark that tagging alone can't make
     control.document - the machine's user data is the document that its tag names, and where that is the plan's, the plan's to the last bit
@@ -364,6 +369,7 @@ fn without_evidence_nothing_is_green_and_no_check_is_missing() {
         subnets: Err(refused.to_owned()),
         route_tables: Err(refused.to_owned()),
         acls: Err(refused.to_owned()),
+        public_access: Err(refused.to_owned()),
         database_interfaces: Err(refused.to_owned()),
         volumes: Err(refused.to_owned()),
     };
@@ -800,4 +806,26 @@ fn the_machine_may_ask_the_dns_servers_of_its_network_and_no_others() {
         }),
         @"control.egress? which DNS servers the DHCP options of vpc-1 name is not known: DescribeVpcs failed"
     );
+}
+
+#[test]
+fn block_public_access_stops_what_routes_let_through() {
+    let blocked = |excluded: &[&str]| {
+        let excluded = excluded.iter().map(|id| format!("arn:aws:ec2:us-east-1:123456789012:{id}")).collect();
+        with(|r| r.network.public_access = Ok(PublicAccess { mode: "block-ingress".to_owned(), excluded }))
+    };
+    insta::assert_snapshot!(blocked(&["subnet/subnet-00000002", "vpc/vpc-2"]), @"
+    control.route: VPC Block Public Access is block-ingress in this region, and neither subnet-00000001 nor vpc-1 is excluded: nothing from the internet arrives
+      → let the subnet through: `aws --region us-east-1 ec2 create-vpc-block-public-access-exclusion --subnet-id subnet-00000001 --internet-gateway-exclusion-mode allow-bidirectional`
+    ");
+    assert_eq!(blocked(&["subnet/subnet-00000001"]), "");
+    assert_eq!(blocked(&["vpc/vpc-1"]), "");
+    // Who may not ask is told so, and no more.
+    let plan = plan();
+    let mut region = Region::new(&plan);
+    region.network.public_access = Err("refused".to_owned());
+    let checks = region.judge(&plan);
+    assert_eq!(told(&checks), "");
+    let route = checks.iter().find(|check| check.id == "control.route").expect("it is asked");
+    assert!(route.evidence.contains(&"VPC Block Public Access was not asked: refused".to_owned()), "{route:?}");
 }
