@@ -156,7 +156,7 @@ ec2.disassociate_address(AssociationId=address['AssociationId'])
 ec2.modify_network_interface_attribute(NetworkInterfaceId=first['NetworkInterfaceId'], Groups=[first['Groups'][0]['GroupId'], default])",
         Value::from(lab.seed.public_subnet.clone()),
     );
-    let (run, calls) = lab.run("apply", &bastion, &["--yes", "--no-verify"]);
+    let (run, calls) = lab.run("apply", &bastion, &["--yes"]);
     run.expect(0);
     assert_eq!((calls.of("AssociateAddress"), calls.of("ModifyNetworkInterfaceAttribute")), (1, 1), "{calls}");
     lab.assert_settled(&bastion);

@@ -64,7 +64,7 @@ fn a_machine_may_ask_the_dns_servers_of_its_network() {
     let plan = desk.play(&["plan", PLAN]).expect(0);
     for told in [
         "+ egress udp 53 ",
-        &format!("to 10.20.2.53/32           DNS server of {vpc}"),
+        &format!("to 10.20.2.53/32         DNS server of {vpc}"),
         &format!("2001:db8::53, a DNS server of {vpc}, has an IPv6 address"),
     ] {
         assert!(plan.stdout.contains(told), "expected {told:?}\n{plan}");
@@ -195,7 +195,7 @@ fn another_accounts_database_is_reached_and_its_owner_is_told_the_rule() {
         sandbox.keep().unwrap();
     }
     let plan = desk.play(&["plan", PLAN]).expect(0);
-    assert!(plan.stdout.contains("+ egress tcp 5432  to 999988887777/sg-0fedcba9876543210"), "{plan}");
+    assert!(plan.stdout.contains("+ egress tcp 5432    to 999988887777/sg-0fedcba9876543210"), "{plan}");
     desk.play(&["apply", "--yes", "--no-verify", PLAN]).expect(0);
     let plan = desk.play(&["plan", "--detailed-exitcode", PLAN]).expect(0);
     let group = ec2(&desk, "DescribeSecurityGroups&Filter.1.Name=group-name&Filter.1.Value.1=gangplank-warehouse");
