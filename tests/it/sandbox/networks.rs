@@ -103,6 +103,7 @@ fn address_and_groups_are_repaired_beside_a_second_interface() {
     let desk = Desk::new();
     desk.play(&["apply", "--yes", "--no-verify", PLAN]).expect(0);
     let machine = ec2(&desk, "DescribeInstances");
+    let own = leaf(&machine, "groupId");
     let (machine, interface, vpc) =
         (leaf(&machine, "instanceId"), leaf(&machine, "networkInterfaceId"), leaf(&machine, "vpcId"));
     let second = ec2(&desk, &format!("CreateNetworkInterface&SubnetId={SUBNET}"));
@@ -113,7 +114,7 @@ fn address_and_groups_are_repaired_beside_a_second_interface() {
     let default =
         format!("Filter.1.Name=group-name&Filter.1.Value.1=default&Filter.2.Name=vpc-id&Filter.2.Value.1={vpc}");
     let default = ec2(&desk, &format!("DescribeSecurityGroups&{default}"));
-    let groups = format!("SecurityGroupId.1={}", leaf(&default, "groupId"));
+    let groups = format!("SecurityGroupId.1={own}&SecurityGroupId.2={}", leaf(&default, "groupId"));
     ec2(&desk, &format!("ModifyNetworkInterfaceAttribute&NetworkInterfaceId={interface}&{groups}"));
     desk.play(&["apply", "--yes", "--no-verify", PLAN]).expect(0);
     desk.play(&["plan", "--detailed-exitcode", PLAN]).expect(0);
@@ -206,6 +207,16 @@ fn another_accounts_database_is_reached_and_its_owner_is_told_the_rule() {
     );
     assert!(plan.stdout.contains(&rule), "{rule}\n{plan}");
     assert_eq!(cause(&desk, "control.egress"), None);
+
+    // EC2 closes a rule for another account's group under that account's number only.
+    let foreign = "IpPermissions.1.Groups.1.UserId=999988887777&IpPermissions.1.Groups.1.GroupId=sg-0aaaaaaaaaaaaaaaa";
+    let admitted =
+        format!("IpPermissions.1.IpProtocol=tcp&IpPermissions.1.FromPort=22&IpPermissions.1.ToPort=22&{foreign}");
+    ec2(&desk, &format!("AuthorizeSecurityGroupIngress&GroupId={}&{admitted}", leaf(&group, "groupId")));
+    let plan = desk.play(&["plan", "--detailed-exitcode", PLAN]).expect(2);
+    assert!(plan.stdout.contains("from 999988887777/sg-0aaaaaaaaaaaaaaaa"), "{plan}");
+    desk.play(&["apply", "--yes", "--no-verify", PLAN]).expect(0);
+    desk.play(&["plan", "--detailed-exitcode", PLAN]).expect(0);
 
     replan(&desk, "999988887777/sg-0fedcba9876543210", &format!("999988887777/{DATABASE_GROUP}"));
     let refused = desk.play(&["plan", PLAN]).expect(3);

@@ -132,6 +132,14 @@ def modify_instance_security_groups(backend, instance_id, groups):
     return original_modify_groups(backend, instance_id, groups) if groups else backend.get_instance(instance_id)
 
 
+def modify_network_interface_attribute(backend, eni_id, group_ids, *arguments, **options):
+    """An instance is in the groups of its first interface (Instance: "The security groups for the instance")."""
+    original_modify_interface(backend, eni_id, group_ids, *arguments, **options)
+    interface = backend.get_network_interface(eni_id)
+    if group_ids and interface.instance is not None and interface.instance.nics.get(0) is interface:
+        interface.instance.security_groups, interface._group_set = interface._group_set, []
+
+
 def interface_filter(interface, name, method=None):
     """The groups that an interface is told to be in are those that it is found by."""
     return [g.id for g in interface.group_set] if name == "group-id" else original_interface_filter(interface, name, method)
@@ -334,6 +342,7 @@ original_release_address = Backend.release_address
 original_run_instances = Backend.run_instances
 original_terminate_instances = Backend.terminate_instances
 original_modify_groups = only_living(Backend.modify_instance_security_groups)
+original_modify_interface = Backend.modify_network_interface_attribute
 original_interface_filter = NetworkInterface.get_filter_value
 
 
@@ -358,6 +367,7 @@ def apply():
     Backend.run_instances = run_instances
     Backend.terminate_instances = terminate_instances
     Backend.modify_instance_security_groups = modify_instance_security_groups
+    Backend.modify_network_interface_attribute = modify_network_interface_attribute
     NetworkInterface.get_filter_value = interface_filter
     for name in ["start_instances", "stop_instances", "modify_instance_attribute", "modify_instance_metadata_options"]:
         setattr(Backend, name, only_living(getattr(Backend, name)))
