@@ -143,6 +143,14 @@ fn the_examples_of_policies_are_json() {
     }
 }
 
+/// "IAM and AWS STS quotas", without white space: 2,048 characters for the inline policies of a user, 6,144 for a managed policy.
+#[test]
+fn the_policy_fits_the_kind_that_is_named() {
+    let size = text("docs/iam-policy.json").split_whitespace().map(str::len).sum::<usize>();
+    assert!((2049..=6144).contains(&size), "{size}");
+    assert!(text("docs/iam.md").contains("Make it a managed policy"));
+}
+
 /// Only looking may concern everything; a change is tied to the tag, to named groups, or to what a machine is made in.
 #[test]
 fn the_policy_narrows_every_write() {

@@ -161,3 +161,16 @@ ec2.modify_network_interface_attribute(NetworkInterfaceId=first['NetworkInterfac
     assert_eq!((calls.of("AssociateAddress"), calls.of("ModifyNetworkInterfaceAttribute")), (1, 1), "{calls}");
     lab.assert_settled(&bastion);
 }
+
+/// Amazon publishes each release with two kernels; which one was registered last says nothing.
+#[test]
+fn amazon_linux_comes_with_its_usual_kernel() {
+    let Some(moto) = support::moto_or_skip() else { return };
+    let lab = Lab::new(moto);
+    let path = lab.gangplank.write(&lab.bastion());
+    let plan = fs::read_to_string(&path).expect("written");
+    let plan = plan.replace("debian-13", "amazon-linux-2023").replace("t4g.nano", "t4g.micro");
+    fs::write(&path, plan).expect("a writable folder");
+    let run = lab.command(&["plan", path.to_str().expect("a temporary folder's name")]).0.expect(0);
+    assert!(run.stdout.contains("(al2023-ami-2023.10.20260105.0-kernel-6.1-arm64)"), "{run}");
+}

@@ -79,6 +79,13 @@ fn a_deprecated_image_is_noted() {
 }
 
 #[test]
+fn an_ipv6_target_is_noted() {
+    let spec = Spec { ipv6_target: true, ..Spec::default() };
+    let set = changes(&account(), &Written::read(&spec.text()).want(), start()).expect("no problem");
+    assert!(set.notes.iter().any(|note| note.contains("target six has an IPv6 address")), "{:?}", set.notes);
+}
+
+#[test]
 fn no_such_database_group() {
     insta::assert_snapshot!(problems(&account(), "sg-000000d1", "sg-0000dead"));
 }

@@ -307,6 +307,17 @@ fn a_network_rule_counts_where_it_is_meant_for_the_machine_or_hides_who_comes() 
             foreign(world, edge, 3000, &allow(&["10.0.0.0/8"], &machine), true);
         };
         assert_eq!(red(edge, narrow), ["control.nothing-else"], "{edge}");
+        // A subnet has one range or a list of them ("Subnets - Get").
+        let listed = |world: &mut World| {
+            narrow(world);
+            let vnet = group("rg-shared").resource(Kind::Network, "vnet-data");
+            let network = world.all.get_mut(&vnet).expect("a network");
+            for subnet in network["properties"]["subnets"].as_array_mut().expect("a list") {
+                let range = subnet["properties"]["addressPrefix"].take();
+                subnet["properties"]["addressPrefixes"] = json!([range]);
+            }
+        };
+        assert_eq!(red(edge, listed), ["control.nothing-else"], "{edge}");
         let translated = |world: &mut World| {
             broad(world);
             let hub = group("rg-hub");

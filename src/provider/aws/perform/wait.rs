@@ -133,3 +133,16 @@ fn stuck(id: &str, message: &str) -> CloudError {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bare_metal_is_waited_for_longer() {
+        assert_eq!(
+            ["t4g.nano", "m7g.metal", "c7i.metal-24xl"].map(start_limit),
+            [START_LIMIT, METAL_START_LIMIT, METAL_START_LIMIT]
+        );
+    }
+}
