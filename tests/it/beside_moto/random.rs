@@ -193,8 +193,20 @@ fn whatever_comes_is_answered_as_by_moto() {
 }
 
 /// Prefix lists: `prefix_lists.rs` plays whole lives with them on both worlds. The account's attributes: moto tells the same fixed text
-/// whatever its account has used, and `quotas.rs` has what gangplank makes of an answer.
-const ELSEWHERE: [&str; 3] = ["describeaccountattributes", "describemanagedprefixlists", "getmanagedprefixlistentries"];
+/// whatever its account has used, and `quotas.rs` has what gangplank makes of an answer. A second interface: `ec2.rs` on moto,
+/// `sandbox/networks.rs` on the world. Networks with their own DNS, peerings and VPC Block Public Access: `sandbox/networks.rs` on the world
+/// alone; moto has nothing of the last, and whole lives in `contract/` read networks and DHCP options on both.
+const ELSEWHERE: [&str; 9] = [
+    "describeaccountattributes",
+    "describedhcpoptions",
+    "describemanagedprefixlists",
+    "describevpcblockpublicaccessexclusions",
+    "describevpcblockpublicaccessoptions",
+    "describevpcpeeringconnections",
+    "describevpcs",
+    "getmanagedprefixlistentries",
+    "modifynetworkinterfaceattribute",
+];
 
 /// The policy names every call that gangplank makes (`docs.rs` sees to that): each of them is among those compared, here or there.
 #[test]
