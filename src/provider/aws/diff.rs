@@ -230,6 +230,7 @@ fn name_server_notes(servers: Known<Vec<IpAddr>>, vpc: &str) -> Vec<String> {
 }
 
 /// The network that a bastion stands in, or is to stand in.
+#[cfg(feature = "aws")]
 pub(super) fn network<'a>(want: &Desired<'_>, world: World<'a>) -> Option<&'a str> {
     let kept = Current::of(want, world).kept().map(|kept| kept.vpc.as_str());
     kept.or_else(|| machine::subnet(want, world.around, world.region).ok().map(|subnet| subnet.vpc.as_str()))
