@@ -281,6 +281,21 @@ fn tags_of_others_outlive_a_change_of_keys() {
     assert_eq!(tags["team"], "data", "{tags:#}");
 }
 
+/// A machine that has the bastion's name and lost its tag is a doubt to `status`.
+#[test]
+fn status_names_a_machine_that_lost_its_tag() {
+    let desk = Desk::new();
+    let spec = Spec::edge(PUBLIC);
+    desk.apply(&spec);
+    desk.run("status", &spec, &[]).0.expect(0);
+    let machine = format!("{}/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse", group("rg-bastion"));
+    for value in [None, Some("other")] {
+        company::tag(&mut desk.server.world(), &machine, "gangplank:bastion", value);
+        let run = desk.run("status", &spec, &[]).0.expect(2);
+        assert!(run.stdout.contains("in doubt") && run.stdout.contains("virtualMachines/gangplank-warehouse"), "{run}");
+    }
+}
+
 /// Somebody's firewall is still at work, on what a killed run or somebody else has told it: it is waited for, in words, before it is
 /// written to, and nothing is called in order before.
 #[test]
