@@ -3,6 +3,7 @@
 //! Judging is pure: expectations (a plan) × evidence → [`Check`]s. What a vantage could not see is [`Verdict::Unknown`],
 //! never a pass; every check that a vantage was asked for is always among its results.
 
+pub mod causes;
 pub mod machine;
 pub mod network;
 pub mod report;

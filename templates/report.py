@@ -562,12 +562,21 @@ def guards():
     pam = [path for name in ("sshd", "common-*", "*-auth") for path in glob.glob("/etc/pam.d/" + name)]
     pam = "\n".join(str(attempt(read, path)) for path in pam)
     said["pam"] = sorted(set(re.findall(r"(?m)^[^#\n]*\b(pam_(?:access|time|exec|script)\.so)", pam)))
-    for tool in (("nft", "list", "ruleset"), ("iptables-save",), ("ip6tables-save",)):
-        text = run(*tool)[1] if shutil.which(tool[0]) else ""
+    for tool in ("nft list ruleset", "iptables-save", "ip6tables-save", "ip route", "ip -6 route"):
+        text = run(*tool.split())[1] if shutil.which(tool.split()[0]) else ""
         sets = dict(re.findall(r"set (\S+) \{[^}]*?elements = \{([^}]*)\}", text))
         rules = [re.sub(r"@(\S+)", lambda name: sets.get(name[1], ""), line) for line in text.splitlines()]
-        said["drops"] += [" ".join(rule.split())[:300] for rule in rules if re.search(r"(?i)\b(drop|reject)\b", rule)][:9]
+        found = [" ".join(rule.split())[:300] for rule in rules if re.search(r"(?i)\b(drop|reject)\b|^(blackhole|unreach|prohib)", rule)]
+        said["drops"] += found[:9]
+    said["unread"] = not shutil.which("nft") and attempt(nft_tables) is True
     return said
+
+
+def nft_tables():
+    """Whether the kernel has rules of nftables': it is asked for its tables (NFT_MSG_GETTABLE), and answers with one or an end."""
+    with socket.socket(16, socket.SOCK_RAW, 12) as kernel:
+        kernel.send(struct.pack("=IHHQI", 20, 0xA01, 0x301, 0, 0))
+        return struct.unpack("=IH", kernel.recv(9999)[:6])[1] == 0xA00
 
 
 def last_told():

@@ -5,8 +5,7 @@
 //!
 //! Each ends as somebody wanted it last, brought about in peace: as the plans say, or with nothing left; what stands is then destroyed.
 //!
-//! `GANGPLANK_TEST_SEEDS=N` runs so many; `GANGPLANK_TEST_SEED=N` replays one and tells its calls. `tests/run` runs 10,000 with
-//! this crate optimised, which takes more minutes to compile than it saves for fewer.
+//! `GANGPLANK_TEST_SEEDS=N` runs so many; `GANGPLANK_TEST_SEED=N` replays one and tells its calls.
 
 mod bugs;
 mod external_writers;

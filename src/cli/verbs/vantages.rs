@@ -28,7 +28,7 @@ use crate::{
         pin, tags,
     },
     verify::{
-        Check, Verification,
+        Check, Verification, causes,
         machine::{self, MachineEvidence, Silence},
         network::{
             self, HostKeys, Identity, Reach,
@@ -140,6 +140,7 @@ impl<'a> Vantages<'a> {
         let each = looks.iter().map(async |look| {
             let mut checks = look.judge(now);
             checks.extend(self.connect(look).await);
+            causes::fold(&mut checks);
             Verification {
                 bastion: look.plan.name.to_string(),
                 location: look.seen.location.clone(),

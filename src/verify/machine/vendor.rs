@@ -75,10 +75,15 @@ fn self_test(report: &Report, plan: &Plan, user: &str, said: &mut Vec<String>) -
         return Ok(());
     };
     said.extend(test.said.iter().map(|line| format!("ssh: {line}")));
+    // All users are tried at once, and the log has a line of each.
+    let others: Vec<&str> = plan.accounts().map(|(other, _)| other.as_str()).filter(|other| *other != user).collect();
+    let of_another =
+        |line: &&String| line.split(|c: char| !c.is_alphanumeric() && !"-_".contains(c)).any(|w| others.contains(&w));
     let log = test.log.as_result().ok().and_then(Option::as_deref).unwrap_or_default();
+    let log: Vec<&String> = log.iter().filter(|line| !of_another(line)).collect();
     said.extend(log.iter().map(|line| format!("the machine's log: {line}")));
     if !test.entered {
-        let cause = log.last().or(test.said.last()).map_or("it does not say why", String::as_str);
+        let cause = log.last().copied().or(test.said.last()).map_or("it does not say why", String::as_str);
         return fail(
             format!("a key with {user}'s own options does not enter: {cause}"),
             format!(
@@ -194,19 +199,28 @@ fn wrapped(guards: &Guards, all: &[IpNet], wrong: &mut Vec<String>, doubts: &mut
 }
 
 fn dropped(guards: &Guards, all: &[IpNet], wrong: &mut Vec<String>, doubts: &mut Vec<String>) {
+    if guards.unread {
+        doubts.push("the machine has a firewall of its own, and no program (nft) to list its rules".to_owned());
+    }
     for rule in &guards.drops {
         let words = rule.split(|c: char| c.is_whitespace() || "{},\"".contains(c));
         let nets: Vec<IpNet> = words
             .filter_map(|word| word.parse().ok().or_else(|| Some(IpNet::from(word.parse::<IpAddr>().ok()?))))
             .collect();
         match all.iter().find(|net| nets.iter().any(|named| overlap(named, net))) {
+            Some(net) if is_route(rule) => wrong.push(format!("answers to {net} are sent nowhere by a route: {rule}")),
             Some(net) if !rule.contains("!=") => wrong.push(format!("the machine's own firewall drops {net}: {rule}")),
             Some(_) => doubts.push(format!("the machine's own firewall has the rule {rule}")),
-            // Of other addresses only.
-            None if !nets.is_empty() && !rule.contains("!=") => {}
+            // Of other addresses only; or the last of all routes, as each machine without IPv6 has one.
+            None if is_route(rule) || !nets.is_empty() && !rule.contains("!=") => {}
             None => doubts.push(format!("the machine has a firewall of its own: {rule}")),
         }
     }
+}
+
+/// As `ip route` writes one that leads nowhere: its kind comes first.
+fn is_route(rule: &str) -> bool {
+    ["blackhole ", "unreachable ", "prohibit "].iter().any(|kind| rule.starts_with(kind))
 }
 
 fn set_apart(found: &[ByAddress], all: &[IpNet], wrong: &mut Vec<String>, doubts: &mut Vec<String>) {
@@ -250,6 +264,10 @@ mod tests {
             ("ip saddr != 203.0.113.10 drop", "doubt"),
             ("type filter hook input priority filter; policy drop;", "doubt"),
             ("tcp dport 25 drop", "doubt"),
+            ("blackhole 203.0.113.10", "wrong"),
+            ("unreachable 203.0.113.0/24 proto static", "wrong"),
+            ("blackhole 192.0.2.0/24", ""),
+            ("unreachable default dev lo metric 4294967295 error -101", ""),
         ] {
             let (mut wrong, mut doubts) = (Vec::new(), Vec::new());
             dropped(&Guards { drops: vec![rule.to_owned()], ..Guards::default() }, &all, &mut wrong, &mut doubts);

@@ -301,9 +301,12 @@ pub struct Guards {
     pub deny: Vec<String>,
     #[serde(default)]
     pub allow: Vec<String>,
-    /// Rules of the machine's own firewall that drop or reject, with the elements of their sets.
+    /// Rules of the machine's own firewall that drop or reject, with the elements of their sets; and routes that lead nowhere.
     #[serde(default)]
     pub drops: Vec<String>,
+    /// The kernel has rules of nftables', and the machine has no program to list them.
+    #[serde(default)]
+    pub unread: bool,
     /// Modules of PAM's that ask who comes from where, or when.
     #[serde(default)]
     pub pam: Vec<String>,

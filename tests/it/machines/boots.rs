@@ -42,11 +42,17 @@ impl Keys {
     }
 }
 
+const AWS: &str =
+    "aws: {region: us-east-1, subnet: subnet-0a1b2c3d4e5f60718, image: debian-13, instance_type: t4g.nano}";
+
 /// A plan for the lab; these keys are the vendor's.
 pub fn plan(keys: &Keys, vendor: &[&Identity]) -> Plan {
-    const AWS: &str =
-        "aws: {region: us-east-1, subnet: subnet-0a1b2c3d4e5f60718, image: debian-13, instance_type: t4g.nano}";
-    plan_on(AWS, keys, vendor)
+    plan_on(AWS, keys, vendor, "")
+}
+
+/// The same, with consent to a login at the database.
+pub fn plan_with_login(keys: &Keys, vendor: &[&Identity]) -> Plan {
+    plan_on(AWS, keys, vendor, ", login_attempt: {user: probe, database: postgres}")
 }
 
 /// The same on Azure.
@@ -59,10 +65,10 @@ pub fn azure_plan(keys: &Keys, vendor: &[&Identity]) -> Plan {
   edge: {firewall: {existing: fw-hub}}
   size: Standard_B1s
   image: debian-13";
-    plan_on(AZURE, keys, vendor)
+    plan_on(AZURE, keys, vendor, "")
 }
 
-fn plan_on(cloud: &str, keys: &Keys, vendor: &[&Identity]) -> Plan {
+fn plan_on(cloud: &str, keys: &Keys, vendor: &[&Identity], target: &str) -> Plan {
     let vendor: Vec<String> = vendor.iter().map(|key| format!("\"{}\"", key.public)).collect();
     read(&format!(
         "version: 1
@@ -74,7 +80,7 @@ tunnels:
     allow_from: [{VENDOR}]
     keys: [{}]
     targets:
-      - {{name: warehouse, host: {DATABASE_NAME}, port: 5432, speaks: postgres, networks: [10.0.2.0/24]}}
+      - {{name: warehouse, host: {DATABASE_NAME}, port: 5432, speaks: postgres, networks: [10.0.2.0/24]{target}}}
 operators:
   - {{name: ana, allow_from: [{OPERATOR}], keys: [\"{}\"]}}
 ",

@@ -48,7 +48,7 @@ impl Database {
         run(initdb.args(["-D", at, "-A", "trust", "--no-sync"]), &Victim::default()).expect(0);
         let settings = format!("listen_addresses = '{}'\nunix_socket_directories = ''\nfsync = off\n", self.address);
         fs::write(self.folder.join("postgresql.auto.conf"), settings).expect("the cluster's folder");
-        self.admit(&format!("host all all {client}/32 trust"));
+        self.admit(&trusted(client));
     }
 
     /// Whom it trusts, in pg_hba.conf's words; itself always. A running server reads it after [`Database::reload`].
@@ -79,7 +79,7 @@ impl Database {
         self.programs.join("psql")
     }
 
-    /// Has clients of its own host keep all of its connections busy, until it stops.
+    /// Has clients of its own host keep so many of its connections busy, until it stops.
     pub fn keep_busy(&mut self, connections: usize) {
         let client = |sql: &str| {
             let mut psql = self.namespace.command("setpriv");
@@ -91,7 +91,13 @@ impl Database {
         let answers = || client("select 1").status().expect("psql").success();
         eventually("PostgreSQL answers", || answers().then_some(()));
         let busy = (0..connections).map(|_| client("select pg_sleep(600)").spawn().expect("psql")).collect();
-        eventually("PostgreSQL has no connection left", || (!answers()).then_some(()));
+        let all_in = || {
+            let mut count = client("select count(*) from pg_stat_activity where query like 'select pg_sleep%'");
+            let said = count.stdout(Stdio::piped()).output().expect("psql");
+            // It does not get in either where none is left.
+            !said.status.success() || String::from_utf8_lossy(&said.stdout).trim() == connections.to_string()
+        };
+        eventually("PostgreSQL's clients are in", || all_in().then_some(()));
         self.busy = busy;
     }
 
@@ -136,6 +142,14 @@ impl Database {
         }
     }
 }
+
+/// The rules of pg_hba.conf for a client that comes in as anybody, and for one that asks as [`PROBE`] and has no password.
+pub fn trusted(client: Ipv4Addr) -> String {
+    format!("host all {PROBE} {client}/32 scram-sha-256\nhost all all {client}/32 trust")
+}
+
+/// A user of a login that is only begun.
+pub const PROBE: &str = "probe";
 
 impl Drop for Database {
     fn drop(&mut self) {

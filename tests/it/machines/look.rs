@@ -15,7 +15,7 @@ use gangplank::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Identity, Lab, eventually};
+use super::{Identity, Lab, eventually, truth};
 
 /// Who looks, and what is known beforehand.
 pub struct Watch<'a> {
@@ -99,7 +99,8 @@ impl<'a> Watch<'a> {
             from: Some(self.from.into()),
             identity,
             step: Duration::from_secs(4),
-            rest: Duration::from_millis(500),
+            // As long as the vendor's own session rests.
+            rest: truth::IDLE,
             ..Reach::new(Host::Address(lab.edge.public.into()), lab.port, HostKeys::Known(self.host_keys.clone()))
         };
         lab.internet.enter(|| {

@@ -5,13 +5,13 @@ use std::{collections::BTreeSet, net::IpAddr, thread, time::Instant};
 
 use gangplank::{
     provider::azure,
-    verify::{Check, Verdict},
+    verify::{Check, Verdict, causes},
 };
 use jiff::SignedDuration;
 
 use super::{
     Blueprint, Claims, Lab,
-    boots::{Keys, azure_plan, plan},
+    boots::{Keys, azure_plan, plan, plan_with_login},
     eventually,
     faults::{self, Fault},
     lab::{Form, OPERATOR, STRANGER, VENDOR},
@@ -21,7 +21,7 @@ use super::{
 };
 
 /// So many labs share the faults: most of the time is waiting.
-const LABS: usize = 2;
+const LABS: usize = 4;
 
 #[test]
 fn each_fault_is_named_as_the_vendor_meets_it() {
@@ -42,7 +42,7 @@ fn each_fault_is_named_as_the_vendor_meets_it() {
 
 /// Every so manieth fault, on a machine of its own; `None` where machines cannot be.
 fn through(share: usize, keys: &Keys) -> Option<(Vec<Outcome>, Claims)> {
-    let plan = plan(keys, &[&keys.vendor, &keys.rsa]);
+    let plan = plan_with_login(keys, &[&keys.vendor, &keys.rsa]);
     let mut lab = Lab::up(&plan, &Blueprint::default())?;
     let watch = Watch::new(&lab, &plan, OPERATOR, Some(&keys.operator));
     let (mut claims, mut outcomes) = (Claims::default(), Vec::new());
@@ -73,6 +73,7 @@ fn one(fault: &'static Fault, lab: &mut Lab, watch: &Watch<'_>, keys: &Keys, cla
     // What the verifier sees must not come from the vendor's own failures.
     let mut seen = before.unwrap_or_else(|| watch.machine_hourly(lab, ahead));
     seen.extend(watch.network(lab));
+    causes::fold(&mut seen);
     let looked = began.elapsed();
     let truth = truth::of_the_vendor(lab, keys);
     let undone = fault.undo.make(lab);

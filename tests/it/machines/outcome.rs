@@ -52,13 +52,9 @@ impl Outcome {
 
     pub fn judge(&self, claims: &mut Claims) {
         let Fault { name, ref expected, .. } = *self.fault;
-        let agrees = !matches!(self.agreement(), Agreement::BrokenAndGreen | Agreement::WorksAndRed);
         let works = self.truth == Truth::Works;
         if let Expected::Unsettled = expected {
             return;
-        }
-        if let Expected::KnownGap = expected {
-            return claims.that(!agrees, format_args!("{name}: this gap is closed, expect what it should be"));
         }
         let expects_works = matches!(expected, Expected::WorksBut(..) | Expected::Harmless);
         claims.that(works == expects_works, format_args!("{name}: the vendor meets another thing: {}", self.truth));
@@ -69,7 +65,7 @@ impl Outcome {
                 let unknown = is_unknown(&self.checks, check, reason);
                 claims.that(unknown, format_args!("{name}: {check} is not unknown with {reason:?}"));
             }
-            Expected::Harmless | Expected::KnownGap | Expected::Unsettled => names(claims, name, &self.checks, &[], ""),
+            Expected::Harmless | Expected::Unsettled => names(claims, name, &self.checks, &[], ""),
         }
     }
 }
@@ -113,7 +109,6 @@ impl fmt::Display for Outcome {
         let Self { fault, truth, looked, took, .. } = self;
         let (looked, took) = (looked.as_secs_f64(), took.as_secs_f64());
         let gap = match fault.expected {
-            Expected::KnownGap => "known gap",
             Expected::Unsettled => "unsettled",
             _ => "",
         };

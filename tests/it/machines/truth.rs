@@ -20,7 +20,7 @@ use crate::support::program::{Run, Victim, run};
 /// What hangs is cut after so many seconds.
 const PATIENCE: u64 = 5;
 /// How long a vendor's connection has nothing to say.
-const IDLE: Duration = Duration::from_millis(1300);
+pub const IDLE: Duration = Duration::from_millis(1300);
 const QUERIES: usize = 30;
 const CONNECTIONS: u16 = 8;
 /// Where the forwards listen, on the vendor's side.

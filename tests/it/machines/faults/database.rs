@@ -1,16 +1,18 @@
 //! The database: that it is there, admits the bastion, and has a connection left.
 
 use super::*;
-use crate::machines::lab::BASTION;
+use crate::machines::{database::trusted, lab::BASTION};
 
 const ADMITTED_AGAIN: Change = Around(|lab| {
-    lab.database.admit(&format!("host all all {BASTION}/32 trust"));
+    lab.database.admit(&trusted(BASTION));
     lab.database.reload();
 });
 const STARTED_AGAIN: Change = Around(|lab| {
     lab.database.stop();
     lab.database.resume();
 });
+
+const FORWARD: &[&str] = &["network.forward[warehouse]"];
 
 /// Whom the database admits from now on. It reads that soon after it is told.
 fn admit(lab: &Lab, rules: &str) {
@@ -47,19 +49,19 @@ pub const FAULTS: &[Fault] = &[
         "the database refuses the bastion's address",
         Around(|lab| admit(lab, "host all all 10.0.9.0/24 trust")),
         ADMITTED_AGAIN,
-        Unsettled,
+        Named(FORWARD, "does not admit this user from the bastion's address"),
     ),
     fault(
         "the database rejects the bastion's address",
         Around(|lab| admit(lab, "host all all 10.0.1.0/24 reject")),
         ADMITTED_AGAIN,
-        Unsettled,
+        Named(FORWARD, "does not admit this user from the bastion's address"),
     ),
     fault(
         "the database wants TLS, which it does not have",
         Around(|lab| admit(lab, &format!("hostssl all all {BASTION}/32 trust"))),
         ADMITTED_AGAIN,
-        Unsettled,
+        Named(FORWARD, "does not admit this user from the bastion's address"),
     ),
     fault(
         "the database has no connection left",
@@ -68,15 +70,16 @@ pub const FAULTS: &[Fault] = &[
             lab.database.keep_busy(3);
         }),
         STARTED_AGAIN,
-        Unsettled,
+        Named(FORWARD, "has no connection left"),
     ),
     fault(
-        "the database has eight connections",
+        "the database has three connections left",
         Around(|lab| {
             lab.database.restart(&["max_connections=8", "superuser_reserved_connections=0"]);
+            lab.database.keep_busy(5);
         }),
         STARTED_AGAIN,
-        Unsettled,
+        Named(FORWARD, "has no connection left"),
     ),
     fault(
         "the database is a standby that nobody may ask",
@@ -89,7 +92,7 @@ pub const FAULTS: &[Fault] = &[
             std::fs::remove_file(lab.database.file("standby.signal")).expect("the cluster's folder");
             lab.database.resume();
         }),
-        Unsettled,
+        Named(FORWARD, "is starting, recovering or shutting down"),
     ),
     fault(
         "the database's firewall admits four connections",

@@ -50,7 +50,7 @@ pub const FAULTS: &[Fault] = &[
         "large packets from the database are lost",
         Around(|lab| first(&lab.router.namespace, "subnets", &format!("ip saddr {DATABASE} meta length > 1400 drop"))),
         ROUTER_AGAIN,
-        Unsettled,
+        Named(&["network.forward[warehouse]"], "does not answer a login of some kilobytes"),
     ),
     fault(
         "large packets to the machine are lost",
@@ -82,13 +82,13 @@ pub const FAULTS: &[Fault] = &[
             );
         }),
         EDGE_AGAIN,
-        Unsettled,
+        Unseen("network.startups", "or a limit on the way does"),
     ),
     fault(
         "the edge forgets connections that are idle",
         Around(|lab| forget_idle(&lab.edge.namespace, 1)),
         Around(|lab| forget_idle(&lab.edge.namespace, 432_000)),
-        Unsettled,
+        Named(&["network.session"], "rest"),
     ),
     fault(
         "every second connection is lost",

@@ -1,0 +1,224 @@
+//! One cause turns one check red: what follows from it, seen from any vantage, is unknown with that check's name. Pure.
+
+use super::{Check, Verdict};
+
+/// How the subjects of effect and cause (a user, a target) must agree.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// The cause concerns every user and target.
+    All,
+    /// Both are about the same user or target.
+    Same,
+}
+
+use About::{All, Same};
+
+/// A check whose failure can explain another's.
+type Cause = (&'static str, About);
+
+/// The machine cannot let anybody in, or not as it should.
+const DAEMON: [Cause; 5] = [
+    ("machine.cloud-init", All),
+    ("machine.deadline", All),
+    ("machine.daemon", All),
+    ("machine.port", All),
+    ("machine.daemon-current", All),
+];
+
+/// sshd turns a user away.
+const ENTRY: [Cause; 10] = [
+    ("machine.deadline", All),
+    ("machine.authentication", All),
+    ("machine.algorithms", All),
+    ("machine.account", Same),
+    ("machine.home", Same),
+    ("machine.ssh-folder", Same),
+    ("machine.authorized-keys", Same),
+    ("machine.keys", Same),
+    ("machine.key-options", Same),
+    ("machine.self-test", Same),
+];
+
+/// The cloud lets nothing pass to a target.
+const WAY: [Cause; 7] = [
+    ("control.target-group", Same),
+    ("control.target-egress", Same),
+    ("control.target-acl", Same),
+    ("control.target-route", Same),
+    ("control.peering", All),
+    ("control.database-group", All),
+    ("control.egress", All),
+];
+
+/// A forward leads to no target.
+const FORWARD: [Cause; 4] =
+    [("machine.target-dns", Same), ("machine.target", Same), ("machine.permitopen", All), ("machine.self-test", All)];
+
+/// Nothing answers at the address.
+const EDGE: [Cause; 5] = [
+    ("control.instance", All),
+    ("control.address", All),
+    ("control.admits", All),
+    ("control.acl", All),
+    ("control.route", All),
+];
+
+const LIMITS: [Cause; 2] = [("machine.concurrency", All), ("machine.self-test", All)];
+const CONFINEMENT: [Cause; 2] = [("machine.confinement", All), ("machine.account", All)];
+
+/// What can explain a failure of this check, the nearest cause first.
+fn causes(effect: &str) -> Vec<Cause> {
+    match effect {
+        "network.tcp" => [&EDGE[..], &DAEMON].concat(),
+        "network.banner" | "network.algorithms" => DAEMON.to_vec(),
+        "network.host-key" => vec![("machine.host-keys", All)],
+        "network.key" | "network.login" => ENTRY.to_vec(),
+        "network.startups" | "network.session" => LIMITS.to_vec(),
+        "network.concurrent" => [&LIMITS[..], &WAY, &FORWARD].concat(),
+        "network.forward" => [&WAY[..], &FORWARD].concat(),
+        "machine.target" => WAY.to_vec(),
+        "network.refuses-none" | "network.refuses-password" | "network.refuses-unknown-key" => {
+            vec![("machine.authentication", All)]
+        }
+        "network.refuses-exec"
+        | "network.refuses-shell"
+        | "network.refuses-pty"
+        | "network.refuses-agent"
+        | "network.refuses-remote-forward" => CONFINEMENT.to_vec(),
+        "network.refuses-unlisted" | "network.refuses-metadata" => {
+            vec![("machine.permitopen", All), ("machine.key-options", All)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The user or target: of a key's check the user stands first.
+fn about(check: &Check) -> Option<&str> {
+    check.subject.as_deref().and_then(|subject| subject.split(' ').next())
+}
+
+/// Folds each failure that another one explains, and each that says the same of another user or key, under the one that
+/// stays red. One always does.
+pub fn fold(checks: &mut [Check]) {
+    let red: Vec<Check> = checks.iter().filter(|check| check.verdict.is_fail()).cloned().collect();
+    for check in checks.iter_mut().filter(|check| check.verdict.is_fail()) {
+        let explains = |cause: &&Check| {
+            let found = causes(check.id).into_iter().find(|(id, _)| *id == cause.id);
+            cause.id != check.id
+                && found
+                    .is_some_and(|(_, scope)| scope == All || cause.subject.is_none() || about(cause) == about(check))
+        };
+        let explained = red
+            .iter()
+            .filter(explains)
+            .min_by_key(|cause| causes(check.id).iter().position(|(id, _)| *id == cause.id).unwrap_or(usize::MAX));
+        let twin = || {
+            let before = red.iter().take_while(|other| other.name() != check.name());
+            before.filter(|other| other.id == check.id).find(|other| says_the_same(other, check))
+        };
+        let (other, follows) = match (explained, twin()) {
+            (Some(cause), _) => (cause, "that follows from"),
+            (None, Some(twin)) => (twin, "that is the same as"),
+            (None, None) => continue,
+        };
+        if let Verdict::Fail { cause, .. } = &check.verdict {
+            check.verdict = Verdict::Unknown { reason: format!("{cause}; {follows} {}", other.name()) };
+        }
+    }
+}
+
+/// The causes differ in nothing but whom they name.
+fn says_the_same(one: &Check, other: &Check) -> bool {
+    let plain = |check: &Check| match &check.verdict {
+        Verdict::Fail { cause, .. } => {
+            let words = cause.split(|c: char| c.is_whitespace() || ",;:'\"()/".contains(c));
+            let name = about(check).unwrap_or_default();
+            let general = words.map(|word| if word.trim_end_matches("'s") == name { "" } else { word });
+            Some(general.map(str::to_owned).collect::<Vec<_>>())
+        }
+        _ => None,
+    };
+    plain(one).is_some_and(|words| Some(words) == plain(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::{Part, Vantage};
+
+    fn red(id: &'static str, subject: Option<&str>, cause: &str) -> Check {
+        let check = Check::new(Vantage::Machine, id, Part::Bastion, "it is right");
+        match subject {
+            Some(subject) => check.about(subject),
+            None => check,
+        }
+        .fail(cause, "mend it")
+    }
+
+    fn folded(mut checks: Vec<Check>) -> Vec<String> {
+        fold(&mut checks);
+        checks
+            .iter()
+            .map(|check| match &check.verdict {
+                Verdict::Unknown { reason } => format!("{}: {reason}", check.name()),
+                _ => check.name(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_follows_from_a_cause_is_not_red_beside_it() {
+        let checks = vec![
+            red("machine.daemon", None, "no sshd waits for connections"),
+            red("network.tcp", None, "nothing listens"),
+            red("machine.home", Some("secoda"), "home belongs to root"),
+            red("network.key", Some("secoda SHA256:abc"), "the daemon refuses it"),
+            red("network.key", Some("ana SHA256:def"), "the daemon refuses ana"),
+        ];
+        let expected = [
+            "machine.daemon",
+            "network.tcp: nothing listens; that follows from machine.daemon",
+            "machine.home[secoda]",
+            "network.key[secoda SHA256:abc]: the daemon refuses it; that follows from machine.home[secoda]",
+            "network.key[ana SHA256:def]",
+        ];
+        assert_eq!(folded(checks), expected);
+    }
+
+    #[test]
+    fn the_same_of_another_user_is_said_once() {
+        let checks = vec![
+            red("machine.self-test", Some("secoda"), "a session of secoda may open 24 files"),
+            red("machine.self-test", Some("ana"), "a session of ana may open 24 files"),
+            red("machine.self-test", Some("eve"), "a session of eve may open 25 files"),
+        ];
+        let expected = [
+            "machine.self-test[secoda]",
+            "machine.self-test[ana]: a session of ana may open 24 files; that is the same as machine.self-test[secoda]",
+            "machine.self-test[eve]",
+        ];
+        assert_eq!(folded(checks), expected);
+    }
+
+    /// Whatever fails, something stays red: no cause is an effect of its own effects.
+    #[test]
+    fn a_cause_never_follows_from_its_effect() {
+        let reaches = |from: &'static str| {
+            let (mut all, mut next) = (Vec::new(), vec![from]);
+            while let Some(id) = next.pop() {
+                for (cause, _) in causes(id) {
+                    if !all.contains(&cause) {
+                        all.push(cause);
+                        next.push(cause);
+                    }
+                }
+            }
+            all
+        };
+        let tables = [&DAEMON[..], &ENTRY, &WAY, &FORWARD, &EDGE, &LIMITS, &CONFINEMENT].concat();
+        let effects = ["network.tcp", "network.forward", "network.key", "network.concurrent", "network.startups"];
+        for id in tables.iter().map(|(id, _)| *id).chain(effects) {
+            assert!(!reaches(id).contains(&id), "{id} follows from itself");
+        }
+    }
+}
