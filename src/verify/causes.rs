@@ -39,15 +39,13 @@ const ENTRY: [Cause; 10] = [
     ("machine.self-test", Same),
 ];
 
-/// The cloud lets nothing pass to a target.
-const WAY: [Cause; 7] = [
+/// The cloud lets nothing pass to a target. Checks that are red for too much as well as for too little explain nothing.
+const WAY: [Cause; 5] = [
     ("control.target-group", Same),
     ("control.target-egress", Same),
     ("control.target-acl", Same),
     ("control.target-route", Same),
     ("control.peering", All),
-    ("control.database-group", All),
-    ("control.egress", All),
 ];
 
 /// A forward leads to no target.
@@ -116,13 +114,13 @@ pub fn fold(checks: &mut [Check]) {
             let before = red.iter().take_while(|other| other.name() != check.name());
             before.filter(|other| other.id == check.id).find(|other| says_the_same(other, check))
         };
-        let (other, follows) = match (explained, twin()) {
-            (Some(cause), _) => (cause, "that follows from"),
-            (None, Some(twin)) => (twin, "that is the same as"),
+        let see = match (explained, twin()) {
+            (Some(cause), _) => format!("mend {} first, which can be its cause", cause.name()),
+            (None, Some(twin)) => format!("the same as {}", twin.name()),
             (None, None) => continue,
         };
         if let Verdict::Fail { cause, .. } = &check.verdict {
-            check.verdict = Verdict::Unknown { reason: format!("{cause}; {follows} {}", other.name()) };
+            check.verdict = Verdict::Unknown { reason: format!("{cause}; {see}") };
         }
     }
 }
@@ -177,9 +175,9 @@ mod tests {
         ];
         let expected = [
             "machine.daemon",
-            "network.tcp: nothing listens; that follows from machine.daemon",
+            "network.tcp: nothing listens; mend machine.daemon first, which can be its cause",
             "machine.home[secoda]",
-            "network.key[secoda SHA256:abc]: the daemon refuses it; that follows from machine.home[secoda]",
+            "network.key[secoda SHA256:abc]: the daemon refuses it; mend machine.home[secoda] first, which can be its cause",
             "network.key[ana SHA256:def]",
         ];
         assert_eq!(folded(checks), expected);
@@ -194,7 +192,7 @@ mod tests {
         ];
         let expected = [
             "machine.self-test[secoda]",
-            "machine.self-test[ana]: a session of ana may open 24 files; that is the same as machine.self-test[secoda]",
+            "machine.self-test[ana]: a session of ana may open 24 files; the same as machine.self-test[secoda]",
             "machine.self-test[eve]",
         ];
         assert_eq!(folded(checks), expected);
