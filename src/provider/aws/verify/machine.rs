@@ -24,7 +24,14 @@ pub fn instance(scene: &Scene<'_>) -> Check {
     }
     let fix = |what: &str| scene.apply(what);
     match all.as_slice() {
-        [] => check.fail("no instance is the bastion's own", fix("makes one, if the bastion is to exist")),
+        [] => match scene.evidence.address(scene.aws).and_then(|address| address.attached.as_ref()) {
+            // It may be the machine without its tag, or an impostor: apply leaves it alone.
+            Some(Attachment::Instance(id)) => check.fail(
+                format!("no instance is the bastion's own, and its address leads to {id}, which is not"),
+                format!("`gangplank plan {}` says why, and how it becomes the bastion's again", scene.plan.origin.source.path),
+            ),
+            _ => check.fail("no instance is the bastion's own", fix("makes one, if the bastion is to exist")),
+        },
         [one] => match one.state {
             InstanceState::Running => check.pass(),
             InstanceState::Pending => {

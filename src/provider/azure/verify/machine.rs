@@ -30,10 +30,17 @@ pub fn instance(scene: &Scene<'_>) -> Check {
         check = check.seen(format!("{} {} {}", machine.name(), Machine(machine).size(), power(machine)));
     }
     match all.as_slice() {
-        [] => check.fail(
-            format!("no virtual machine carries the tag {}={name}", tags::BASTION),
-            scene.apply("makes one, if the bastion is to exist"),
-        ),
+        [] => {
+            let cause = format!("no virtual machine carries the tag {}={name}", tags::BASTION);
+            // It may be the machine without its tag: apply leaves it alone.
+            match scene.seen.named(Kind::Machine, &format!("gangplank-{name}")).as_slice() {
+                [] => check.fail(cause, scene.apply("makes one, if the bastion is to exist")),
+                [other, ..] => check.fail(
+                    format!("{cause}, and one of its name is there, {}", other.id),
+                    format!("`gangplank plan {}` says how it becomes the bastion's again", scene.plan.origin.source.path),
+                ),
+            }
+        }
         [one] => match Machine(one).power() {
             "running" => check.pass(),
             "starting" => {
