@@ -103,8 +103,15 @@ def put(user, text):
     home = f"{HOMES}/{user}" if HOMES else pwd.getpwnam(user).pw_dir
     # The user's, whatever somebody has made of the home: sshd reads no keys of another owner's.
     uid, gid = os.stat(home)[4:6] if HOMES else pwd.getpwnam(user)[2:4]
-    path = f"{home}/.ssh/authorized_keys"
-    if os.path.isfile(path) and open(path).read() == text:
+    # Not through a link that the user put there: root would write elsewhere.
+    folder = os.open(f"{home}/.ssh", os.O_DIRECTORY | os.O_NOFOLLOW)
+    os.fchdir(folder)
+    os.close(folder)
+    path = "authorized_keys"
+    # The report's own test has a key here for seconds, and a folder for that time that only root can make.
+    if not os.path.exists(f"{RUN}/test/{user}") and os.path.lexists("gangplank_test"):
+        os.unlink("gangplank_test")
+    if os.path.isfile(path) and open(path, "rb").read() == text.encode():
         return False
     new = path + ".new"
     if os.path.lexists(new):
@@ -127,11 +134,18 @@ def update(keys):
             wanted.append((user, "".join(f"{options} {key}\n" for key in own), fingerprints(own) if own else "no key"))
         else:
             wanted.append((user, open(f"{KEYS}/{user}").read(), "the keys of the document"))
-    # Everything has been checked before the first file changes.
-    changed = [(user, names) for user, text, names in wanted if put(user, text)]
-    for user, names in changed:
-        print(f"gangplank: {user} may enter with {names}", flush=True)
-    return bool(changed)
+    # Everything has been checked before the first file changes, and no user's home keeps another's keys from it.
+    changed, problem = False, None
+    for user, text, names in wanted:
+        try:
+            if put(user, text):
+                changed = True
+                print(f"gangplank: {user} may enter with {names}", flush=True)
+        except OSError as error:
+            problem = error
+    if problem:
+        raise problem
+    return changed
 
 
 def users():
@@ -142,12 +156,13 @@ def withdraw():
     """Nobody may enter any more, and whoever is in goes."""
     present = [user for user in users() if HOMES or pwd.getpwnam(user).pw_uid]
     home = {user: f"{HOMES}/{user}" if HOMES else pwd.getpwnam(user).pw_dir for user in present}
+    changed = False
     for user in present:
+        # Whatever a user made of its home: the others' keys go, and the machine ends.
         try:
-            os.unlink(home[user] + "/.ssh/gangplank_test")
-        except OSError:
-            pass  # there is none but during the report's own test
-    changed = [user for user in present if os.path.lexists(home[user] + "/.ssh/authorized_keys") and put(user, "")]
+            changed |= os.path.lexists(home[user] + "/.ssh/authorized_keys") and put(user, "")
+        except OSError as error:
+            print(f"gangplank: {user}: {error}", file=sys.stderr, flush=True)
     uids = set() if HOMES else {pwd.getpwnam(user).pw_uid for user in present}
     for path in glob.glob("/proc/[0-9]*/status") if uids else []:
         try:
@@ -157,7 +172,7 @@ def withdraw():
                 os.kill(int(path.split("/")[2]), signal.SIGKILL)
         except OSError:
             pass  # it has gone
-    return bool(changed)
+    return changed
 
 
 def uptime():

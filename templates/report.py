@@ -16,7 +16,7 @@ METADATA = os.environ.get("GANGPLANK_METADATA", "http://169.254.169.254")
 CONSOLE = os.environ.get("GANGPLANK_CONSOLE")
 SSHD_PID = os.environ.get("GANGPLANK_SSHD_PID")
 # The second file that sshd reads a user's keys from: the self test's, for seconds.
-TEST_KEYS = ".ssh/gangplank_test"
+TEST = "gangplank_test"
 PLAIN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 SETTINGS = """addressfamily allowagentforwarding allowgroups allowstreamlocalforwarding allowtcpforwarding allowusers
 authenticationmethods authorizedkeyscommand authorizedkeysfile authorizedprincipalscommand authorizedprincipalsfile
@@ -216,7 +216,7 @@ def account(name):
         "home": attempt(entry, home),
         "ssh": attempt(entry, home + "/.ssh"),
         "file": attempt(entry, home + "/.ssh/authorized_keys"),
-        "keys": attempt(keys, home + "/.ssh/authorized_keys", home + "/" + TEST_KEYS),
+        "keys": attempt(keys, home + "/.ssh/authorized_keys", f"{home}/.ssh/{TEST}"),
     }
 
 
@@ -229,12 +229,16 @@ def title(pid):
     return read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
 
 
+def owner(path):
+    return getattr(attempt(os.stat, path), "st_uid", None)
+
+
 def daemon():
     """The process that listens; the one of the pid file, where there are several."""
     pids = [int(SSHD_PID)] if SSHD_PID else []
     for path in [] if SSHD_PID else glob.glob("/proc/[0-9]*/comm"):
         pid = int(path.split("/")[2])
-        if attempt(read, path) == "sshd\n" and "[listener]" in str(attempt(title, pid)):
+        if attempt(read, path) == "sshd\n" and "[listener]" in str(attempt(title, pid)) and owner(path[:-5]) == 0:
             pids.append(pid)
     filed = attempt(lambda: int(read("/run/sshd.pid")))
     return filed if filed in pids else min(pids, default=None)
@@ -485,7 +489,7 @@ def refusals(since):
     """Why sshd, PAM or TCP wrappers sent somebody away since then, each once."""
     if not shutil.which("journalctl"):
         return None
-    text = run("journalctl", "-qocat", f"-S@{since:.0f}", "-tsshd", "-tsshd-session")[1]
+    text = run("journalctl", "-qocat", "-n9999", f"-S@{since:.0f}", "-tsshd", "-tsshd-session")[1]
     known = r"refused connect|fatal: |pam_(?!env)\w+\(sshd:(?!session\): session)|Authentication refused|User .* not allowed|error: PAM"
     return list(dict.fromkeys(re.sub(r" port \d+", "", line)[:200] for line in re.findall(f"(?m)^(?:{known}).*", text)))[-5:]
 
@@ -494,36 +498,38 @@ def self_test(user, opens):
     """The vendor's own way, from here: this machine's sshd, the user's account, and a forward to each target."""
     # For a minute, for this machine's address, a new key is accepted with the options of the user's own. Only root can read it.
     record, folder, began = pwd.getpwnam(user), f"{RUN}/test/{user}", time.time()
-    path = f"{record.pw_dir}/{TEST_KEYS}"
-    usual = key_lines(record.pw_dir + "/.ssh/authorized_keys")
-    if not usual:
-        return None  # nobody is to come in
+    # Not through a link that the user put there.
+    home = os.open(record.pw_dir + "/.ssh", os.O_DIRECTORY | os.O_NOFOLLOW)
     shutil.rmtree(folder, True)
     os.makedirs(folder, 0o700)
-    attempt(os.unlink, path)
     try:
+        attempt(lambda: os.unlink(TEST, dir_fd=home))
+        usual = key_lines(record.pw_dir + "/.ssh/authorized_keys")
+        if not usual:
+            return None  # nobody is to come in
         run("ssh-keygen", "-qted25519", "-N", "", "-f", folder + "/key")
         until = time.strftime("%Y%m%d%H%M%S", time.localtime(began + 60))
         address = own_address()
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with open(os.open(TEST, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=home), "w") as file:
             os.fchown(file.fileno(), *record[2:4])
             file.write(f'{usual[0].split()[0]},from="{address}",expiry-time="{until}" {read(folder + "/key.pub")}')
         ways = {name: f"{folder}/{number}" for number, name in enumerate(opens[:8])}
-        words = "ssh -Fnone -NT -oBatchMode=yes -oIdentitiesOnly=yes -oIdentityAgent=none -oStrictHostKeyChecking=no"
+        words = "timeout 20 ssh -Fnone -NT -oBatchMode=yes -oIdentitiesOnly=yes -oIdentityAgent=none -oStrictHostKeyChecking=no"
         words += " -oUserKnownHostsFile=/dev/null -oPermitLocalCommand=yes -oLocalCommand=echo"
         command = [*words.split(), "-i", folder + "/key", f"{user}@{address}"]
         command += ["-p", re.search(r"Port (\d+)", read("/etc/gangplank/sshd.conf"))[1]]
         command += [f"-L{way}:{name}" for name, way in ways.items()]
-        return {**enter(command, record.pw_uid, ways), "log": attempt(refusals, began)}
+        said = enter(command, record.pw_uid, ways)
     finally:
-        attempt(os.unlink, path)
+        attempt(lambda: os.unlink(TEST, dir_fd=home))
         shutil.rmtree(folder, True)
+        os.close(home)
+    return {**said, "log": [] if said["entered"] else attempt(refusals, began)}
 
 
 def enter(command, uid, ways):
     pipe = subprocess.PIPE
     ssh = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=PLAIN)
-    threading.Timer(20, ssh.kill).start()
     # The local command's line comes once the user is in.
     said = {"entered": ssh.stdout.readline() != b""}
     if said["entered"]:
@@ -531,7 +537,7 @@ def enter(command, uid, ways):
         said["forwards"] = dict(zip(ways, at_once(forward, list(ways.values()), 8)))
         own = [path for path in glob.glob("/proc/[0-9]*/status") if f"\nUid:\t{uid}\t" in str(attempt(read, path))]
         said["open_files"] = attempt(lambda: limit(max(int(path.split("/")[2]) for path in own), "Max open files"))
-    ssh.kill()
+    ssh.terminate()
     lines = ssh.stderr.read().decode("utf-8", "replace").splitlines()
     return {**said, "said": [line[:200] for line in lines if "Permanently" not in line][-3:]}
 
@@ -550,7 +556,7 @@ def own_address():
 
 def self_tests():
     names, opens = users(), targets_of()
-    return dict(zip(names, at_once(lambda user: self_test(user, opens.get(user, [])), names, 25)))
+    return dict(zip(names, at_once(lambda user: self_test(user, opens.get(user, [])), names, 35)))
 
 
 def guards():

@@ -107,7 +107,9 @@ fn one(bench: &mut Bench<'_>, user: &str, keys: &[PublicKey], options: &str) {
         |report, said| {
             let account = account(report, user)?;
             exists(&account.home, "its home", user, "machine.home")?;
-            all_the_same(report, user, folder(found(".ssh", &account.ssh)?, ".ssh", true, said))
+            let entry = found(".ssh", &account.ssh)?;
+            let judged = folder(entry, ".ssh", true, said);
+            if is_link(entry) { although(judged, FOLLOWED) } else { all_the_same(report, user, judged) }
         },
     );
     bench.check(
@@ -122,13 +124,7 @@ fn one(bench: &mut Bench<'_>, user: &str, keys: &[PublicKey], options: &str) {
             let file = found("authorized_keys", &account.file)?;
             let judged = place(file, user, "file", "authorized_keys", Allowed::Exactly(0o600), said);
             // The machine's own login brings a file of its own: it tells nothing about this one.
-            if matches!(file, Entry::Present { kind, .. } if kind == "link") {
-                return although(
-                    judged,
-                    "sshd follows it, so the tunnel works while the keys behind it are the user's own",
-                );
-            }
-            judged
+            if is_link(file) { although(judged, FOLLOWED) } else { judged }
         },
     );
     bench.check("machine.keys", subject, Part::Bastion, "exactly the plan's keys are accepted", |report, said| {
@@ -234,6 +230,12 @@ fn all_the_same(report: &Report, user: &str, judged: Judged) -> Judged {
     }
     judged
 }
+
+fn is_link(entry: &Entry) -> bool {
+    matches!(entry, Entry::Present { kind, .. } if kind == "link")
+}
+
+const FOLLOWED: &str = "sshd follows it, so the tunnel works while what is behind it is the user's own";
 
 fn although(judged: Judged, works: &str) -> Judged {
     judged.map_err(|problem| match problem {

@@ -17,12 +17,13 @@ use crate::{
 pub const SELF_TEST: &str = "machine.self-test";
 
 /// Whose failure says why the machine's own login fails: it is red for that cause.
-pub const EXPLAINS: [&str; 15] = [
+pub const EXPLAINS: [&str; 16] = [
     "machine.cloud-init",
     "machine.document",
     "machine.deadline",
     "machine.disk",
     "machine.daemon",
+    "machine.daemon-current",
     "machine.port",
     "machine.authentication",
     "machine.account",

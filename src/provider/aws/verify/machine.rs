@@ -28,7 +28,10 @@ pub fn instance(scene: &Scene<'_>) -> Check {
             // It may be the machine without its tag, or an impostor: apply leaves it alone.
             Some(Attachment::Instance(id)) => check.fail(
                 format!("no instance is the bastion's own, and its address leads to {id}, which is not"),
-                format!("`gangplank plan {}` says why, and how it becomes the bastion's again", scene.plan.origin.source.path),
+                format!(
+                    "`gangplank plan {}` says why, and how it becomes the bastion's again",
+                    scene.plan.origin.source.path
+                ),
             ),
             _ => check.fail("no instance is the bastion's own", fix("makes one, if the bastion is to exist")),
         },

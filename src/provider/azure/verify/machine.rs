@@ -37,7 +37,10 @@ pub fn instance(scene: &Scene<'_>) -> Check {
                 [] => check.fail(cause, scene.apply("makes one, if the bastion is to exist")),
                 [other, ..] => check.fail(
                     format!("{cause}, and one of its name is there, {}", other.id),
-                    format!("`gangplank plan {}` says how it becomes the bastion's again", scene.plan.origin.source.path),
+                    format!(
+                        "`gangplank plan {}` says how it becomes the bastion's again",
+                        scene.plan.origin.source.path
+                    ),
                 ),
             }
         }

@@ -22,7 +22,7 @@ pub const FAULTS: &[Fault] = &[
         "every account's password has expired",
         Script("chage -d 0 secoda; chage -d 0 ana"),
         ACCOUNTS_AGAIN,
-        Unsettled,
+        Named(&["machine.self-test[secoda]"], "a forward to warehouse.internal:5432 is closed"),
     ),
     fault(
         "the vendor's account has been inactive for too long",
@@ -34,25 +34,20 @@ pub const FAULTS: &[Fault] = &[
         "the vendor's account is gone",
         Script("without_service; userdel secoda"),
         ACCOUNTS_AND_SERVICE_AGAIN,
-        Named(&["machine.account[secoda]", "network.key[secoda]"], "cloud-init did not create it"),
+        Named(&["machine.account[secoda]"], "cloud-init did not create it"),
     ),
     fault(
         "the vendor's shell does not exist",
         Script("usermod -s /usr/sbin/gone secoda"),
         ACCOUNTS_AGAIN,
-        Named(&["machine.account[secoda]", "network.key[secoda]"], "somebody or something changed the account: its"),
+        Named(&["machine.account[secoda]"], "somebody or something changed the account: its"),
     ),
     fault(
         "the vendor's number is another",
         Script("without_service; sed -i 's/^\\(secoda:x\\):[0-9]*:/\\1:4711:/' /etc/passwd"),
         ACCOUNTS_AND_SERVICE_AGAIN,
         Named(
-            &[
-                "machine.authorized-keys[secoda]",
-                "machine.home[secoda]",
-                "machine.ssh-folder[secoda]",
-                "network.key[secoda]",
-            ],
+            &["machine.authorized-keys[secoda]", "machine.home[secoda]", "machine.ssh-folder[secoda]"],
             "home belongs to 1001",
         ),
     ),
@@ -60,22 +55,13 @@ pub const FAULTS: &[Fault] = &[
         "the vendor's home in the account is another",
         Script("without_service; sed -i 's,:/home/secoda:,:/srv/secoda:,' /etc/passwd"),
         ACCOUNTS_AND_SERVICE_AGAIN,
-        Named(&["machine.home[secoda]", "network.key[secoda]"], "there is no home"),
+        Named(&["machine.home[secoda]"], "there is no home"),
     ),
     fault(
         "the operator has a shell",
         Script("usermod -s /bin/sh ana; configure '/ForceCommand/d; s/PermitTTY no/PermitTTY yes/'"),
         Script("usermod -s /usr/sbin/nologin ana; restore"),
-        WorksBut(
-            &[
-                "machine.account[ana]",
-                "machine.confinement[ana]",
-                "machine.confinement[secoda]",
-                "network.refuses-exec",
-                "network.refuses-shell",
-            ],
-            "its shell is /bin/sh",
-        ),
+        WorksBut(&["machine.account[ana]", "machine.confinement[ana]"], "its shell is /bin/sh"),
     ),
     fault(
         "sudo lets the vendor run commands",
@@ -87,6 +73,6 @@ pub const FAULTS: &[Fault] = &[
         "users are looked up in no file",
         Script("without_service; sed -i 's/^passwd:.*/passwd: systemd/' /etc/nsswitch.conf"),
         Script("again nsswitch.conf; systemctl start gangplank-keys"),
-        Unsettled,
+        Named(&["machine.account[secoda]", "machine.daemon", "machine.daemon-current"], "cloud-init did not create it"),
     ),
 ];

@@ -25,7 +25,7 @@ pub const FAULTS: &[Fault] = &[
         "the database is down",
         Around(|lab| lab.database.stop()),
         Around(|lab| lab.database.resume()),
-        Named(&["machine.target[warehouse]", "network.forward[warehouse]"], "refuses"),
+        Named(&["machine.target[warehouse]"], "refuses"),
     ),
     after_report(fault(
         "the database went down after the report",
@@ -37,13 +37,13 @@ pub const FAULTS: &[Fault] = &[
         "the database's group has no rule for the bastion",
         Around(|lab| lab.router.close_database()),
         Around(|lab| lab.router.open_database()),
-        Named(&["machine.target[warehouse]", "network.forward[warehouse]"], "a security group"),
+        Named(&["machine.target[warehouse]"], "a security group"),
     ),
     fault(
         "the database hangs",
         Around(|lab| lab.database.signal(libc::SIGSTOP)),
         Around(|lab| lab.database.signal(libc::SIGCONT)),
-        Unsettled,
+        Named(&["network.forward[warehouse]"], "warehouse.internal port 5432 takes connections and"),
     ),
     fault(
         "the database refuses the bastion's address",
@@ -102,6 +102,6 @@ pub const FAULTS: &[Fault] = &[
             ))
         }),
         Around(super::network::rules_again),
-        Unsettled,
+        Named(&["network.concurrent"], "only 4 of 50 forwards to warehouse are open at"),
     ),
 ];

@@ -54,15 +54,16 @@ pub const FAULTS: &[Fault] = &[
     ),
     fault(
         "the default route is gone",
-        Script("ip route del default"),
-        Script("ip route add default via 10.0.1.1"),
-        Unsettled,
+        // The service of the keys would tell of it too, sooner or later.
+        Script("without_service; ip route del default"),
+        Script("ip route add default via 10.0.1.1; systemctl start gangplank-keys"),
+        Named(&["machine.target[warehouse]", "network.tcp"], "the machine cannot reach warehouse.internal:5432:"),
     ),
     fault(
         "a route sends the database's network nowhere",
         Script("ip route add blackhole 10.0.2.0/24"),
         Script("ip route del blackhole 10.0.2.0/24"),
-        Unsettled,
+        Named(&["machine.target[warehouse]"], "the machine cannot reach warehouse.internal:5432:"),
     ),
     fault(
         "the machine's firewall lets the vendor's processes connect nowhere",
@@ -85,7 +86,7 @@ pub const FAULTS: &[Fault] = &[
             rule(lab, "output { type filter hook output priority filter; meta skuid >= 1000 tcp dport 5432 drop; }");
         }),
         WITHOUT_RULE,
-        Unsettled,
+        Named(&["network.forward[warehouse]"], "packets from the bastion to warehouse.internal port"),
     ),
     fault(
         "the machine's firewall admits three connections of an address",
@@ -99,7 +100,7 @@ pub const FAULTS: &[Fault] = &[
             );
         }),
         WITHOUT_RULE,
-        Unsettled,
+        Named(&["network.startups"], "of 10 connections that began at once came to sshd"),
     ),
     fault(
         "the clock is off by a day",

@@ -7,13 +7,13 @@ pub const FAULTS: &[Fault] = &[
         "authorized_keys has no key",
         Script("without_service; : >.ssh/authorized_keys"),
         KEYS_AGAIN,
-        Named(&["machine.keys[secoda]", "network.key[secoda]"], "does not accept"),
+        Named(&["machine.keys[secoda]"], "does not accept"),
     ),
     fault(
         "authorized_keys has the key of another user",
         Script("without_service; cat /home/ana/.ssh/authorized_keys >.ssh/authorized_keys"),
         KEYS_AGAIN,
-        Named(&["machine.keys[secoda]", "network.key[secoda]"], "the plan does not list"),
+        Named(&["machine.keys[secoda]"], "the plan does not list"),
     ),
     fault(
         "authorized_keys has a key too many",
@@ -46,7 +46,7 @@ pub const FAULTS: &[Fault] = &[
              chown secoda: .ssh/authorized_keys",
         ),
         KEYS_AGAIN,
-        Named(&["machine.key-options[secoda]", "network.key[secoda]"], "authorized_keys was changed on the machine:"),
+        Named(&["machine.key-options[secoda]"], "authorized_keys was changed on the machine:"),
     ),
     fault(
         "authorized_keys is 0644",
@@ -58,7 +58,7 @@ pub const FAULTS: &[Fault] = &[
         "authorized_keys is owned by root",
         Script("chown root: .ssh/authorized_keys"),
         Script("chown secoda: .ssh/authorized_keys"),
-        Named(&["machine.authorized-keys[secoda]", "network.key[secoda]"], "root"),
+        Named(&["machine.authorized-keys[secoda]"], "root"),
     ),
     fault(
         "authorized_keys is a link",
@@ -71,22 +71,22 @@ pub const FAULTS: &[Fault] = &[
     ),
     fault(
         ".ssh is a link",
-        Script("mv .ssh kept; ln -s kept .ssh"),
-        Script("rm .ssh; mv kept .ssh"),
-        WorksBut(&["machine.ssh-folder[secoda]"], ".ssh is a link; the tunnel works all the same"),
+        Script("without_service; mv .ssh kept; ln -s kept .ssh"),
+        Script("rm .ssh; mv kept .ssh; systemctl start gangplank-keys"),
+        WorksBut(&["machine.ssh-folder[secoda]"], ".ssh is a link; the tunnel works all the same: a"),
     ),
     fault(
         ".ssh is 0777",
         Script("chmod 777 .ssh"),
         Script("chmod 700 .ssh"),
-        Named(&["machine.ssh-folder[secoda]", "network.key[secoda]"], "0777"),
+        Named(&["machine.ssh-folder[secoda]"], "0777"),
     ),
     fault(
         // Debian's sshd takes no offence at a group of the user's own.
         "the home is writable by a group",
         Script("chgrp users .; chmod 770 ."),
         Script("chgrp secoda .; chmod 700 ."),
-        Named(&["machine.home[secoda]", "network.key[secoda]"], "0770"),
+        Named(&["machine.home[secoda]"], "0770"),
     ),
     fault("the home is writable by the user's own group", Script("chmod 770 ."), Script("chmod 700 ."), Harmless),
     fault(
@@ -105,9 +105,14 @@ pub const FAULTS: &[Fault] = &[
         "the home is gone",
         Script("without_service; mv /home/secoda /home/gone"),
         Script("mv /home/gone /home/secoda; systemctl start gangplank-keys"),
-        Named(&["machine.home[secoda]", "network.key[secoda]"], "there is no home"),
+        Named(&["machine.home[secoda]"], "there is no home"),
     ),
-    fault("/home lets nobody but root in", Script("chmod 700 /home"), Script("chmod 755 /home"), Unsettled),
+    fault(
+        "/home lets nobody but root in",
+        Script("chmod 700 /home"),
+        Script("chmod 755 /home"),
+        Named(&["machine.home[secoda]"], "only its owner may enter a folder above the home:"),
+    ),
     fault(
         "the keys' service was stopped",
         Script("without_service; rm /run/gangplank/keys"),

@@ -20,7 +20,7 @@ pub const FAULTS: &[Fault] = &[
         "everybody may open 24 files",
         Script("echo '* - nofile 24' >>/etc/security/limits.conf; rm /etc/security/limits.d/90-gangplank.conf"),
         LIMITS_AGAIN,
-        Unsettled,
+        Named(&["machine.self-test[secoda]"], "a session of secoda may open 24 files instead of"),
     ),
     fault(
         "the vendor may have one process",
@@ -53,24 +53,29 @@ pub const FAULTS: &[Fault] = &[
         UNIT_AGAIN,
         WorksBut(&["machine.concurrency"], "sshd may open 256 files"),
     ),
-    fault("sshd may open 20 files", Script("unit LimitNOFILE=20"), UNIT_AGAIN, Unsettled),
+    fault(
+        "sshd may open 20 files",
+        Script("unit LimitNOFILE=20"),
+        UNIT_AGAIN,
+        Named(&["machine.concurrency"], "sshd may open 20 files instead of 20000"),
+    ),
     fault(
         "the machine has four ports for connections of its own",
         Around(|lab| local_ports(lab, "61000 61003")),
         Around(|lab| local_ports(lab, "32768 60999")),
-        Unsettled,
+        Named(&["network.concurrent"], "of 50 forwards to warehouse are open at"),
     ),
     fault(
         "MaxStartups 1",
         Script("configure 's/^MaxStartups .*/MaxStartups 1:100:1/'"),
         RESTORE,
-        Named(&["machine.concurrency", "network.startups"], "1-1 instead of 50:30:200"),
+        Named(&["machine.concurrency"], "1-1 instead of 50:30:200"),
     ),
     fault(
         "an address may begin one connection at a time",
         Script("drop_in 'PerSourceMaxStartups 1'"),
         RESTORE,
-        Unsettled,
+        Named(&["machine.concurrency"], "persourcemaxstartups is 1: a vendor's or a"),
     ),
     fault(
         "the disk is full",

@@ -56,13 +56,13 @@ pub const FAULTS: &[Fault] = &[
         "large packets to the machine are lost",
         Around(|lab| first(&lab.edge.namespace, "edge", &format!("ip daddr {BASTION} meta length > 1400 drop"))),
         EDGE_AGAIN,
-        Unsettled,
+        Named(&["network.session"], "the session hangs as soon as more than one packet's"),
     ),
     fault(
         "large packets from the machine are lost",
         Around(|lab| first(&lab.edge.namespace, "edge", &format!("ip saddr {BASTION} meta length > 1400 drop"))),
         EDGE_AGAIN,
-        Unsettled,
+        Named(&["network.host-key"], "small packets pass and larger ones are lost: a path"),
     ),
     fault(
         "the edge admits four connections",
@@ -70,7 +70,7 @@ pub const FAULTS: &[Fault] = &[
             first(&lab.edge.namespace, "edge", &format!("ip daddr {BASTION} ct state new ct count over 4 drop"));
         }),
         EDGE_AGAIN,
-        Unsettled,
+        Named(&["network.startups"], "of 10 connections that began at once came to sshd"),
     ),
     fault(
         "the edge admits three new connections a minute",
@@ -94,7 +94,7 @@ pub const FAULTS: &[Fault] = &[
         "every second connection is lost",
         Around(|lab| take_turns(lab)),
         Around(|lab| lab.edge.lead_to(BASTION)),
-        Unsettled,
+        Named(&["network.startups"], "of 10 connections that began at once came to sshd"),
     ),
     fault(
         "two machines behind one address take turns",
@@ -118,7 +118,7 @@ pub const FAULTS: &[Fault] = &[
             run(Command::new("pkill").arg("-F").arg(folder.join("other.pid")), &Victim::default()).expect(0);
             std::fs::remove_file(folder.join("other")).expect("it is there");
         }),
-        Unsettled,
+        Named(&["network.host-key"], "several machines answer at this address in turn:"),
     ),
 ];
 

@@ -3,8 +3,8 @@
 use super::*;
 
 pub const FAULTS: &[Fault] = &[
-    fault("/etc/nologin was left behind", Script("echo maintenance >/etc/nologin"), Script("rm /etc/nologin"), Unsettled),
-    fault("/run/nologin was left behind", Script("echo down >/run/nologin"), Script("rm /run/nologin"), Unsettled),
+    fault("/etc/nologin was left behind", Script("echo maintenance >/etc/nologin"), Script("rm /etc/nologin"), Named(&["machine.self-test[secoda]"], "a key with secoda's own options does not enter:")),
+    fault("/run/nologin was left behind", Script("echo down >/run/nologin"), Script("rm /run/nologin"), Named(&["machine.self-test[secoda]"], "a key with secoda's own options does not enter:")),
     fault(
         "pam_access refuses the vendor's address",
         Script("echo \"-:ALL:$vendor\" >>/etc/security/access.conf; pam account 'account required pam_access.so'"),
@@ -36,19 +36,19 @@ pub const FAULTS: &[Fault] = &[
         "PAM asks for a group that the vendor is not in",
         Script("pam account 'account required pam_succeed_if.so quiet user ingroup adm'"),
         PAM_AGAIN,
-        Unsettled,
+        Named(&["machine.self-test[secoda]"], "a key with secoda's own options does not enter:"),
     ),
     fault(
         "PAM asks for a shell of /etc/shells",
         Script("pam account 'account required pam_shells.so'"),
         PAM_AGAIN,
-        Unsettled,
+        Named(&["machine.self-test[secoda]"], "a key with secoda's own options does not enter:"),
     ),
     fault(
         "a module of PAM is missing",
         Script("pam account 'account required pam_gone.so'"),
         PAM_AGAIN,
-        Unsettled,
+        Named(&["machine.self-test[secoda]"], "a key with secoda's own options does not enter:"),
     ),
     fault(
         "a script of PAM's fails for the vendor's session",
@@ -64,6 +64,6 @@ pub const FAULTS: &[Fault] = &[
         "sshd does without PAM",
         Script("configure 's/^UsePAM yes/UsePAM no/'"),
         RESTORE,
-        Unsettled,
+        Named(&["machine.self-test[ana]", "machine.self-test[secoda]"], "a key with secoda's own options does not enter:"),
     ),
 ];

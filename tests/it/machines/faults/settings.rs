@@ -7,19 +7,13 @@ pub const FAULTS: &[Fault] = &[
         "AllowTcpForwarding no",
         Script("configure 's/AllowTcpForwarding local/AllowTcpForwarding no/'"),
         RESTORE,
-        Named(
-            &["machine.permitopen[ana]", "machine.permitopen[secoda]", "network.forward[warehouse]"],
-            "AllowTcpForwarding is no",
-        ),
+        Named(&["machine.permitopen[ana]"], "AllowTcpForwarding is no"),
     ),
     fault(
         "PermitOpen names another target",
         Script("configure 's/PermitOpen warehouse.internal:5432/PermitOpen 10.0.2.9:5432/'"),
         RESTORE,
-        Named(
-            &["machine.permitopen[ana]", "machine.permitopen[secoda]", "network.forward[warehouse]"],
-            "PermitOpen lacks warehouse.internal:5432",
-        ),
+        Named(&["machine.permitopen[ana]"], "PermitOpen lacks warehouse.internal:5432"),
     ),
     fault(
         "PermitOpen of the vendor names another target",
@@ -99,7 +93,7 @@ pub const FAULTS: &[Fault] = &[
         "keys are looked for in another folder",
         Script("configure 's,AuthorizedKeysFile .*,AuthorizedKeysFile /etc/ssh/keys/%u,'"),
         RESTORE,
-        Unsettled,
+        Named(&["machine.authentication"], "authorizedkeysfile is /etc/ssh/keys/%u and must be"),
     ),
     fault(
         "RSA keys must have 4,096 bits",
@@ -114,7 +108,12 @@ pub const FAULTS: &[Fault] = &[
         Named(&["machine.algorithms", "network.key[secoda]"], "rsa-sha2-512"),
     ),
     // Whether network.session is red beside machine.concurrency depends on the moment.
-    fault("sshd ends connections without a channel", Script("drop_in 'UnusedConnectionTimeout 1'"), RESTORE, Unsettled),
+    fault(
+        "sshd ends connections without a channel",
+        Script("drop_in 'UnusedConnectionTimeout 1'"),
+        RESTORE,
+        Named(&["machine.concurrency"], "unusedconnectiontimeout is 1: sshd ends what is"),
+    ),
     fault(
         "sshd asks every five seconds whether its client is alive",
         Script(
