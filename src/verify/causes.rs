@@ -49,8 +49,13 @@ const WAY: [Cause; 5] = [
 ];
 
 /// A forward leads to no target.
-const FORWARD: [Cause; 4] =
-    [("machine.target-dns", Same), ("machine.target", Same), ("machine.permitopen", All), ("machine.self-test", All)];
+const FORWARD: [Cause; 5] = [
+    ("machine.target-dns", Same),
+    ("machine.target", Same),
+    ("machine.permitopen", All),
+    ("machine.self-test", All),
+    ("network.session", All),
+];
 
 /// Nothing answers at the address.
 const EDGE: [Cause; 5] = [

@@ -48,12 +48,10 @@ pub enum Expected {
     WorksBut(&'static [&'static str], &'static str),
     /// The tunnel works, and nothing fails.
     Harmless,
-    /// Told in the table and not judged: the verifier's checks of it are changing.
-    Unsettled,
 }
 
 use Change::{Lab as Around, Script};
-use Expected::{Harmless, Named, Unseen, Unsettled, WorksBut};
+use Expected::{Harmless, Named, Unseen, WorksBut};
 
 const fn fault(name: &'static str, inject: Change, undo: Change, expected: Expected) -> Fault {
     Fault { name, inject, undo, expected, after_report: false }

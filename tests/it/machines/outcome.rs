@@ -53,9 +53,6 @@ impl Outcome {
     pub fn judge(&self, claims: &mut Claims) {
         let Fault { name, ref expected, .. } = *self.fault;
         let works = self.truth == Truth::Works;
-        if let Expected::Unsettled = expected {
-            return;
-        }
         let expects_works = matches!(expected, Expected::WorksBut(..) | Expected::Harmless);
         claims.that(works == expects_works, format_args!("{name}: the vendor meets another thing: {}", self.truth));
         match *expected {
@@ -65,7 +62,7 @@ impl Outcome {
                 let unknown = is_unknown(&self.checks, check, reason);
                 claims.that(unknown, format_args!("{name}: {check} is not unknown with {reason:?}"));
             }
-            Expected::Harmless | Expected::Unsettled => names(claims, name, &self.checks, &[], ""),
+            Expected::Harmless => names(claims, name, &self.checks, &[], ""),
         }
     }
 }
@@ -108,11 +105,7 @@ impl fmt::Display for Outcome {
         });
         let Self { fault, truth, looked, took, .. } = self;
         let (looked, took) = (looked.as_secs_f64(), took.as_secs_f64());
-        let gap = match fault.expected {
-            Expected::Unsettled => "unsettled",
-            _ => "",
-        };
-        write!(f, "| {} | {truth} | {red} | {unknown} | {gap} | {looked:.1} of {took:.1} s |", fault.name)
+        write!(f, "| {} | {truth} | {red} | {unknown} | {looked:.1} of {took:.1} s |", fault.name)
     }
 }
 
