@@ -229,16 +229,12 @@ def title(pid):
     return read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
 
 
-def owner(path):
-    return getattr(attempt(os.stat, path), "st_uid", None)
-
-
 def daemon():
     """The process that listens; the one of the pid file, where there are several."""
     pids = [int(SSHD_PID)] if SSHD_PID else []
     for path in [] if SSHD_PID else glob.glob("/proc/[0-9]*/comm"):
         pid = int(path.split("/")[2])
-        if attempt(read, path) == "sshd\n" and "[listener]" in str(attempt(title, pid)) and owner(path[:-5]) == 0:
+        if attempt(read, path) == "sshd\n" and "[listener]" in str(attempt(title, pid)):
             pids.append(pid)
     filed = attempt(lambda: int(read("/run/sshd.pid")))
     return filed if filed in pids else min(pids, default=None)
@@ -569,20 +565,21 @@ def guards():
     pam = "\n".join(str(attempt(read, path)) for path in pam)
     said["pam"] = sorted(set(re.findall(r"(?m)^[^#\n]*\b(pam_(?:access|time|exec|script)\.so)", pam)))
     for tool in ("nft list ruleset", "iptables-save", "ip6tables-save", "ip route", "ip -6 route"):
-        text = run(*tool.split())[1] if shutil.which(tool.split()[0]) else ""
+        text = attempt(run, *tool.split())
+        text = text[1] if isinstance(text, tuple) else ""
         sets = dict(re.findall(r"set (\S+) \{[^}]*?elements = \{([^}]*)\}", text))
         rules = [re.sub(r"@(\S+)", lambda name: sets.get(name[1], ""), line) for line in text.splitlines()]
-        found = [" ".join(rule.split())[:300] for rule in rules if re.search(r"(?i)\b(drop|reject)\b|^(blackhole|unreach|prohib)", rule)]
-        said["drops"] += found[:9]
-    said["unread"] = not shutil.which("nft") and attempt(nft_tables) is True
+        wanted = re.compile(r"(?i)\b(drop|reject)\b|^(blackhole|unreach|prohib)")
+        said["drops"] += [" ".join(rule.split())[:300] for rule in rules if wanted.search(rule)][:9]
+    said["unread"] = not shutil.which("nft") and attempt(tables) is True
     return said
 
 
-def nft_tables():
+def tables():
     """Whether the kernel has rules of nftables': it is asked for its tables (NFT_MSG_GETTABLE), and answers with one or an end."""
     with socket.socket(16, socket.SOCK_RAW, 12) as kernel:
         kernel.send(struct.pack("=IHHQI", 20, 0xA01, 0x301, 0, 0))
-        return struct.unpack("=IH", kernel.recv(9999)[:6])[1] == 0xA00
+        return kernel.recv(99)[4:6] == b"\0\n"
 
 
 def last_told():

@@ -26,7 +26,7 @@ pub fn instance(scene: &Scene<'_>) -> Check {
     match all.as_slice() {
         [] => match scene.evidence.address(scene.aws).and_then(|address| address.attached.as_ref()) {
             // It may be the machine without its tag, or an impostor: apply leaves it alone.
-            Some(Attachment::Instance(id)) => check.fail(
+            Some(Attachment::Instance(id)) if !scene.evidence.seen.instance_history(name).contains(id) => check.fail(
                 format!("no instance is the bastion's own, and its address leads to {id}, which is not"),
                 format!(
                     "`gangplank plan {}` says why, and how it becomes the bastion's again",
