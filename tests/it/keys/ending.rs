@@ -136,3 +136,20 @@ fn a_machine_on_azure_learns_its_deadline_from_user_data() {
     assert!(!show(-1).ok);
     assert_eq!((machine.accepted("secoda").len(), machine.shutdowns()), (0, 1));
 }
+
+/// A user who came to run programs on the machine can change its own home, and nothing else.
+#[test]
+fn no_users_home_holds_off_the_end_or_keeps_the_others_keys() {
+    let Some(machine) = Machine::with_shutdown() else { return };
+    assert!(machine.ending(&[KEY], &in_seconds(3600)).ok);
+    // `ana` comes first.
+    let in_the_way = machine.path("ana").with_extension("new");
+    fs::create_dir(&in_the_way).unwrap();
+    fs::write(machine.path("ana"), b"\xff\xfe").unwrap();
+    let round = machine.ending(&[ROTATED_KEY], &in_seconds(3600));
+    assert!(!round.ok && round.said.contains("authorized_keys.new"), "{round:?}");
+    assert_eq!(machine.accepted("secoda"), [line(SECODA, ROTATED_KEY)]);
+
+    assert!(!machine.ending(&[KEY], &in_seconds(-1)).ok);
+    assert_eq!((machine.accepted("secoda").len(), machine.shutdowns()), (0, 1));
+}

@@ -253,3 +253,33 @@ fn a_machine_on_azure_takes_its_keys_from_user_data() {
     assert!(machine.round().ok);
     assert_eq!(machine.accepted("secoda"), Vec::<String>::new());
 }
+
+/// Root would write, and give away, a file in another folder.
+#[test]
+fn a_link_that_a_user_put_in_its_home_is_not_followed() {
+    let Some(machine) = Machine::new() else { return };
+    assert!(machine.round().ok);
+    let (folder, elsewhere) =
+        (machine.path("ana").parent().unwrap().to_owned(), machine.folder.path().join("elsewhere"));
+    fs::remove_dir_all(&folder).unwrap();
+    fs::create_dir(&elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &folder).unwrap();
+    let round = machine.bring(&[ROTATED_KEY]);
+    assert!(!round.ok && round.said.contains("Not a directory"), "{round:?}");
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+    assert_eq!(machine.accepted("secoda"), [line(SECODA, ROTATED_KEY)], "the other users' keys are taken");
+}
+
+/// The report's own test has a key in a second file, and a folder beside for as long.
+#[test]
+fn a_key_in_the_second_file_goes_when_nobody_tests() {
+    let Some(machine) = Machine::new() else { return };
+    assert!(machine.round().ok);
+    let second = machine.path("secoda").with_file_name("gangplank_test");
+    let testing = machine.folder.path().join("run/test/secoda");
+    fs::write(&second, KEY).unwrap();
+    fs::create_dir_all(&testing).unwrap();
+    assert!(machine.round().ok && second.exists());
+    fs::remove_dir(&testing).unwrap();
+    assert!(machine.round().ok && !second.exists());
+}
