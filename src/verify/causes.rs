@@ -134,7 +134,7 @@ pub fn fold(checks: &mut [Check]) {
 fn says_the_same(one: &Check, other: &Check) -> bool {
     let plain = |check: &Check| match &check.verdict {
         Verdict::Fail { cause, .. } => {
-            let words = cause.split(|c: char| c.is_whitespace() || ",;:'\"()/".contains(c));
+            let words = cause.split(|c: char| c.is_whitespace() || ",;:@'\"()/".contains(c));
             let name = about(check).unwrap_or_default();
             let general = words.map(|word| if word.trim_end_matches("'s") == name { "" } else { word });
             Some(general.map(str::to_owned).collect::<Vec<_>>())

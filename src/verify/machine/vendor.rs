@@ -76,15 +76,17 @@ fn self_test(report: &Report, plan: &Plan, user: &str, said: &mut Vec<String>) -
         return Ok(());
     };
     said.extend(test.said.iter().map(|line| format!("ssh: {line}")));
-    // All users are tried at once, and the log has a line of each.
-    let others: Vec<&str> = plan.accounts().map(|(other, _)| other.as_str()).filter(|other| *other != user).collect();
+    // All users are tried at once, and the log has lines of each.
+    let names =
+        |line: &str, name: &str| line.split(|c: char| !c.is_alphanumeric() && !"-_".contains(c)).any(|w| w == name);
     let of_another =
-        |line: &&String| line.split(|c: char| !c.is_alphanumeric() && !"-_".contains(c)).any(|w| others.contains(&w));
+        |line: &str| plan.accounts().any(|(other, _)| other.as_str() != user && names(line, other.as_str()));
     let log = test.log.as_result().ok().and_then(Option::as_deref).unwrap_or_default();
     let log: Vec<&String> = log.iter().filter(|line| !of_another(line)).collect();
     said.extend(log.iter().map(|line| format!("the machine's log: {line}")));
     if !test.entered {
-        let cause = log.last().copied().or(test.said.last()).map_or("it does not say why", String::as_str);
+        let own = log.iter().rfind(|line| names(line, user)).or(log.last()).copied();
+        let cause = own.or(test.said.last()).map_or("it does not say why", String::as_str);
         return fail(
             format!("a key with {user}'s own options does not enter: {cause}"),
             format!(

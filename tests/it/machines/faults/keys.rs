@@ -73,7 +73,7 @@ pub const FAULTS: &[Fault] = &[
         ".ssh is a link",
         Script("without_service; mv .ssh kept; ln -s kept .ssh"),
         Script("rm .ssh; mv kept .ssh; systemctl start gangplank-keys"),
-        WorksBut(&["machine.ssh-folder[secoda]"], ".ssh is a link; the tunnel works all the same: a"),
+        WorksBut(&["machine.ssh-folder[secoda]"], ".ssh is a link; sshd follows it, so the tunnel works"),
     ),
     fault(
         ".ssh is 0777",
