@@ -80,6 +80,7 @@ fn causes(effect: &str) -> Vec<Cause> {
         "network.concurrent" => [&LIMITS[..], &WAY, &FORWARD].concat(),
         "network.forward" => [&WAY[..], &FORWARD].concat(),
         "machine.target" => WAY.to_vec(),
+        "control.target-group" => vec![("control.database-group", All)],
         "network.refuses-none" | "network.refuses-password" | "network.refuses-unknown-key" => {
             vec![("machine.authentication", All)]
         }
@@ -100,33 +101,39 @@ fn about(check: &Check) -> Option<&str> {
     check.subject.as_deref().and_then(|subject| subject.split(' ').next())
 }
 
+/// The failure that explains this one best.
+fn explanation<'a>(check: &Check, red: &'a [Check]) -> Option<&'a Check> {
+    let known = causes(check.id);
+    let rank = |cause: &Check| {
+        let (at, (_, scope)) = known.iter().enumerate().find(|(_, (id, _))| *id == cause.id)?;
+        (*scope == All || cause.subject.is_none() || about(cause) == about(check)).then_some(at)
+    };
+    red.iter().filter_map(|cause| Some((rank(cause)?, cause))).min_by_key(|(rank, _)| *rank).map(|(_, cause)| cause)
+}
+
+/// The first failure that says the same of another user or key.
+fn twin<'a>(check: &Check, red: &'a [Check]) -> Option<&'a Check> {
+    let before = red.iter().take_while(|other| other.name() != check.name());
+    before.filter(|other| other.id == check.id).find(|other| says_the_same(other, check))
+}
+
 /// Folds each failure that another one explains, and each that says the same of another user or key, under the one that
 /// stays red. One always does.
 pub fn fold(checks: &mut [Check]) {
     let red: Vec<Check> = checks.iter().filter(|check| check.verdict.is_fail()).cloned().collect();
-    for check in checks.iter_mut().filter(|check| check.verdict.is_fail()) {
-        let explains = |cause: &&Check| {
-            let found = causes(check.id).into_iter().find(|(id, _)| *id == cause.id);
-            cause.id != check.id
-                && found
-                    .is_some_and(|(_, scope)| scope == All || cause.subject.is_none() || about(cause) == about(check))
-        };
-        let explained = red
-            .iter()
-            .filter(explains)
-            .min_by_key(|cause| causes(check.id).iter().position(|(id, _)| *id == cause.id).unwrap_or(usize::MAX));
-        let twin = || {
-            let before = red.iter().take_while(|other| other.name() != check.name());
-            before.filter(|other| other.id == check.id).find(|other| says_the_same(other, check))
-        };
-        let see = match (explained, twin()) {
-            (Some(cause), _) => format!("mend {} first, which can be its cause", cause.name()),
+    for check in checks {
+        let Verdict::Fail { cause, .. } = &check.verdict else { continue };
+        let see = match (explanation(check, &red), twin(check, &red)) {
+            (Some(mut first), _) => {
+                while let Some(further) = explanation(first, &red).or_else(|| twin(first, &red)) {
+                    first = further;
+                }
+                format!("mend {} first, which can be its cause", first.name())
+            }
             (None, Some(twin)) => format!("the same as {}", twin.name()),
             (None, None) => continue,
         };
-        if let Verdict::Fail { cause, .. } = &check.verdict {
-            check.verdict = Verdict::Unknown { reason: format!("{cause}; {see}") };
-        }
+        check.verdict = Verdict::Unknown { reason: format!("{cause}; {see}") };
     }
 }
 
@@ -189,6 +196,19 @@ mod tests {
     }
 
     #[test]
+    fn the_one_that_is_named_stays_red() {
+        let checks = vec![
+            red("control.database-group", Some("sg-1 5432"), "no rule"),
+            red("control.target-group", Some("warehouse"), "no group admits the bastion"),
+            red("machine.target", Some("warehouse"), "no answer"),
+            red("network.forward", Some("warehouse"), "dropped"),
+        ];
+        for line in &folded(checks)[1..] {
+            assert!(line.ends_with("mend control.database-group[sg-1 5432] first, which can be its cause"), "{line}");
+        }
+    }
+
+    #[test]
     fn the_same_of_another_user_is_said_once() {
         let checks = vec![
             red("machine.self-test", Some("secoda"), "a session of secoda may open 24 files"),
@@ -219,7 +239,7 @@ mod tests {
             all
         };
         let tables = [&DAEMON[..], &ENTRY, &WAY, &FORWARD, &EDGE, &LIMITS, &CONFINEMENT].concat();
-        let effects = ["network.tcp", "network.forward", "network.key", "network.concurrent", "network.startups"];
+        let effects = ["network.tcp", "network.forward", "network.key", "network.concurrent", "control.target-group"];
         for id in tables.iter().map(|(id, _)| *id).chain(effects) {
             assert!(!reaches(id).contains(&id), "{id} follows from itself");
         }

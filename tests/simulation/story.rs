@@ -519,13 +519,22 @@ impl Story {
     }
 }
 
+/// How operations of Azure's end that somebody or something else got in the way of.
+const IN_PASSING: [&str; 4] =
+    ["AnotherOperationInProgress", "RetryableError", "ReferencedResourceNotProvisioned", "OperationPreempted"];
+
 /// A company's clouds, at once, slow or as slow as the real ones, in which reads may lag.
 fn worlds(rng: &mut fastrand::Rng, seed: u64, clouds: &[Cloud]) -> State {
     let mut worlds = lookalikes::company(clouds, rng.usize(..lookalikes::COMPANIES));
     worlds.ec2.seed = seed;
     worlds.ec2.pace = match rng.u8(..16) {
         0 => ec2::Pace::default(),
-        1..6 => ec2::Pace { stop: Duration::from_secs(3), end: Duration::from_secs(5), ..ec2::Pace::default() },
+        1..6 => ec2::Pace {
+            stop: Duration::from_secs(3),
+            end: Duration::from_secs(5),
+            tags: Duration::from_secs(rng.u64(..4)),
+            ..ec2::Pace::default()
+        },
         _ => ec2::Pace::instant(),
     };
     if rng.u8(..3) == 0 {
@@ -536,6 +545,15 @@ fn worlds(rng: &mut fastrand::Rng, seed: u64, clouds: &[Cloud]) -> State {
         1..6 => arm::Pace { interface: Duration::from_secs(2), ..arm::Pace::default().faster(10) },
         _ => arm::Pace::none(),
     };
+    if rng.u8(..4) == 0 {
+        // Of whatever is written first.
+        let mut passing = || arm::Failure {
+            on: String::new(),
+            code: IN_PASSING[rng.usize(..IN_PASSING.len())].to_owned(),
+            message: "The operation was not carried out.".to_owned(),
+        };
+        worlds.arm.failing = vec![passing(), passing()];
+    }
     worlds
 }
 

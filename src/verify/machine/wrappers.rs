@@ -21,7 +21,7 @@ enum Matched {
 }
 
 /// "Access will be granted when a (daemon,client) pair matches an entry in the hosts.allow file. Otherwise, access will be denied when
-/// [it] matches an entry in the hosts.deny file. Otherwise, access will be granted." The rules are those whose daemons are sshd's.
+/// it matches an entry in the hosts.deny file. Otherwise, access will be granted." The rules are those whose daemons are sshd's.
 pub fn admission(allow: &[String], deny: &[String], net: &IpNet) -> Admission {
     for rule in allow {
         match matched(rule, net) {
