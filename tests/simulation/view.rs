@@ -376,11 +376,14 @@ pub fn reap_expectation(
             }
         }
     }
+    // A resource group that a plan names has a name of the user's: alone it proves nothing, and is named as a stranger.
+    let nothing_but_groups =
+        !dated.is_empty() && dated.iter().all(|(id, _)| id.rsplit('/').nth(1) == Some("resourcegroups"));
     let end = |tags: &Tags| tags.get(EXPIRES).cloned();
     let genuine: Vec<Option<String>> =
         dated.iter().filter(|(id, _)| !made.is_forged(id)).map(|(_, tags)| end(tags)).collect();
     let is_doubtful = genuine.len() < dated.len();
-    match (is_over(&genuine, has_machine, now), is_doubtful) {
+    match (is_over(&genuine, has_machine, now), is_doubtful || nothing_but_groups) {
         (true, false) => ReapExpectation::MustGo,
         (true, true) => ReapExpectation::MayGo,
         (false, _) if genuine.is_empty() && is_doubtful => ReapExpectation::MayGo,

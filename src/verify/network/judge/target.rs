@@ -89,7 +89,10 @@ fn admitted(case: &Case<'_>, base: Check, place: &str, target: &Target, forward:
         let base = large(base, forward.heard);
         return match target.speaks {
             Protocol::Postgres | Protocol::Mysql | Protocol::Sqlserver => {
-                base.seen("not asked for a login: its own rules and free connections are no part of this pass").pass()
+                let mut base =
+                    base.seen("not asked for a login: its own rules and free connections are no part of this pass");
+                base.proves.push_str("; whether it admits logins from the bastion was not asked");
+                base.pass()
             }
             Protocol::Tls | Protocol::Tcp => base.pass(),
         };
