@@ -12,12 +12,12 @@ use super::{
     CloudError, ErrorKind, Refused, Residue, aws, azure,
     clouds::Clouds,
     fleet::{Action, Performer},
-    identity::{IdentifiedAccount, Located, check_guards, unknown},
+    identity::{IdentifiedAccount, Located, check_guards, check_pins, unknown},
 };
 use crate::{
     changeset::Changeset,
     event::Watcher,
-    location::{AccountGuard, CloudAccount, Location, SandboxName},
+    location::{AccountGuard, AccountId, CloudAccount, Location, SandboxName},
     reap::{Found, MachineFacts, Stranger},
 };
 
@@ -35,6 +35,8 @@ pub struct Places {
     pub every_subscription: bool,
     /// The only accounts and subscriptions that may be asked; all where there is none.
     pub guards: Vec<AccountGuard>,
+    /// The accounts that plans of this profile name: the credentials must be for each of them. A sandbox is not held to that.
+    pub pins: BTreeSet<AccountId>,
     /// Accounts that the run has asked for already.
     pub known: Vec<CloudAccount>,
 }
@@ -201,6 +203,9 @@ impl Estate {
         };
         estate.accounts = estate.identify(&places.known, watcher).await;
         check_guards(&places.guards, &estate.accounts)?;
+        if estate.sandbox.is_none() {
+            check_pins(&places.pins, &estate.accounts)?;
+        }
         #[cfg(feature = "aws")]
         if let (Some(aws), Some(regions)) = (&mut estate.aws, &places.regions) {
             aws.choose_regions(regions, watcher).await?;

@@ -1,6 +1,7 @@
 //! Whose accounts a run is about: asked before anything else, compared with what plans and the command line allow, and written to
 //! everything that is told of them.
 
+use std::collections::BTreeSet;
 #[cfg(feature = "aws")]
 use std::collections::HashMap;
 
@@ -134,6 +135,28 @@ pub fn check_guards(guards: &[AccountGuard], found: &[IdentifiedAccount]) -> Res
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(Refused::Plan(Diagnostics(problems))) }
+}
+
+/// Holds an AWS account to those that plans name.
+///
+/// # Errors
+/// The credentials are for another one, or nothing tells for which.
+pub fn check_pins(pins: &BTreeSet<AccountId>, found: &[IdentifiedAccount]) -> Result<(), Refused> {
+    for one in found {
+        let CloudAccount::Aws { id, profile } = &one.account else { continue };
+        let Some(pin) = pins.iter().find(|pin| Some(*pin) != id.as_ref()) else { continue };
+        let Some(id) = id else {
+            let error =
+                one.unknown.as_ref().map(|error| unknown(error, "the account can't be compared with the plan's"));
+            return error.map_or(Ok(()), |error| Err(Refused::Cloud(error)));
+        };
+        let who = one.arn.as_ref().map(|arn| format!(" ({arn})")).unwrap_or_default();
+        let problem = Diagnostic::new("the credentials are for another AWS account than a plan's")
+            .because(format!("they are for account {id}{who}, and a plan's `aws.account` is {pin}"))
+            .fix(profile_fix(profile.as_deref(), id, "`aws.profile`"));
+        return Err(Refused::Plan(Diagnostics(vec![problem])));
+    }
+    Ok(())
 }
 
 /// A failure to tell an account, and what follows from it.

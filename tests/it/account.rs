@@ -302,6 +302,21 @@ fn a_reaper_is_held_to_the_accounts_that_it_is_given() {
     assert!(calls.0.is_empty(), "{calls}");
 }
 
+/// What a plan says of its account holds here as in every other verb.
+#[test]
+fn a_reaper_is_held_to_the_accounts_of_its_plans() {
+    let Some(moto) = support::moto_or_skip() else { return };
+    let (ours, theirs) = (Lab::new(moto), moto.account());
+    let plan = pinned(&ours, &number(&ours.account));
+    let plan = plan.as_str();
+    let (run, calls) = run_as(&ours, &theirs, &["reap", "--yes", plan], &[]);
+    let run = run.expect(3);
+    assert_asked_whose_and_nothing_else(&run, &calls);
+    assert!(run.stderr.contains(&format!("they are for account {}", number(&theirs))), "{run}");
+    let (run, _) = run_as(&ours, &ours.account, &["reap", "--yes", plan], &[]);
+    run.expect(0);
+}
+
 /// Of Azure it is the subscription's name.
 #[cfg(feature = "azure")]
 #[test]

@@ -24,7 +24,7 @@ use crate::{
         summary::Resume,
         words::{count, elapsed},
     },
-    location::{AccountGuard, Location},
+    location::{AccountGuard, AccountId, Location},
     plan::{self, Aws, AwsAddress, Cloud, Plan},
     provider::{
         estate::{Places, Sight},
@@ -181,9 +181,25 @@ fn places(args: &args::Reap, plans: &[Plan]) -> Vec<Places> {
     // Whatever the profile: a plan that names an address says that it is to stay.
     let of_plan = |plan: &Plan| if let Cloud::Aws(aws) = &plan.cloud { existing(aws) } else { None };
     let addresses: BTreeSet<String> = plans.iter().filter_map(of_plan).collect();
+    // What a plan says of its account holds for its profile, whatever else is looked at with it.
+    let pins = |profile: &Option<String>| -> BTreeSet<AccountId> {
+        let of_plan = |plan: &Plan| match &plan.cloud {
+            Cloud::Aws(aws) if aws.profile == *profile => aws.account.clone(),
+            _ => None,
+        };
+        plans.iter().filter_map(of_plan).collect()
+    };
     let aws = aws.into_iter().map(|(profile, regions)| {
+        let pins = pins(&profile);
         let regions = if whole.contains(&profile) { Vec::new() } else { regions.into_iter().collect() };
-        Places { regions: Some(regions), profile, addresses: addresses.clone(), guards: guards(), ..Places::default() }
+        Places {
+            regions: Some(regions),
+            profile,
+            addresses: addresses.clone(),
+            guards: guards(),
+            pins,
+            ..Places::default()
+        }
     });
     let mut places: Vec<Places> = aws.collect();
     if args.all || !subscriptions.is_empty() {

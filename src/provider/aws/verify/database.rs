@@ -9,6 +9,7 @@ use crate::{
         desire::{self, database_mark},
         judging::Known,
         observed::Group,
+        region,
         rule::{Peer, Protocol, Rule},
     },
     verify::{Check, Part, Verdict},
@@ -51,10 +52,20 @@ fn database(scene: &Scene<'_>, access: &DatabaseAccess, first: bool) -> Check {
             causes.push(format!("no rule of {id} lets {} in on tcp {port}", own.join(" or ")));
             fixes.push(scene.apply("adds the rule"));
         }
-        let surplus: Vec<String> = if first { surplus(scene, group, of_ours) } else { Vec::new() };
+        let surplus = if first { surplus(scene, group, of_ours) } else { Vec::new() };
         if !surplus.is_empty() {
-            causes.push(format!("{id} holds more than the plan: {}", surplus.join(", ")));
-            fixes.push(scene.apply("removes what refers to the bastion; remove the rest by hand"));
+            let told: Vec<String> =
+                surplus.iter().map(|(rule, _)| format!("{} from {}", rule.protocol, rule.peer)).collect();
+            causes.push(format!("{id} holds more than the plan: {}", told.join(", ")));
+            if surplus.iter().any(|(_, is_ours)| *is_ours) {
+                fixes.push(scene.apply("removes what it has described as its own"));
+            }
+            let by_hand = surplus.iter().filter(|(_, is_ours)| !is_ours);
+            fixes.extend(
+                by_hand.map(|(rule, _)| {
+                    format!("it is not gangplank's, which leaves it: `{}`", revocation(scene, id, rule))
+                }),
+            );
         }
         let open = group.ingress.keys().filter(|rule| opens(rule)).filter(|rule| match rule.peer {
             Peer::Net(net) => is_wide(&net) && !is_private(&net),
@@ -74,8 +85,24 @@ fn own_groups<'a>(scene: &Scene<'a>) -> Known<Vec<&'a str>> {
     if own.is_empty() { Err(format!("{} has no group that a rule could refer to", scene.name())) } else { Ok(own) }
 }
 
-/// Rules that refer to the bastion or bear its mark, and that no plan asks for.
-fn surplus(scene: &Scene<'_>, group: &Group, of_ours: impl Fn(&Rule) -> bool) -> Vec<String> {
+/// The command that takes away a rule that refers to the bastion's group.
+fn revocation(scene: &Scene<'_>, group: &str, rule: &Rule) -> String {
+    let cli = region::cli(&scene.evidence.region);
+    let protocol = match &rule.protocol {
+        Protocol::Tcp { from, to } => format!("tcp,FromPort={from},ToPort={to}"),
+        Protocol::Other { name, from: Some(from), to: Some(to) } => format!("{name},FromPort={from},ToPort={to}"),
+        Protocol::Other { name, .. } => name.clone(),
+        Protocol::All => "-1".to_owned(),
+    };
+    format!(
+        "{cli} ec2 revoke-security-group-ingress --group-id {group} --ip-permissions \
+         'IpProtocol={protocol},UserIdGroupPairs=[{{GroupId={}}}]'",
+        rule.peer
+    )
+}
+
+/// Rules that refer to the bastion or bear its mark, and that no plan asks for; and whether they bear its mark.
+fn surplus<'g>(scene: &Scene<'_>, group: &'g Group, of_ours: impl Fn(&Rule) -> bool) -> Vec<(&'g Rule, bool)> {
     let mark = database_mark(scene.name());
     let planned = desire::database(scene.plan, scene.aws);
     let planned = planned.get(group.id.as_str());
@@ -84,7 +111,7 @@ fn surplus(scene: &Scene<'_>, group: &Group, of_ours: impl Fn(&Rule) -> bool) ->
     };
     let ours = group.ingress.iter().filter(|(rule, text)| of_ours(rule) || text.starts_with(&mark));
     let surplus = ours.filter(|(rule, _)| !(of_ours(rule) && is_planned(&rule.protocol)));
-    surplus.map(|(rule, _)| format!("{} from {}", rule.protocol, rule.peer)).collect()
+    surplus.map(|(rule, text)| (rule, text.starts_with(&mark))).collect()
 }
 
 /// Within RFC 1918 or RFC 4193.

@@ -26,13 +26,17 @@ pub fn instance(scene: &Scene<'_>) -> Check {
     match all.as_slice() {
         [] => match scene.evidence.address(scene.aws).and_then(|address| address.attached.as_ref()) {
             // It may be the machine without its tag, or an impostor: apply leaves it alone.
-            Some(Attachment::Instance(id)) if !scene.evidence.seen.instance_history(name).contains(id) => check.fail(
-                format!("no instance is the bastion's own, and its address leads to {id}, which is not"),
-                format!(
-                    "`gangplank plan {}` says why, and how it becomes the bastion's again",
-                    scene.plan.origin.source.path
-                ),
-            ),
+            Some(Attachment::Instance(id))
+                if !scene.evidence.seen.instances.iter().any(|i| i.id == *id && !i.state.is_there()) =>
+            {
+                check.fail(
+                    format!("no instance is the bastion's own, and its address leads to {id}, which is not"),
+                    format!(
+                        "`gangplank plan {}` says why, and how it becomes the bastion's again",
+                        scene.plan.origin.source.path
+                    ),
+                )
+            }
             _ => check.fail("no instance is the bastion's own", fix("makes one, if the bastion is to exist")),
         },
         [one] => match one.state {
@@ -208,6 +212,25 @@ pub fn ownership(scene: &Scene<'_>) -> Check {
         check.evidence.extend(strangers.iter().map(|s| format!("{}: {}", s.what(), s.doubt)));
         if strangers.is_empty() {
             return scene.machine().map(|_| Verdict::Pass);
+        }
+        // A machine in the bastion's own group, or at its address, may be the bastion's own: `plan` tells.
+        let groups: Vec<&str> = scene.evidence.seen.groups_of(name).map(|group| group.id.as_str()).collect();
+        let at_address = scene.evidence.address(scene.aws).and_then(|address| address.attached.as_ref());
+        let near = |s: &Stranger<'_>| {
+            let of_group = scene
+                .evidence
+                .seen
+                .instances
+                .iter()
+                .any(|i| i.id == s.id() && i.groups.iter().any(|g| groups.contains(&g.as_str())));
+            of_group || matches!(at_address, Some(Attachment::Instance(id)) if id == s.id())
+        };
+        if strangers.iter().any(near) {
+            let cause = strangers.iter().map(|s| format!("{}: {}", s.what(), s.doubt)).collect::<Vec<_>>().join("; ");
+            return Ok(fail(
+                format!("what carries its tag is not proven to be its own: {cause}"),
+                format!("`gangplank plan {}` says how it becomes the bastion's again", scene.plan.origin.source.path),
+            ));
         }
         let ids: Vec<&str> = strangers.iter().map(Stranger::id).collect();
         let tag = format!("the tag {}={name}", tags::BASTION);

@@ -749,11 +749,11 @@ fn the_databases_group() {
     insta::assert_snapshot!(admit(Rule::tcp(5432, net("192.0.2.9/32")), "a partner"), @"");
     insta::assert_snapshot!(admit(Rule::tcp(22, Peer::Group("sg-00000001".to_owned())), ""), @"
     control.database-group[sg-000000db 5432]: sg-000000db holds more than the plan: tcp 22 from sg-00000001
-      → run `gangplank apply warehouse.yaml`: it removes what refers to the bastion; remove the rest by hand
+      → it is not gangplank's, which leaves it: `aws --region us-east-1 ec2 revoke-security-group-ingress --group-id sg-000000db --ip-permissions 'IpProtocol=tcp,FromPort=22,ToPort=22,UserIdGroupPairs=[{GroupId=sg-00000001}]'`
     ");
     insta::assert_snapshot!(admit(Rule::tcp(5432, net("10.20.1.0/24")), "gangplank:warehouse port 5432"), @"
     control.database-group[sg-000000db 5432]: sg-000000db holds more than the plan: tcp 5432 from 10.20.1.0/24
-      → run `gangplank apply warehouse.yaml`: it removes what refers to the bastion; remove the rest by hand
+      → run `gangplank apply warehouse.yaml`: it removes what it has described as its own
     ");
     insta::assert_snapshot!(with(|r| _ = r.seen.groups.remove(1)), @"
     control.database-group[sg-000000db 5432]: the region has no security group sg-000000db
