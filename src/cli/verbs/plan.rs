@@ -40,9 +40,19 @@ fn save(path: &Path, plans: &[Plan], now: Timestamp, sets: &[Changeset<Action>])
     Ok(SavedFile { path: path.display().to_string(), digest })
 }
 
+/// Two paths of one file that is there.
+fn is_same(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
 pub async fn run(args: &PlanArgs, cx: &Context) -> Result<Exit, Error> {
     let now = cx.now();
     let Loaded { plans, broken } = load_together(&args.paths.paths)?;
+    if let Some(out) =
+        args.out.as_ref().filter(|out| plans.iter().any(|plan| is_same(Path::new(&plan.origin.source.path), out)))
+    {
+        return Err(Error::Usage(format!("--out names the plan {}, which the changeset would replace", out.display())));
+    }
     let fleet = cx.connect(&plans).await?;
     let selection = Selection::of_outlook(&plans, fleet.changes(now, &cx.reading()).await, broken);
     let bills = bills_of_plans(selection.ready.iter().map(|(plan, (_, status))| (*plan, status)), now);

@@ -54,6 +54,17 @@ fn the_plans_beside_it_are_those_that_it_was_made_from() {
 }
 
 #[test]
+fn a_plan_is_not_replaced_by_its_changeset() {
+    let desk = Desk::new();
+    let text = fs::read_to_string(desk.path(PLAN)).unwrap();
+    for out in [PLAN, "plans/../plans/warehouse.yaml"] {
+        let run = desk.play(&["plan", "--out", out, PLAN]).expect(64);
+        assert!(run.stderr.contains("--out names the plan"), "{run}");
+    }
+    assert_eq!(fs::read_to_string(desk.path(PLAN)).unwrap(), text);
+}
+
+#[test]
 fn one_that_is_too_old_or_from_the_future_is_refused() {
     let desk = Desk::new();
     save(&desk);
