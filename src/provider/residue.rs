@@ -39,6 +39,10 @@ pub enum EffectDone {
     Made {
         resource: String,
     },
+    /// It is there, and not proven to be the bastion's.
+    Unproven {
+        resource: String,
+    },
     /// It was told to start.
     Started {
         resource: String,
@@ -116,6 +120,7 @@ impl fmt::Display for EffectDone {
                 write!(f, "some of the tags are changed: {}", told.join("; "))
             }
             EffectDone::Made { resource } => write!(f, "{resource}, which is not ready yet"),
+            EffectDone::Unproven { resource } => write!(f, "{resource}, which is not proven to be the bastion's"),
             EffectDone::Started { resource } => write!(f, "{resource}, which was told to start"),
             EffectDone::Ending { resource } => write!(f, "{resource}, which was told to end"),
         }

@@ -328,6 +328,126 @@ fn an_address_that_lost_its_tag_is_tagged_again() {
     });
 }
 
+/// Types the commands of an advice.
+const ADVICE: &str = "
+import shlex
+for command in input['commands']:
+    words = shlex.split(command)
+    at = words.index('ec2')
+    options = {}
+    for word in words[at + 2:]:
+        if word.startswith('--'):
+            options[name := word] = []
+        else:
+            options[name].append(word)
+    if words[at + 1] == 'create-tags':
+        tags = [dict(zip(('Key', 'Value'), (part.split('=', 1)[1] for part in tag.split(',', 1)))) for tag in options['--tags']]
+        ec2.create_tags(Resources=options['--resources'], Tags=tags)
+    elif words[at + 1] == 'modify-instance-attribute':
+        ec2.modify_instance_attribute(InstanceId=options['--instance-id'][0], Groups=options['--groups'])
+";
+
+/// Types what a refusal says, but for what ends something.
+fn heed(lab: &Lab<'_>, stderr: &str) {
+    let said = stderr.split('`').skip(1).step_by(2);
+    let commands: Vec<&str> = said.filter(|c| c.starts_with("aws ") && !c.contains("terminate")).collect();
+    assert!(!commands.is_empty(), "{stderr}");
+    lab.account.boto(ADVICE, json!({"commands": commands}));
+}
+
+const UNTAGGED: &str = "
+own = [{'Name': 'tag:gangplank:bastion', 'Values': ['warehouse']}]
+[real] = machines()
+groups = [g['GroupId'] for g in ec2.describe_security_groups(Filters=own)['SecurityGroups']]
+[address] = [a for a in ec2.describe_addresses()['Addresses'] if a.get('InstanceId')]
+bastion = [{'Key': 'gangplank:bastion'}]
+";
+
+/// A tag taken off the machine and one off the address, and whatever else the plan changes: the machine stays the only one.
+#[test]
+fn beside_a_machine_that_lost_its_tags_no_second_one_is_made() {
+    let machine = "ec2.delete_tags(Resources=[real], Tags=bastion)\n";
+    let address = "ec2.delete_tags(Resources=[address['AllocationId']], Tags=bastion)\n";
+    let both = format!("{machine}{address}");
+    let other = format!("ec2.create_tags(Resources=[real], Tags=[{{**bastion[0], 'Value': 'other'}}])\n{address}");
+    let loose = format!("{machine}ec2.disassociate_address(AssociationId=address['AssociationId'])");
+    let all = "
+for one in (real, address['AllocationId'], *groups):
+    ec2.delete_tags(Resources=[one], Tags=[{'Key': k} for k in ('Name', *tags_of(machines()[real]))])
+";
+    let boot = "ec2.delete_tags(Resources=[real], Tags=[{'Key': 'gangplank:boot'}])\n";
+    let boot = format!("{boot}{address}");
+    on_both(|lab| {
+        for (change, replaces) in
+            [(&both[..], false), (&both, true), (&other, true), (&loose, false), (&boot, false), (all, false)]
+        {
+            let mut bastion = lab.bastion();
+            lab.apply(&bastion);
+            let [real] = alive(lab).try_into().expect("one machine");
+            let address = |lab: &Lab<'_>| {
+                boto(lab, "result = sorted(a['PublicIp'] for a in ec2.describe_addresses()['Addresses'])")
+            };
+            let addresses = address(lab);
+            boto(lab, &format!("{UNTAGGED}{change}"));
+            if replaces {
+                bastion.targets[0].1 = "replica.internal".to_owned();
+            }
+            let before = lab.account.world();
+            let mut refusal = String::new();
+            for verb in ["plan", "apply"] {
+                let options: &[&str] = if verb == "apply" { &["--yes"] } else { &[] };
+                let (run, calls) = lab.run(verb, &bastion, options);
+                let run = run.expect(3);
+                assert_eq!(calls.writes(), 0, "{change} {calls}\n{run}");
+                assert!(run.stderr.contains(&real) && run.stderr.contains("create-tags"), "{change}\n{run}");
+                refusal = run.stderr;
+            }
+            assert_eq!(lab.account.world(), before, "{change}");
+            heed(lab, &refusal);
+            lab.apply(&bastion);
+            let now = alive(lab);
+            assert_eq!((now.len(), now.contains(&real)), (1, !replaces && change != all), "{change}\n{refusal}");
+            assert_eq!(address(lab), addresses, "{change}");
+            lab.assert_settled(&bastion);
+            lab.run("destroy", &bastion, &["--yes"]).0.expect(0);
+        }
+    });
+}
+
+/// EC2 answers a repeated request with the machine of the first one: where that is not the bastion's any more, no address leads to it.
+#[test]
+fn a_machine_that_a_repeated_request_brings_back_must_be_the_bastions() {
+    on_both(|lab| {
+        let bastion = lab.bastion();
+        lab.apply(&bastion);
+        let [real] = alive(lab).try_into().expect("one machine");
+        boto(
+            lab,
+            &format!(
+                "{UNTAGGED}
+[default] = ec2.describe_security_groups(Filters=[
+    {{'Name': 'group-name', 'Values': ['default']}}, {{'Name': 'vpc-id', 'Values': [machines()[real]['VpcId']]}}])['SecurityGroups']
+ec2.disassociate_address(AssociationId=address['AssociationId'])
+ec2.delete_tags(Resources=[real], Tags=bastion)
+ec2.modify_instance_attribute(InstanceId=real, Groups=[default['GroupId']])"
+            ),
+        );
+        let before = lab.account.world();
+        let (run, calls) = lab.run("apply", &bastion, &["--yes"]);
+        let run = run.expect(1);
+        assert_eq!((calls.of("RunInstances"), calls.writes()), (1, 1), "{calls}\n{run}");
+        assert!(
+            run.stderr.contains("not proven to be the bastion's") && run.stderr.contains("terminate-instances"),
+            "{run}"
+        );
+        assert_eq!(lab.account.world(), before);
+        heed(lab, &run.stderr);
+        lab.apply(&bastion);
+        assert_eq!(alive(lab), [real]);
+        lab.assert_settled(&bastion);
+    });
+}
+
 /// A bastion whose tags are gone is not "not there": its machine stands in a group of its name.
 #[test]
 fn status_names_a_machine_that_lost_its_tags() {

@@ -5,8 +5,8 @@ use super::{
     deadline::{self, ResolvedDeadline},
     desire::Desired,
     diff::{Current, World},
-    machine,
-    observed::{Attachment, Group},
+    doubts, machine,
+    observed::{Attachment, ElasticIp, Group},
     ownership::{self, Doubt},
     peering, prefix_list, region, tags,
 };
@@ -89,6 +89,45 @@ pub(super) fn holder(want: &Desired<'_>, world: World<'_>, current: &Current<'_>
     );
 }
 
+/// A machine in the bastion's own group that is not proven to be the bastion's, while the bastion has no other: it may have lost a tag, and
+/// beside it neither a second machine nor another address is made.
+pub(super) fn lost_machines(want: &Desired<'_>, world: World<'_>, problems: &mut Vec<Diagnostic>) {
+    let bastion = want.bastion();
+    for (instance, group) in doubts::lost_machines(bastion, world.seen) {
+        let id = &instance.id;
+        let because = match ownership::made_by_us(instance) {
+            _ if !tags::owns(&instance.tags, bastion) => {
+                format!("it does not carry the tag {}={bastion}", tags::BASTION)
+            }
+            Err(doubt) => doubt.to_string(),
+            Ok(()) => format!("its security group does not carry the tag {}={bastion}", tags::BASTION),
+        };
+        let group_id = group.map_or("", |group| &group.id);
+        let boot = boot_text(want.user_data);
+        let otherwise = format!("end it: `{} ec2 terminate-instances --instance-ids {id}`", region::cli(world.region));
+        let fix = match doubts::give_back(world.region, bastion, &boot, instance, group).as_slice() {
+            [] => format!("see whose it is; then take it out of the group, or {otherwise}"),
+            commands => format!(
+                "if it is this bastion's machine and lost its tags, give them back: {}; otherwise take it out of the group, or {otherwise}",
+                commands.join(" and ")
+            ),
+        };
+        problems.push(
+            want.plan
+                .origin
+                .problem(
+                    "name",
+                    "what may be the bastion's machine is not proven to be",
+                    format!("instance {} is in {group_id}, {}", ownership::instance_words(instance), ownership::group_name(bastion)),
+                )
+                .because(format!(
+                    "{because}; it may be this bastion's machine all the same, and beside it neither a second one nor another address is made"
+                ))
+                .fix(fix),
+        );
+    }
+}
+
 const FOREIGN_USE: &str = "the address points to something that is not this bastion";
 
 /// An address that points to something that is not ours is never taken away from it.
@@ -128,7 +167,11 @@ pub(super) fn address(want: &Desired<'_>, world: World<'_>, current: &Current<'_
         current.address.is_none() && is_stranger(&a.allocation) && leads_to_one
     });
     let history = world.seen.instance_history(want.bastion());
-    for address in current.address.into_iter().chain(current.spare_addresses.iter().copied()).chain(unproven) {
+    // Those are refused already, with all that they lack.
+    let lost = doubts::lost_machines(want.bastion(), world.seen);
+    let is_lost = |a: &ElasticIp| lost.iter().any(|(i, _)| a.attached.as_ref().is_some_and(|at| at.is_instance(&i.id)));
+    let used = current.address.into_iter().chain(current.spare_addresses.iter().copied());
+    for address in used.chain(unproven).filter(|a| !is_lost(a)) {
         let foreign = match &address.attached {
             Some(Attachment::Instance(id)) if let Some(stranger) = strangers.iter().find(|s| s.id() == id) => {
                 problems.push(

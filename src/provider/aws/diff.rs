@@ -45,6 +45,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     let deadline = check::deadline(want, world, &mut problems);
     check::machines(want, world, &current, &mut problems);
     check::holder(want, world, &current, &mut problems);
+    check::lost_machines(want, world, &mut problems);
     check::address(want, world, &current, &mut problems);
     check::address_quota(want, world, &mut problems);
     check::prefix_lists(want, world, &mut problems);

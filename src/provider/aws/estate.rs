@@ -1,7 +1,7 @@
 //! All that gangplank has in an account, by its tags and without a plan. Six calls a region, however many bastions there are (pages
 //! aside), one more where some have no machine, and one for the list of regions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use aws_sdk_ec2::types::{Filter, VolumeState};
 use futures_util::future::join_all;
@@ -11,11 +11,11 @@ use tokio::time::timeout;
 use super::{
     action::Action,
     api::{Ec2, NotConnected},
-    convert,
+    convert, doubts,
     fleet::{BETWEEN_LOOKUPS, FleetPerformer, PATIENCE, identified},
     history, identity,
     observe::{self, PAGE, pages},
-    observed::{Attachment, ElasticIp, Instance, InstanceState, Observed},
+    observed::{ElasticIp, Instance, InstanceState, Observed},
     ownership::{self, Doubt, Tagged, other_service},
     region,
     retry::Repeat,
@@ -191,10 +191,8 @@ async fn users(
 
 /// The groups that a bastion has, or had before somebody changed a tag: its own, those of its name, and those that its rules let in.
 fn groups_of(name: &str, seen: &Observed, rules: &[TaggedRule]) -> BTreeSet<String> {
-    let called = ownership::group_name(name);
-    let named = seen.groups.iter().filter(|group| group.name == called).map(|group| group.id.clone());
     let let_in = rules.iter().filter(|rule| rule.bastion == name).map(|rule| rule.peer.clone());
-    named.chain(let_in).collect()
+    doubts::groups_called(name, seen).into_iter().chain(let_in).collect()
 }
 
 /// The names in the tags of machines, addresses, groups and rules.
@@ -321,7 +319,8 @@ fn sight(
         set.steps.extend(teardown::volumes(name, key, &left));
         let mut found = found(name, &location, seen, volumes, &set, &kept);
         if !found.has_machine {
-            found.in_use = in_use(name, seen, &groups_of(name, seen, rules), users);
+            let uses = doubts::in_use(name, seen, &groups_of(name, seen, rules), users);
+            found.in_use = uses.iter().map(ToString::to_string).collect();
         }
         // A rule that goes with its group, which is here, too, is no bastion by itself; nor is one that is not ours by its words.
         if !found.parts.is_empty() {
@@ -387,35 +386,6 @@ fn found(
         notes: set.notes.clone(),
         protected: Vec::new(),
     }
-}
-
-/// What uses a bastion's groups or its address and is not proven to be its own, whatever its tags say: it may be its machine all the same,
-/// and then the bastion has not lost it.
-pub(super) fn in_use(name: &str, seen: &Observed, groups: &BTreeSet<String>, users: &[Instance]) -> Vec<String> {
-    let own: Vec<&str> = teardown::instances(name, seen).map(|i| i.id.as_str()).collect();
-    let is_other = |i: &&Instance| i.state != InstanceState::Terminated && !own.contains(&i.id.as_str());
-    // By its id: one may be in the group, have the tag and hold the address.
-    let mut all: BTreeMap<&str, String> = BTreeMap::new();
-    let has_ended = |id: &String| seen.instances.iter().any(|i| i.id == *id && !i.state.is_there());
-    for address in seen.addresses.iter().filter(|a| tags::owns(&a.tags, name)) {
-        let ip = address.ip.map_or_else(|| address.allocation.clone(), |ip| ip.to_string());
-        match &address.attached {
-            Some(Attachment::Instance(id)) if !has_ended(id) && !own.contains(&id.as_str()) => {
-                all.insert(id, format!("instance {id} has its address {ip}"));
-            }
-            Some(Attachment::Interface(id)) => {
-                _ = all.insert(id, format!("the network interface {id} has its address {ip}"))
-            }
-            _ => {}
-        }
-    }
-    for i in users.iter().filter(is_other) {
-        if let Some(group) = ownership::groups_of_interfaces(i).find(|id| groups.contains(*id)) {
-            let words = ownership::instance_words(i);
-            all.insert(&i.id, format!("instance {words} is in its security group {group}"));
-        }
-    }
-    all.into_values().collect()
 }
 
 fn facts(instance: &Instance) -> MachineFacts {

@@ -18,7 +18,7 @@ use super::{
     api::{Ec2, NotConnected},
     desire::Desired,
     diff::{self, World},
-    estate,
+    doubts,
     evidence::Evidence,
     extend, history,
     identity::{self, CallerIdentity},
@@ -26,7 +26,7 @@ use super::{
     machine::{self, Choice, Needs, allocates},
     observe::{self, Named},
     observed::{ElasticIp, Instance, Observed, Surroundings},
-    ownership, peering,
+    peering,
     perform::Performer,
     profile::{MissingProfile, NamedBy},
     tags::{self, Tags},
@@ -373,11 +373,10 @@ impl<'a> Fleet<'a> {
 impl Region {
     /// What may be a bastion's machine: whatever is in a group of its name, which no tag changes, or has its address.
     async fn doubts(&self, bastion: &str, seen: &Observed, watcher: &dyn Watcher) -> Result<Vec<String>, CloudError> {
-        let called = seen.groups.iter().filter(|g| g.name == ownership::group_name(bastion));
-        let groups: BTreeSet<String> = called.map(|g| g.id.clone()).collect();
+        let groups = doubts::groups_called(bastion, seen);
         let step = self.step();
         let users = observe::instances_in_groups(&self.ec2, &groups, &Progress { step: &step, watcher }).await?;
-        Ok(estate::in_use(bastion, seen, &groups, &users))
+        Ok(doubts::in_use(bastion, seen, &groups, &users).iter().map(ToString::to_string).collect())
     }
 
     async fn events(&self, resource: &str, since: Timestamp, now: Timestamp) -> Result<Vec<String>, CloudError> {
@@ -419,6 +418,12 @@ impl Region {
             observe::name_servers(&self.ec2, &progress)
         )?;
         seen.name_servers = name_servers;
+        // A machine that has lost its tag is found by nothing else.
+        let without = wants.iter().map(|want| want.bastion()).filter(|name| seen.instances_of(name).next().is_none());
+        let groups: BTreeSet<String> = without.flat_map(|name| doubts::groups_called(name, &seen)).collect();
+        if !groups.is_empty() {
+            seen.users = observe::instances_in_groups(&self.ec2, &groups, &progress).await?;
+        }
         let around = self.surroundings(wants, &seen, None, &progress).await?;
         let world = World { region: &self.key, seen: &seen, around: &around, now, claimed: 0 };
         if wants.iter().any(|want| peering::are_needed(want, diff::network(want, world), &seen)) {

@@ -18,6 +18,7 @@ mod convert;
 mod credentials;
 pub mod desire;
 pub mod diff;
+mod doubts;
 pub mod error;
 #[cfg(feature = "aws")]
 pub mod estate;

@@ -1,5 +1,5 @@
 //! Reads a region: three calls, at once, however many bastions there are (pages aside); one for the prefix lists that plans name and one
-//! for the entries of each; two more about its networks' DNS where plans are compared; up to eight more, also at once, when a machine and
+//! for the entries of each; one for the machines in a group whose bastion has none; two more about its networks' DNS where plans are compared; up to eight more, also at once, when a machine and
 //! its address are to be created.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -25,6 +25,8 @@ pub struct Observed {
     pub addresses: Vec<ElasticIp>,
     /// All of the region's; of those that are neither ours nor named by a plan, only the rules that refer to groups.
     pub groups: Vec<Group>,
+    /// Every machine in the groups that are called as bastions' are, whoever's it is: read only where a bastion has no machine of its own.
+    pub users: Vec<Instance>,
     /// What machines were made from, by their ids: read only of those that something is written to, and of those verified.
     pub origins: BTreeMap<String, MachineOrigin>,
     pub prefix_lists: PrefixLists,

@@ -21,12 +21,13 @@ use super::{
     action::{Action, Call, Launch, Ref},
     api::Ec2,
     convert::{sdk_tags, tag_specification},
-    observe,
-    observed::{InstanceState, MetadataOptions},
-    ownership::{self, is_abandoned},
+    doubts, observe,
+    observed::{Instance, InstanceState, MetadataOptions},
+    ownership::{self, Changed, is_abandoned},
+    region,
     retry::Repeat,
     rule::description,
-    tags::{Tags, owns},
+    tags::{self, Tags, owns},
 };
 use crate::{
     cloudinit,
@@ -76,7 +77,7 @@ impl<'a> Performer<'a> {
                 self.mark_address(bastion, group, address, *ip, tags, progress).await.map(|()| None)
             }
             Call::RunInstance(launch) => {
-                let id = self.run_instance(bastion, launch, progress).await?;
+                let id = self.run_instance(action, launch, progress).await?;
                 self.remember(bastion, |made| made.instance = Some(id.clone()));
                 Ok(Some(id))
             }
@@ -265,10 +266,11 @@ impl<'a> Performer<'a> {
 
     async fn run_instance(
         &self,
-        bastion: &str,
+        action: &Action,
         launch: &Launch,
         progress: &Progress<'_>,
     ) -> Result<String, CloudError> {
+        let bastion = &action.bastion;
         let group = self.group(bastion, &launch.group)?;
         let request = self
             .ec2
@@ -336,8 +338,13 @@ impl<'a> Performer<'a> {
             .to_owned();
         let limit = start_limit(&launch.instance_type);
         let started = self.until(&id, InstanceState::Running, limit, progress).await;
-        started.map_err(|error| error.after(EffectDone::Made { resource: format!("instance {id}") }))?;
-        Ok(id)
+        let started = started.map_err(|error| error.after(EffectDone::Made { resource: format!("instance {id}") }))?;
+        // EC2 answers a repeated request with the instance of the first one, whatever has become of it since.
+        let changed = |i: &Instance| ownership::changed(i, bastion, std::slice::from_ref(&group), None);
+        match started.and_then(|instance| Some((changed(&instance)?, instance))) {
+            Some((changed, instance)) => Err(not_ours(action, launch, &instance, &group, &changed)),
+            None => Ok(id),
+        }
     }
 
     async fn associate(
@@ -374,7 +381,7 @@ impl<'a> Performer<'a> {
             })
             .await?;
         let started = self.until(instance, InstanceState::Running, START_LIMIT, progress).await;
-        started.map_err(|error| error.after(EffectDone::Started { resource: format!("instance {instance}") }))
+        started.map_err(|error| error.after(EffectDone::Started { resource: format!("instance {instance}") })).map(drop)
     }
 
     /// Takes away first: EC2 counts what goes and what comes together, and what an interruption leaves then says less than it
@@ -407,7 +414,7 @@ impl<'a> Performer<'a> {
     async fn terminate(&self, instance: &str, ending: Ending, progress: &Progress<'_>) -> Result<(), CloudError> {
         gone(self.end(instance, ending, progress).await)?;
         let ended = self.until(instance, InstanceState::Terminated, END_LIMIT, progress).await;
-        ended.map_err(|error| error.after(EffectDone::Ending { resource: format!("instance {instance}") }))
+        ended.map_err(|error| error.after(EffectDone::Ending { resource: format!("instance {instance}") })).map(drop)
     }
 
     /// Names what still uses the group when EC2 keeps refusing.
@@ -454,6 +461,40 @@ fn gone<T>(result: Result<T, CloudError>) -> Result<(), CloudError> {
 
 fn is(error: &CloudError, code: &str) -> bool {
     error.code.as_deref() == Some(code)
+}
+
+/// The instance that EC2 answered with is not, or is no more, what was asked for.
+fn not_ours(action: &Action, launch: &Launch, instance: &Instance, group: &String, changed: &Changed) -> CloudError {
+    let (cli, id) = (region::cli(&action.region), &instance.id);
+    let boot = launch.tags.get(tags::BOOT).map_or("", String::as_str);
+    let mut commands = doubts::give_back(&action.region, &action.bastion, boot, instance, None);
+    if !commands.is_empty() && !ownership::groups_of_interfaces(instance).any(|one| one == group) {
+        commands.push(format!("`{cli} ec2 modify-instance-attribute --instance-id {id} --groups {group}`"));
+    }
+    let back = match commands.as_slice() {
+        [] => "see whose it is".to_owned(),
+        commands => {
+            format!(
+                "if it is this bastion's machine and was changed, give back what it lost: {}",
+                commands.join(" and ")
+            )
+        }
+    };
+    CloudError {
+        operation: "RunInstances".to_owned(),
+        kind: ErrorKind::Conflict,
+        code: None,
+        request_id: None,
+        message: format!(
+            "EC2 answered with {}, which is not proven to be the bastion's: {changed}; no address leads to it by this run",
+            ownership::instance_words(instance)
+        ),
+        residue: Residue::Nothing,
+        remedy: Some(format!(
+            "{back}; otherwise end it: `{cli} ec2 terminate-instances --instance-ids {id}`; then run the command again"
+        )),
+    }
+    .after(EffectDone::Unproven { resource: format!("instance {id}") })
 }
 
 fn unreadable(operation: &str) -> CloudError {

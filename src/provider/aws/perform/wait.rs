@@ -47,14 +47,15 @@ struct Look {
 }
 
 impl Performer<'_> {
-    /// Waits until an instance is in a state. EC2 forgets terminated instances after a while: then they are terminated.
+    /// Waits until an instance is in a state, and tells what it is then. EC2 forgets terminated instances after a while: then they are
+    /// terminated.
     pub(super) async fn until(
         &self,
         id: &str,
         wanted: InstanceState,
         limit: Duration,
         progress: &Progress<'_>,
-    ) -> Result<(), CloudError> {
+    ) -> Result<Option<Instance>, CloudError> {
         *self.watch.awaited.borrow_mut().entry(id.to_owned()).or_default() += 1;
         let result = self.watch_until(id, wanted, limit, progress).await;
         let mut awaited = self.watch.awaited.borrow_mut();
@@ -71,14 +72,14 @@ impl Performer<'_> {
         wanted: InstanceState,
         limit: Duration,
         progress: &Progress<'_>,
-    ) -> Result<(), CloudError> {
+    ) -> Result<Option<Instance>, CloudError> {
         let started = Instant::now();
         let mut said = false;
         loop {
             let found = self.look(id, progress).await?;
-            match found {
-                Some(state) if state == wanted => return Ok(()),
-                None if wanted == InstanceState::Terminated => return Ok(()),
+            match found.as_ref().map(|instance| instance.state) {
+                Some(state) if state == wanted => return Ok(found),
+                None if wanted == InstanceState::Terminated => return Ok(None),
                 Some(state) if !state.is_there() && wanted != InstanceState::Terminated => {
                     return Err(stuck(
                         id,
@@ -101,13 +102,13 @@ impl Performer<'_> {
         }
     }
 
-    /// The instance's state in a look that began after this call. Steps that ask at the same time share one look.
-    async fn look(&self, id: &str, progress: &Progress<'_>) -> Result<Option<InstanceState>, CloudError> {
+    /// The instance in a look that began after this call. Steps that ask at the same time share one look.
+    async fn look(&self, id: &str, progress: &Progress<'_>) -> Result<Option<Instance>, CloudError> {
         let asked = Instant::now();
         let mut last = self.watch.last.lock().await;
-        let state = |look: &Look| look.instances.iter().find(|i| i.id == id).map(|i| i.state);
+        let own = |look: &Look| look.instances.iter().find(|i| i.id == id).cloned();
         if let Some(look) = last.as_ref().filter(|look| look.at >= asked && look.asked.iter().any(|one| one == id)) {
-            return Ok(state(look));
+            return Ok(own(look));
         }
         // Whoever asks during this pause shares the look that follows it.
         let gathered = asked + GATHER;
@@ -116,7 +117,7 @@ impl Performer<'_> {
         let at = Instant::now();
         let asked: Vec<String> = self.watch.awaited.borrow().keys().cloned().collect();
         let instances = observe::instances_of_ids(self.ec2, asked.clone(), progress).await?;
-        Ok(state(last.insert(Look { at, asked, instances })))
+        Ok(own(last.insert(Look { at, asked, instances })))
     }
 }
 

@@ -164,6 +164,7 @@ impl Region {
         let mark = ownership::address_mark("warehouse", "eipalloc-00000001", address("192.0.2.4"));
         let egress = want.egress.clone().into_iter().chain([mark]).collect();
         let seen = Observed {
+            users: Vec::new(),
             instances: vec![Instance {
                 id: "i-00000001".to_owned(),
                 state: InstanceState::Running,
