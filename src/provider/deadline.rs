@@ -8,7 +8,9 @@
 //! A decision is believed only as it can have been written, and not where one resource tells it alone against two or more that
 //! tell the plan's own end. Of what remains the earliest end counts: so no tag alone moves an end, an extension that was
 //! interrupted is undone, and a shortening is completed once two resources tell it. A lifetime that began after the machine's launch
-//! is believed only where all say so. Where only two resources tell an end and differ, neither is written: see [`Remembered::disputed`].
+//! is believed only where all say so. Where only two resources tell an end, one that was over before the machine's launch is not believed,
+//! and of two that differ in the lifetime alone the one that tells the plan's is; where they differ otherwise, neither is written: see
+//! [`Remembered::disputed`].
 
 use std::fmt;
 
@@ -110,8 +112,6 @@ impl ResolvedDeadline {
 /// What the resources of a bastion remember of its deadline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remembered {
-    /// The seconds that a lifetime counts from, by resource that tells one.
-    starts: Vec<i64>,
     /// By resource that tells an end.
     decisions: Vec<ToldDecision>,
     /// The ends of the resources, the machine's first.
@@ -186,7 +186,6 @@ impl Remembered {
             (None, None) => ToldDecision::Own,
         };
         Self {
-            starts: all.iter().filter_map(|(deadline, _)| deadline.start()).collect(),
             decisions: all.iter().map(decision).collect(),
             ends: all.iter().map(|(deadline, _)| *deadline).collect(),
             launched: None,
@@ -202,43 +201,72 @@ impl Remembered {
     /// What resources remember that all tell this end.
     pub fn agreed(end: &ResolvedDeadline) -> Self {
         Self {
-            starts: end.start().into_iter().collect(),
             decisions: vec![end.moved.map_or(ToldDecision::Own, ToldDecision::Moved)],
             ends: vec![*end],
             launched: None,
         }
     }
 
-    /// The second that a lifetime counts from: the earliest, but for one that a resource tells alone. Gangplank writes none that is
-    /// still to come, or later than the machine's launch; where all are later, the clock that they were written by was ahead.
-    fn start(&self, now: Timestamp) -> Option<i64> {
-        let begun: Vec<i64> = self.starts.iter().copied().filter(|start| *start <= now.as_second()).collect();
-        let before: Vec<i64> = begun.iter().copied().filter(|start| !is_after_launch(*start, self.launched)).collect();
-        let believed = if before.is_empty() { begun } else { before };
-        without_lone(&believed).into_iter().min()
+    /// The second that a lifetime of so many seconds counts from: the earliest, but for one that a resource tells alone.
+    fn start(&self, seconds: i64, now: Timestamp) -> Option<i64> {
+        let believed = self.believed(seconds, now);
+        let starts: Vec<i64> = believed.iter().filter_map(|told| told.start()).collect();
+        without_lone(&starts).into_iter().min()
     }
 
-    /// The machine's end and the other one's, where only these two tell an end that can have been written, and differ: then nothing
-    /// tells which is right.
-    pub fn disputed(&self, plan: Option<Deadline>, now: Timestamp) -> Option<[ResolvedDeadline; 2]> {
-        let [machine, other] = self.ends[..] else { return None };
-        self.launched?;
-        let end = |at: usize| {
-            let told = self.ends[at];
-            let own = match plan? {
-                Deadline::Expires(expires) => expires,
-                Deadline::Lifetime(lifetime) => {
-                    let start = told.start().filter(|start| *start <= now.as_second())?;
-                    let can_be = !is_after_launch(start, self.launched);
-                    Timestamp::from_second(start.saturating_add(lifetime.as_secs())).ok().filter(|_| can_be)?
-                }
+    /// The ends whose start can have been written. Gangplank writes none that is still to come, or later than the machine's launch;
+    /// where all are later, the clock that they were written by was ahead.
+    fn believed(&self, seconds: i64, now: Timestamp) -> Vec<&ResolvedDeadline> {
+        let begun = |told: &&ResolvedDeadline| told.start().is_some_and(|start| start <= now.as_second());
+        let mut believed: Vec<_> = self.ends.iter().filter(begun).collect();
+        let after_launch =
+            |told: &ResolvedDeadline| told.start().is_some_and(|start| is_after_launch(start, self.launched));
+        keep_if_any(&mut believed, |told| !after_launch(told));
+        if let [one, other] = &self.ends[..] {
+            // No machine is launched for a bastion that is over.
+            let is_before_launch = |told: &ResolvedDeadline| {
+                self.launched.is_some_and(|launched| launched.duration_since(told.expires) > LAUNCH_SLACK)
             };
-            match &self.decisions[at] {
-                ToldDecision::Moved(moved) if moved.from == own && moved.implausible(now).is_none() => Some(moved.to),
-                _ => Some(own),
+            keep_if_any(&mut believed, |told| !is_before_launch(told));
+            if one.expires == other.expires && self.decisions[0] == self.decisions[1] {
+                keep_if_any(&mut believed, |told| told.lifetime == Some(seconds));
             }
+        }
+        believed
+    }
+
+    /// The end as the machine tells it and as the other one does, where only these two tell one that can have been written, and
+    /// differ: then nothing tells which is right. The lifetime is the plan's.
+    pub fn disputed(&self, plan: Option<Deadline>, now: Timestamp) -> Option<[ResolvedDeadline; 2]> {
+        let [machine, other] = &self.ends[..] else { return None };
+        self.launched?;
+        if let Deadline::Lifetime(lifetime) = plan? {
+            let believed = self.believed(lifetime.as_secs(), now);
+            let can_be =
+                |told: &&ResolvedDeadline| told.start().is_some_and(|start| !is_after_launch(start, self.launched));
+            if believed.len() < 2 || !believed.iter().all(can_be) {
+                return None;
+            }
+        }
+        let end = |told: &ResolvedDeadline, decision: &ToldDecision| {
+            let own = match plan? {
+                Deadline::Expires(expires) => ResolvedDeadline { expires, lifetime: None, moved: None },
+                Deadline::Lifetime(lifetime) => from_start(told.start()?, lifetime.as_secs()),
+            };
+            Some(match decision {
+                ToldDecision::Moved(moved) if moved.from == own.expires && moved.implausible(now).is_none() => {
+                    ResolvedDeadline { expires: moved.to, moved: Some(*moved), ..own }
+                }
+                _ => own,
+            })
         };
-        (end(0)? != end(1)?).then_some([machine, other])
+        let both = [end(machine, &self.decisions[0])?, end(other, &self.decisions[1])?];
+        (both[0].expires != both[1].expires).then_some(both)
+    }
+
+    /// Whether a resource tells the end that the plan gives, and the plan's lifetime.
+    pub fn tells_own(&self, end: &ResolvedDeadline) -> bool {
+        self.ends.iter().any(|told| told.own() == end.own() && told.lifetime == end.lifetime)
     }
 
     /// The decision that all resources tell alike, if somebody can have made it.
@@ -292,6 +320,19 @@ impl Remembered {
     }
 }
 
+/// Without what is not so, unless nothing is.
+fn keep_if_any<T>(values: &mut Vec<T>, is_so: impl Fn(&T) -> bool) {
+    if values.iter().any(&is_so) {
+        values.retain(is_so);
+    }
+}
+
+/// A lifetime has at most ten years; the sum stays inside what a timestamp can hold.
+fn from_start(start: i64, seconds: i64) -> ResolvedDeadline {
+    let expires = Timestamp::from_second(start.saturating_add(seconds)).unwrap_or(Timestamp::MAX);
+    ResolvedDeadline { expires, lifetime: Some(seconds), moved: None }
+}
+
 /// Whether a lifetime that began then is one that gangplank cannot have written for the machine that was launched then.
 pub fn is_after_launch(start: i64, launched: Option<Timestamp>) -> bool {
     launched.is_some_and(|launched| start.saturating_sub(launched.as_second()) > LAUNCH_SLACK.as_secs())
@@ -307,11 +348,7 @@ pub fn deadline(plan: Option<Deadline>, remembered: &Remembered, now: Timestamp)
         Deadline::Expires(expires) => ResolvedDeadline { expires, lifetime: None, moved: None },
         Deadline::Lifetime(lifetime) => {
             let seconds = lifetime.as_secs();
-            let second = now.as_second();
-            let start = remembered.start(now).unwrap_or(second);
-            // A lifetime has at most ten years; the sum stays inside what a timestamp can hold.
-            let expires = Timestamp::from_second(start.saturating_add(seconds)).unwrap_or(Timestamp::MAX);
-            ResolvedDeadline { expires, lifetime: Some(seconds), moved: None }
+            from_start(remembered.start(seconds, now).unwrap_or(now.as_second()), seconds)
         }
     };
     Some(match remembered.judge(own.expires, now).counts {
@@ -364,6 +401,22 @@ pub fn notes(
         notes.push(format!("not every resource tells this end yet ({EXTENDED}): apply completes it"));
     }
     notes
+}
+
+/// How a dispute is ended by who knows which end is right, for the plan at `path`.
+pub fn settlement(disputed: &[ResolvedDeadline; 2], path: &str, now: Timestamp) -> String {
+    let to_come: Vec<Timestamp> = disputed.iter().map(|end| end.expires).filter(|end| *end > now).collect();
+    match to_come[..] {
+        [] => format!("run `gangplank destroy {path}`"),
+        [end] => format!(
+            "run `gangplank extend {path} --until {end}`, or with another time, or `gangplank destroy {path}` if its time is up"
+        ),
+        [end, other, ..] => {
+            format!(
+                "run `gangplank extend {path} --until {end}` or `--until {other}`, whichever is right: apply writes neither"
+            )
+        }
+    }
 }
 
 /// Whether a resource's tags tell this end, the decision behind it included.

@@ -31,18 +31,17 @@ pub enum End {
     Until(Timestamp),
 }
 
-/// The end that the bastion is to have; `remembered` is `None` where nothing of it exists, `told` is what its resources say of
-/// the end that counts.
+/// The end that the bastion is to have; `remembered` is `None` where nothing of it exists.
 ///
 /// An end that is asked for as a time is the same when it is asked for again, so an interrupted run is completed by the same
 /// command; so is an interrupted extension by a span, since the earlier end still counts. The plan's own end takes a decision back.
+/// Where two resources tell ends that differ, a time settles it, earlier or later: one of the two ends, or another one.
 ///
 /// # Errors
 /// Why that can't be, at the plan's line.
 pub fn decide(
     plan: &Plan,
     remembered: Option<Remembered>,
-    told: Option<ResolvedDeadline>,
     wish: Wish,
     now: Timestamp,
 ) -> Result<ResolvedDeadline, Diagnostic> {
@@ -62,12 +61,26 @@ pub fn decide(
         return Err(problem("the bastion has no deadline", "there is nothing to move".to_owned())
             .fix("give the plan a `lifetime` or `expires`, and apply it"));
     };
-    if told.is_some_and(|told| told.own() != current.own() || told.lifetime != current.lifetime) || told.is_none() {
+    let disputed = remembered.disputed(plan.deadline, now);
+    if disputed.is_none() && !remembered.tells_own(&current) {
         return Err(problem("the plan's deadline is not applied yet", format!("it is {}", current.own()))
             .because("what is moved is the end that the plan gives, and the bastion still has another")
             .fix("run `gangplank apply` first"));
     }
-    if current.expires <= now {
+    let current = match (disputed, wish.end) {
+        (None, _) => current,
+        (Some(both), End::Until(time)) => settled_by(both, time, now),
+        (Some([machine, other]), End::By(_)) => {
+            return Err(problem(
+                "two resources tell its end, and differ",
+                format!("its machine says {}, the other {}", machine.expires, other.expires),
+            )
+            .because("nothing tells which is right, so there is no end to count from")
+            .fix("name the end with --until"));
+        }
+    };
+    let is_over = |end: &ResolvedDeadline| end.expires <= now;
+    if disputed.as_ref().map_or(is_over(&current), |both| both.iter().all(is_over)) {
         return Err(problem("the bastion's time is up", format!("it ended at {}", current.expires))
             .because("its machine admits nobody any more and shuts down; it can't be called back")
             .fix("run `gangplank destroy`, then apply the plan with a later end"));
@@ -90,7 +103,7 @@ pub fn decide(
         Which::Extend => (to < current.expires, "shorten"),
         Which::Shorten => (to > current.expires, "extend"),
     };
-    if wrong {
+    if wrong && disputed.is_none() {
         return Err(problem("the other way round", format!("it ends at {}, this is {to}", current.expires))
             .fix(format!("run `gangplank {other}`")));
     }
@@ -102,6 +115,14 @@ pub fn decide(
     }
     let on = Timestamp::from_second(now.as_second()).unwrap_or(now);
     Ok(current.moved(to, on))
+}
+
+/// Of two ends that differ the one that is asked for. Where it is neither: the one whose own end is to come, or else the earlier,
+/// is moved.
+fn settled_by(both: [ResolvedDeadline; 2], to: Timestamp, now: Timestamp) -> ResolvedDeadline {
+    let [one, other] = both;
+    let rank = |end: &ResolvedDeadline| (end.expires != to, end.own() <= now, end.own());
+    if rank(&other) < rank(&one) { other } else { one }
 }
 
 /// What of a resource's tags is about its end.
@@ -150,7 +171,7 @@ mod tests {
         has: ResolvedDeadline,
         now: Timestamp,
     ) -> Result<ResolvedDeadline, String> {
-        decide(plan, Some(remembers(has)), Some(has), Wish { which, end }, now).map_err(|problem| problem.summary)
+        decide(plan, Some(remembers(has)), Wish { which, end }, now).map_err(|problem| problem.summary)
     }
 
     const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -168,7 +189,7 @@ mod tests {
         assert_eq!(refused(Which::Shorten, End::Until(end + HOUR), now), "the other way round");
         assert_eq!(refused(Which::Extend, End::By(LONGEST), now), "an end too far away");
         assert_eq!(refused(Which::Extend, End::By(HOUR), end), "the bastion's time is up");
-        let none = decide(&plan, None, None, Wish { which: Which::Extend, end: End::By(HOUR) }, now).unwrap_err();
+        let none = decide(&plan, None, Wish { which: Which::Extend, end: End::By(HOUR) }, now).unwrap_err();
         assert_eq!(none.summary, "there is no such bastion");
         assert_eq!(wish(Which::Extend, End::By(HOUR), &read(""), has, now).unwrap_err(), "the bastion has no deadline");
         let other = read("lifetime: 2d");
@@ -176,6 +197,29 @@ mod tests {
             wish(Which::Extend, End::By(HOUR), &other, has, now).unwrap_err(),
             "the plan's deadline is not applied yet"
         );
+    }
+
+    /// What one of two resources claims: a time settles it, in either direction, and a span has nothing to count from.
+    #[test]
+    fn a_dispute_is_settled_by_a_time() {
+        let plan = read("lifetime: 30d");
+        let own = applied(&plan);
+        let now = at(BORN + 7200);
+        let forged = ResolvedDeadline { expires: at(BORN + 3600), ..own };
+        let tagged = |end: &ResolvedDeadline| crate::provider::tags::common(&plan.name, &Tags::new(), Some(end));
+        for tags in [[tagged(&forged), tagged(&own)], [tagged(&own), tagged(&forged)]] {
+            let remembered = || Some(Remembered::of(&tags).launched(Some(at(BORN))));
+            let decide = |which, end| decide(&plan, remembered(), Wish { which, end }, now);
+            for which in [Which::Extend, Which::Shorten] {
+                assert_eq!(decide(which, End::Until(own.expires)), Ok(own));
+                for until in [own.expires + HOUR, own.expires - HOUR] {
+                    assert_eq!(decide(which, End::Until(until)), Ok(own.moved(until, now)));
+                }
+                let refused = decide(which, End::By(HOUR)).unwrap_err();
+                assert_eq!(refused.summary, "two resources tell its end, and differ");
+                assert_eq!(decide(which, End::Until(at(BORN))).unwrap_err().summary, "an end in the past");
+            }
+        }
     }
 
     /// Whatever the calendar of the offset that the plan has written says of days.

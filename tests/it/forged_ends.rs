@@ -59,8 +59,7 @@ fn of_two_that_differ_neither_is_believed() {
         let decision = format!("to {soon} from {own} on {start}");
         for (key, value) in [
             ("gangplank:expires", soon.to_string()),
-            ("gangplank:expires", "1995-05-23T00:00:00Z".to_owned()),
-            ("gangplank:lifetime", "1000000000".to_owned()),
+            ("gangplank:expires", start.to_string()),
             ("gangplank:extended", decision),
         ] {
             forge(lab, &["G"], key, &value);
@@ -86,6 +85,71 @@ fn of_two_that_differ_neither_is_believed() {
         assert!(reap(lab, 0).contains(&format!("it ends at {own}")));
         lab.apply(&bastion);
         assert_eq!((end_of(lab, "I"), end_of(lab, "G")), (own, own));
+    });
+}
+
+/// The lifetime that each part's tags tell.
+fn lifetimes(lab: &Lab<'_>) -> Value {
+    let told = "{p: next(t['Value'] for t in parts[p]['Tags'] if t['Key'] == 'gangplank:lifetime') for p in parts}";
+    lab.account.boto(&format!("{PARTS}result = {told}"), Value::Null)
+}
+
+/// Two that tell the same end, and another lifetime: the plan's is written, whatever the other tag claims.
+#[test]
+fn a_lifetime_that_is_not_the_plans_is_copied_nowhere() {
+    on_both(|lab| {
+        let bastion = Bastion { address: lab.seed.address.clone(), lifetime: Some("30d"), ..lab.bastion() };
+        lab.apply(&bastion);
+        let own = end_of(lab, "I");
+        let until = own.to_string();
+        let plans = json!({"I": "2592000", "G": "2592000"});
+        for (part, seconds) in [("I", "7776000"), ("I", "1000000000"), ("I", "3600"), ("G", "7776000")] {
+            for (verb, options) in [("extend", &["--until", &until, "--yes"][..]), ("apply", &["--yes"])] {
+                forge(lab, &[part], "gangplank:lifetime", seconds);
+                let plan = lab.run("plan", &bastion, &[]).0.expect(0);
+                assert!(!plan.stdout.contains("nothing tells which is right"), "{plan}");
+                lab.run(verb, &bastion, options).0.expect(0);
+                assert_eq!(lifetimes(lab), plans, "{part} {seconds} {verb}");
+                assert_eq!((end_of(lab, "I"), end_of(lab, "G")), (own, own));
+                lab.assert_settled(&bastion);
+            }
+        }
+    });
+}
+
+/// The machine's own tag says that it has ended: what plan and reap advise works as it is printed.
+#[test]
+fn an_end_that_the_machine_alone_says_has_passed_is_settled() {
+    on_both(|lab| {
+        let bastion = Bastion { address: lab.seed.address.clone(), lifetime: Some("30d"), ..lab.bastion() };
+        lab.apply(&bastion);
+        let own = end_of(lab, "I");
+        // Before the launch no machine's end can have been: nobody believes it.
+        for verb in ["apply", "extend"] {
+            forge(lab, &["I"], "gangplank:expires", "1995-05-23T00:00:00Z");
+            let until = own.to_string();
+            let options: &[&str] = if verb == "apply" { &["--yes"] } else { &["--until", &until, "--yes"] };
+            lab.run(verb, &bastion, options).0.expect(0);
+            assert_eq!((end_of(lab, "I"), end_of(lab, "G")), (own, own), "{verb}");
+            lab.assert_settled(&bastion);
+        }
+        for until in [own, own + DAY, own - DAY] {
+            forge(lab, &["I"], "gangplank:expires", &(own - DAY * 30).to_string());
+            let plan = lab.run("plan", &bastion, &[]).0.expect(3);
+            let flat = plan.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+            for part in ["instance i-", "security group sg-", "gangplank:expires", "nothing tells which is right"] {
+                assert!(flat.contains(part), "{part}\n{plan}");
+            }
+            assert!(flat.contains("gangplank extend ") && flat.contains(&format!(" --until {own}`")), "{plan}");
+            assert!(reap(lab, 2).contains("two resources tell its end, and differ"));
+            let (settled, _) = lab.run("extend", &bastion, &["--until", &until.to_string(), "--yes"]);
+            settled.expect(0);
+            assert_eq!((end_of(lab, "I"), end_of(lab, "G")), (until, until));
+            lab.assert_settled(&bastion);
+            lab.run("extend", &bastion, &["--by", "3d", "--yes"]).0.expect(0);
+            lab.run("shorten", &bastion, &["--until", &own.to_string(), "--yes"]).0.expect(0);
+        }
+        assert_eq!(lifetimes(lab), json!({"I": "2592000", "G": "2592000"}));
     });
 }
 

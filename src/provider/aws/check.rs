@@ -13,6 +13,7 @@ use super::{
 use crate::{
     diagnostic::Diagnostic,
     plan::{AwsAddress, TooWide, grouped, size},
+    provider::extend::about_the_end,
 };
 
 /// When the bastion ends. It must not have ended.
@@ -31,15 +32,34 @@ pub(super) fn deadline(
             ),
             None => ("expires", "applying would keep open what was meant to be closed"),
         };
-        problems.push(
-            want.plan
-                .origin
-                .problem(field, "the bastion's time is up", format!("it ended at {}", deadline.expires))
+        let problem = |label: String| want.plan.origin.problem(field, "the bastion's time is up", label);
+        problems.push(match existing.disputed(want.plan.deadline, world.now) {
+            Some(both) => problem(format!("it ended at {}, as its machine tells it", deadline.expires))
+                .because(format!(
+                    "only two resources tell an end, and differ: {}. By the second it is {}, and nothing tells which is right",
+                    who_tells_ends(want.bastion(), world).join("; "),
+                    both[1].expires
+                ))
+                .fix(deadline::settlement(&both, &want.plan.origin.source.path, world.now)),
+            None => problem(format!("it ended at {}", deadline.expires))
                 .because(because)
                 .fix("run `gangplank destroy`, or give it more time here"),
-        );
+        });
     }
     Some(deadline)
+}
+
+/// Each resource that tells an end, the machine first, and the tags that it tells it by.
+fn who_tells_ends(bastion: &str, world: World<'_>) -> Vec<String> {
+    let instances = world.seen.instances_of(bastion).map(|i| ("instance", &i.id, &i.tags));
+    let addresses = world.seen.addresses_of(bastion).map(|a| ("elastic IP", &a.allocation, &a.tags));
+    let groups = world.seen.groups_of(bastion).map(|g| ("security group", &g.id, &g.tags));
+    let all = instances.chain(addresses).chain(groups);
+    let dated = all.filter(|(_, _, tags)| ResolvedDeadline::from_tags(tags).is_some());
+    let of_the_end = dated.map(|(kind, id, tags)| (kind, id, about_the_end(tags)));
+    let words =
+        |tags: &tags::Tags| tags.iter().map(|(key, value)| format!("{key} {value:?}")).collect::<Vec<_>>().join(", ");
+    of_the_end.map(|(kind, id, tags)| format!("{kind} {id} with {}", words(&tags))).collect()
 }
 
 /// Several machines of which nothing tells which one is the bastion's: none is chosen, and none is ended.

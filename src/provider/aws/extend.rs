@@ -8,7 +8,7 @@ use crate::{
     diagnostic::Diagnostic,
     plan::Plan,
     provider::{
-        deadline::{Remembered, ResolvedDeadline},
+        deadline::Remembered,
         extend::{Wish, about_the_end, decide},
     },
 };
@@ -27,9 +27,7 @@ pub fn extend(
     let groups: Vec<_> = seen.groups_of(name).collect();
     let addresses: Vec<_> = seen.addresses_of(name).collect();
     let there = !(instances.is_empty() && groups.is_empty());
-    let told = instances.iter().find_map(|i| ResolvedDeadline::from_tags(&i.tags));
-    let told = told.or_else(|| groups.iter().find_map(|g| ResolvedDeadline::from_tags(&g.tags)));
-    let end = decide(plan, there.then(|| seen.deadline_of(name)), told, wish, now)?;
+    let end = decide(plan, there.then(|| seen.deadline_of(name)), wish, now)?;
 
     let mut differ = Differ::new(name, region);
     let wanted = about_the_end(&tags::common(&plan.name, &plan.tags, Some(&end)));

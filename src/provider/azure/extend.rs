@@ -33,10 +33,8 @@ use crate::{
 /// Why it can't end then.
 pub fn end(plan: &Plan, seen: &Observed, wish: Wish, now: Timestamp) -> Result<ResolvedDeadline, Diagnostic> {
     let name = plan.name.as_str();
-    let machine = seen.owned(name).find(|r| r.kind == Kind::Machine);
-    let told = machine.into_iter().chain(seen.owned(name)).find_map(|r| ResolvedDeadline::from_tags(&r.tags));
     let exists = seen.owned(name).next().is_some();
-    decide(plan, exists.then(|| remembered(name, seen)), told, wish, now)
+    decide(plan, exists.then(|| remembered(name, seen)), wish, now)
 }
 
 /// # Errors

@@ -253,3 +253,66 @@ fn of_two_that_differ_neither_is_believed() {
         assert!(told.iter().any(|note| note.contains("nothing tells which is right")), "{told:?}");
     }
 }
+
+/// One of two tells the same end and another lifetime: the plan's counts, and nothing of it is a dispute.
+#[test]
+fn of_two_equal_ends_the_plans_lifetime_counts() {
+    let plan = lifetime(30 * 86400);
+    let born: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
+    let now = born + SignedDuration::from_hours(24);
+    let own = deadline(plan, &Remembered::default(), born).unwrap();
+    for end in [own, own.moved(own.expires + SignedDuration::from_hours(24), born)] {
+        for seconds in ["7776000", "1000000000", "3600", "2592001"] {
+            let mut forged = tagged(&end);
+            forged.insert(LIFETIME.to_owned(), seconds.to_owned());
+            for tags in [[&forged, &tagged(&end)], [&tagged(&end), &forged]] {
+                let remembered = Remembered::of(tags).launched(Some(born));
+                assert_eq!(remembered.disputed(plan, now), None, "{seconds}");
+                assert_eq!(deadline(plan, &remembered, now), Some(end), "{seconds}");
+                assert!(remembered.tells_own(&end));
+            }
+        }
+    }
+}
+
+#[test]
+fn of_two_ends_one_before_the_launch_does_not_count() {
+    let plan = lifetime(30 * 86400);
+    let born: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
+    let now = born + SignedDuration::from_hours(24);
+    let own = deadline(plan, &Remembered::default(), born).unwrap();
+    let forged = |hours| {
+        let mut forged = tagged(&own);
+        forged.insert(EXPIRES.to_owned(), (born + SignedDuration::from_hours(hours)).to_string());
+        forged
+    };
+    let before = Remembered::of(&[forged(-1), tagged(&own)]).launched(Some(born));
+    assert_eq!((before.disputed(plan, now), deadline(plan, &before, now)), (None, Some(own)));
+    let after = Remembered::of(&[forged(1), tagged(&own)]).launched(Some(born));
+    let both = after.disputed(plan, now).unwrap();
+    assert!(both[0].expires < now && both[1] == own, "{both:?}");
+    assert!(settlement(&both, "p.yaml", now).contains(&format!("extend p.yaml --until {}`", own.expires)));
+    assert!(settlement(&both, "p.yaml", own.expires).contains("destroy"));
+}
+
+proptest! {
+    /// With two that tell an end, whatever one tag says: the end is never later than the plan's lifetime from the launch on.
+    #[test]
+    fn no_tag_of_two_lengthens_a_life(
+        born in moments(), seconds in spans(), key in prop::sample::select(vec![EXPIRES, LIFETIME]), to in moments(), other in spans(),
+        later in 0..10 * 86400_i64, is_machine in any::<bool>(),
+    ) {
+        let plan = lifetime(seconds);
+        let own = deadline(plan, &Remembered::default(), born).unwrap();
+        let now = Timestamp::from_second(born.as_second() + later).unwrap();
+        let mut forged = tagged(&own);
+        forged.insert(key.to_owned(), if key == EXPIRES { to.to_string() } else { other.to_string() });
+        let tags = if is_machine { [forged, tagged(&own)] } else { [tagged(&own), forged] };
+        let found = deadline(plan, &Remembered::of(&tags).launched(Some(born)), now).unwrap();
+        prop_assert!(found.expires.as_second() <= own.expires.as_second() + LAUNCH_SLACK.as_secs(), "{:?}", found);
+        prop_assert_eq!(found.lifetime, Some(seconds));
+        if key == LIFETIME {
+            prop_assert_eq!(found, own);
+        }
+    }
+}

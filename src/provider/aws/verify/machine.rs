@@ -330,9 +330,12 @@ pub fn deadline(scene: &Scene<'_>) -> Check {
     judged(check("control.deadline", Part::Bastion, proves), |check| {
         let instance = scene.machine()?;
         let seen = &scene.evidence.seen;
-        let want = deadline::deadline(scene.plan.deadline, &seen.deadline_of(scene.name()), scene.evidence.at);
+        let (remembered, now) = (seen.deadline_of(scene.name()), scene.evidence.at);
+        let want = deadline::deadline(scene.plan.deadline, &remembered, now);
+        let disputed = remembered.disputed(scene.plan.deadline, now);
+        let settlement = disputed.map(|both| deadline::settlement(&both, &scene.plan.origin.source.path, now));
         check.evidence.push(format!("{}: {}", instance.id, deadline::told(&instance.tags)));
-        if let Some(passed) = want.filter(|d| d.expires <= scene.evidence.at) {
+        if let Some(passed) = want.filter(|d| d.expires <= now && settlement.is_none()) {
             return Ok(fail(
                 format!("the bastion's time was up at {}", passed.expires),
                 format!("run `gangplank destroy {}`, or give it more time in the plan", scene.plan.origin.source.path),
@@ -341,9 +344,12 @@ pub fn deadline(scene: &Scene<'_>) -> Check {
         let groups = seen.groups_of(scene.name()).map(|g| (g.id.as_str(), &g.tags));
         let addresses = seen.addresses_of(scene.name()).map(|a| (a.allocation.as_str(), &a.tags));
         let all = std::iter::once((instance.id.as_str(), &instance.tags)).chain(groups).chain(addresses);
-        let differs = |(id, tags): (&str, _)| {
-            (!deadline::tells(tags, want.as_ref())).then(|| format!("{id} says {}", deadline::told(tags)))
-        };
+        let says = |(id, tags): (&str, _)| format!("{id} says {}", deadline::told(tags));
+        if let Some(fix) = settlement {
+            let each: Vec<String> = all.map(says).collect();
+            return Ok(fail(format!("nothing tells which end is right: {}", each.join(", ")), fix));
+        }
+        let differs = |(id, tags): (&str, _)| (!deadline::tells(tags, want.as_ref())).then(|| says((id, tags)));
         let wrong: Vec<String> = all.filter_map(differs).collect();
         if wrong.is_empty() {
             return Ok(Verdict::Pass);
