@@ -5,7 +5,7 @@
 //!
 //! Each ends as somebody wanted it last, brought about in peace: as the plans say, or with nothing left; what stands is then destroyed.
 //!
-//! `GANGPLANK_TEST_SEEDS=N` runs so many; `GANGPLANK_TEST_SEED=N` replays one and tells its calls.
+//! `GANGPLANK_TEST_STORIES=N` runs so many; `GANGPLANK_TEST_SEED=N` replays one and tells its calls.
 
 mod bugs;
 mod external_writers;
@@ -40,7 +40,7 @@ use self::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Seconds on two cores without optimisation; `GANGPLANK_TEST_SEEDS` asks for more.
+/// Seconds on two cores without optimisation; `GANGPLANK_TEST_STORIES` asks for more.
 const SEEDS: u64 = 200;
 
 #[test]
@@ -50,7 +50,7 @@ fn the_invariants_hold_whatever_happens() {
         println!("seed {seed}: {tally:?}");
         return;
     }
-    let seeds = number("GANGPLANK_TEST_SEEDS").unwrap_or(SEEDS);
+    let seeds = number("GANGPLANK_TEST_STORIES").unwrap_or(SEEDS);
     let (broken, tally) = sweep(0..seeds, None, usize::MAX);
     println!("{seeds} seeds: {tally:?}");
     let told: Vec<String> = broken.iter().take(10).map(|(seed, what)| format!("seed {seed}: {what}")).collect();

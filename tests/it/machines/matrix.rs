@@ -21,7 +21,7 @@ use super::{
 };
 
 /// So many labs share the faults: most of the time is waiting.
-const LABS: usize = 4;
+const LABS: usize = 2;
 
 #[test]
 fn each_fault_is_named_as_the_vendor_meets_it() {

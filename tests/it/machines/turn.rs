@@ -1,8 +1,8 @@
-//! How many machines are alive at once in this process: a boot keeps a core busy, and most of what follows is waiting.
+//! How many machines are alive at once in this process: a boot keeps a core busy.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 static ALIVE: Mutex<usize> = Mutex::new(0);
 static GONE: Condvar = Condvar::new();
 

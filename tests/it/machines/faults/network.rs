@@ -88,7 +88,7 @@ pub const FAULTS: &[Fault] = &[
         "the edge forgets connections that are idle",
         Around(|lab| forget_idle(&lab.edge.namespace, 1)),
         Around(|lab| forget_idle(&lab.edge.namespace, 432_000)),
-        Named(&["network.session"], "rest"),
+        Named(&["network.session"], "session"),
     ),
     fault(
         "every second connection is lost",
