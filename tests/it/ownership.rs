@@ -373,7 +373,7 @@ fn beside_a_machine_that_lost_its_tags_no_second_one_is_made() {
     let loose = format!("{machine}ec2.disassociate_address(AssociationId=address['AssociationId'])");
     let all = "
 for one in (real, address['AllocationId'], *groups):
-    ec2.delete_tags(Resources=[one], Tags=[{'Key': k} for k in ('Name', *tags_of(machines()[real]))])
+    ec2.delete_tags(Resources=[one], Tags=[{'Key': k} for k in {'Name', *tags_of(machines()[real])}])
 ";
     let boot = "ec2.delete_tags(Resources=[real], Tags=[{'Key': 'gangplank:boot'}])\n";
     let boot = format!("{boot}{address}");
