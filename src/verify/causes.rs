@@ -39,7 +39,7 @@ const ENTRY: [Cause; 10] = [
     ("machine.self-test", Same),
 ];
 
-/// The cloud lets nothing pass to a target. Checks that are red for too much as well as for too little explain nothing.
+/// The cloud lets nothing pass to a target. Checks that are red for too much as well as for too little do not stand here.
 const WAY: [Cause; 5] = [
     ("control.target-group", Same),
     ("control.target-egress", Same),
@@ -80,6 +80,7 @@ fn causes(effect: &str) -> Vec<Cause> {
         "network.concurrent" => [&LIMITS[..], &WAY, &FORWARD].concat(),
         "network.forward" => [&WAY[..], &FORWARD].concat(),
         "machine.target" => WAY.to_vec(),
+        // Red for too much, too; but where no group admits the bastion either, it is for too little.
         "control.target-group" => vec![("control.database-group", All)],
         "network.refuses-none" | "network.refuses-password" | "network.refuses-unknown-key" => {
             vec![("machine.authentication", All)]
