@@ -16,6 +16,10 @@ impl Claims {
         self.that(found == expected, format_args!("{what}: {found:?} instead of {expected:?}"));
     }
 
+    pub fn hold(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn add(&mut self, others: Self) {
         self.0.extend(others.0);
     }
@@ -23,6 +27,12 @@ impl Claims {
     /// Fails if anything did not hold.
     #[track_caller]
     pub fn end(self, context: impl FnOnce() -> String) {
-        assert!(self.0.is_empty(), "{} claims do not hold:\n- {}\n{}", self.0.len(), self.0.join("\n- "), context());
+        assert!(self.hold(), "{self}\n{}", context());
+    }
+}
+
+impl fmt::Display for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} claims do not hold:\n- {}", self.0.len(), self.0.join("\n- "))
     }
 }

@@ -132,6 +132,15 @@ impl Database {
         });
     }
 
+    /// What the running server, or the last one, has said; and how it ended if nobody stopped it.
+    pub fn log(&mut self) -> String {
+        let ended = self.server.as_mut().and_then(|server| server.try_wait().ok().flatten());
+        let ended = ended.map(|status| format!("PostgreSQL ended by itself: {status}\n"));
+        let said = fs::read_to_string(self.folder.with_extension("log")).unwrap_or_default();
+        let lines: Vec<_> = said.lines().collect();
+        ended.unwrap_or_default() + &lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
     pub fn stop(&mut self) {
         if self.server.is_some() {
             // Without recovery at the next start. A stopped process ends when it goes on.

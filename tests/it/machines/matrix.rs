@@ -22,6 +22,9 @@ use super::{
 
 /// So many labs share the faults: most of the time is waiting.
 const LABS: usize = 2;
+/// On a host with other work a look can take longer than the verifier waits for. So what is not as expected is looked at
+/// once more; in more faults than this that is no longer the host's load.
+const LOOKED_AT_TWICE: usize = 6;
 
 #[test]
 fn each_fault_is_named_as_the_vendor_meets_it() {
@@ -32,37 +35,76 @@ fn each_fault_is_named_as_the_vendor_meets_it() {
         shares.into_iter().map(|share| share.join().expect("no panic")).collect::<Option<Vec<_>>>()
     });
     let Some(shares) = shares else { return };
-    for (outcomes, said) in shares {
-        tally.add(outcomes);
-        claims.add(said);
+    let mut twice = Vec::new();
+    for share in shares {
+        tally.add(share.outcomes);
+        claims.add(share.claims);
+        twice.extend(share.twice);
     }
+    claims.that(twice.len() <= LOOKED_AT_TWICE, format_args!("too many faults needed a second look: {twice:?}"));
     println!("{tally}all in {:.1} s", began.elapsed().as_secs_f64());
     claims.end(String::new);
 }
 
+#[derive(Default)]
+struct Share {
+    outcomes: Vec<Outcome>,
+    claims: Claims,
+    /// What was looked at once more.
+    twice: Vec<&'static str>,
+}
+
 /// Every so manieth fault, on a machine of its own; `None` where machines cannot be.
-fn through(share: usize, keys: &Keys) -> Option<(Vec<Outcome>, Claims)> {
+fn through(share: usize, keys: &Keys) -> Option<Share> {
     let plan = plan_with_login(keys, &[&keys.vendor, &keys.rsa]);
     let mut lab = Lab::up(&plan, &Blueprint::default())?;
     let watch = Watch::new(&lab, &plan, OPERATOR, Some(&keys.operator));
-    let (mut claims, mut outcomes) = (Claims::default(), Vec::new());
+    let mut through = Share::default();
     faults::prepare(&lab);
 
-    let look = |lab: &Lab| [watch.machine(lab, SignedDuration::ZERO), watch.network(lab)].concat();
-    green("as it was made", &look(&lab), &mut claims);
-    claims.same(truth::of_the_vendor(&lab, keys), Truth::Works, "as it was made");
+    through.healthy("as it was made", &lab, &watch, keys);
     for fault in faults::all().filter(|fault| chosen(fault.name)).skip(share).step_by(LABS) {
-        let outcome = one(fault, &mut lab, &watch, keys, &mut claims);
-        outcome.judge(&mut claims);
-        println!("{outcome}");
-        outcomes.push(outcome);
+        let outcome = through.twice_at_most(fault.name, |claims| {
+            let outcome = one(fault, &mut lab, &watch, keys, claims);
+            outcome.judge(claims);
+            println!("{outcome}");
+            if !claims.hold() {
+                println!("PostgreSQL's log:\n{}", lab.database.log());
+            }
+            outcome
+        });
+        through.outcomes.push(outcome);
     }
-    green("after all faults were undone", &look(&lab), &mut claims);
-    claims.same(truth::of_the_vendor(&lab, keys), Truth::Works, "after all faults were undone");
+    through.healthy("after all faults were undone", &lab, &watch, keys);
     if share == 0 {
-        stranger(&lab, &watch, &mut claims);
+        stranger(&lab, &watch, &mut through.claims);
     }
-    Some((outcomes, claims))
+    Some(through)
+}
+
+impl Share {
+    /// Looks, and looks again if that is not as expected.
+    fn twice_at_most<T>(&mut self, what: &'static str, mut look: impl FnMut(&mut Claims) -> T) -> T {
+        let mut claims = Claims::default();
+        let mut seen = look(&mut claims);
+        if !claims.hold() {
+            println!("{what}: once more, since {claims}");
+            self.twice.push(what);
+            claims = Claims::default();
+            seen = look(&mut claims);
+        }
+        self.claims.add(claims);
+        seen
+    }
+
+    /// The vendor's session works, and all is green.
+    fn healthy(&mut self, when: &'static str, lab: &Lab, watch: &Watch<'_>, keys: &Keys) {
+        self.twice_at_most(when, |claims| {
+            let seen = [watch.machine(lab, SignedDuration::ZERO), watch.network(lab)].concat();
+            green(when, &seen, claims);
+            claims.same(truth::of_the_vendor(lab, keys), Truth::Works, when);
+        });
+    }
 }
 
 fn one(fault: &'static Fault, lab: &mut Lab, watch: &Watch<'_>, keys: &Keys, claims: &mut Claims) -> Outcome {
