@@ -10,7 +10,7 @@ fail() {
 }
 # The machine's report tells how this ends. It begins before anything can fail, and waits for cloud-init.
 mkdir -p /var/lib/gangplank
-echo running >/var/lib/gangplank/boot
+echo running | tee /var/lib/gangplank/updates >/var/lib/gangplank/boot
 trap 'code=$?; [ $code -ne 0 ] || problem=ok; echo "${problem:-exit code $code}" >/var/lib/gangplank/boot' EXIT
 if [ -d /run/systemd/system ]; then
     systemctl enable --now --no-block gangplank-report.service

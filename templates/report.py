@@ -610,6 +610,7 @@ def report(why):
         "refusals": lambda: refusals(last_told()),
         "listening": listening,
         "agents": agents,
+        "updates": lambda: read(ROOT + "/var/lib/gangplank/updates", 500).strip(),
     }
     seal = attempt(document)
     seal = seal if isinstance(seal, str) else ""

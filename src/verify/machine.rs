@@ -91,7 +91,7 @@ fn consequences(checks: &mut [Check]) {
         }
         let why = match check.id {
             "machine.report" | "machine.cloud-init" | "machine.document" | "machine.clock" | "machine.disk"
-            | "machine.agents" | "machine.listening" | "machine.sources" => continue,
+            | "machine.agents" | "machine.updates" | "machine.listening" | "machine.sources" => continue,
             "machine.target" | "machine.target-dns" => continue,
             "machine.keys" if ended => "a machine whose time is up takes all keys away: see machine.deadline",
             _ if boot => "the machine was not set up to its end: see machine.cloud-init",

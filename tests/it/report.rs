@@ -100,6 +100,7 @@ fn good(plan: &Plan) -> Value {
         "guards": {"deny": [], "allow": [], "drops": []},
         "refusals": [],
         "agents": [],
+        "updates": "ok",
         "listening": [{"address": "0.0.0.0", "port": 22, "process": "sshd"}],
     })
 }

@@ -92,6 +92,7 @@ fn report(machine: &Machine, around: &dyn Around, why: &str, now: Timestamp) -> 
         // Images of the sandbox have none that the boot does not stop.
         ("agents", json!([])),
         ("self_tests", known(self_tests(machine, &targets, now))),
+        ("updates", json!("ok")),
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -12,6 +12,8 @@ const MAX_SKEW: f64 = 60.0;
 /// Updates and logs need it.
 const LEAST_FREE: u64 = 100 * 1024 * 1024;
 const LEAST_INODES: u64 = 1000;
+/// Longer than all tries of `templates/updates.sh` together: what still runs then was cut off by a restart.
+const LONGEST_UPDATE: SignedDuration = SignedDuration::from_hours(12);
 /// systemd-resolved answers LLMNR there, on images that leave it on.
 const LLMNR: u16 = 5355;
 /// Begins the evidence of a machine that was not set up to its end.
@@ -170,6 +172,28 @@ pub fn checks(bench: &mut Bench<'_>) {
                 running.join(", ")
             ),
             format!("stop it, which the machine's boot should have done; {REPLACE}"),
+        )
+    });
+    let proves = "the machine has not given up on its security updates";
+    bench.check("machine.updates", None, Part::Bastion, proves, |report, said| {
+        let cause = match found("what came of its security updates", &report.updates)?.as_str() {
+            "ok" => {
+                said.push("they are switched on".to_owned());
+                return Ok(());
+            }
+            "running" if seen.launched.is_none_or(|launched| seen.now < launched + LONGEST_UPDATE) => {
+                said.push("they are being switched on".to_owned());
+                return Ok(());
+            }
+            "running" => "switching them on has not ended since the machine was made".to_owned(),
+            command => format!("it gave up on: {command}"),
+        };
+        fail(
+            format!("{cause}; nothing patches it, and the tunnel works all the same"),
+            format!(
+                "see that it reaches its distribution's mirrors (names, and tcp 80 and 443 to everywhere) and has the memory that its package manager needs; \
+                 {REPLACE}"
+            ),
         )
     });
     let port = bench.plan.ssh.port;

@@ -90,6 +90,9 @@ pub struct Report {
     /// Why sshd, PAM or TCP wrappers sent somebody away since the report before, or within an hour: lines of the journal, each once; `None` without one.
     #[serde(default)]
     pub refusals: Seen<Option<Vec<String>>>,
+    /// What came of switching the security updates on: `running`, `ok`, or the command that it gave up on.
+    #[serde(default)]
+    pub updates: Seen<String>,
     /// Every target of every account, each once.
     #[serde(default)]
     pub targets: Seen<Vec<Target>>,

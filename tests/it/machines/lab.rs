@@ -43,6 +43,9 @@ pub const BASTION: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 4);
 pub const DATABASE: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 5);
 /// The database's name, as the machine's resolver knows it.
 pub const DATABASE_NAME: &str = "warehouse.internal";
+/// No mirror is reached from here: an image whose updates are all in it.
+const UP_TO_DATE: &str = "rm -rf etc/apt/sources.list etc/apt/sources.list.d
+    printf '#!/bin/sh\\n' >usr/bin/unattended-upgrade; chmod +x usr/bin/unattended-upgrade";
 const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
@@ -145,7 +148,7 @@ impl Lab {
         }
 
         let user_data = cloudinit::compressed(&cloudinit::render(plan).expect("a plan that has a document").text);
-        let image = format!("echo nameserver {RESOLVER} >etc/resolv.conf\n{image}");
+        let image = format!("echo nameserver {RESOLVER} >etc/resolv.conf\n{UP_TO_DATE}\n{image}");
         let seed = Seed { user_data: &user_data, instance, image: &image };
         let site = Site::new();
         // The machine tells of it at the end of its boot.

@@ -486,6 +486,7 @@ fn one_fault_turns_one_check_red() {
             &[],
         ),
         ("cloud-init hangs", |r| r["cloud_init"]["status"] = json!("running"), &["machine.cloud-init"], &[]),
+        ("no updates", |r| r["updates"] = json!("apt-get -q update"), &["machine.updates"], &[]),
         ("an agent of the cloud's", |r| r["agents"] = json!(["amazon-ssm-agent"]), &["machine.agents"], &[]),
         (
             "another service",
@@ -526,6 +527,17 @@ fn one_fault_turns_one_check_red() {
             }
         }
     }
+}
+
+#[test]
+fn updates_that_are_under_way_pass_until_they_no_longer_can_be() {
+    let plan = read_plan(&plan_text("live"));
+    let mut report = good(&plan);
+    report["updates"] = json!("running");
+    let after =
+        |hours| red(&judged(&plan, &report, |seen| seen.launched = Some(seen.now - SignedDuration::from_hours(hours))));
+    assert!(!after(1).contains(&"machine.updates".to_owned()));
+    assert!(after(13).contains(&"machine.updates".to_owned()));
 }
 
 /// The machine's clock moves everything that it stamps.

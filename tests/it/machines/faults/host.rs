@@ -108,4 +108,14 @@ pub const FAULTS: &[Fault] = &[
         Around(|lab| lab.metadata.set_clock(SignedDuration::ZERO)),
         WorksBut(&["machine.clock"], "ahead"),
     ),
+    fault(
+        "no mirror has the updates",
+        // As the machine does it at its first boot, without the pauses between its tries.
+        Script(
+            "echo 'deb http://127.0.0.1:9 stable main' >/etc/apt/sources.list
+             sed 's/sleep $pause/:/' /usr/local/sbin/gangplank-updates | sh || :",
+        ),
+        Script("rm /etc/apt/sources.list; /usr/local/sbin/gangplank-updates"),
+        WorksBut(&["machine.updates"], "it gave up on: apt-get -q update"),
+    ),
 ];
