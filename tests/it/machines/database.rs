@@ -132,13 +132,15 @@ impl Database {
         });
     }
 
-    /// What the running server, or the last one, has said; and how it ended if nobody stopped it.
+    /// The end of its log. A server that has ended by itself is said to, and started again.
     pub fn log(&mut self) -> String {
-        let ended = self.server.as_mut().and_then(|server| server.try_wait().ok().flatten());
-        let ended = ended.map(|status| format!("PostgreSQL ended by itself: {status}\n"));
         let said = fs::read_to_string(self.folder.with_extension("log")).unwrap_or_default();
         let lines: Vec<_> = said.lines().collect();
-        ended.unwrap_or_default() + &lines[lines.len().saturating_sub(20)..].join("\n")
+        let end = lines[lines.len().saturating_sub(20)..].join("\n");
+        let Some(status) = self.server.as_mut().and_then(|server| server.try_wait().ok().flatten()) else { return end };
+        self.server = None;
+        self.resume();
+        format!("{end}\nPostgreSQL ended by itself: {status}")
     }
 
     pub fn stop(&mut self) {
