@@ -7,7 +7,7 @@ use gangplank::{
     sandbox::{
         arm::{self, SUBSCRIPTION},
         cloud::State,
-        ec2::model::Region,
+        ec2::model::{DhcpOptions, Region},
         http::{Ask, Reply},
     },
 };
@@ -28,6 +28,19 @@ pub fn ec2(worlds: &mut State, now: Timestamp, fields: &[(&str, &str)]) -> Reply
     let ask =
         Ask { method: "POST".to_owned(), path: "/".to_owned(), body: form.finish().into_bytes(), ..Ask::default() };
     worlds.ec2.answer(now, &ask)
+}
+
+/// The company's networks ask DNS servers of their own, or are closed to what begins on the internet.
+pub fn restrict(worlds: &mut State, own_dns: bool) {
+    let Some(region) = worlds.ec2.regions.get_mut(REGION) else { return };
+    if own_dns {
+        let servers = vec!["10.20.0.53".to_owned(), "10.20.1.53".to_owned()];
+        let options = vec![("domain-name-servers".to_owned(), servers)];
+        region.dhcp_options.insert("dopt-own".to_owned(), DhcpOptions { options, ..DhcpOptions::default() });
+        region.vpcs.values_mut().for_each(|vpc| vpc.dhcp_options = Some("dopt-own".to_owned()));
+    } else {
+        region.public_access_block = Some("block-bidirectional".to_owned());
+    }
 }
 
 pub fn arm(worlds: &mut State, now: Timestamp, method: &str, id: &str, body: Option<&Value>) -> Reply {

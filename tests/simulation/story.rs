@@ -554,6 +554,10 @@ fn worlds(rng: &mut fastrand::Rng, seed: u64, clouds: &[Cloud]) -> State {
         };
         worlds.arm.failing = vec![passing(), passing()];
     }
+    if rng.u8(..4) == 0 {
+        let own = rng.bool();
+        hand::restrict(&mut worlds, own);
+    }
     worlds
 }
 

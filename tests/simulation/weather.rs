@@ -119,7 +119,7 @@ impl Fates for Weather {
         }
         if dice < storm.lost + storm.refused {
             inner.tally.refused += 1;
-            return Fate::Refused(refusal(call.cloud, inner.rng.bool()));
+            return Fate::Refused(refusal(call, &mut inner.rng));
         }
         if dice < storm.lost + storm.refused + storm.meddled {
             if inner.rng.u8(..4) == 0 {
@@ -166,16 +166,37 @@ fn other_identity() -> Reply {
     Reply::text(200, body).with("content-type", "text/xml")
 }
 
-fn refusal(cloud: Cloud, throttled: bool) -> Reply {
-    let says = "Said by a simulation.";
-    let mut reply = match (cloud, throttled) {
-        (Cloud::Aws, true) => ec2::refuse("RequestLimitExceeded", says),
-        (Cloud::Aws, false) => ec2::refuse("InternalError", says),
-        (Cloud::Azure, true) => arm::refuse(429, "TooManyRequests", says).with("Retry-After", "5"),
-        (Cloud::Azure, false) => arm::refuse(503, "ServiceUnavailable", says),
+/// What a cloud says for a while: that it has no time; that a permission, a registration or a second factor is not there yet;
+/// that a quota is used up.
+fn refusal(call: &Call, rng: &mut fastrand::Rng) -> Reply {
+    let (status, code) = match (call.cloud, if call.write { rng.u8(..8) } else { 7 }) {
+        (Cloud::Aws, 0 | 1) => (403, "UnauthorizedOperation"),
+        (Cloud::Aws, 2 | 3) => full(&call.operation),
+        (Cloud::Azure, 0) => (403, "AuthorizationFailed"),
+        // A write without a second factor ("Plan for mandatory Microsoft Entra multifactor authentication").
+        (Cloud::Azure, 1) => (403, "RequestDisallowedByAzure"),
+        (Cloud::Azure, 2) => (409, "MissingSubscriptionRegistration"),
+        (Cloud::Azure, 3) => (409, "AnotherOperationInProgress"),
+        (Cloud::Aws, _) if rng.bool() => (503, "RequestLimitExceeded"),
+        (Cloud::Aws, _) => (500, "InternalError"),
+        (Cloud::Azure, _) if rng.bool() => (429, "TooManyRequests"),
+        (Cloud::Azure, _) => (503, "ServiceUnavailable"),
     };
-    if cloud == Cloud::Aws {
-        reply.status = if throttled { 503 } else { 500 };
+    let says = "Said by a simulation.";
+    match call.cloud {
+        Cloud::Aws => Reply { status, ..ec2::refuse(code, says) },
+        Cloud::Azure if status == 429 => arm::refuse(status, code, says).with("Retry-After", "5"),
+        Cloud::Azure => arm::refuse(status, code, says),
     }
-    reply
+}
+
+/// The account has no room for another of what this makes ("Error codes for the Amazon EC2 API").
+fn full(operation: &str) -> (u16, &'static str) {
+    match operation {
+        "RunInstances" => (400, "VcpuLimitExceeded"),
+        "AllocateAddress" => (400, "AddressLimitExceeded"),
+        "CreateSecurityGroup" => (400, "SecurityGroupLimitExceeded"),
+        "AuthorizeSecurityGroupIngress" | "AuthorizeSecurityGroupEgress" => (400, "RulesPerSecurityGroupLimitExceeded"),
+        _ => (503, "Unavailable"),
+    }
 }
