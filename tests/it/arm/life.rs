@@ -1,7 +1,12 @@
 //! What is Azure's own in a bastion's life, through the program as people run it: every edge, somebody's firewall that others write
 //! too, a resource group with something else in it. What both clouds keep is in `contract/`.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+    process::Command,
+};
 
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
@@ -12,6 +17,7 @@ use super::{
     company::{self, NET, begin, change, classic, company, group, net, put, send},
     fault::{Fault, Which},
     http::{Server, ask},
+    role,
     world::{Call, SUBSCRIPTION, World},
 };
 use crate::{
@@ -55,7 +61,9 @@ impl Desk {
         let run = self.server.run(&mut command);
         let mut world = self.server.world();
         assert_eq!(world.mistakes, [""; 0], "Microsoft's schemas refuse it\n{run}");
-        (run, std::mem::take(&mut world.calls))
+        let calls = std::mem::take(&mut world.calls);
+        assert_eq!(role::refuses(&calls), BTreeSet::new(), "the documented role refuses it\n{run}");
+        (run, calls)
     }
 
     #[track_caller]

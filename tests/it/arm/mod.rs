@@ -12,6 +12,8 @@ mod life;
 #[cfg(feature = "azure")]
 pub mod peering;
 mod place;
+#[cfg(feature = "azure")]
+mod role;
 pub mod schema;
 #[cfg(feature = "azure")]
 mod slow;
