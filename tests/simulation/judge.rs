@@ -146,6 +146,10 @@ impl Judge {
     }
 
     /// A run in bad weather is over.
+    pub fn removal_begins(&mut self, worlds: &State, now: Timestamp) {
+        self.made.removal_begins(worlds, now);
+    }
+
     pub fn interrupted(&mut self, worlds: &State) {
         self.made.interrupted(worlds);
         self.disturb();

@@ -18,10 +18,12 @@ pub struct ResourceProvenance {
     two_marks: BTreeSet<String>,
     /// The keys of the tags that somebody wrote on what is other people's, by its id.
     tagged: BTreeMap<String, BTreeSet<String>>,
-    /// Addresses that have led to a machine, or that a rule of a group names.
-    settled: BTreeSet<String>,
+    /// Addresses that have led to a machine, or that a rule of a group names, and since when.
+    settled: BTreeMap<String, Timestamp>,
     /// Addresses that were there when a run was interrupted, and not settled.
     abandoned: BTreeSet<String>,
+    /// Addresses that were too new to be seen by a run that took a bastion away, and with it what names them.
+    unseen: BTreeSet<String>,
     /// What of the bastions' carries an end that only somebody's tag says.
     forged: BTreeSet<String>,
 }
@@ -77,20 +79,28 @@ impl ResourceProvenance {
     /// Whether it is an address that an interrupted run allocated and nothing has put to use since. Nothing shows whose it is but its
     /// tags, which are not enough: it may stay.
     pub fn is_stray_address(&self, id: &str) -> bool {
-        self.abandoned.contains(id) && !self.settled.contains(id)
+        self.abandoned.contains(id) && !self.settled.contains_key(id) || self.unseen.contains(id)
     }
 
     /// A run in bad weather is over: what it allocated last, nobody may find again.
     pub fn interrupted(&mut self, worlds: &State) {
         let all = worlds.ec2.regions.values().flat_map(|region| region.addresses.keys());
-        let unsettled = all.filter(|id| !self.settled.contains(*id) && !self.foreign.contains(*id));
+        let unsettled = all.filter(|id| !self.settled.contains_key(*id) && !self.foreign.contains(*id));
         self.abandoned.extend(unsettled.cloned());
+        self.unseen.retain(|id| !worlds.ec2.regions.values().any(|region| is_named(region, id)));
+    }
+
+    /// A run begins to take bastions away, and reads may show it the clouds as they were.
+    pub fn removal_begins(&mut self, worlds: &State, now: Timestamp) {
+        let Some(lag) = worlds.ec2.lag else { return };
+        let young = self.settled.iter().filter(|(_, since)| **since + lag > now);
+        self.unseen.extend(young.map(|(id, _)| id.clone()));
     }
 
     /// On Azure a name comes back: what gangplank creates where something of somebody's has been is gangplank's.
     pub fn after_write(&mut self, worlds: &State, call: &Call) {
         if call.cloud == Cloud::Aws {
-            self.settle_addresses(worlds);
+            self.settle_addresses(worlds, call.time);
         }
         if call.status == Some(201)
             && let Some(path) = call.operation.strip_prefix("PUT ")
@@ -104,13 +114,13 @@ impl ResourceProvenance {
 }
 
 impl ResourceProvenance {
-    fn settle_addresses(&mut self, worlds: &State) {
+    fn settle_addresses(&mut self, worlds: &State, now: Timestamp) {
         for region in worlds.ec2.regions.values() {
             for (id, address) in &region.addresses {
                 // Where somebody took the rule away, the address is a stray one again once its machine is gone.
                 let leads = address.association.is_some() && !self.abandoned.contains(id);
-                if !self.settled.contains(id) && (leads || is_named(region, id)) {
-                    self.settled.insert(id.clone());
+                if !self.settled.contains_key(id) && (leads || is_named(region, id)) {
+                    self.settled.insert(id.clone(), now);
                 }
             }
         }

@@ -165,6 +165,7 @@ impl Story {
                 }
                 Run::Destroy(version) => {
                     last = &wanted[version];
+                    self.ask(|judge, worlds, now| judge.removal_begins(worlds, now));
                     self.remove(last).await;
                 }
                 Run::Both(version, other) => {

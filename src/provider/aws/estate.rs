@@ -163,9 +163,8 @@ async fn enabled(ec2: &Ec2, watcher: &dyn Watcher) -> Result<BTreeSet<String>, C
 async fn look(key: &str, ec2: &Ec2, existing: &BTreeSet<String>, watcher: &dyn Watcher) -> Result<Sight, CloudError> {
     let step = StepId(format!("{key}/observe"));
     let progress = Progress { step: &step, watcher };
-    let none = observe::Named::default();
     let (seen, alike, rules, volumes) = tokio::try_join!(
-        observe::observe(ec2, &none, &progress),
+        observe::observe_to_remove(ec2, &progress),
         observe::instances_named_alike(ec2, &progress),
         tagged_rules(ec2, &progress),
         volumes(ec2, &progress),

@@ -260,7 +260,12 @@ impl<'a> Fleet<'a> {
 
     /// What removes the bastions. Writes nothing.
     pub async fn teardowns(&self, watcher: &dyn Watcher) -> Vec<Result<Changeset<Action>, CloudError>> {
-        self.each(watcher, |bastion, region, seen| {
+        let looks = join_all(self.regions.iter().map(async |region| {
+            let step = region.step();
+            observe::observe_to_remove(&region.ec2, &Progress { step: &step, watcher }).await
+        }))
+        .await;
+        self.told(&looks, |bastion, region, seen| {
             let mut set =
                 teardown::teardown(bastion.plan.name.as_str(), &bastion.plan.origin.source.path, region, seen);
             let named = |a: &ElasticIp| bastion.aws.address == AwsAddress::Existing(a.allocation.clone());
@@ -268,7 +273,6 @@ impl<'a> Fleet<'a> {
             set.notes.extend(kept.iter().map(|(address, why)| teardown::kept_note(address, why)));
             set
         })
-        .await
     }
 
     /// By bastion, what of it is still there.
@@ -351,6 +355,15 @@ impl<'a> Fleet<'a> {
             observe::observe(&region.ec2, &none, &Progress { step: &step, watcher }).await
         }))
         .await;
+        self.told(&looks, read)
+    }
+
+    /// Of each bastion, what is read from the look at its region.
+    fn told<T>(
+        &self,
+        looks: &[Result<Observed, CloudError>],
+        read: impl Fn(&Bastion<'_>, &str, &Observed) -> T,
+    ) -> Vec<Result<T, CloudError>> {
         let told = |b: &Bastion<'_>| match &looks[b.region] {
             Ok(seen) => Ok(read(b, &self.regions[b.region].key, seen)),
             Err(error) => Err(error.clone()),

@@ -2,7 +2,10 @@
 //! for the entries of each; one for the machines in a group whose bastion has none; two more about its networks' DNS where plans are compared; up to eight more, also at once, when a machine and
 //! its address are to be created.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use aws_sdk_ec2::types::{Filter, InstanceAttributeName, Reservation, SecurityGroup};
 use futures_util::{
@@ -20,6 +23,7 @@ use super::{
     name_servers::NameServers,
     network::{RouteTable, Subnet},
     observed::{ElasticIp, Group, Image, Instance, InstanceType, MachineOrigin, Observed, Surroundings},
+    ownership,
     peering::Peering,
     prefix_list::{PrefixList, PrefixLists},
     public_access::{OFF, PublicAccess},
@@ -62,6 +66,24 @@ pub async fn observe(ec2: &Ec2, named: &Named, progress: &Progress<'_>) -> Resul
     )?;
     Ok(Observed { instances, addresses, groups, prefix_lists, ..Observed::default() })
 }
+
+/// The same where bastions are to be taken away. EC2 may list an address some seconds after it was allocated ("Eventual consistency", Amazon
+/// EC2 API Reference). A rule that names it tells that it was; it is the proof whose the address is, and goes with the group.
+pub async fn observe_to_remove(ec2: &Ec2, progress: &Progress<'_>) -> Result<Observed, CloudError> {
+    let mut seen = observe(ec2, &Named::default(), progress).await?;
+    for seconds in LISTED_AFTER {
+        let Some(unlisted) = ownership::unlisted_address(&seen) else { break };
+        progress.waiting(format!("EC2 to list {unlisted}, which a bastion's group names"));
+        if progress.pause(Duration::from_secs(seconds)).await.is_err() {
+            break;
+        }
+        seen.addresses = addresses(ec2, progress).await?;
+    }
+    Ok(seen)
+}
+
+/// Seconds between two looks for an address. One that was released by hand is looked for in vain.
+const LISTED_AFTER: [u64; 4] = [1, 3, 6, 10];
 
 pub async fn surroundings(ec2: &Ec2, needs: &Needs, progress: &Progress<'_>) -> Result<Surroundings, CloudError> {
     let (subnets, route_tables, mut images, named, instance_types, most_addresses, public_access) = tokio::try_join!(

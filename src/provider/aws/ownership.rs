@@ -249,6 +249,18 @@ pub fn marks<'a>(rules: &'a Rules, bastion: &str) -> impl Iterator<Item = (&'a R
     })
 }
 
+/// An address that the group of a bastion names and EC2 does not list. Where the bastion's machine has ended, an earlier removal has
+/// released it.
+pub fn unlisted_address(seen: &Observed) -> Option<&str> {
+    let named = seen.groups.iter().filter_map(|group| {
+        let bastion = group.tags.get(tags::BASTION).filter(|bastion| self::group(group, bastion).is_ok())?;
+        let ended = |i: &Instance| i.tags.get(tags::BASTION) == Some(bastion) && !i.state.is_there();
+        (!seen.instances.iter().any(ended)).then(|| marks(&group.egress, bastion).map(|(_, allocation)| allocation))
+    });
+    let listed = |allocation: &str| seen.addresses.iter().any(|address| address.allocation == allocation);
+    named.flatten().find(|allocation| !listed(allocation))
+}
+
 fn mark_prefix(bastion: &str) -> String {
     format!("gangplank:{bastion} address ")
 }
@@ -427,6 +439,19 @@ mod tests {
         let instances = seen.instances_of(BASTION).map(|i| i.id.as_str());
         let addresses = seen.addresses_of(BASTION).map(|a| a.allocation.as_str());
         instances.chain(addresses).chain(seen.groups_of(BASTION).map(|g| g.id.as_str())).collect()
+    }
+
+    #[test]
+    fn an_address_that_a_group_names_is_missed_while_its_machine_has_not_ended() {
+        let mut seen = standing();
+        assert_eq!(unlisted_address(&seen), None);
+        seen.addresses.clear();
+        assert_eq!(unlisted_address(&seen), Some("eipalloc-1"));
+        let mut foreign = seen.clone();
+        foreign.groups[0].name = "gangplank-reports".to_owned();
+        assert_eq!(unlisted_address(&foreign), None, "the group of another");
+        seen.instances[0].state = InstanceState::Terminated;
+        assert_eq!(unlisted_address(&seen), None, "an earlier removal has released it");
     }
 
     #[test]
