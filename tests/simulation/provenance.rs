@@ -18,7 +18,7 @@ pub struct ResourceProvenance {
     two_marks: BTreeSet<String>,
     /// The keys of the tags that somebody wrote on what is other people's, by its id.
     tagged: BTreeMap<String, BTreeSet<String>>,
-    /// Addresses that have led to a machine, or that a rule of a group names, and since when.
+    /// Addresses that a rule of a group names, and since when.
     settled: BTreeMap<String, Timestamp>,
     /// Addresses that were there when a run was interrupted, and not settled.
     abandoned: BTreeSet<String>,
@@ -116,10 +116,9 @@ impl ResourceProvenance {
 impl ResourceProvenance {
     fn settle_addresses(&mut self, worlds: &State, now: Timestamp) {
         for region in worlds.ec2.regions.values() {
-            for (id, address) in &region.addresses {
-                // Where somebody took the rule away, the address is a stray one again once its machine is gone.
-                let leads = address.association.is_some() && !self.abandoned.contains(id);
-                if !self.settled.contains_key(id) && (leads || is_named(region, id)) {
+            // One that no rule names leads to its machine at the most, and is a stray one once that is gone.
+            for id in region.addresses.keys() {
+                if !self.settled.contains_key(id) && is_named(region, id) {
                     self.settled.insert(id.clone(), now);
                 }
             }
