@@ -382,7 +382,9 @@ pub fn reap_expectation(
     let end = |tags: &Tags| tags.get(EXPIRES).cloned();
     let genuine: Vec<Option<String>> =
         dated.iter().filter(|(id, _)| !made.is_forged(id)).map(|(_, tags)| end(tags)).collect();
-    let is_doubtful = genuine.len() < dated.len();
+    // Where only two tell an end, and differ, nothing tells which is right.
+    let disputed = matches!(genuine.iter().flatten().collect::<Vec<_>>()[..], [one, other] if one != other);
+    let is_doubtful = disputed || genuine.len() < dated.len();
     match (is_over(&genuine, has_machine, now), is_doubtful || nothing_but_groups) {
         (true, false) => ReapExpectation::MustGo,
         (true, true) => ReapExpectation::MayGo,
