@@ -485,7 +485,9 @@ def refusals(since):
     """Why sshd, PAM or TCP wrappers sent somebody away since then, each once."""
     if not shutil.which("journalctl"):
         return None
-    text = run("journalctl", "-qocat", "-n9999", f"-S@{since:.0f}", "-tsshd", "-tsshd-session")[1]
+    # What was said just now may still be on its way into the journal.
+    run("journalctl", "--sync")
+    text = run("journalctl", "-qocat", "-n9999", f"-S@{since:.3f}", "-tsshd", "-tsshd-session")[1]
     known = r"refused connect|fatal: |pam_(?!env)\w+\(sshd:(?!session\): session)|Authentication refused|User .* not allowed|error: PAM"
     return list(dict.fromkeys(re.sub(r" port \d+", "", line)[:200] for line in re.findall(f"(?m)^(?:{known}).*", text)))[-5:]
 
