@@ -94,7 +94,8 @@ impl FoundSecrets {
 fn is_no_word(value: &str) -> bool {
     let has = |is: fn(&u8) -> bool| value.as_bytes().iter().any(is);
     let is_mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
-    value.len() >= SEARCHED && !value.contains(' ') && is_mixed
+    let is_hex = value.len() >= 16 && value.bytes().all(|b| b.is_ascii_hexdigit()) && has(u8::is_ascii_digit);
+    value.len() >= SEARCHED && !value.contains(' ') && (is_mixed || is_hex)
 }
 
 /// What stands below a node.

@@ -10,7 +10,9 @@ pub(crate) fn name(name: &str) -> Option<SecretKind> {
     let squashed: String = words.concat();
     let last = words.last().map_or("", String::as_str);
     let ends = |tails: &[&str]| tails.iter().any(|tail| squashed.ends_with(tail));
-    if ["password", "passwd", "passphrase"].iter().any(|tail| last.ends_with(tail)) || ["pwd", "pass"].contains(&last) {
+    if ["password", "passwd", "passphrase", "passwort", "kennwort"].iter().any(|tail| last.ends_with(tail))
+        || ["pwd", "pass"].contains(&last)
+    {
         return Some(SecretKind::Password);
     }
     if ends(&["secretaccesskey", "awsaccesskey", "awsaccesskeyid", "awssecretkey"]) {
@@ -103,7 +105,7 @@ fn value(text: &str, from: usize) -> Range<usize> {
     start..start + rest.find(ends).unwrap_or(rest.len())
 }
 
-/// What stands for a value and is none: `$PASSWORD`, `${password}`, `<password>`, `****`.
+/// What stands for a value and is none: `$PASSWORD`, `${password}`, `<password>`, `****`, `none`.
 pub(super) fn is_placeholder(value: &str) -> bool {
     let variable = |name: &str| {
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
@@ -112,6 +114,9 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         let inner = name.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
         variable(inner.map(str::to_ascii_uppercase).as_deref().unwrap_or(name))
     }) || (value.starts_with('<') && value.ends_with('>'))
+        || ["none", "null", "nil", "false", "true", "off", "no", "n/a", "unset", "empty"]
+            .iter()
+            .any(|word| value.eq_ignore_ascii_case(word))
         || value.chars().all(|c| c == '*')
         || value.chars().all(|c| c == '.')
 }
@@ -129,13 +134,22 @@ pub(crate) fn named_in(text: &str) -> Vec<Secret> {
         let start = before
             .rfind(|c: char| !is_name(c))
             .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
-        let Some(kind) = name(&before[start..]) else { continue };
+        let Some(kind) = name(&before[start..]).or_else(|| name(two_words(before, start))) else { continue };
         let span = yaml_value(text, start, at + 1);
-        if !text.get(span.clone()).unwrap_or_default().trim().is_empty() {
+        let value = text.get(span.clone()).unwrap_or_default().trim();
+        if !value.is_empty() && !is_placeholder(value) {
             found.push(Secret { span, kind });
         }
     }
     super::disjoint(found)
+}
+
+/// A name that begins there with the word before it, as people write it: `api key`.
+fn two_words(before: &str, start: usize) -> &str {
+    let Some(first) = before[..start].strip_suffix(' ') else { return "" };
+    let from =
+        first.rfind(|c: char| !is_name(c)).map_or(0, |at| at + first[at..].chars().next().map_or(1, char::len_utf8));
+    &before[from..]
 }
 
 fn yaml_value(text: &str, key: usize, from: usize) -> Range<usize> {

@@ -58,7 +58,7 @@ fn public_keys_are_left_alone() {
 }
 
 /// Invented, in the forms that the services document.
-const SECRETS: [&str; 36] = [
+const SECRETS: [&str; 39] = [
     "AKIAIOSFODNN7EXAMPLE",
     "ASIAIOSFODNN7EXAMPLE",
     "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
@@ -87,6 +87,9 @@ const SECRETS: [&str; 36] = [
     "MIIEowIBAAKCAQEAu1SU1LfVLPHCozMxH2Mo4lgOEePzNm0tRgeLezV6ffAt0gunVTLw7onLRnrq",
     "https://ghtokenabcdefghijk123@github.com/x.git",
     "https://hooks.slack.com/services/T00000000/B00000000/XXXXsecretXXXX12345678",
+    "https://discord.com/api/webhooks/123456789012345678/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
+    "123456789:AAabcdefghijklmnopqrstuvwxyz1234567",
+    "https://api.telegram.org/bot123456789:AAabcdefghijklmnopqrstuvwxyzABCDEFGH/sendMessage",
     "sk-abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKL",
     "s.AbCdEfGhIjKlMnOpQrStUvWx",
     "abcdefghijklmn.atlasv1.ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
@@ -141,6 +144,7 @@ fn what_is_no_secret_stays() {
         "arn:aws:sts::111122223333:assumed-role/deploy/ana@example.com",
         "sk-ssh-ed25519@openssh.com, sk-ecdsa-sha2-nistp256@openssh.com",
         "password=${DB_PASSWORD} password=$PASSWORD password=<password> password=****",
+        "password=none token=none secret=null PASSWORD=None password=false apikey=n/a; 2026-11-30T12:00:00Z, port 123456:AAA",
         "the token is invalid; Bearer authentication; a == b; version=1",
         "sk-warehouse-replica-01.cluster-abcdefghijkl.eu-central-1.rds.amazonaws.com, s.replica, dbs.AbCdEfGhIjKlMnOpQrStUvWx",
         "mysql -p -u root, curl -u admin, mysql --port 3306, https://deploy@git.example.com/x",
@@ -199,6 +203,8 @@ fn a_value_under_a_secrets_name_is_hidden_in_yaml() {
     for (text, hidden) in [
         ("a: {password: hunter2, b: c}", "hunter2"),
         ("# password: hunter2\nb: 1", "hunter2"),
+        ("# api key: hunter2\nb: 1", "hunter2"),
+        ("team: \"Passwort: hunter2\"\nb: 1", "hunter2"),
         ("- \"api_key\": \"hun\\\"ter2\"\nb: 1", "ter2"),
         ("secret: |\n  hunter2\n\n  more hunter2\nb: 1", "hunter2"),
         ("  - token:\n      - hunter2\n  - b: 1", "hunter2"),
@@ -209,5 +215,6 @@ fn a_value_under_a_secrets_name_is_hidden_in_yaml() {
         assert!(!masked.contains(hidden), "{masked}");
         assert!(masked.contains('b'), "{masked}");
     }
+    assert_eq!(named_in("password: none\n# kms key: 0123, an api key rotation: weekly\nb: 1"), []);
     assert_eq!(named_in("tokens: 1\nkeys: [a]\nhttp://secret:1\nsecret:\nb: 1"), []);
 }

@@ -14,7 +14,7 @@ const fn of(text: &'static str, least: usize, service: &'static str) -> Prefix {
 }
 
 /// By the services' own documentation of their tokens' formats, and GitHub's list of supported secret scanning patterns.
-const PREFIXES: [Prefix; 56] = [
+const PREFIXES: [Prefix; 58] = [
     of("ghp_", 30, "GitHub"),
     of("gho_", 30, "GitHub"),
     of("ghu_", 30, "GitHub"),
@@ -63,6 +63,8 @@ const PREFIXES: [Prefix; 56] = [
     of("lin_api_", 30, "Linear"),
     of("AGE-SECRET-KEY-1", 40, "age"),
     of("hooks.slack.com/services/", 20, "Slack"),
+    of("discord.com/api/webhooks/", 60, "Discord"),
+    of("discordapp.com/api/webhooks/", 60, "Discord"),
     // PKCS #8 of Ed25519 and of P-256, and SEC 1 of P-256, in base64, without their first and last lines.
     Prefix { text: "MC4CAQAwBQYDK2VwBCIEI", least: 40, kind: SecretKind::PrivateKey },
     Prefix { text: "MIGHAgEAMBMGByqGSM49AgEG", least: 100, kind: SecretKind::PrivateKey },
@@ -89,6 +91,7 @@ pub(super) fn find(text: &str, found: &mut Vec<Secret>) {
     json_web_tokens(text, found);
     rsa_keys(text, found);
     plain_tokens(text, found);
+    bot_tokens(text, found);
     commands(text, found);
     bearer(text, found);
     client_secrets(text, found);
@@ -157,6 +160,19 @@ fn plain_tokens(text: &str, found: &mut Vec<Secret>) {
         if before >= 10 && after >= 40 {
             let span = at - before..at + mark.len() + after;
             found.push(Secret { span, kind: SecretKind::ServiceToken("HCP Terraform") });
+        }
+    }
+}
+
+/// Telegram's: the bot's number, a colon, and 35 characters that begin with `AA`.
+fn bot_tokens(text: &str, found: &mut Vec<Secret>) {
+    for (colon, mark) in text.match_indices(":AA") {
+        let digits = text[..colon].bytes().rev().take_while(u8::is_ascii_digit).count();
+        let rest = colon + mark.len();
+        let length = length(&text[rest..], |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        if (6..=12).contains(&digits) && (30..=40).contains(&length) {
+            let span = colon - digits..rest + length;
+            found.push(Secret { span, kind: SecretKind::ServiceToken("Telegram") });
         }
     }
 }
