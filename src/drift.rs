@@ -11,6 +11,7 @@ use crate::{
     changeset::{Changeset, Detail, Op},
     location::Location,
     plan::{Plan, catalogue},
+    text::shell_word,
     verify::{Check, Vantage, Verdict},
 };
 
@@ -219,7 +220,7 @@ impl Drift {
             let opens = |details: &[Detail]| details.iter().any(|d| d.before.is_some() && d.after.is_none());
             let cause =
                 |details: &[Detail]| Some(Cause::of(edited && step.op == Op::Replace, opens(details), who.as_ref()));
-            let apply = format!("`gangplank apply {}` repairs it", set.plan);
+            let apply = format!("`gangplank apply {}` repairs it", shell_word(&set.plan));
             // A group that is yet to be made has no rules that could be older than the catalogue.
             if !theirs.is_empty() && step.op != Op::Create {
                 differences.push(Difference {

@@ -110,6 +110,16 @@ fn color_length(text: &str) -> Option<usize> {
     parameters[end..].starts_with('m').then_some("\x1b[".len() + end + 1)
 }
 
+/// One argument of a command that a reader may type: quoted where a shell would read it otherwise.
+pub fn shell_word(text: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/@:=+,%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -167,6 +177,23 @@ mod tests {
             let same = same_length(&text);
             prop_assert_eq!(same.len(), text.len());
             prop_assert!(!same.contains(|c| is_harmful(c) && !matches!(c, '\n' | '\r' | '\t')));
+        }
+    }
+
+    #[test]
+    fn a_shell_reads_an_argument_as_it_was() {
+        for plain in ["plans/a.yaml", "i-0a", "/subscriptions/a/resourceGroups/rg-1", "gangplank:bastion=a"] {
+            assert_eq!(shell_word(plain), plain);
+        }
+        for (text, word) in [
+            ("", "''"),
+            ("a b;c/$(id) p.yaml", "'a b;c/$(id) p.yaml'"),
+            ("it's", r"'it'\''s'"),
+            ("~/a", "'~/a'"),
+            ("rg(1)", "'rg(1)'"),
+            ("a`id`", "'a`id`'"),
+        ] {
+            assert_eq!(shell_word(text), word);
         }
     }
 }

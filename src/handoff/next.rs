@@ -2,9 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Ends, HandOff, Tunnel, ssh::shell_word};
-use crate::provider::deadline::time_left;
-use crate::{plan::Plan, verify::Verdict};
+use super::{Ends, HandOff, Tunnel};
+use crate::{plan::Plan, provider::deadline::time_left, text::shell_word, verify::Verdict};
 
 /// A deadline that is nearer than this, in seconds, is worth a step.
 const SOON: i64 = 7 * 86400;

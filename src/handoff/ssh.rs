@@ -185,13 +185,3 @@ fn identity_file(key: &PlanKey) -> &'static str {
         _ => "~/.ssh/id_ed25519",
     }
 }
-
-/// One word of a shell's command line.
-pub fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}

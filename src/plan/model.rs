@@ -1,6 +1,6 @@
 //! A plan that has passed every check: the types cannot hold a wrong one.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, ops::Range, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, net::IpAddr, ops::Range, sync::Arc};
 
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     diagnostic::{Diagnostic, Place, Source},
     location::AccountId,
+    text::shell_word,
 };
 
 /// One bastion, as its file describes it.
@@ -99,6 +100,11 @@ impl Origin {
                 None => return Place { source: Arc::clone(&self.source), span: 0..0 },
             }
         }
+    }
+
+    /// The plan's path as an argument of a command that a reader may type.
+    pub fn argument(&self) -> Cow<'_, str> {
+        shell_word(&self.source.path)
     }
 
     /// A problem with one field, found after the file was read (a subnet that the cloud does not know, say).

@@ -12,6 +12,8 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::text::shell_word;
+
 const STATE: &str = "sandbox.json";
 const LOCK: &str = "lock";
 const CALLS: &str = "calls.jsonl";
@@ -166,7 +168,7 @@ fn unusable(path: &Path, what: &str, error: &io::Error) -> Trouble {
 fn corrupt(path: &Path, error: &serde_json::Error) -> Trouble {
     Trouble::new(
         format!("{} is not what a sandbox keeps, or not this version's: {error}", path.join(STATE).display()),
-        format!("begin anew: gangplank sandbox reset --sandbox={}", path.display()),
+        format!("begin anew: gangplank sandbox reset --sandbox={}", shell_word(&path.display().to_string())),
     )
 }
 

@@ -14,6 +14,7 @@ use crate::{
     left_out::{LeftOut, Reason},
     location::Location,
     provider::deadline::span,
+    text::shell_word,
 };
 
 /// A row for each, under what is said of the others; nothing where none is left out.
@@ -99,7 +100,7 @@ pub(super) fn word(one: &LeftOut) -> String {
     };
     match &one.reason {
         Reason::Ended { seconds_ago, .. } => {
-            format!("ended {} ago: `gangplank destroy {}`", span(*seconds_ago), one.plan)
+            format!("ended {} ago: `gangplank destroy {}`", span(*seconds_ago), shell_word(&one.plan))
         }
         Reason::Broken(_) => format!("the file is no plan: {}", first()),
         Reason::Unfulfillable(_) => format!("can't be fulfilled: {}", first()),

@@ -16,7 +16,6 @@ use crate::{
         interruption::{Interruption, Phase},
         style::{Color, Palette, clean},
     },
-    handoff::ssh::shell_word,
     location::CloudAccount,
     plan::Plan,
     provider::{
@@ -25,6 +24,7 @@ use crate::{
         fleet::Fleet,
         identity::IdentityNeed,
     },
+    text::shell_word,
     verify::network::dial::{Dialer, Tcp},
 };
 
@@ -49,8 +49,9 @@ impl Context {
 
     /// A command of this program about the same plans, as people type it: `gangplank verify plans`.
     pub fn command(&self, verb: &str, paths: &[PathBuf]) -> String {
-        let paths = paths.iter().map(|path| shell_word(&path.to_string_lossy()));
-        let sandbox = self.sandbox.iter().map(|folder| shell_word(&format!("--sandbox={}", folder.display())));
+        let paths = paths.iter().map(|path| shell_word(&path.to_string_lossy()).into_owned());
+        let sandbox =
+            self.sandbox.iter().map(|folder| shell_word(&format!("--sandbox={}", folder.display())).into_owned());
         let words: Vec<String> = [verb.to_owned()].into_iter().chain(paths).chain(sandbox).collect();
         format!("gangplank {}", words.join(" "))
     }

@@ -1,6 +1,6 @@
 //! A profile of the shared configuration files: whether one that somebody named is there, and how it comes to credentials. Pure.
 
-use super::region::quoted;
+use crate::text::shell_word;
 
 /// A profile that a plan, `--profile` or `AWS_PROFILE` names: it wins over every other source of credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,9 @@ impl MissingProfile {
     pub fn remedy(&self) -> String {
         const SHOWN: usize = 5;
         match self.known.as_slice() {
-            [] => format!("no profile is there: `aws configure --profile {}` makes one", quoted(&self.profile.name)),
+            [] => {
+                format!("no profile is there: `aws configure --profile {}` makes one", shell_word(&self.profile.name))
+            }
             [only] => format!("name the profile that is there, {only}"),
             known => {
                 let more = if known.len() > SHOWN { ", ..." } else { "" };
@@ -157,7 +159,7 @@ impl ProfileLogin {
 
     /// What a person does about credentials that are not there or have ended.
     pub fn remedy(&self) -> String {
-        let profile = quoted(&self.profile);
+        let profile = shell_word(&self.profile);
         match self.kind {
             LoginKind::SingleSignOn => format!("log in: `aws sso login --profile {profile}`"),
             LoginKind::ConsoleSession => format!("log in: `aws login --profile {profile}`"),

@@ -1,6 +1,9 @@
 //! A run's region, as its steps name it: `us-east-1`, or `prod@us-east-1` where the plan names a profile.
 
-use crate::location::{CloudAccount, Location};
+use crate::{
+    location::{CloudAccount, Location},
+    text::shell_word,
+};
 
 /// Where it is, as far as the key tells.
 pub fn location(key: &str) -> Location {
@@ -16,15 +19,9 @@ pub fn name(key: &str) -> &str {
 /// The beginning of a command for the reader: `aws --profile prod --region us-east-1`.
 pub fn cli(key: &str) -> String {
     match key.rsplit_once('@') {
-        Some((profile, region)) => format!("aws --profile {} --region {region}", quoted(profile)),
+        Some((profile, region)) => format!("aws --profile {} --region {region}", shell_word(profile)),
         None => format!("aws --region {key}"),
     }
-}
-
-/// For a shell, where it needs quoting.
-pub fn quoted(text: &str) -> String {
-    let plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-/@".contains(c));
-    if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

@@ -100,8 +100,11 @@ fn act(entry: &Value) -> Act {
 /// Where the log was not asked, or did not answer.
 pub fn unasked(action: &Action, since: Timestamp, now: Timestamp, reason: &str) -> Who {
     let id: &Id = action.call.id();
-    let ask =
-        format!("az monitor activity-log list --resource-id {id} --start-time {since} --end-time {}", second(now));
+    let ask = format!(
+        "az monitor activity-log list --resource-id {} --start-time {since} --end-time {}",
+        id.argument(),
+        second(now)
+    );
     Who::Unknown { reason: reason.to_owned(), ask }
 }
 

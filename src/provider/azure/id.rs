@@ -1,11 +1,11 @@
 //! Resource ids, and what each kind of resource is called. Ids and names differ in more than case ("Naming rules and
 //! restrictions for Azure resources").
 
-use std::{cmp::Ordering, fmt};
+use std::{borrow::Cow, cmp::Ordering, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Name;
+use crate::{plan::Name, text::shell_word};
 
 /// `/subscriptions/S/resourceGroups/G/providers/Microsoft.Network/azureFirewalls/NAME`
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,6 +92,11 @@ impl Kind {
 }
 
 impl Id {
+    /// As an argument of a command that a reader may type: a resource group's name may have parentheses.
+    pub fn argument(&self) -> Cow<'_, str> {
+        shell_word(&self.0)
+    }
+
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }

@@ -155,7 +155,7 @@ pub(super) fn remotes<'a>(want: &Desired<'_>, seen: &'a Observed, problems: &mut
             problems.push(
                 problem("a peering of others is in the way", label)
                     .because("Azure takes one peering of two networks on each side, and this one is not gangplank's")
-                    .fix(format!("remove it: `az network vnet peering delete --ids {}`", stuck.id)),
+                    .fix(format!("remove it: `az network vnet peering delete --ids {}`", stuck.id.argument())),
             );
             continue;
         }
@@ -287,7 +287,7 @@ pub(super) fn left_alone(seen: &Observed, bastion: &str, networks: &[&Id]) -> Ve
                 "the peering {} in {} is not gangplank's and stays, disconnected: `az network vnet peering delete --ids {}` removes it",
                 p.name(),
                 p.id.parent().name(),
-                p.id
+                p.id.argument()
             )
         })
         .collect()

@@ -111,7 +111,7 @@ impl<'a> Scene<'a> {
 
     /// `run `gangplank apply warehouse.yaml`: it adds the rule`
     fn apply(&self, and_then: &str) -> String {
-        format!("run `gangplank apply {}`: it {and_then}", self.plan.origin.source.path)
+        format!("run `gangplank apply {}`: it {and_then}", self.plan.origin.argument())
     }
 
     /// The machine, or why nothing can be said without it.

@@ -62,7 +62,7 @@ pub fn find<'a>(plan: &Plan, azure: &Azure, seen: &'a Observed, names: &Names) -
         Edge::PublicAddress => return Ok(None),
         Edge::Firewall(_) => seen.get(&names.firewall).ok_or_else(|| Absent {
             cause: format!("there is no firewall {}", names.firewall.name()),
-            fix: format!("run `gangplank apply {}`: it makes one", plan.origin.source.path),
+            fix: format!("run `gangplank apply {}`: it makes one", plan.origin.argument()),
         })?,
         Edge::ExistingFirewall(name) => one(seen.named(Kind::Firewall, name), format!("firewall {name}"))?,
         Edge::ExistingPolicy(name) => {

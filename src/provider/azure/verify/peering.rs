@@ -54,7 +54,7 @@ fn judge(scene: &Scene<'_>, peering: &Resource, from: &Resource) -> Verdict {
     }
     let level = text(&peering.raw, "/properties/peeringSyncLevel");
     if !level.is_empty() && level != "FullyInSync" {
-        let command = format!("`az network vnet peering sync --ids {}`", peering.id);
+        let command = format!("`az network vnet peering sync --ids {}`", peering.id.argument());
         return fail(
             format!("{said} does not know all ranges of the other network ({level})"),
             format!("run {command}; gangplank does not do that"),
