@@ -21,7 +21,7 @@ pub use self::{
 use crate::{
     location::Location,
     plan::{self, Cloud, Deadline, Edge, FormValue, Plan},
-    provider::deadline::{ResolvedDeadline, span, time_left},
+    provider::deadline::{ResolvedDeadline, other_ends_note, span, time_left},
     verify::{Check, Part, Verdict, Verification},
 };
 
@@ -36,6 +36,8 @@ pub struct Known<'a> {
     pub host_keys: Vec<String>,
     /// The deadline that the cloud's tags tell.
     pub deadline: Option<ResolvedDeadline>,
+    /// Ends that its plan or some of its resources tell, other than that one.
+    pub other_ends: Vec<Timestamp>,
     pub now: Timestamp,
     /// The ranges of the prefix lists that the plan names, by their ids, as far as they are known.
     pub prefix_lists: BTreeMap<String, Vec<IpNet>>,
@@ -196,6 +198,7 @@ pub fn handoff(plan: &Plan, known: &Known<'_>) -> HandOff {
     let tunnels = plan.tunnels.iter().map(|one| tunnel(plan, one, address.as_deref(), known)).collect();
     let moved = known.deadline.and_then(|deadline| deadline.moved);
     notes.extend(moved.map(|m| format!("its end was {} on {}; the plan's own end is {}", m.word(), m.on, m.from)));
+    notes.extend(other_ends_note(&known.other_ends));
     let ends = match (known.deadline.map(|deadline| deadline.expires), plan.deadline) {
         (Some(time), _) | (None, Some(Deadline::Expires(time))) => {
             Ends::At { time, seconds_left: time.as_second() - known.now.as_second() }

@@ -12,7 +12,7 @@ use crate::{
     location::{Location, PriceRegion},
     provider::{
         agreement::without_lone,
-        deadline::{ResolvedDeadline, is_after_launch},
+        deadline::{ResolvedDeadline, is_after_launch, is_over_before_launch},
         tags::{EXPIRES, LIFETIME, Tags},
     },
 };
@@ -37,6 +37,9 @@ pub struct Found {
     /// no machine, so that nothing is taken from one that serves and has lost a tag.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub in_use: Vec<String>,
+    /// What else is in its security group or its network, and reaches what it reaches, a line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub guests: Vec<String>,
     /// The cloud is at work on something of it.
     pub busy: bool,
     /// When it was made, as far as its machine or its lifetime tells.
@@ -120,10 +123,14 @@ impl Expires {
     }
 }
 
-/// Without the tags whose lifetime would have begun after the machine's launch, which gangplank writes nowhere, unless all are such.
+/// Without the tags whose lifetime would have begun after the machine's launch, or whose end was over before it, which gangplank writes
+/// nowhere, unless all are such.
 pub fn written_before<'t>(dated: &[&'t Tags], launched: Option<Timestamp>) -> Vec<&'t Tags> {
-    let start = |tags: &Tags| ResolvedDeadline::from_tags(tags)?.start();
-    let can_be = |tags: &&&Tags| start(tags).is_none_or(|start| !is_after_launch(start, launched));
+    let can_be = |tags: &&&Tags| {
+        let end = ResolvedDeadline::from_tags(tags);
+        let is_late = end.and_then(|end| end.start()).is_some_and(|start| is_after_launch(start, launched));
+        !is_late && !end.is_some_and(|end| is_over_before_launch(end.expires, launched))
+    };
     let believed: Vec<&Tags> = dated.iter().filter(can_be).copied().collect();
     if believed.is_empty() { dated.to_vec() } else { believed }
 }
@@ -208,6 +215,9 @@ pub fn judge(found: &Found, policy: &Policy) -> Verdict {
             Some(_) => {}
         }
     }
+    if !found.has_machine && !found.in_use.is_empty() {
+        return Verdict::Report { problem: in_use(found) };
+    }
     let reap = |why: Why| match protection(found) {
         None => Verdict::Reap { why },
         Some(problem) => Verdict::Report { problem },
@@ -224,17 +234,20 @@ pub fn judge(found: &Found, policy: &Policy) -> Verdict {
         );
         return Verdict::Report { problem };
     }
+    if let Expires::At(expires) = found.expires
+        && policy.now >= expires
+    {
+        return keep(format!("it ended at {expires}, and has its grace"));
+    }
     if !found.has_machine {
         let young = found.made.is_some_and(|made| policy.now.duration_since(made) < SETTLING);
         return match (found.busy, young) {
             (true, _) => keep("it has no machine, and the cloud is at work on it".to_owned()),
             (_, true) => keep("it has no machine yet".to_owned()),
-            (false, false) if !found.in_use.is_empty() => Verdict::Report { problem: in_use(found) },
             (false, false) => reap(Why::Orphaned),
         };
     }
     keep(match found.expires {
-        Expires::At(expires) if policy.now >= expires => format!("it ended at {expires}, and has its grace"),
         Expires::At(expires) => format!("it ends at {expires}"),
         _ => "it has no deadline".to_owned(),
     })
@@ -325,6 +338,7 @@ mod tests {
             other_ends: Vec::new(),
             has_machine: true,
             in_use: Vec::new(),
+            guests: Vec::new(),
             busy: false,
             made: None,
             parts: Vec::new(),
@@ -374,6 +388,32 @@ mod tests {
     }
 
     #[test]
+    fn no_machine_was_launched_for_a_bastion_that_was_over() {
+        let launched = Some(at("2026-11-30T12:00:00Z"));
+        let [own, over, due] =
+            [Some("2026-12-30T12:00:00Z"), Some("2026-11-29T00:00:00Z"), Some("2026-11-30T13:00:00Z")].map(tags);
+        let end = |dated: &[&Tags]| Expires::of(written_before(dated, launched));
+        assert_eq!(end(&[&own, &over, &over]), Expires::At(at("2026-12-30T12:00:00Z")));
+        assert_eq!(end(&[&own, &due, &due]), Expires::At(at("2026-11-30T13:00:00Z")), "it can have been");
+        assert_eq!(end(&[&over, &over]), Expires::At(at("2026-11-29T00:00:00Z")), "nothing else is told");
+    }
+
+    /// A machine ends itself at its deadline: the grace is for what is left of it as well.
+    #[test]
+    fn grace_counts_where_the_machine_has_ended_itself() {
+        let mut bastion = found(Expires::At(at("2027-01-01T00:00:00Z")));
+        bastion.has_machine = false;
+        let mut asked = policy("2027-01-01T01:00:00Z");
+        assert_eq!(why(&bastion, &asked), Some(Why::Expired));
+        asked.grace = SignedDuration::from_hours(10);
+        assert!(matches!(judge(&bastion, &asked), Verdict::Keep { .. }));
+        asked.now = at("2027-01-01T10:00:00Z");
+        assert_eq!(why(&bastion, &asked), Some(Why::Expired));
+        asked.now = at("2026-12-31T00:00:00Z");
+        assert_eq!(why(&bastion, &asked), Some(Why::Orphaned), "it lost its machine before its end");
+    }
+
+    #[test]
     fn without_a_deadline_only_an_orphan_goes() {
         let mut bastion = found(Expires::Never);
         let now = policy("2030-01-01T00:00:00Z");
@@ -388,6 +428,11 @@ mod tests {
         bastion.made = None;
         bastion.in_use = vec!["instance i-1 is in its security group".to_owned()];
         assert!(judge(&bastion, &now).is_reported());
+        bastion.expires = Expires::At(at("2027-01-01T00:00:00Z"));
+        bastion.made = Some(at("2029-12-31T23:45:00Z"));
+        bastion.busy = true;
+        assert!(judge(&bastion, &now).is_reported(), "a doubt comes before all that time says");
+        bastion.expires = Expires::Never;
         bastion.has_machine = true;
         assert!(!judge(&bastion, &now).is_reported());
     }

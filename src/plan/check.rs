@@ -47,15 +47,20 @@ pub fn check_together(plans: &[Plan]) -> Option<Diagnostics> {
             first.insert(identity, plan);
             continue;
         };
-        let place = other.origin.place("name");
-        let (line, column) = place.line_column();
-        let label = format!("{}:{line}:{column} describes a bastion of this name", place.source.path);
-        let problem = plan
-            .origin
-            .problem("name", "two plans for one bastion", label)
-            .because("A name is a bastion's identity within its account and region: the plans would undo each other.")
-            .fix("give one of them another name");
-        problems.push(problem);
+        problems.push(two_for_one(
+            plan,
+            other,
+            "A name is a bastion's identity within its account and region: the plans would undo each other.",
+            "give one of them another name",
+        ));
     }
     (!problems.is_empty()).then_some(Diagnostics(problems))
+}
+
+/// A plan for the bastion of another one: why it is the same, and what to do.
+pub fn two_for_one(plan: &Plan, other: &Plan, because: impl Into<String>, fix: impl Into<String>) -> Diagnostic {
+    let place = other.origin.place("name");
+    let (line, column) = place.line_column();
+    let label = format!("{}:{line}:{column} describes a bastion of this name", place.source.path);
+    plan.origin.problem("name", "two plans for one bastion", label).because(because).fix(fix)
 }

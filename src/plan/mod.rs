@@ -22,7 +22,7 @@ mod tree;
 mod tunnel;
 mod vendor;
 
-pub use check::{check_deadline, check_together};
+pub use check::{check_deadline, check_together, two_for_one};
 pub use model::*;
 pub(crate) use net::{TooWide, grouped, is_wide, size};
 pub use read::read;

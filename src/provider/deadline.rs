@@ -12,13 +12,14 @@
 //! and of two that differ in the lifetime alone the one that tells the plan's is; where they differ otherwise, neither is written: see
 //! [`Remembered::disputed`].
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{
     agreement::without_lone,
+    extend::about_the_end,
     tags::{EXPIRES, EXTENDED, LIFETIME, Tags},
 };
 use crate::plan::{Deadline, time::LONGEST};
@@ -223,11 +224,7 @@ impl Remembered {
             |told: &ResolvedDeadline| told.start().is_some_and(|start| is_after_launch(start, self.launched));
         keep_if_any(&mut believed, |told| !after_launch(told));
         if let [one, other] = &self.ends[..] {
-            // No machine is launched for a bastion that is over.
-            let is_before_launch = |told: &ResolvedDeadline| {
-                self.launched.is_some_and(|launched| launched.duration_since(told.expires) > LAUNCH_SLACK)
-            };
-            keep_if_any(&mut believed, |told| !is_before_launch(told));
+            keep_if_any(&mut believed, |told| !is_over_before_launch(told.expires, self.launched));
             if one.expires == other.expires && self.decisions[0] == self.decisions[1] {
                 keep_if_any(&mut believed, |told| told.lifetime == Some(seconds));
             }
@@ -333,6 +330,11 @@ fn from_start(start: i64, seconds: i64) -> ResolvedDeadline {
     ResolvedDeadline { expires, lifetime: Some(seconds), moved: None }
 }
 
+/// No machine is launched for a bastion that is over.
+pub fn is_over_before_launch(expires: Timestamp, launched: Option<Timestamp>) -> bool {
+    launched.is_some_and(|launched| launched.duration_since(expires) > LAUNCH_SLACK)
+}
+
 /// Whether a lifetime that began then is one that gangplank cannot have written for the machine that was launched then.
 pub fn is_after_launch(start: i64, launched: Option<Timestamp>) -> bool {
     launched.is_some_and(|launched| start.saturating_sub(launched.as_second()) > LAUNCH_SLACK.as_secs())
@@ -401,6 +403,45 @@ pub fn notes(
         notes.push(format!("not every resource tells this end yet ({EXTENDED}): apply completes it"));
     }
     notes
+}
+
+/// Ends that the plan or some of a bastion's resources (`all`) tell, other than the one that is shown.
+pub fn other_ends<'t>(
+    shown: Option<Timestamp>,
+    plan: Option<Deadline>,
+    remembered: &Remembered,
+    all: impl IntoIterator<Item = &'t Tags>,
+    now: Timestamp,
+) -> Vec<Timestamp> {
+    let Some(shown) = shown else { return Vec::new() };
+    let plans = deadline(plan, remembered, now).map(|end| end.expires);
+    let told = all.into_iter().filter_map(|tags| Some(ResolvedDeadline::from_tags(tags)?.expires));
+    let other: BTreeSet<Timestamp> = told.chain(plans).filter(|end| *end != shown).collect();
+    other.into_iter().collect()
+}
+
+/// What is told beside an end that is not the only one.
+pub fn other_ends_note(other: &[Timestamp]) -> Option<String> {
+    let ends: Vec<String> = other.iter().map(Timestamp::to_string).collect();
+    (!ends.is_empty()).then(|| {
+        format!(
+            "⚠ its plan or another of its resources tells another end, {}: `gangplank plan` says which counts",
+            ends.join(" and ")
+        )
+    })
+}
+
+/// Each resource that tells an end with the tags that it tells it by, where they tell different ends.
+pub fn who_tells<'t>(all: impl IntoIterator<Item = (String, &'t Tags)>) -> Option<String> {
+    let dated = all
+        .into_iter()
+        .filter_map(|(what, tags)| Some((what, ResolvedDeadline::from_tags(tags)?, about_the_end(tags))));
+    let dated: Vec<_> = dated.collect();
+    let words = |tags: &Tags| tags.iter().map(|(key, value)| format!("{key} {value:?}")).collect::<Vec<_>>().join(", ");
+    let differ = dated.windows(2).any(|pair| pair[0].1.expires != pair[1].1.expires);
+    let each =
+        || dated.iter().map(|(what, _, tags)| format!("{what} with {}", words(tags))).collect::<Vec<_>>().join("; ");
+    differ.then(each)
 }
 
 /// How a dispute is ended by who knows which end is right, for the plan at `path`.

@@ -24,8 +24,9 @@ use crate::{
     location::{CloudAccount, Location, SandboxName},
     plan::{Cloud, Plan},
     provider::{
+        deadline::ResolvedDeadline,
         extend::Wish,
-        status::Status,
+        status::{Remains, Status},
         tags::{HOST_KEY, Tags},
     },
 };
@@ -131,6 +132,8 @@ pub struct Seen {
     /// Where the vendor connects to.
     pub address: Option<IpAddr>,
     pub machine: Option<Machine>,
+    /// Ends that the plan or some of the bastion's resources tell, other than the machine's.
+    pub other_ends: Vec<Timestamp>,
     /// What the machine has written to its serial console, the newest of it, or why that is not known.
     pub console: Result<String, String>,
     pub control: Control,
@@ -175,7 +178,9 @@ impl Seen {
             Err(why) => Err(why.clone()),
         };
         let location = evidence.location();
-        Self { location, address, machine, console, control: Control::Aws(Box::new(evidence)) }
+        let shown = machine.as_ref().and_then(|machine| ResolvedDeadline::from_tags(&machine.tags));
+        let other_ends = evidence.seen.other_ends(plan, shown.map(|end| end.expires), evidence.at);
+        Self { location, address, machine, other_ends, console, control: Control::Aws(Box::new(evidence)) }
     }
 }
 
@@ -339,10 +344,7 @@ impl<'a> Fleet<'a> {
             Sets::new()
         };
         let (aws, azure) = join(aws, azure).await;
-        let told = self.told(aws, azure);
-        let sets = told.of.into_iter().map(|(plan, set)| (plan, set.map_err(|one| Refused::Plan(one.into()))));
-        let failed = told.failed.into_iter().map(|(plan, error)| (plan, Err(Refused::Cloud(error))));
-        self.in_order(sets.chain(failed))
+        self.decided(aws, azure)
     }
 
     /// Whether all that each bastion has tells the same end.
@@ -365,30 +367,31 @@ impl<'a> Fleet<'a> {
         self.told(aws, azure)
     }
 
-    /// What removes the bastions. Writes nothing.
-    pub async fn teardowns(&self, watcher: &dyn Watcher) -> Told<'a, Changeset<Action>> {
+    /// What removes the bastions, or why one is not removed. Writes nothing.
+    pub async fn teardowns(&self, watcher: &dyn Watcher) -> Vec<(&'a Plan, Result<Changeset<Action>, Refused>)> {
+        type Sets = Vec<Result<Result<Changeset<Action>, Diagnostics>, CloudError>>;
         let aws = async {
             #[cfg(feature = "aws")]
             if let Some(fleet) = &self.aws {
                 let sets = fleet.teardowns(watcher).await.into_iter();
-                return sets.map(|set| set.map(|set| set.map(Action::Aws))).collect();
+                return sets.map(|told| told.map(|set| set.map(|set| set.map(Action::Aws)))).collect();
             }
-            Vec::new()
+            Sets::new()
         };
         let azure = async {
             #[cfg(feature = "azure")]
             if let Some(fleet) = &self.azure {
                 let sets = fleet.teardowns(watcher).await.into_iter();
-                return sets.map(|set| set.map(|set| set.map(Action::Azure))).collect();
+                return sets.map(|told| told.map(|set| set.map(|set| set.map(Action::Azure)))).collect();
             }
-            Vec::new()
+            Sets::new()
         };
         let (aws, azure) = join(aws, azure).await;
-        self.told(aws, azure)
+        self.decided(aws, azure)
     }
 
     /// By bastion, what of it is still there.
-    pub async fn remains(&self, watcher: &dyn Watcher) -> Told<'a, (String, Vec<String>)> {
+    pub async fn remains(&self, watcher: &dyn Watcher) -> Told<'a, Remains> {
         let aws = async {
             #[cfg(feature = "aws")]
             if let Some(fleet) = &self.aws {
@@ -543,6 +546,22 @@ impl<'a> Fleet<'a> {
             }
         }
         told
+    }
+
+    /// What each cloud decided about its plans, in the order of all.
+    fn decided<T, E>(
+        &self,
+        aws: Vec<Result<Result<T, E>, CloudError>>,
+        azure: Vec<Result<Result<T, E>, CloudError>>,
+    ) -> Vec<(&'a Plan, Result<T, Refused>)>
+    where
+        T: Located,
+        E: Into<Diagnostics>,
+    {
+        let told = self.told(aws, azure);
+        let sets = told.of.into_iter().map(|(plan, set)| (plan, set.map_err(|one| Refused::Plan(one.into()))));
+        let failed = told.failed.into_iter().map(|(plan, error)| (plan, Err(Refused::Cloud(error))));
+        self.in_order(sets.chain(failed))
     }
 
     fn in_order<T>(&self, of: impl Iterator<Item = (&'a Plan, T)>) -> Vec<(&'a Plan, T)> {

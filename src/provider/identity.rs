@@ -8,13 +8,13 @@ use std::collections::HashMap;
 use super::{
     CloudError, ErrorKind, Refused,
     fleet::{PlanOutlook, Seen},
-    status::Status,
+    status::{Remains, Status},
 };
 use crate::{
     changeset::Changeset,
     diagnostic::{Diagnostic, Diagnostics},
     location::{AccountGuard, AccountId, CloudAccount, Location, SandboxName},
-    plan::{Cloud, Plan},
+    plan::{Cloud, Plan, two_for_one},
 };
 
 /// Whether a run goes on where a cloud does not tell whose account it is.
@@ -83,18 +83,16 @@ pub fn check_twins(each: &[(&Plan, IdentifiedAccount)], regions: &[&str]) -> Res
             first.insert(identity, plan);
             continue;
         };
-        let place = other.origin.place("name");
-        let (line, column) = place.line_column();
-        let label = format!("{}:{line}:{column} describes a bastion of this name", place.source.path);
-        let problem = plan
-            .origin
-            .problem("name", "two plans for one bastion", label)
-            .because(format!(
-                "A name is a bastion's identity within its account and region, and both are in account {id}, {region}: the plans would \
-                 undo each other."
-            ))
-            .fix("give one of them another name, or another account's `aws.profile`");
-        problems.push(problem);
+        let because = format!(
+            "A name is a bastion's identity within its account and region, and both are in account {id}, {region}: the plans would \
+             undo each other."
+        );
+        problems.push(two_for_one(
+            plan,
+            other,
+            because,
+            "give one of them another name, or another account's `aws.profile`",
+        ));
     }
     if problems.is_empty() { Ok(()) } else { Err(Diagnostics(problems)) }
 }
@@ -261,7 +259,7 @@ impl Located for bool {
     fn locate(&mut self, _: Option<&CloudAccount>, _: Option<&SandboxName>) {}
 }
 
-/// A bastion's name and what is left of it: it says nothing of where.
-impl Located for (String, Vec<String>) {
+/// What is left says nothing of where.
+impl Located for Remains {
     fn locate(&mut self, _: Option<&CloudAccount>, _: Option<&SandboxName>) {}
 }

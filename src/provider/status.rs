@@ -1,9 +1,14 @@
 //! What exists of a bastion now, for people and for scripts.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::deadline::Moved;
-use crate::location::Location;
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics},
+    location::Location,
+    plan::Plan,
+};
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
@@ -22,6 +27,9 @@ pub struct Status {
     pub expires: Option<String>,
     /// Until the deadline; below zero when it has passed.
     pub seconds_left: Option<i64>,
+    /// Ends that its plan or some of its resources tell, other than that one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_ends: Vec<Timestamp>,
     /// What may be its machine and is not proven to be: it lacks a mark.
     pub doubts: Vec<String>,
     /// The decision that made another end of the plan's.
@@ -54,4 +62,38 @@ pub struct Machine {
     pub image: String,
     pub private_address: Option<String>,
     pub launched: Option<String>,
+}
+
+/// What may be a bastion's machine and is not proven to be: it lacks a mark.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Doubt {
+    pub what: String,
+    pub remedy: String,
+}
+
+impl Doubt {
+    /// Why a bastion is not destroyed that has no machine but these: what leads to one would go, and it would run on.
+    ///
+    /// # Errors
+    /// Each of them, at the plan's name.
+    pub fn refuse_destroy(all: Vec<Self>, plan: &Plan) -> Result<(), Diagnostics> {
+        let refusal = |doubt: Self| -> Diagnostic {
+            plan.origin
+                .problem("name", "what may be the bastion's machine is not proven to be", doubt.what)
+                .because(
+                    "it may be this bastion's machine all the same: what leads to it would be removed, and it would run on",
+                )
+                .fix(doubt.remedy)
+        };
+        if all.is_empty() { Ok(()) } else { Err(Diagnostics(all.into_iter().map(refusal).collect())) }
+    }
+}
+
+/// What there is of a bastion after it was destroyed.
+#[derive(Clone, Debug)]
+pub struct Remains {
+    pub bastion: String,
+    /// What is its own, a line each.
+    pub own: Vec<String>,
+    pub doubts: Vec<Doubt>,
 }

@@ -171,3 +171,28 @@ fn two_of_three_postpone_nothing() {
         assert_eq!(ends(lab), json!({"I": own.to_string(), "G": own.to_string(), "A": own.to_string()}));
     });
 }
+
+/// An end on the machine's own tag that neither the plan nor another resource tells: who looks at the bastion is told.
+#[test]
+fn status_and_hand_off_show_that_another_end_is_told() {
+    on_both(|lab| {
+        for existing in [false, true] {
+            let mut bastion = Bastion { lifetime: Some("30d"), ..lab.bastion() };
+            if existing {
+                bastion.address.clone_from(&lab.seed.address);
+            }
+            lab.apply(&bastion);
+            let own = end_of(lab, "I");
+            assert!(!lab.run("status", &bastion, &[]).0.expect(0).stdout.contains('⚠'));
+            forge(lab, &["I"], "gangplank:expires", "2031-11-30T00:00:00Z");
+            for (verb, options, code) in [("status", &[][..], 0), ("handoff", &["--no-network"], 4)] {
+                let told = lab.run(verb, &bastion, options).0.expect(code);
+                let flat = told.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+                assert!(flat.contains("another end, ") && flat.contains(&own.to_string()), "{told}");
+            }
+            let status = lab.run("status", &bastion, &["--output", "json"]).0.expect(0).json();
+            assert!(status["bastions"][0]["other_ends"].to_string().contains(&own.to_string()), "{status:#}");
+            lab.run("destroy", &bastion, &["--yes"]).0.expect(0);
+        }
+    });
+}

@@ -64,6 +64,7 @@ fn known(verification: Option<&Verification>) -> Known<'_> {
         port: 22,
         host_keys: vec![HOST_KEY.to_owned()],
         deadline: ends("2027-02-20T12:00:00Z"),
+        other_ends: Vec::new(),
         now: now(),
         prefix_lists: BTreeMap::new(),
         verification,

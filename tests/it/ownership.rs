@@ -343,15 +343,17 @@ for command in input['commands']:
     if words[at + 1] == 'create-tags':
         tags = [dict(zip(('Key', 'Value'), (part.split('=', 1)[1] for part in tag.split(',', 1)))) for tag in options['--tags']]
         ec2.create_tags(Resources=options['--resources'], Tags=tags)
+    elif words[at + 1] == 'delete-tags':
+        ec2.delete_tags(Resources=options['--resources'], Tags=[dict(Key=tag.split('=', 1)[1]) for tag in options['--tags']])
     elif words[at + 1] == 'modify-instance-attribute':
         ec2.modify_instance_attribute(InstanceId=options['--instance-id'][0], Groups=options['--groups'])
 ";
 
 /// Types what a refusal says, but for what ends something.
-fn heed(lab: &Lab<'_>, stderr: &str) {
-    let said = stderr.split('`').skip(1).step_by(2);
+pub fn heed(lab: &Lab<'_>, told: &str) {
+    let said = told.split('`').skip(1).step_by(2);
     let commands: Vec<&str> = said.filter(|c| c.starts_with("aws ") && !c.contains("terminate")).collect();
-    assert!(!commands.is_empty(), "{stderr}");
+    assert!(!commands.is_empty(), "{told}");
     lab.account.boto(ADVICE, json!({"commands": commands}));
 }
 
@@ -428,7 +430,7 @@ fn a_machine_that_a_repeated_request_brings_back_must_be_the_bastions() {
 [default] = ec2.describe_security_groups(Filters=[
     {{'Name': 'group-name', 'Values': ['default']}}, {{'Name': 'vpc-id', 'Values': [machines()[real]['VpcId']]}}])['SecurityGroups']
 ec2.disassociate_address(AssociationId=address['AssociationId'])
-ec2.delete_tags(Resources=[real], Tags=bastion)
+ec2.delete_tags(Resources=[real], Tags=[{{'Key': k}} for k in ('gangplank:bastion', 'gangplank:boot', 'Name')])
 ec2.modify_instance_attribute(InstanceId=real, Groups=[default['GroupId']])"
             ),
         );
@@ -482,5 +484,147 @@ all = [*machines(), group['GroupId'], address['AllocationId']]
             let status = run.expect(2).json();
             assert!(status["bastions"][0]["doubts"][0].as_str().is_some_and(|text| text.contains(&real)), "{status:#}");
         }
+    });
+}
+
+/// Where `status` is in doubt, `destroy` takes nothing from the machine that may be the bastion's, and `reap` names it: with the plan and
+/// without.
+#[test]
+fn destroy_and_reap_are_in_doubt_where_status_is() {
+    let other = "ec2.create_tags(Resources=[real, *groups], Tags=[{**bastion[0], 'Value': 'other'}])";
+    let none = "ec2.delete_tags(Resources=[real, *groups], Tags=bastion)";
+    let machine = "ec2.delete_tags(Resources=[real], Tags=bastion)";
+    let group = "ec2.delete_tags(Resources=groups, Tags=bastion)";
+    let boot = "ec2.delete_tags(Resources=[real], Tags=[{'Key': 'gangplank:boot'}])";
+    on_both(|lab| {
+        for change in [other, none, machine, group, boot] {
+            let bastion = lab.bastion();
+            lab.apply(&bastion);
+            let [real] = alive(lab).try_into().expect("one machine");
+            boto(lab, &format!("{UNTAGGED}{change}"));
+            let before = lab.account.world();
+            lab.run("status", &bastion, &[]).0.expect(2);
+            let (run, calls) = lab.run("destroy", &bastion, &["--yes"]);
+            let run = run.expect(3);
+            assert_eq!(calls.writes(), 0, "{change} {calls}\n{run}");
+            assert!(!run.stdout.contains("nothing is left"), "{change}\n{run}");
+            assert!(run.stderr.contains(&real) && run.stderr.contains("create-tags"), "{change}\n{run}");
+            let refusal = run.stderr;
+            for (run, calls) in [
+                lab.run("reap", &bastion, &["--yes", "--settle", "0m"]),
+                lab.command(&["reap", "--region", "us-east-1", "--yes", "--settle", "0m"]),
+            ] {
+                let run = run.expect(2);
+                assert_eq!(calls.writes(), 0, "{change} {calls}\n{run}");
+                assert!(run.stdout.contains(&real) && run.stdout.contains("look at it"), "{change}\n{run}");
+            }
+            assert_eq!(lab.account.world(), before, "{change}");
+            heed(lab, &refusal);
+            lab.run("destroy", &bastion, &["--yes"]).0.expect(0);
+            assert_eq!(alive(lab), [""; 0], "{change}");
+        }
+    });
+}
+
+/// A plan's path in advice is one argument to a shell, whatever is in it.
+#[test]
+fn advice_quotes_a_plans_path() {
+    let mut world = World::seeded(1);
+    world.pace = Pace::instant();
+    let Some(moto) = support::moto_or_skip() else { return };
+    let sandbox = Listening::start(world);
+    let lab = Lab::of(moto.account().at(sandbox.address));
+    let home = tempfile::TempDir::new().expect("a temporary folder");
+    let path = home.path().join("a b;c$(id) it's.yaml");
+    std::fs::write(&path, lab.bastion().to_yaml()).expect("a writable folder");
+    let path = path.to_str().expect("a temporary folder's name");
+    let (run, _) = lab.command(&["verify", path, "--no-network"]);
+    let run = run.expect(4);
+    let quoted = format!("'{}'", path.replace('\'', r"'\''"));
+    assert!(run.stdout.contains(&format!("`gangplank apply {quoted}`")), "{run}");
+    assert!(!run.stdout.contains(&format!("gangplank apply {path}")), "{run}");
+}
+
+/// A machine that lost its tag and its group, and whatever else the plan changes: what still tells of it is its name with the tag of its
+/// document, or the address that a rule of the bastion's group names.
+#[test]
+fn a_machine_that_lost_its_tag_and_its_group_is_a_doubt() {
+    const MOVED: &str = "
+[default] = ec2.describe_security_groups(Filters=[
+    {'Name': 'group-name', 'Values': ['default']}, {'Name': 'vpc-id', 'Values': [machines()[real]['VpcId']]}])['SecurityGroups']
+ec2.modify_instance_attribute(InstanceId=real, Groups=[default['GroupId']])
+";
+    let untag = "ec2.delete_tags(Resources=[real], Tags=bastion)\n";
+    let other = "ec2.create_tags(Resources=[real], Tags=[{**bastion[0], 'Value': 'other'}])\n";
+    let strip = "ec2.delete_tags(Resources=[real], Tags=[{'Key': k} for k in tags_of(machines()[real])])\n";
+    let address = "ec2.delete_tags(Resources=[address['AllocationId']], Tags=bastion)\n";
+    let loose = "ec2.disassociate_address(AssociationId=address['AssociationId'])\n";
+    on_both(|lab| {
+        for (change, keeps) in [
+            (format!("{untag}{loose}"), true),
+            (format!("{other}{loose}"), true),
+            (loose.to_owned(), true),
+            (format!("{untag}{address}"), true),
+            (format!("{strip}{address}"), false),
+        ] {
+            let mut bastion = lab.bastion();
+            lab.apply(&bastion);
+            let [real] = alive(lab).try_into().expect("one machine");
+            boto(lab, &format!("{UNTAGGED}{MOVED}{change}"));
+            bastion.targets[0].1 = "replica.internal".to_owned();
+            let before = lab.account.world();
+            lab.run("status", &bastion, &[]).0.expect(2);
+            let mut refusal = String::new();
+            for verb in ["plan", "apply", "destroy"] {
+                let options: &[&str] = if verb == "plan" { &[] } else { &["--yes"] };
+                let (run, calls) = lab.run(verb, &bastion, options);
+                let run = run.expect(3);
+                assert_eq!(calls.writes(), 0, "{change} {calls}\n{run}");
+                assert!(run.stderr.contains(&real), "{change}\n{run}");
+                refusal = run.stderr;
+            }
+            assert_eq!(lab.account.world(), before, "{change}");
+            if keeps {
+                heed(lab, &refusal);
+            } else {
+                boto(lab, "ec2.terminate_instances(InstanceIds=list(machines()))");
+            }
+            lab.run("destroy", &bastion, &["--yes"]).0.expect(0);
+            assert_eq!(alive(lab), [""; 0], "{change}");
+        }
+    });
+}
+
+/// What others put into the bastion's group reaches what the bastion reaches: every verb names it, and `destroy` closes the databases all the same.
+#[test]
+fn a_machine_of_others_in_the_bastions_group_is_told() {
+    on_both(|lab| {
+        let bastion = lab.bastion();
+        lab.apply(&bastion);
+        let theirs = boto(
+            lab,
+            &format!("{UNTAGGED}result = launch('debian-13-arm64-*', {{'Name': 'theirs'}}, SecurityGroupIds=groups)"),
+        );
+        let theirs = theirs.as_str().expect("an id").to_owned();
+        let plan = lab.run("plan", &bastion, &["--detailed-exitcode"]).0.expect(0);
+        assert!(plan.stdout.contains(&theirs) && plan.stdout.contains("modify-network-interface-attribute"), "{plan}");
+        let verify = lab.run("verify", &bastion, &["--no-network"]).0.expect(4);
+        let failed = verify.stdout.split("control.nothing-else").nth(1).unwrap_or_else(|| panic!("{verify}"));
+        assert!(failed.contains(&theirs), "{verify}");
+        lab.run("drift", &bastion, &[]).0.expect(2);
+        let (reap, _) = lab.command(&["reap", "--region", "us-east-1", "--yes", "--settle", "0m"]);
+        assert!(reap.expect(0).stdout.contains(&theirs));
+        let destroy = lab.run("destroy", &bastion, &["--yes"]).0.expect(1);
+        assert!(destroy.stdout.contains(&theirs) && destroy.stdout.contains("stays"), "{destroy}");
+        assert_eq!(alive(lab), [theirs]);
+        let rules = boto(
+            lab,
+            "
+rules = [g['UserIdGroupPairs'] for s in ec2.describe_security_groups()['SecurityGroups'] for g in s['IpPermissions']]
+result = [p.get('Description') for pairs in rules for p in pairs if (p.get('Description') or '').startswith('gangplank:')]",
+        );
+        assert_eq!(rules, json!([]), "{destroy}");
+        boto(lab, "ec2.terminate_instances(InstanceIds=list(machines()))");
+        lab.run("destroy", &bastion, &["--yes"]).0.expect(0);
     });
 }

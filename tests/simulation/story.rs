@@ -595,11 +595,9 @@ async fn apply(fleet: &Fleet<'_>, clouds: &Clouds, bug: Option<Bug>) -> Result<b
 
 /// What `gangplank destroy` does, until nothing is left.
 async fn destroy(fleet: &Fleet<'_>, clouds: &Clouds, bug: Option<Bug>) -> Result<(), String> {
-    let told = fleet.teardowns(&Nobody).await;
-    if !told.failed.is_empty() {
-        return Err(told.reasons().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
-    }
-    let mut sets: Vec<_> = told.of.into_iter().map(|(_, set)| set).collect();
+    let told = fleet.teardowns(&Nobody).await.into_iter();
+    let sets: Result<Vec<_>, _> = told.map(|(_, set)| set.map_err(|refused| format!("{refused:?}"))).collect();
+    let mut sets = sets?;
     if let Some(bug) = bug {
         sets.iter_mut().for_each(|set| bug.in_a_destroy(set, clouds));
     }

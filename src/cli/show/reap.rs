@@ -116,6 +116,9 @@ fn write_bastion(out: &mut String, bastion: &Bastion, now: Timestamp, palette: &
         let ends: Vec<String> = found.other_ends.iter().map(Timestamp::to_string).collect();
         writeln!(out, "    {warning}⚠ some of its tags tell another end: {}{warning:#}", ends.join(", "))?;
     }
+    for guest in &found.guests {
+        writeln!(out, "    {warning}⚠ {}: it reaches what the bastion reaches{warning:#}", clean(guest))?;
+    }
     if matches!(bastion.verdict, Verdict::Keep { .. }) {
         return writeln!(out, "    {faint}costs {}{faint:#}", bill_of(found, now).monthly_words());
     }
@@ -124,6 +127,9 @@ fn write_bastion(out: &mut String, bastion: &Bastion, now: Timestamp, palette: &
     }
     for note in &found.notes {
         writeln!(out, "    note: {}", clean(note))?;
+    }
+    if found.parts.is_empty() {
+        return Ok(());
     }
     writeln!(out, "    {faint}{}{faint:#}", clean(&bill_of(found, now).to_string()))
 }
@@ -151,7 +157,8 @@ fn write_leftovers(
     };
     let strangers: Vec<Stranger> = judged.iter().flat_map(|j| &j.sight.strangers).filter(called).cloned().collect();
     let found: Vec<&Found> = judged.iter().flat_map(|j| &j.bastions).map(|b| &b.found).collect();
-    for found in found.iter().filter(|f| bastions.contains(&f.bastion.as_str())) {
+    let of_these = |f: &&&Found| !f.parts.is_empty() && bastions.contains(&f.bastion.as_str());
+    for found in found.iter().filter(of_these) {
         writeln!(out, "With the tag of {} in {} there is:", clean(&found.bastion), clean(&found.location.to_string()))?;
         for part in &found.parts {
             writeln!(out, "  {}", clean(&part.what))?;

@@ -24,8 +24,8 @@ use crate::{
     location::Location,
     plan::{Loaded, Plan},
     provider::{
-        Refused,
         fleet::{Action, Fleet},
+        status::Remains,
     },
     reap::{Stranger, is_alike},
 };
@@ -34,9 +34,7 @@ pub async fn run(args: &Run, cx: &Context) -> Result<Exit, Error> {
     // A plan whose time is up is just the one to destroy: its deadline is not asked about.
     let Loaded { plans, broken } = load_each(&args.paths.paths)?;
     let fleet = cx.connect_to_write(&plans).await?;
-    let told = fleet.teardowns(&cx.reading()).await;
-    let failed = told.failed.into_iter().map(|(plan, error)| (plan, Err(Refused::Cloud(error))));
-    let selection = Selection::of(told.of.into_iter().map(|(plan, set)| (plan, Ok(set))).chain(failed), broken);
+    let selection = Selection::of(fleet.teardowns(&cx.reading()).await, broken);
     let sets: Vec<_> = selection.ready.iter().map(|(_, set)| set.clone()).collect();
     let Some(rest) = selection.rest() else { return remove(args, &plans, &fleet, &sets, cx).await };
     announce(&selection.left_out, rest.len(), args.output, cx)?;
@@ -102,35 +100,57 @@ async fn gone(
     for pause in LOOKS {
         tokio::time::sleep(Duration::from_secs(pause)).await;
         let told = fleet.remains(reading).await;
-        let (remains, gone): (Vec<_>, Vec<_>) =
-            told.of.iter().map(|(_, of)| of.clone()).partition(|(_, remains)| !remains.is_empty());
-        let bastions = gone.len();
+        let all = told.of.iter().map(|(_, of)| of.clone());
+        let (remains, gone): (Vec<Remains>, Vec<Remains>) = all.partition(|of| !of.own.is_empty());
         left = remains;
         if !told.failed.is_empty() {
-            for (bastion, _) in gone {
-                say(&format!("Looked again: nothing is left of {bastion}.\n"));
+            for one in gone.iter().filter(|one| one.doubts.is_empty()) {
+                say(&format!("Looked again: nothing is left of {}.\n", one.bastion));
             }
-            for (bastion, remains) in &left {
-                say(&format!("Of {bastion} there is still: {}.\n", remains.join(", ")));
+            say_doubts(&gone);
+            for one in &left {
+                say(&format!("Of {} there is still: {}.\n", one.bastion, one.own.join(", ")));
             }
             return Err(told.reasons().into());
         }
         if left.is_empty() {
-            closing_event(cx, output, "gone", &json!({ "locations": places }))?;
-            if output == RunOutput::Human {
-                print(&format!("Looked again: nothing is left of {}.\n", count(bastions, "bastion")))?;
-            }
-            return Ok(Exit::Done);
+            return none_left(&gone, output, places, cx);
         }
     }
-    let remains = |(bastion, what): &(String, Vec<String>)| json!({"bastion": bastion, "what": what});
+    let remains = |one: &Remains| json!({"bastion": one.bastion, "what": one.own});
     let remains: Vec<_> = left.iter().map(remains).collect();
     closing_event(cx, output, "remains", &json!({"remains": remains, "locations": places}))?;
-    for (bastion, remains) in &left {
-        say(&format!("error: of {bastion} there is still:\n"));
-        for what in remains {
+    for one in &left {
+        say(&format!("error: of {} there is still:\n", one.bastion));
+        for what in &one.own {
             say(&format!("  {what}\n"));
         }
     }
+    say_doubts(&left);
     Ok(Exit::Failed)
+}
+
+/// Nothing that is proven to be the bastions' own is there.
+fn none_left(gone: &[Remains], output: RunOutput, places: &[&Location], cx: &Context) -> Result<Exit, Error> {
+    let certain = gone.iter().filter(|one| one.doubts.is_empty()).count();
+    if output == RunOutput::Human && (certain > 0 || gone.is_empty()) {
+        print(&format!("Looked again: nothing is left of {}.\n", count(certain, "bastion")))?;
+    }
+    if certain == gone.len() {
+        closing_event(cx, output, "gone", &json!({ "locations": places }))?;
+        return Ok(Exit::Done);
+    }
+    let doubts = |one: &Remains| json!({"bastion": one.bastion, "doubts": one.doubts});
+    let doubts: Vec<_> = gone.iter().filter(|one| !one.doubts.is_empty()).map(doubts).collect();
+    closing_event(cx, output, "in-doubt", &json!({"bastions": doubts, "locations": places}))?;
+    say_doubts(gone);
+    Ok(Exit::Differs)
+}
+
+fn say_doubts(all: &[Remains]) {
+    for one in all {
+        for doubt in &one.doubts {
+            say(&format!("error: {} is in doubt: {}\n  help: {}\n", one.bastion, doubt.what, doubt.remedy));
+        }
+    }
 }

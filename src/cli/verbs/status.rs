@@ -18,7 +18,7 @@ use crate::{
     cost::Bill,
     plan::Loaded,
     provider::{
-        deadline::time_left,
+        deadline::{other_ends_note, time_left},
         status::{State, Status},
     },
 };
@@ -102,6 +102,9 @@ fn human(status: &Status, bill: &Bill, palette: &Palette) -> String {
         line("ends", format!("{expires}, {}{advice}", time_left(left)));
         if let Some(moved) = &status.moved {
             line("", format!("{} on {}; the plan's own end is {}", moved.word(), moved.on, moved.from));
+        }
+        if let Some(note) = other_ends_note(&status.other_ends) {
+            line("", note);
         }
     } else if status.state != State::Absent {
         line("ends", "never: it has no deadline".to_owned());

@@ -347,6 +347,7 @@ impl<'a> Look<'a> {
                 port: self.plan.ssh.port,
                 host_keys,
                 deadline: self.seen.machine.as_ref().and_then(|i| ResolvedDeadline::from_tags(&i.tags)),
+                other_ends: self.seen.other_ends.clone(),
                 now,
                 prefix_lists: self.seen.prefix_lists(),
                 verification,

@@ -5,15 +5,15 @@ use super::{
     deadline::{self, ResolvedDeadline},
     desire::Desired,
     diff::{Current, World},
-    doubts, machine,
-    observed::{Attachment, ElasticIp, Group},
-    ownership::{self, Doubt},
+    doubts::{self, Use},
+    machine,
+    observed::{Attachment, ElasticIp, Group, Observed},
+    ownership::{self, Doubt, ForeignTag},
     peering, prefix_list, region, tags,
 };
 use crate::{
     diagnostic::Diagnostic,
     plan::{AwsAddress, TooWide, grouped, size},
-    provider::extend::about_the_end,
 };
 
 /// When the bastion ends. It must not have ended.
@@ -37,29 +37,27 @@ pub(super) fn deadline(
             Some(both) => problem(format!("it ended at {}, as its machine tells it", deadline.expires))
                 .because(format!(
                     "only two resources tell an end, and differ: {}. By the second it is {}, and nothing tells which is right",
-                    who_tells_ends(want.bastion(), world).join("; "),
+                    who_tells_ends(want.bastion(), world.seen).unwrap_or_default(),
                     both[1].expires
                 ))
-                .fix(deadline::settlement(&both, &want.plan.origin.source.path, world.now)),
+                .fix(deadline::settlement(&both, &want.plan.origin.argument(), world.now)),
             None => problem(format!("it ended at {}", deadline.expires))
-                .because(because)
+                .because(match who_tells_ends(want.bastion(), world.seen) {
+                    Some(who) => format!("its resources tell different ends, and this one counts: {who}"),
+                    None => because.to_owned(),
+                })
                 .fix("run `gangplank destroy`, or give it more time here"),
         });
     }
     Some(deadline)
 }
 
-/// Each resource that tells an end, the machine first, and the tags that it tells it by.
-fn who_tells_ends(bastion: &str, world: World<'_>) -> Vec<String> {
-    let instances = world.seen.instances_of(bastion).map(|i| ("instance", &i.id, &i.tags));
-    let addresses = world.seen.addresses_of(bastion).map(|a| ("elastic IP", &a.allocation, &a.tags));
-    let groups = world.seen.groups_of(bastion).map(|g| ("security group", &g.id, &g.tags));
-    let all = instances.chain(addresses).chain(groups);
-    let dated = all.filter(|(_, _, tags)| ResolvedDeadline::from_tags(tags).is_some());
-    let of_the_end = dated.map(|(kind, id, tags)| (kind, id, about_the_end(tags)));
-    let words =
-        |tags: &tags::Tags| tags.iter().map(|(key, value)| format!("{key} {value:?}")).collect::<Vec<_>>().join(", ");
-    of_the_end.map(|(kind, id, tags)| format!("{kind} {id} with {}", words(&tags))).collect()
+/// Each resource that tells an end, the machine first, where they differ.
+pub(super) fn who_tells_ends(bastion: &str, seen: &Observed) -> Option<String> {
+    let instances = seen.instances_of(bastion).map(|i| (format!("instance {}", i.id), &i.tags));
+    let addresses = seen.addresses_of(bastion).map(|a| (format!("elastic IP {}", a.allocation), &a.tags));
+    let groups = seen.groups_of(bastion).map(|g| (format!("security group {}", g.id), &g.tags));
+    deadline::who_tells(instances.chain(addresses).chain(groups))
 }
 
 /// Several machines of which nothing tells which one is the bastion's: none is chosen, and none is ended.
@@ -109,41 +107,32 @@ pub(super) fn holder(want: &Desired<'_>, world: World<'_>, current: &Current<'_>
     );
 }
 
-/// A machine in the bastion's own group that is not proven to be the bastion's, while the bastion has no other: it may have lost a tag, and
-/// beside it neither a second machine nor another address is made.
+/// What may be the bastion's machine and is not proven to be, while the bastion has no other: it may have lost a tag or its group, and beside
+/// it neither a second machine nor another address is made.
 pub(super) fn lost_machines(want: &Desired<'_>, world: World<'_>, problems: &mut Vec<Diagnostic>) {
-    let bastion = want.bastion();
-    for (instance, group) in doubts::lost_machines(bastion, world.seen) {
-        let id = &instance.id;
-        let because = match ownership::made_by_us(instance) {
-            _ if !tags::owns(&instance.tags, bastion) => {
-                format!("it does not carry the tag {}={bastion}", tags::BASTION)
+    let (bastion, seen) = (want.bastion(), world.seen);
+    let untagged = || format!("it does not carry the tag {}={bastion}", tags::BASTION);
+    let boot = boot_text(want.user_data);
+    for one in doubts::lost(bastion, seen) {
+        let why = match &one {
+            Use::InGroup { instance, .. } | Use::Apart(instance) if !tags::owns(&instance.tags, bastion) => untagged(),
+            Use::InGroup { instance, .. } => match ownership::made_by_us(instance) {
+                Err(doubt) => doubt.to_string(),
+                Ok(()) => format!("its security group does not carry the tag {}={bastion}", tags::BASTION),
+            },
+            Use::Apart(_) => Doubt::OutsideGroup.to_string(),
+            Use::InstanceHasAddress { .. } | Use::InterfaceHasAddress { .. } => {
+                "the address does not carry the bastion's tag, and a rule of the bastion's group names it".to_owned()
             }
-            Err(doubt) => doubt.to_string(),
-            Ok(()) => format!("its security group does not carry the tag {}={bastion}", tags::BASTION),
-        };
-        let group_id = group.map_or("", |group| &group.id);
-        let boot = boot_text(want.user_data);
-        let otherwise = format!("end it: `{} ec2 terminate-instances --instance-ids {id}`", region::cli(world.region));
-        let fix = match doubts::give_back(world.region, bastion, &boot, instance, group).as_slice() {
-            [] => format!("see whose it is; then take it out of the group, or {otherwise}"),
-            commands => format!(
-                "if it is this bastion's machine and lost its tags, give them back: {}; otherwise take it out of the group, or {otherwise}",
-                commands.join(" and ")
-            ),
         };
         problems.push(
             want.plan
                 .origin
-                .problem(
-                    "name",
-                    "what may be the bastion's machine is not proven to be",
-                    format!("instance {} is in {group_id}, {}", ownership::instance_words(instance), ownership::group_name(bastion)),
-                )
+                .problem("name", "what may be the bastion's machine is not proven to be", one.to_string())
                 .because(format!(
-                    "{because}; it may be this bastion's machine all the same, and beside it neither a second one nor another address is made"
+                    "{why}; it may be this bastion's machine all the same, and beside it neither a second one nor another address is made"
                 ))
-                .fix(fix),
+                .fix(one.remedy(bastion, Some(&boot), world.region, seen)),
         );
     }
 }
@@ -159,14 +148,20 @@ pub(super) fn address(want: &Desired<'_>, world: World<'_>, current: &Current<'_
                 .fix("check the id and the region, or write `elastic` for an address of the bastion's own"),
         );
     }
-    if let (AwsAddress::Existing(id), Some(owner)) =
-        (&want.aws.address, current.address.and_then(|a| a.tags.get(tags::BASTION)))
-        && owner != want.bastion()
+    let tag = current.address.and_then(|a| ownership::foreign_tag(a, world.seen, want.bastion()));
+    if let (AwsAddress::Existing(id), Some(ForeignTag::Alone(owner) | ForeignTag::Claimed(owner))) =
+        (&want.aws.address, tag)
+        && !current.takes_foreign_tag_away(want, world.seen)
     {
         problems.push(
             problem("the address is another bastion's", format!("{id} belongs to the bastion {owner}"))
                 .because("what one bastion owns goes away with it")
-                .fix("name another address, or write `elastic` for one of the bastion's own"),
+                .fix(format!(
+                    "if that bastion does not have it and only the tag says so, take the tag away: `{} ec2 delete-tags --resources {id} \
+                     --tags Key={}`; otherwise name another address, or write `elastic` for one of the bastion's own",
+                    region::cli(world.region),
+                    tags::BASTION
+                )),
         );
     }
     if let (AwsAddress::Existing(id), Some(group)) =
@@ -188,8 +183,16 @@ pub(super) fn address(want: &Desired<'_>, world: World<'_>, current: &Current<'_
     });
     let history = world.seen.instance_history(want.bastion());
     // Those are refused already, with all that they lack.
-    let lost = doubts::lost_machines(want.bastion(), world.seen);
-    let is_lost = |a: &ElasticIp| lost.iter().any(|(i, _)| a.attached.as_ref().is_some_and(|at| at.is_instance(&i.id)));
+    let lost = doubts::lost(want.bastion(), world.seen);
+    let is_lost = |a: &ElasticIp| {
+        let has_it = |one: &Use<'_>| match one {
+            Use::InGroup { instance, .. } | Use::Apart(instance) => {
+                a.attached.as_ref().is_some_and(|at| at.is_instance(&instance.id))
+            }
+            Use::InstanceHasAddress { .. } | Use::InterfaceHasAddress { .. } => false,
+        };
+        lost.iter().any(has_it)
+    };
     let used = current.address.into_iter().chain(current.spare_addresses.iter().copied());
     for address in used.chain(unproven).filter(|a| !is_lost(a)) {
         let foreign = match &address.attached {

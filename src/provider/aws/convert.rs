@@ -327,6 +327,7 @@ fn own_interfaces(from: &ec2::Instance) -> Vec<Interface> {
             addresses: parsed(v4.chain(v6)),
             prefixes: Vec::new(),
             public: parsed(public),
+            instance: None,
             description: text(from.description()),
         })
     };
@@ -346,6 +347,7 @@ pub fn interface(from: &ec2::NetworkInterface) -> Option<Interface> {
         addresses: parsed(v4.chain(v6)),
         prefixes: parsed(prefixes),
         public: parsed(private.iter().filter_map(|a| a.association()?.public_ip())),
+        instance: from.attachment().and_then(|a| a.instance_id()).map(str::to_owned),
         description: text(from.description()),
     })
 }

@@ -9,12 +9,14 @@ use super::{
     check,
     deadline::{self, ResolvedDeadline},
     desire::Desired,
+    doubts,
     judging::Known,
     keys,
     machine::{self, Choice},
     network::Subnet,
     observed::{ElasticIp, Group, Image, Instance, Observed, Surroundings},
-    ownership, peering, public_access, region,
+    ownership::{self, ForeignTag},
+    peering, public_access, region,
     rule::Rules,
     steps::Differ,
     teardown,
@@ -67,7 +69,7 @@ pub fn diff(want: &Desired<'_>, world: World<'_>) -> Result<Changeset<Action>, D
     let made = Made { group: group.map_or(Ref::Made, |g| Ref::Id(g.id.clone())), deadline, vpc };
     plan.group(want, world, &made, group);
     plan.databases(want, world, &made);
-    plan.address(want, &made, &current);
+    plan.address(want, world, &made, &current);
     plan.address_mark(want, &made, &current, group);
     plan.refused_candidate(world, &current);
     if let Some((_, image)) = launch.filter(|(_, image)| image.deprecation.is_some_and(|at| at <= world.now)) {
@@ -177,6 +179,15 @@ impl<'a> Current<'a> {
         (!stays).then(|| now.ip.map_or_else(|| now.allocation.clone(), |ip| ip.to_string()))
     }
 
+    /// Whether the address that the plan brings loses the tag of another bastion, which nothing but that tag says has it, while it leads to
+    /// the plan's own machine.
+    pub fn takes_foreign_tag_away(&self, want: &Desired<'_>, seen: &Observed) -> bool {
+        let Some(address) = self.address.filter(|_| want.aws.address != AwsAddress::Elastic) else { return false };
+        let leads_here =
+            self.instance.is_some_and(|i| address.attached.as_ref().is_some_and(|at| at.is_instance(&i.id)));
+        leads_here && matches!(ownership::foreign_tag(address, seen, want.bastion()), Some(ForeignTag::Alone(_)))
+    }
+
     pub fn public_address(&self) -> String {
         self.address.and_then(|a| a.ip).map_or_else(|| "the new address".to_owned(), |ip| ip.to_string())
     }
@@ -277,6 +288,7 @@ fn notes(
     let strangers = ownership::strangers(world.seen, want.bastion());
     let used = |id: &str| current.address.is_some_and(|a| a.allocation == id);
     notes.extend(strangers.iter().filter(|s| !used(s.id())).map(|s| s.note(want.bastion())));
+    notes.extend(doubts::guests(want.bastion(), world.seen).iter().map(|guest| guest.note(world.region)));
     notes.extend(teardown::foreign_references(want.bastion(), world.seen).into_iter().map(|r| r.note()));
     notes
 }

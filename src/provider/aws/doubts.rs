@@ -6,18 +6,31 @@ use std::{
 };
 
 use super::{
-    observed::{Attachment, Group, Instance, InstanceState, Observed},
+    network::Interface,
+    observed::{Attachment, ElasticIp, Group, Instance, InstanceState, Observed},
     ownership, region,
     tags::{self, Tags},
     teardown,
 };
+use crate::provider::status::Doubt;
 
 /// How something that is not proven to be a bastion's own uses what the bastion has.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Use<'a> {
-    InGroup { instance: &'a Instance, group: &'a str },
-    InstanceHasAddress { id: &'a str, ip: String },
-    InterfaceHasAddress { id: &'a str, ip: String },
+    InGroup {
+        instance: &'a Instance,
+        group: &'a str,
+    },
+    /// It is outside of the bastion's group, and has its name and a document's digest of gangplank's.
+    Apart(&'a Instance),
+    InstanceHasAddress {
+        id: &'a str,
+        address: &'a ElasticIp,
+    },
+    InterfaceHasAddress {
+        id: &'a str,
+        address: &'a ElasticIp,
+    },
 }
 
 impl fmt::Display for Use<'_> {
@@ -26,10 +39,91 @@ impl fmt::Display for Use<'_> {
             Use::InGroup { instance, group } => {
                 write!(f, "instance {} is in its security group {group}", ownership::instance_words(instance))
             }
-            Use::InstanceHasAddress { id, ip } => write!(f, "instance {id} has its address {ip}"),
-            Use::InterfaceHasAddress { id, ip } => write!(f, "the network interface {id} has its address {ip}"),
+            Use::Apart(instance) => write!(
+                f,
+                "instance {} has its name and a tag {} of gangplank's, and is in none of its security groups",
+                ownership::instance_words(instance),
+                tags::BOOT
+            ),
+            Use::InstanceHasAddress { id, address } => {
+                write!(f, "instance {id} has its address {}", ip_words(address))
+            }
+            Use::InterfaceHasAddress { id, address } => {
+                write!(f, "the network interface {id} has its address {}", ip_words(address))
+            }
         }
     }
+}
+
+fn ip_words(address: &ElasticIp) -> String {
+    address.ip.map_or_else(|| address.allocation.clone(), |ip| ip.to_string())
+}
+
+impl Use<'_> {
+    /// What a reader can do about it; `boot` is what a machine's tag of that name shall say where it has none.
+    pub fn remedy(&self, name: &str, boot: Option<&str>, region: &str, seen: &Observed) -> String {
+        let cli = region::cli(region);
+        let end = |id: &str| format!("end it: `{cli} ec2 terminate-instances --instance-ids {id}`");
+        let groups = groups_called(name, seen);
+        match self {
+            Use::InGroup { instance, group } => {
+                let end = end(&instance.id);
+                match give_back(region, name, boot, instance, seen.group(group)).as_slice() {
+                    [] => format!("see whose it is; then take it out of the group, or {end}"),
+                    commands => format!(
+                        "if it is this bastion's machine and lost its tags, give them back: {}; otherwise take it out of the group, or {end}",
+                        commands.join(" and ")
+                    ),
+                }
+            }
+            Use::Apart(instance) => {
+                let end = end(&instance.id);
+                let group = groups.iter().next().and_then(|id| seen.group(id));
+                let mut commands = give_back(region, name, boot, instance, group);
+                commands.extend(group.map(|group| back_into(&cli, instance, &group.id)));
+                match group {
+                    None => format!(
+                        "if it is this bastion's machine, {end}, and apply makes another; otherwise give it another name"
+                    ),
+                    Some(_) => format!(
+                        "if it is this bastion's machine, give back what it lost: {}; otherwise give it another name, or {end}",
+                        commands.join(" and ")
+                    ),
+                }
+            }
+            Use::InstanceHasAddress { id, address } => format!(
+                "if it is this bastion's machine, {}; otherwise {}",
+                end(id),
+                free(&cli, name, address, &groups, seen)
+            ),
+            Use::InterfaceHasAddress { address, .. } => free(&cli, name, address, &groups, seen),
+        }
+    }
+}
+
+/// The command that puts a machine back into its group.
+pub fn back_into(cli: &str, instance: &Instance, group: &str) -> String {
+    format!("`{cli} ec2 modify-instance-attribute --instance-id {} --groups {group}`", instance.id)
+}
+
+/// How an address that leads elsewhere comes to be free for the bastion, or to be its no more.
+fn free(cli: &str, name: &str, address: &ElasticIp, groups: &BTreeSet<String>, seen: &Observed) -> String {
+    let marked = groups.iter().filter_map(|id| seen.group(id)).find(|g| ownership::is_marked(g, address, name));
+    let there = "disassociate the address there";
+    match (marked, address.ip) {
+        (Some(group), Some(ip)) if !tags::owns(&address.tags, name) => format!(
+            "{there}, or, if it is not the bastion's any more, take away the rule that names it: `{cli} ec2 \
+             revoke-security-group-egress --group-id {} --ip-permissions 'IpProtocol=tcp,FromPort=443,ToPort=443,IpRanges=[{{CidrIp={ip}/32}}]'`",
+            group.id
+        ),
+        _ => there.to_owned(),
+    }
+}
+
+/// The doubts about a bastion, with what to do about each; `boot` is what a machine's tag of that name shall say where it has none.
+pub fn doubts(name: &str, boot: Option<&str>, region: &str, seen: &Observed) -> Vec<Doubt> {
+    let doubt = |one: Use<'_>| Doubt { what: one.to_string(), remedy: one.remedy(name, boot, region, seen) };
+    in_use(name, seen, &groups_called(name, seen), &seen.users).into_iter().map(doubt).collect()
 }
 
 /// The groups that are called as a bastion's are: no tag changes that.
@@ -42,19 +136,30 @@ pub fn groups_called(bastion: &str, seen: &Observed) -> BTreeSet<String> {
 /// and then the bastion has not lost it. `users` are the machines in the groups.
 pub fn in_use<'a>(name: &str, seen: &'a Observed, groups: &BTreeSet<String>, users: &'a [Instance]) -> Vec<Use<'a>> {
     let own: Vec<&str> = teardown::instances(name, seen).map(|i| i.id.as_str()).collect();
-    let is_other = |i: &&Instance| i.state != InstanceState::Terminated && !own.contains(&i.id.as_str());
+    // One that came into being between two looks is its own by all of its marks.
+    let is_own = |i: &Instance| {
+        own.contains(&i.id.as_str()) || (tags::owns(&i.tags, name) && ownership::instance(i, seen, name).is_ok())
+    };
+    let is_other = |i: &&Instance| i.state != InstanceState::Terminated && !is_own(i);
     // By its id: one may be in the group, have the tag and hold the address.
     let mut all: BTreeMap<&str, Use<'_>> = BTreeMap::new();
     let has_ended = |id: &String| seen.instances.iter().any(|i| i.id == *id && !i.state.is_there());
-    for address in seen.addresses.iter().filter(|a| tags::owns(&a.tags, name)) {
-        let ip = address.ip.map_or_else(|| address.allocation.clone(), |ip| ip.to_string());
+    let called: Vec<&Group> = groups.iter().filter_map(|id| seen.group(id)).collect();
+    let is_its =
+        |a: &&ElasticIp| tags::owns(&a.tags, name) || called.iter().any(|group| ownership::is_marked(group, a, name));
+    for address in seen.addresses.iter().filter(is_its) {
         match &address.attached {
             Some(Attachment::Instance(id)) if !has_ended(id) && !own.contains(&id.as_str()) => {
-                all.insert(id, Use::InstanceHasAddress { id, ip });
+                all.insert(id, Use::InstanceHasAddress { id, address });
             }
-            Some(Attachment::Interface(id)) => _ = all.insert(id, Use::InterfaceHasAddress { id, ip }),
+            Some(Attachment::Interface(id)) => _ = all.insert(id, Use::InterfaceHasAddress { id, address }),
             _ => {}
         }
+    }
+    let is_called = |i: &&Instance| i.tags.get(tags::NAME).is_some_and(|called| *called == ownership::group_name(name));
+    let is_apart = |i: &&Instance| i.state.is_there() && is_called(i) && ownership::made_by_us(i).is_ok();
+    for instance in seen.instances.iter().filter(is_apart).filter(is_other) {
+        all.insert(&instance.id, Use::Apart(instance));
     }
     for instance in users.iter().filter(is_other) {
         if let Some(group) = ownership::groups_of_interfaces(instance).find(|id| groups.contains(*id)) {
@@ -64,30 +169,91 @@ pub fn in_use<'a>(name: &str, seen: &'a Observed, groups: &BTreeSet<String>, use
     all.into_values().collect()
 }
 
-/// Machines that stand in a group of the bastion's name, while the bastion has none of its own: each may be its machine that lost a tag.
-pub fn lost_machines<'a>(name: &str, seen: &'a Observed) -> Vec<(&'a Instance, Option<&'a Group>)> {
+/// What may be the bastion's machine while the bastion has none of its own: beside it no other is made. What has an address that carries
+/// the bastion's tag is told with that address.
+pub fn lost<'a>(name: &str, seen: &'a Observed) -> Vec<Use<'a>> {
     if seen.instances_of(name).next().is_some() {
         return Vec::new();
     }
-    // One that came into being between two looks is its own by all of its marks.
-    let is_own = |i: &Instance| tags::owns(&i.tags, name) && ownership::instance(i, seen, name).is_ok();
     let uses = in_use(name, seen, &groups_called(name, seen), &seen.users);
-    let machines = uses.into_iter().filter_map(|one| match one {
-        Use::InGroup { instance, group } => Some((instance, seen.group(group))),
-        Use::InstanceHasAddress { .. } | Use::InterfaceHasAddress { .. } => None,
+    let is_lost = |one: &Use<'_>| match one {
+        Use::InGroup { instance, .. } | Use::Apart(instance) => instance.state.is_there(),
+        Use::InstanceHasAddress { address, .. } | Use::InterfaceHasAddress { address, .. } => {
+            !tags::owns(&address.tags, name)
+        }
+    };
+    uses.into_iter().filter(is_lost).collect()
+}
+
+/// A network interface in a bastion's own group that is not the bastion's: it reaches what the bastion reaches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Guest<'a> {
+    pub interface: &'a Interface,
+    pub group: &'a str,
+}
+
+impl fmt::Display for Guest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Interface { id, instance, description, .. } = self.interface;
+        match instance {
+            Some(instance) => write!(f, "instance {instance} (network interface {id})")?,
+            None if description.is_empty() => write!(f, "network interface {id}")?,
+            None => write!(f, "network interface {id} ({description})")?,
+        }
+        write!(f, " is in the bastion's security group {} and is not the bastion's", self.group)
+    }
+}
+
+impl Guest<'_> {
+    pub fn remedy(&self, region: &str) -> String {
+        format!(
+            "see whose it is, and take it out of the group: `{} ec2 modify-network-interface-attribute --network-interface-id {} --groups \
+             GROUP`, with others than {}",
+            region::cli(region),
+            self.interface.id,
+            self.group
+        )
+    }
+
+    pub fn note(&self, region: &str) -> String {
+        format!("⚠ {self}: it reaches what the bastion reaches, its databases too; {}", self.remedy(region))
+    }
+}
+
+/// Of those that were read. Where the bastion has no machine of its own, one that another machine has is a doubt instead ([`in_use`]).
+pub fn guests<'a>(name: &str, seen: &'a Observed) -> Vec<Guest<'a>> {
+    let has_machine = seen.instances_of(name).next().is_some();
+    let is_foreign = |interface: &Interface| match &interface.instance {
+        None => true,
+        Some(id) => {
+            let has_ended = seen.instances.iter().any(|i| i.id == *id && !i.state.is_there());
+            has_machine && !has_ended && !teardown::instances(name, seen).any(|i| i.id == *id)
+        }
+    };
+    let members = seen.members.iter().flatten().flatten();
+    let of = members.filter(|interface| is_foreign(interface)).filter_map(|interface| {
+        let group = seen.groups_of(name).find(|g| interface.groups.contains(&g.id))?;
+        Some(Guest { interface, group: &group.id })
     });
-    machines.filter(|(instance, _)| instance.state.is_there() && !is_own(instance)).collect()
+    of.collect()
 }
 
 /// The commands that make a machine the bastion's own again, as typed; empty where tags do not. `boot` is what its tag of that name shall
-/// say where it has none: the machine's document is compared with it.
-pub fn give_back(region: &str, bastion: &str, boot: &str, instance: &Instance, group: Option<&Group>) -> Vec<String> {
-    if ownership::other_service(&instance.tags).is_err() {
+/// say where it has none, where that is known: the machine's document is compared with it.
+pub fn give_back(
+    region: &str,
+    bastion: &str,
+    boot: Option<&str>,
+    instance: &Instance,
+    group: Option<&Group>,
+) -> Vec<String> {
+    let needs_boot = ownership::made_by_us(instance).is_err();
+    if ownership::other_service(&instance.tags).is_err() || (needs_boot && boot.is_none()) {
         return Vec::new();
     }
     let cli = region::cli(region);
     let owner = |of: &Tags| (!tags::owns(of, bastion)).then(|| format!("Key={},Value={bastion}", tags::BASTION));
-    let boot = ownership::made_by_us(instance).is_err().then(|| format!("'Key={},Value={boot}'", tags::BOOT));
+    let boot = boot.filter(|_| needs_boot).map(|boot| format!("'Key={},Value={boot}'", tags::BOOT));
     let of_instance: Vec<String> = owner(&instance.tags).into_iter().chain(boot).collect();
     let of_group: Vec<String> = group.and_then(|group| owner(&group.tags)).into_iter().collect();
     let group = group.map_or("", |group| &group.id);

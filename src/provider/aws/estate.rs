@@ -1,4 +1,4 @@
-//! All that gangplank has in an account, by its tags and without a plan. Six calls a region, however many bastions there are (pages
+//! All that gangplank has in an account, by its tags and without a plan. Seven calls a region, however many bastions there are (pages
 //! aside), one more where some have no machine, and one for the list of regions.
 
 use std::collections::BTreeSet;
@@ -13,8 +13,9 @@ use super::{
     api::{Ec2, NotConnected},
     convert, doubts,
     fleet::{BETWEEN_LOOKUPS, FleetPerformer, PATIENCE, identified},
-    history, identity,
-    observe::{self, PAGE, pages},
+    history, identity, inspect,
+    network::Interface,
+    observe::{self, PAGE, known, pages},
     observed::{ElasticIp, Instance, InstanceState, Observed},
     ownership::{self, Doubt, Tagged, other_service},
     region,
@@ -169,7 +170,8 @@ async fn look(key: &str, ec2: &Ec2, existing: &BTreeSet<String>, watcher: &dyn W
         tagged_rules(ec2, &progress),
         volumes(ec2, &progress),
     )?;
-    let users = users(ec2, &seen, &rules, &progress).await?;
+    let (users, members) = tokio::join!(users(ec2, &seen, &rules, &progress), members(ec2, &seen, &progress));
+    let (users, seen) = (users?, Observed { members: Some(known(members)), ..seen });
     let mut sight = sight(key, &seen, &alike, &rules, &volumes, &users, existing);
     launchers(ec2, &mut sight.strangers).await;
     Ok(sight)
@@ -188,18 +190,27 @@ async fn users(
     if groups.is_empty() { Ok(Vec::new()) } else { observe::instances_in_groups(ec2, &groups, progress).await }
 }
 
+/// What is in the groups that are called as bastions' are.
+async fn members(ec2: &Ec2, seen: &Observed, progress: &Progress<'_>) -> Result<Vec<Interface>, CloudError> {
+    let called = seen.groups.iter().filter(|group| group.name.starts_with(ownership::PREFIX));
+    inspect::interfaces(ec2, &called.map(|group| group.id.clone()).collect(), progress).await
+}
+
 /// The groups that a bastion has, or had before somebody changed a tag: its own, those of its name, and those that its rules let in.
 fn groups_of(name: &str, seen: &Observed, rules: &[TaggedRule]) -> BTreeSet<String> {
     let let_in = rules.iter().filter(|rule| rule.bastion == name).map(|rule| rule.peer.clone());
     doubts::groups_called(name, seen).into_iter().chain(let_in).collect()
 }
 
-/// The names in the tags of machines, addresses, groups and rules.
+/// The names in the tags of machines, addresses, groups and rules, and of the groups that are called as bastions' are.
 fn owners(seen: &Observed, rules: &[TaggedRule]) -> BTreeSet<String> {
     let instances = seen.instances.iter().filter(|i| i.state != InstanceState::Terminated).map(|i| &i.tags);
     let tags = instances.chain(seen.addresses.iter().map(|a| &a.tags)).chain(seen.groups.iter().map(|g| &g.tags));
     let tagged = tags.filter_map(|tags| tags.get(tags::BASTION).cloned());
-    tagged.chain(rules.iter().map(|rule| rule.bastion.clone())).collect()
+    // A group's name is what no tag changes.
+    let called = seen.groups.iter().filter_map(|group| group.name.strip_prefix(ownership::PREFIX).map(str::to_owned));
+    let called = called.filter(|name| is_name(name));
+    tagged.chain(rules.iter().map(|rule| rule.bastion.clone())).chain(called).collect()
 }
 
 /// Asks CloudTrail who launched the first machines among what carries a bastion's tag and is not its own.
@@ -311,6 +322,7 @@ fn sight(
             let cost = bill(&location.price_region(), &[Item::one("public IPv4")], None);
             format!("{}; it costs {}", teardown::kept_note(address, why), cost.monthly_words())
         }));
+        teardown::keep_groups(&mut set, key, seen);
         let kept: Vec<&str> = kept.iter().map(|(address, _)| address.allocation.as_str()).collect();
         set.steps.extend(teardown::stray_rules(name, key, seen, rules));
         sight.strangers.extend(tagged_strangers(name, &location, seen, volumes));
@@ -322,7 +334,7 @@ fn sight(
             found.in_use = uses.iter().map(ToString::to_string).collect();
         }
         // A rule that goes with its group, which is here, too, is no bastion by itself; nor is one that is not ours by its words.
-        if !found.parts.is_empty() {
+        if !found.parts.is_empty() || !found.in_use.is_empty() {
             sight.found.push((found, set));
         }
     }
@@ -379,6 +391,7 @@ fn found(
         expires,
         has_machine: !machines.is_empty(),
         in_use: Vec::new(),
+        guests: doubts::guests(name, seen).iter().map(ToString::to_string).collect(),
         busy: false,
         made: dated.iter().filter_map(|tags| began(tags)).chain(launched).min(),
         parts,

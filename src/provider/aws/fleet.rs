@@ -16,13 +16,14 @@ use tokio::{
 use super::{
     action::{Action, Call},
     api::{Ec2, NotConnected},
+    boot::boot_text,
     desire::Desired,
     diff::{self, World},
     doubts,
     evidence::Evidence,
     extend, history,
     identity::{self, CallerIdentity},
-    inspect::Question,
+    inspect::{self, Question},
     machine::{self, Choice, Needs, allocates},
     observe::{self, Named},
     observed::{ElasticIp, Instance, Observed, Surroundings},
@@ -39,14 +40,14 @@ use crate::{
     drift::{Act, Who},
     event::Watcher,
     location::CloudAccount,
-    plan::{Aws, AwsAddress, Cloud, Plan},
+    plan::{Aws, AwsAddress, Cloud, Plan, two_for_one},
     provider::{
         CloudError, Progress, Refused,
         clouds::Clouds,
         extend::Wish,
         fleet::PlanOutlook,
         identity::IdentifiedAccount,
-        status::{State, Status},
+        status::{Doubt, Remains, State, Status},
     },
 };
 
@@ -78,6 +79,16 @@ struct Bastion<'a> {
     aws: &'a Aws,
     /// Index into the fleet's regions.
     region: usize,
+}
+
+/// What is read of the groups that are called as the bastions' are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum InGroups {
+    Nothing,
+    /// The machines in those of bastions that have none of their own.
+    Users,
+    /// Those, and all network interfaces: for who removes the bastions.
+    Members,
 }
 
 impl<'a> Fleet<'a> {
@@ -202,7 +213,10 @@ impl<'a> Fleet<'a> {
         now: Timestamp,
         watcher: &dyn Watcher,
     ) -> Vec<Result<Result<Changeset<Action>, Diagnostic>, CloudError>> {
-        self.each(watcher, |bastion, region, seen| extend::extend(bastion.plan, region, seen, wish, now)).await
+        self.each(watcher, InGroups::Nothing, |bastion, region, seen| {
+            extend::extend(bastion.plan, region, seen, wish, now)
+        })
+        .await
     }
 
     /// As whom a region of this run is asked, where that is known.
@@ -255,49 +269,57 @@ impl<'a> Fleet<'a> {
 
     /// Whether all that each bastion has tells the same end.
     pub async fn ends_agree(&self, watcher: &dyn Watcher) -> Vec<Result<bool, CloudError>> {
-        self.each(watcher, |bastion, _, seen| seen.ends_agree(bastion.plan.name.as_str())).await
+        self.each(watcher, InGroups::Nothing, |bastion, _, seen| seen.ends_agree(bastion.plan.name.as_str())).await
     }
 
-    /// What removes the bastions. Writes nothing.
-    pub async fn teardowns(&self, watcher: &dyn Watcher) -> Vec<Result<Changeset<Action>, CloudError>> {
-        let looks = join_all(self.regions.iter().map(async |region| {
-            let step = region.step();
-            observe::observe_to_remove(&region.ec2, &Progress { step: &step, watcher }).await
-        }))
-        .await;
-        self.told(&looks, |bastion, region, seen| {
-            let mut set =
-                teardown::teardown(bastion.plan.name.as_str(), &bastion.plan.origin.source.path, region, seen);
+    /// What removes the bastions, or why one is not removed. Writes nothing.
+    pub async fn teardowns(
+        &self,
+        watcher: &dyn Watcher,
+    ) -> Vec<Result<Result<Changeset<Action>, Diagnostics>, CloudError>> {
+        let rendered = self.rendered();
+        let boot_of = |bastion: &Bastion<'_>| {
+            let at = self.bastions.iter().position(|b| ptr::eq(b.plan, bastion.plan));
+            at.and_then(|at| rendered.get(at)?.as_ref().ok()).map(boot_text)
+        };
+        self.each(watcher, InGroups::Members, |bastion, region, seen| {
+            let name = bastion.plan.name.as_str();
+            if seen.instances_of(name).next().is_none() {
+                Doubt::refuse_destroy(doubts::doubts(name, boot_of(bastion).as_deref(), region, seen), bastion.plan)?;
+            }
+            let mut set = teardown::teardown(name, &bastion.plan.origin.source.path, region, seen);
             let named = |a: &ElasticIp| bastion.aws.address == AwsAddress::Existing(a.allocation.clone());
             let kept = teardown::keep_addresses(&mut set, seen, |a| named(a).then_some(teardown::NAMED_BY_PLAN));
             set.notes.extend(kept.iter().map(|(address, why)| teardown::kept_note(address, why)));
-            set
+            teardown::keep_groups(&mut set, region, seen);
+            Ok(set)
         })
+        .await
     }
 
     /// By bastion, what of it is still there.
-    pub async fn remains(&self, watcher: &dyn Watcher) -> Vec<Result<(String, Vec<String>), CloudError>> {
-        self.each(watcher, |bastion, _, seen| {
+    pub async fn remains(&self, watcher: &dyn Watcher) -> Vec<Result<Remains, CloudError>> {
+        self.each(watcher, InGroups::Users, |bastion, region, seen| {
             let name = bastion.plan.name.as_str();
-            (name.to_owned(), teardown::remains(name, seen))
+            Remains {
+                bastion: name.to_owned(),
+                own: teardown::remains(name, seen),
+                doubts: doubts::doubts(name, None, region, seen),
+            }
         })
         .await
     }
 
     pub async fn status(&self, now: Timestamp, watcher: &dyn Watcher) -> Vec<Result<Status, CloudError>> {
-        let told = self.each(watcher, |bastion, region, seen| {
-            let status = Status::of(bastion.plan, bastion.aws, region, seen, now);
-            let doubtful = status.state != State::Up;
-            (status, doubtful.then(|| seen.clone()))
-        });
-        let completed = self.bastions.iter().zip(told.await).map(async |(bastion, told)| match told? {
-            (status, None) => Ok(status),
-            (status, Some(seen)) => {
-                let doubts = self.regions[bastion.region].doubts(bastion.plan.name.as_str(), &seen, watcher).await?;
-                Ok(Status { doubts, ..status })
+        self.each(watcher, InGroups::Users, |bastion, region, seen| {
+            let mut status = Status::of(bastion.plan, bastion.aws, region, seen, now);
+            if status.state != State::Up {
+                let doubts = doubts::doubts(bastion.plan.name.as_str(), None, region, seen);
+                status.doubts = doubts.into_iter().map(|doubt| doubt.what).collect();
             }
-        });
-        join_all(completed).await
+            status
+        })
+        .await
     }
 
     /// Looks at everything that a verification goes by, in the order of the plans. Writes nothing.
@@ -347,23 +369,28 @@ impl<'a> Fleet<'a> {
     async fn each<T>(
         &self,
         watcher: &dyn Watcher,
+        in_groups: InGroups,
         read: impl Fn(&Bastion<'_>, &str, &Observed) -> T,
     ) -> Vec<Result<T, CloudError>> {
         let none = Named::default();
-        let looks = join_all(self.regions.iter().map(async |region| {
-            let step = region.step();
-            observe::observe(&region.ec2, &none, &Progress { step: &step, watcher }).await
-        }))
-        .await;
-        self.told(&looks, read)
-    }
-
-    /// Of each bastion, what is read from the look at its region.
-    fn told<T>(
-        &self,
-        looks: &[Result<Observed, CloudError>],
-        read: impl Fn(&Bastion<'_>, &str, &Observed) -> T,
-    ) -> Vec<Result<T, CloudError>> {
+        let looks: Vec<Result<Observed, CloudError>> =
+            join_all(self.regions.iter().enumerate().map(async |(i, region)| {
+                let step = region.step();
+                let progress = Progress { step: &step, watcher };
+                let mut seen = match in_groups {
+                    InGroups::Members => observe::observe_to_remove(&region.ec2, &progress).await?,
+                    InGroups::Nothing | InGroups::Users => observe::observe(&region.ec2, &none, &progress).await?,
+                };
+                let names = || self.bastions.iter().filter(|b| b.region == i).map(|b| b.plan.name.as_str());
+                if in_groups != InGroups::Nothing {
+                    region.add_users(names(), &mut seen, &progress).await?;
+                }
+                if in_groups == InGroups::Members {
+                    region.add_members(names(), &mut seen, &progress).await;
+                }
+                Ok(seen)
+            }))
+            .await;
         let told = |b: &Bastion<'_>| match &looks[b.region] {
             Ok(seen) => Ok(read(b, &self.regions[b.region].key, seen)),
             Err(error) => Err(error.clone()),
@@ -384,12 +411,25 @@ impl<'a> Fleet<'a> {
 }
 
 impl Region {
-    /// What may be a bastion's machine: whatever is in a group of its name, which no tag changes, or has its address.
-    async fn doubts(&self, bastion: &str, seen: &Observed, watcher: &dyn Watcher) -> Result<Vec<String>, CloudError> {
-        let groups = doubts::groups_called(bastion, seen);
-        let step = self.step();
-        let users = observe::instances_in_groups(&self.ec2, &groups, &Progress { step: &step, watcher }).await?;
-        Ok(doubts::in_use(bastion, seen, &groups, &users).iter().map(ToString::to_string).collect())
+    /// The machines in groups of the names of bastions that have none of their own: one that has lost a tag is found by nothing else.
+    async fn add_users(
+        &self,
+        names: impl Iterator<Item = &str>,
+        seen: &mut Observed,
+        progress: &Progress<'_>,
+    ) -> Result<(), CloudError> {
+        let without = names.filter(|name| seen.instances_of(name).next().is_none());
+        let groups: BTreeSet<String> = without.flat_map(|name| doubts::groups_called(name, seen)).collect();
+        if !groups.is_empty() {
+            seen.users = observe::instances_in_groups(&self.ec2, &groups, progress).await?;
+        }
+        Ok(())
+    }
+
+    /// What is in groups of the bastions' names.
+    async fn add_members(&self, names: impl Iterator<Item = &str>, seen: &mut Observed, progress: &Progress<'_>) {
+        let groups: BTreeSet<String> = names.flat_map(|name| doubts::groups_called(name, seen)).collect();
+        seen.members = Some(observe::known(inspect::interfaces(&self.ec2, &groups, progress).await));
     }
 
     async fn events(&self, resource: &str, since: Timestamp, now: Timestamp) -> Result<Vec<String>, CloudError> {
@@ -431,12 +471,9 @@ impl Region {
             observe::name_servers(&self.ec2, &progress)
         )?;
         seen.name_servers = name_servers;
-        // A machine that has lost its tag is found by nothing else.
-        let without = wants.iter().map(|want| want.bastion()).filter(|name| seen.instances_of(name).next().is_none());
-        let groups: BTreeSet<String> = without.flat_map(|name| doubts::groups_called(name, &seen)).collect();
-        if !groups.is_empty() {
-            seen.users = observe::instances_in_groups(&self.ec2, &groups, &progress).await?;
-        }
+        let names = || wants.iter().map(|want| want.bastion());
+        self.add_users(names(), &mut seen, &progress).await?;
+        self.add_members(names(), &mut seen, &progress).await;
         let around = self.surroundings(wants, &seen, None, &progress).await?;
         let world = World { region: &self.key, seen: &seen, around: &around, now, claimed: 0 };
         if wants.iter().any(|want| peering::are_needed(want, diff::network(want, world), &seen)) {
@@ -563,12 +600,6 @@ fn no_profile(plan: &Plan, missing: &MissingProfile) -> Diagnostic {
 }
 
 fn same_bastion(plan: &Plan, twin: &Plan, region: &str) -> Diagnostic {
-    plan.origin
-        .problem(
-            "name",
-            "two plans describe the same bastion",
-            format!("{} is also in {}", plan.name, twin.origin.source.path),
-        )
-        .because(format!("a name is a bastion's identity within an account and region, and both are in {region}"))
-        .fix("give one of them another name")
+    let because = format!("A name is a bastion's identity within its account and region, and both are in {region}.");
+    two_for_one(plan, twin, because, "give one of them another name")
 }

@@ -1,5 +1,6 @@
 //! Reads what a verification goes by. For a region, however many bastions: three calls as for a plan, and at the same time
-//! networks and their DHCP options, VPC Block Public Access, subnets, route tables, network ACLs and the databases' interfaces; then volumes, and one console for each running machine
+//! networks and their DHCP options, VPC Block Public Access, subnets, route tables, network ACLs and the databases' interfaces; then volumes, the interfaces in the
+//! bastions' groups, and one console for each running machine
 //! (pages aside, and the consoles twice where EC2 has only the old kind). Writes nothing.
 
 use std::{
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 
 use super::{
     api::Ec2,
-    convert,
+    convert, doubts,
     evidence::{Console, Evidence, Network, main_instance},
     judging::Known,
     name_servers::NameServers,
@@ -70,10 +71,12 @@ impl Question<'_> {
         let machines_of = machines.clone();
         let consoles = stream::iter(machines).map(|machine| console_of(ec2, machine, progress)).buffered(AT_ONCE);
         let of: Vec<&Instance> = machines_of.iter().copied().flatten().collect();
-        let (volumes, consoles, origins) = tokio::join!(
+        let own: BTreeSet<String> = self.bastions.iter().flat_map(|b| doubts::groups_called(b, &seen)).collect();
+        let (volumes, consoles, origins, members) = tokio::join!(
             volumes(ec2, &ids, progress),
             consoles.collect::<Vec<_>>(),
-            observe::origins(ec2, &of, progress)
+            observe::origins(ec2, &of, progress),
+            interfaces(ec2, &own, progress),
         );
 
         let network = Arc::new(Network {
@@ -85,6 +88,7 @@ impl Question<'_> {
             volumes: known(volumes),
         });
         seen.origins = origins;
+        seen.members = Some(known(members));
         let seen = Arc::new(seen);
         let evidence = self.bastions.iter().zip(consoles).map(|(bastion, console)| Evidence {
             bastion: (*bastion).to_owned(),
@@ -112,7 +116,7 @@ async fn acls(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Acl>, CloudError
 }
 
 /// Interfaces that carry any of these groups.
-async fn interfaces(
+pub(super) async fn interfaces(
     ec2: &Ec2,
     groups: &BTreeSet<String>,
     progress: &Progress<'_>,

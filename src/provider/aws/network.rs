@@ -95,6 +95,8 @@ pub struct Interface {
     pub prefixes: Vec<IpNet>,
     /// Public IPv4 addresses that lead to it.
     pub public: Vec<IpAddr>,
+    /// The instance that it is attached to.
+    pub instance: Option<String>,
     pub description: String,
 }
 

@@ -126,9 +126,11 @@ pub(super) const SMALL_PAGE: i32 = 100;
 /// Machines that are asked about at once, where EC2 tells of one at a time.
 pub(super) const AT_ONCE: usize = 32;
 
-/// Instances with our tag, in every state: the terminated ones are history that a client token must differ from.
+/// Instances with our tag, in every state: the terminated ones are history that a client token must differ from. And those that have only
+/// the tag of their document left.
 pub(super) async fn instances(ec2: &Ec2, progress: &Progress<'_>) -> Result<Vec<Instance>, CloudError> {
-    instances_where(ec2, Filter::builder().name("tag-key").values(tags::BASTION).build(), progress).await
+    let filter = Filter::builder().name("tag-key").values(tags::BASTION).values(tags::BOOT).build();
+    instances_where(ec2, filter, progress).await
 }
 
 /// The instances of these ids, as far as EC2 knows them already or still. At most 200, EC2's limit for a filter.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use jiff::Timestamp;
 
 use super::{
-    deadline::{Remembered, ResolvedDeadline},
+    deadline::{self, Remembered, ResolvedDeadline},
     judging::Known,
     name_servers::NameServers,
     network::{Interface, RouteTable, Subnet},
@@ -16,8 +16,9 @@ use super::{
     rule::Rules,
     tags::{Tags, owns},
 };
+use crate::plan::Plan;
 
-/// One look at a region: every instance that carries our tag, every address, every group that matters.
+/// One look at a region: every instance that carries our tag or that of a document, every address, every group that matters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
     pub instances: Vec<Instance>,
@@ -27,6 +28,8 @@ pub struct Observed {
     pub groups: Vec<Group>,
     /// Every machine in the groups that are called as bastions' are, whoever's it is: read only where a bastion has no machine of its own.
     pub users: Vec<Instance>,
+    /// Every network interface in those groups: read only where plans are compared, verified or destroyed, and by `reap`.
+    pub members: Option<Known<Vec<Interface>>>,
     /// What machines were made from, by their ids: read only of those that something is written to, and of those verified.
     pub origins: BTreeMap<String, MachineOrigin>,
     pub prefix_lists: PrefixLists,
@@ -63,6 +66,15 @@ impl Observed {
     /// A bastion's own security groups.
     pub fn groups_of<'a>(&'a self, bastion: &str) -> impl Iterator<Item = &'a Group> {
         self.groups.iter().filter(move |g| owns(&g.tags, bastion) && ownership::group(g, bastion).is_ok())
+    }
+
+    /// Ends that the plan or some of its bastion's resources tell, other than the one that is shown.
+    pub fn other_ends(&self, plan: &Plan, shown: Option<Timestamp>, now: Timestamp) -> Vec<Timestamp> {
+        let name = plan.name.as_str();
+        let instances = self.instances_of(name).map(|i| &i.tags);
+        let addresses = self.addresses_of(name).map(|a| &a.tags);
+        let all = instances.chain(addresses).chain(self.groups_of(name).map(|g| &g.tags));
+        deadline::other_ends(shown, plan.deadline, &self.deadline_of(name), all, now)
     }
 
     /// What a bastion's resources remember of its deadline.

@@ -126,9 +126,12 @@ pub(super) fn groups_of_interfaces(instance: &Instance) -> impl Iterator<Item = 
     instance.groups.iter().chain(instance.interfaces.iter().flat_map(|i| &i.groups))
 }
 
+/// What the name of every bastion's own group begins with.
+pub const PREFIX: &str = "gangplank-";
+
 /// The name of a bastion's own group.
 pub fn group_name(bastion: &str) -> String {
-    format!("gangplank-{bastion}")
+    format!("{PREFIX}{bastion}")
 }
 
 /// Where a bastion's address comes from, as its group's description tells from the group's creation on. Groups of earlier versions do
@@ -278,10 +281,29 @@ pub fn is_abandoned(address: &ElasticIp, of_the_call: &Tags) -> bool {
     address.attached.is_none() && plain(&address.tags) == plain(of_the_call)
 }
 
-/// An address that has lost the bastion's tag, while it leads to the bastion's machine and a rule of its group names it: it is used, and
-/// tagged again. Without the tag it is not released.
+/// The tag of another bastion on an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignTag<'a> {
+    /// Nothing but the tag says so.
+    Alone(&'a str),
+    /// A rule of that bastion's group names the address, or it leads to that bastion's machine.
+    Claimed(&'a str),
+}
+
+pub fn foreign_tag<'a>(address: &'a ElasticIp, seen: &Observed, bastion: &str) -> Option<ForeignTag<'a>> {
+    let owner = address.tags.get(tags::BASTION).filter(|owner| *owner != bastion)?;
+    let called = group_name(owner);
+    let names_it = seen.groups.iter().any(|g| g.name == called && is_marked(g, address, owner));
+    let leads_there =
+        seen.instances_of(owner).any(|i| address.attached.as_ref().is_some_and(|at| at.is_instance(&i.id)));
+    Some(if names_it || leads_there { ForeignTag::Claimed(owner) } else { ForeignTag::Alone(owner) })
+}
+
+/// An address that has lost the bastion's tag, or has another one that nothing else bears out, while it leads to the bastion's machine and
+/// a rule of its group names it: it is used, and tagged again. Without the tag it is not released.
 pub fn lost_its_tag<'a>(seen: &'a Observed, bastion: &str) -> Option<&'a ElasticIp> {
-    let is_untagged = |a: &&ElasticIp| !a.tags.contains_key(tags::BASTION) && other_service(&a.tags).is_ok();
+    let is_free = |a: &ElasticIp| matches!(foreign_tag(a, seen, bastion), None | Some(ForeignTag::Alone(_)));
+    let is_untagged = |a: &&ElasticIp| !tags::owns(&a.tags, bastion) && is_free(a) && other_service(&a.tags).is_ok();
     let leads_here = |a: &&ElasticIp| {
         let here = |id: &String| seen.instances_of(bastion).any(|i| i.id == *id);
         matches!(&a.attached, Some(Attachment::Instance(id)) if here(id))

@@ -467,9 +467,9 @@ fn is(error: &CloudError, code: &str) -> bool {
 fn not_ours(action: &Action, launch: &Launch, instance: &Instance, group: &String, changed: &Changed) -> CloudError {
     let (cli, id) = (region::cli(&action.region), &instance.id);
     let boot = launch.tags.get(tags::BOOT).map_or("", String::as_str);
-    let mut commands = doubts::give_back(&action.region, &action.bastion, boot, instance, None);
+    let mut commands = doubts::give_back(&action.region, &action.bastion, Some(boot), instance, None);
     if !commands.is_empty() && !ownership::groups_of_interfaces(instance).any(|one| one == group) {
-        commands.push(format!("`{cli} ec2 modify-instance-attribute --instance-id {id} --groups {group}`"));
+        commands.push(doubts::back_into(&cli, instance, group));
     }
     let back = match commands.as_slice() {
         [] => "see whose it is".to_owned(),

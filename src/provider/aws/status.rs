@@ -62,6 +62,7 @@ impl Status {
                 .collect(),
             expires: deadline.map(|d| d.expires.to_string()),
             seconds_left: deadline.map(|d| d.expires.as_second() - now.as_second()),
+            other_ends: seen.other_ends(plan, deadline.map(|d| d.expires), now),
             doubts: Vec::new(),
             moved: remembered.agreed_decision(now),
         }

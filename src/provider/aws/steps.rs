@@ -263,7 +263,7 @@ impl<'a> Differ<'a> {
         }
     }
 
-    pub fn address(&mut self, want: &Desired<'_>, made: &Made<'_>, current: &Current<'_>) {
+    pub fn address(&mut self, want: &Desired<'_>, world: World<'_>, made: &Made<'_>, current: &Current<'_>) {
         let wanted = want.tags(made.deadline.as_ref());
         match (&want.aws.address, current.address) {
             (AwsAddress::Elastic, None) => {
@@ -279,7 +279,9 @@ impl<'a> Differ<'a> {
                 let resource = format!("elastic IP {}", current.public_address());
                 self.tags("address-tags", &resource, &address.allocation, &wanted, &address.tags, Vec::new());
             }
-            (AwsAddress::Existing(_), Some(address)) if tags::owns(&address.tags, self.bastion) => {
+            (AwsAddress::Existing(_), Some(address))
+                if tags::owns(&address.tags, self.bastion) || current.takes_foreign_tag_away(want, world.seen) =>
+            {
                 self.give_back(address);
             }
             (AwsAddress::Existing(_), _) => {}

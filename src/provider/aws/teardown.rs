@@ -1,5 +1,7 @@
 //! The changeset towards nothing, and what is left of a bastion.
 
+#[cfg(feature = "aws")]
+use super::doubts;
 use super::{
     action::{Action, Call, DescribedRule, Ref},
     desire::{database_mark, rule_removed, rule_words},
@@ -86,6 +88,22 @@ pub(super) fn keep_addresses<'a>(
     });
     set.steps.iter_mut().for_each(|step| step.after.retain(|id| !gone.contains(id)));
     kept
+}
+
+/// Takes the removal of groups that something else is in out of a changeset: EC2 would refuse it. The bastion's rules in other groups go
+/// all the same.
+#[cfg(feature = "aws")]
+pub(super) fn keep_groups(set: &mut Changeset<Action>, region: &str, seen: &Observed) {
+    for guest in doubts::guests(&set.bastion, seen) {
+        let is_removal =
+            |step: &Step<Action>| matches!(&step.action.call, Call::DeleteGroup { group } if group == guest.group);
+        set.steps.retain(|step| !is_removal(step));
+        set.notes.push(format!(
+            "security group {} stays: {guest}; {}; then destroy again",
+            guest.group,
+            guest.remedy(region)
+        ));
+    }
 }
 
 /// What a reader is told of an address that stays.

@@ -1,6 +1,7 @@
 //! Why a plan can't be fulfilled in the subscription as it is: checked before anything is changed, and all of it reported.
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use super::{
     desire::Desired,
@@ -28,7 +29,10 @@ pub(super) fn deadline(want: &Desired<'_>, world: World<'_>, problems: &mut Prob
             want.plan
                 .origin
                 .problem(field, "the bastion's time is up", format!("it ended at {}", deadline.expires))
-                .because("applying would keep open what was meant to be closed; a lifetime counts from the bastion's creation")
+                .because(match who_tells_ends(want.bastion(), world.seen) {
+                    Some(who) => format!("its resources tell different ends, and this one counts: {who}"),
+                    None => "applying would keep open what was meant to be closed; a lifetime counts from the bastion's creation".to_owned(),
+                })
                 .fix("run `gangplank destroy`, or give it more time here"),
         );
     }
@@ -41,6 +45,23 @@ pub(super) fn remembered(bastion: &str, seen: &Observed) -> Remembered {
     let others = seen.owned(bastion).filter(|r| r.kind != Kind::Machine);
     let launched = machines().filter_map(|m| m.text("/properties/timeCreated").parse().ok()).min();
     Remembered::of(machines().chain(others).map(|r| &r.tags)).launched(launched)
+}
+
+/// The machine's end first; a disk has the tags that its machine had when it was made.
+fn dated<'a>(bastion: &'a str, seen: &'a Observed) -> impl Iterator<Item = &'a Resource> {
+    let machines = seen.owned(bastion).filter(|r| r.kind == Kind::Machine);
+    machines.chain(seen.owned(bastion).filter(|r| !matches!(r.kind, Kind::Machine | Kind::Disk)))
+}
+
+/// Each resource that tells an end, where they differ.
+pub(super) fn who_tells_ends(bastion: &str, seen: &Observed) -> Option<String> {
+    deadline::who_tells(dated(bastion, seen).map(|r| (r.words(), &r.tags)))
+}
+
+/// Ends that the plan or some of the bastion's resources tell, other than the one that is shown.
+pub(super) fn other_ends(plan: &Plan, shown: Option<Timestamp>, seen: &Observed, now: Timestamp) -> Vec<Timestamp> {
+    let name = plan.name.as_str();
+    deadline::other_ends(shown, plan.deadline, &remembered(name, seen), dated(name, seen).map(|r| &r.tags), now)
 }
 
 /// Azure Firewall's DNAT and the bastion's own address are IPv4.
@@ -135,7 +156,8 @@ fn foreign(want: &Desired<'_>, resource: &Resource) -> Diagnostic {
         .because(format!("it does not carry the tag {}={}, so it is left alone", tags::BASTION, want.bastion()))
         .fix(format!(
             "give the plan another name or resource group; or, if it is this bastion's and lost its tag: `az tag update \
-             --resource-id {id} --operation Merge --tags {}={}`",
+             --resource-id {} --operation Merge --tags {}={}`",
+            id.argument(),
             tags::BASTION,
             want.bastion()
         ))

@@ -9,6 +9,7 @@ use super::{
     auto_shutdown::Side,
     check,
     desire::Desired,
+    doubts::{self, Guest},
     edge::{self, Front, Nat, Place},
     id::Id,
     keys,
@@ -288,6 +289,7 @@ impl Run<'_> {
         let given_back: Vec<&Id> = self.given_back().into_iter().map(|r| &r.id).collect();
         let foreign = self.world.seen.foreign(Some(self.want.bastion()));
         notes.extend(foreign.iter().filter(|f| !given_back.contains(&f.id)).map(teardown::left_alone));
+        notes.extend(doubts::guests(self.want.bastion(), self.world.seen).iter().map(Guest::note));
         for (holder, error) in rule_places::unread(self.world.seen, self.want.bastion()) {
             let name = holder.name();
             notes.push(format!(

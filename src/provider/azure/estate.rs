@@ -1,10 +1,7 @@
 //! All that gangplank has in subscriptions, by its tags and names and without a plan. Fourteen calls a subscription, however many bastions
 //! there are, and one for each policy of others with rules of ours (pages aside).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -12,6 +9,7 @@ use jiff::Timestamp;
 use super::{
     action::Action,
     arm::Arm,
+    doubts::{self, Use},
     fleet::identified,
     history,
     id::{Id, Kind},
@@ -24,7 +22,7 @@ use super::{
     rules,
     tags::{self, Tags},
     teardown,
-    views::{Address, Firewall, Interface, Machine, Peering},
+    views::{Firewall, Machine, Peering},
 };
 use crate::{
     changeset::{Changeset, StepId},
@@ -121,7 +119,8 @@ impl Estate {
 fn sight(subscription: &str, seen: &Observed) -> Sight {
     let location = Location::subscription(subscription);
     let tagged = seen.resources.iter().filter_map(|r| r.owner().map(str::to_owned));
-    let names: BTreeSet<String> = tagged.chain(by_rules(seen)).chain(by_peerings(subscription, seen)).collect();
+    let others = by_rules(seen).into_iter().chain(by_peerings(subscription, seen)).chain(by_machines(seen));
+    let names: BTreeSet<String> = tagged.chain(others).collect();
     let mut sight = Sight { found: Vec::new(), strangers: strangers(&location, seen) };
     sight.strangers.extend(lost_peerings(subscription, &location, seen));
     sight.strangers.extend(seen.foreign(None).iter().map(|foreign| tagged_stranger(&location, seen, foreign)));
@@ -132,9 +131,9 @@ fn sight(subscription: &str, seen: &Observed) -> Sight {
         let set = teardown::by_tag(name, subscription, seen);
         let mut found = found(name, subscription, seen, &set);
         if !found.has_machine {
-            found.in_use = in_use(name, seen);
+            found.in_use = doubts::in_use(name, seen).iter().map(Use::words).collect();
         }
-        if !found.parts.is_empty() {
+        if !found.parts.is_empty() || !found.in_use.is_empty() {
             sight.found.push((found, set));
         }
     }
@@ -156,6 +155,12 @@ fn by_peerings(subscription: &str, seen: &Observed) -> Vec<String> {
     all.filter(|(name, network)| is_name(name) && network.is_in(subscription)).map(|(name, _)| name).collect()
 }
 
+/// The bastions whose machines' names are there, which no tag changes.
+fn by_machines(seen: &Observed) -> Vec<String> {
+    let name = |m: &Resource| m.name().to_ascii_lowercase().strip_prefix("gangplank-").map(str::to_owned);
+    seen.of_kind(Kind::Machine).filter_map(name).filter(|name| is_name(name)).collect()
+}
+
 /// What is left here of peerings with networks of bastions in other subscriptions, which nothing there leads to any more.
 fn lost_peerings(subscription: &str, location: &Location, seen: &Observed) -> Vec<Stranger> {
     let lost = |p: &&Resource| {
@@ -171,7 +176,7 @@ fn lost_peerings(subscription: &str, location: &Location, seen: &Observed) -> Ve
         called: p.name().to_owned(),
         why: format!(
             "it is called as gangplank's own are, and its other side is gone: `az network vnet peering delete --ids {}` removes it",
-            p.id
+            p.id.argument()
         ),
         tagged: None,
         items: Vec::new(),
@@ -208,47 +213,13 @@ fn found(name: &str, subscription: &str, seen: &Observed, set: &Changeset<Action
         expires,
         has_machine: machines().next().is_some(),
         in_use: Vec::new(),
+        guests: doubts::guests(name, seen).iter().map(ToString::to_string).collect(),
         busy: owned.iter().any(|r| r.state == State::Busy),
         made: dated.iter().filter_map(|tags| began(tags)).chain(created).min(),
         parts,
         notes: set.notes.clone(),
         protected: protected(&owned, &rules, &peerings, seen),
     }
-}
-
-/// What is called as a bastion's machine, or uses its interface, its address or the address that its DNAT rules lead to, and is not its
-/// own: it may be its machine all the same, without its tag, and then the bastion has not lost it.
-fn in_use(name: &str, seen: &Observed) -> Vec<String> {
-    let called = format!("gangplank-{name}");
-    let is_there = |id: &Id, of: &Resource| !teardown::is_going(seen, id) && !teardown::has_gone(seen, id, of);
-    let others = seen.of_kind(Kind::Machine).filter(|m| m.state != State::Deleting && !m.is_owned(name));
-    let own_groups: Vec<Id> = seen.owned(name).map(|r| r.id.group_id()).collect();
-    let beside = |m: &&Resource| own_groups.contains(&m.id.group_id());
-    let named = others.filter(|m| m.name().eq_ignore_ascii_case(&called)).filter(beside);
-    let mut all: BTreeMap<String, String> =
-        named.map(|m| (m.id.as_str().to_owned(), format!("{} is called as its own", m.words()))).collect();
-    let rules = teardown::rules_elsewhere(seen, name);
-    let led_to: Vec<&str> =
-        rules.iter().flat_map(|r| rules::nat_rules(&r.of)).map(|rule| text(rule, "/translatedAddress")).collect();
-    for interface in seen.of_kind(Kind::Interface) {
-        let Some(machine) = Interface(interface).machine().filter(|id| is_there(id, interface)) else { continue };
-        let ip = Interface(interface).private_address().filter(|ip| led_to.contains(ip));
-        let use_of = match ip {
-            Some(ip) => format!("has the address {ip}, which its DNAT rules lead to"),
-            None if interface.is_owned(name) => format!("uses its {}", interface.words()),
-            None => continue,
-        };
-        all.entry(machine.as_str().to_owned())
-            .or_insert_with(|| format!("virtual machine {} {use_of}", machine.name()));
-    }
-    for address in seen.owned(name).filter(|r| r.kind == Kind::Address) {
-        let Some(user) = Address(address).user().filter(|id| is_there(id, address)) else { continue };
-        let own = seen.owned(name).any(|r| user.is_within(&r.id));
-        if !own {
-            all.insert(user.as_str().to_owned(), format!("{} uses its {}", user.name(), address.words()));
-        }
-    }
-    all.into_values().collect()
 }
 
 /// Locks by which Azure would refuse to take a bastion away.

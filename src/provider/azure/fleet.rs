@@ -15,7 +15,7 @@ use super::{
     auto_shutdown,
     desire::{self, Desired},
     diff::{self, World},
-    elsewhere, extend, history,
+    doubts, elsewhere, extend, history,
     id::{Id, Kind, Names},
     identity, observe,
     observed::{Observed, Surroundings},
@@ -33,14 +33,14 @@ use crate::{
     drift::Who,
     event::Watcher,
     location::CloudAccount,
-    plan::{Azure, Cloud, Plan},
+    plan::{Azure, Cloud, Plan, two_for_one},
     provider::{
         CloudError, Progress, Refused,
         deadline::{ResolvedDeadline, deadline},
         extend::Wish,
         fleet::{Control, Machine, PlanOutlook, Seen},
         identity::IdentifiedAccount,
-        status::Status,
+        status::{Doubt, Remains, Status},
     },
 };
 
@@ -177,18 +177,35 @@ impl<'a> Fleet<'a> {
         .await
     }
 
-    /// What removes the bastions. Writes nothing.
-    pub async fn teardowns(&self, watcher: &dyn Watcher) -> Vec<Result<Changeset<Action>, CloudError>> {
-        let of =
-            |b: &Bastion<'_>, seen: &Observed| readable(b, seen).map(|()| teardown::teardown(b.plan, b.azure, seen));
+    /// What removes the bastions, or why one is not removed. Writes nothing.
+    pub async fn teardowns(
+        &self,
+        watcher: &dyn Watcher,
+    ) -> Vec<Result<Result<Changeset<Action>, Diagnostics>, CloudError>> {
+        let of = |b: &Bastion<'_>, seen: &Observed| {
+            readable(b, seen)?;
+            let (name, group) = (b.plan.name.as_str(), Id::group(&b.azure.subscription, desire::group_name(b.azure)));
+            if seen.owned(name).all(|r| r.kind != Kind::Machine) {
+                let near = doubts::in_use(name, seen).into_iter().filter(|u| doubts::is_near(u, name, &group, seen));
+                let doubts = near.map(|one| doubts::doubt(&one, name, seen)).collect();
+                if let Err(problems) = Doubt::refuse_destroy(doubts, b.plan) {
+                    return Ok(Err(problems));
+                }
+            }
+            Ok(Ok(teardown::teardown(b.plan, b.azure, seen)))
+        };
         self.each(watcher, of).await.into_iter().map(Result::flatten).collect()
     }
 
     /// By bastion, what of it is still there.
-    pub async fn remains(&self, watcher: &dyn Watcher) -> Vec<Result<(String, Vec<String>), CloudError>> {
+    pub async fn remains(&self, watcher: &dyn Watcher) -> Vec<Result<Remains, CloudError>> {
         let of = |b: &Bastion<'_>, seen: &Observed| {
             let name = b.plan.name.as_str();
-            readable(b, seen).map(|()| (name.to_owned(), teardown::remains(name, &b.azure.subscription, seen)))
+            readable(b, seen).map(|()| Remains {
+                bastion: name.to_owned(),
+                own: teardown::remains(name, &b.azure.subscription, seen),
+                doubts: doubts::in_use(name, seen).iter().map(|one| doubts::doubt(one, name, seen)).collect(),
+            })
         };
         self.each(watcher, of).await.into_iter().map(Result::flatten).collect()
     }
@@ -213,6 +230,8 @@ impl<'a> Fleet<'a> {
             let seen = seen.as_ref().map_err(CloudError::clone)?;
             let status = status::of(b.plan, b.azure, seen, now);
             let machine = seen.owned(b.plan.name.as_str()).find(|r| r.kind == Kind::Machine);
+            let shown = machine.and_then(|machine| ResolvedDeadline::from_tags(&machine.tags));
+            let other_ends = super::check::other_ends(b.plan, shown.map(|end| end.expires), seen, now);
             let console = match machine {
                 Some(machine) => {
                     let step = StepId(format!("{}/observe", b.azure.subscription));
@@ -231,6 +250,7 @@ impl<'a> Fleet<'a> {
                     launched: machine.text("/properties/timeCreated").parse().ok(),
                     tags: machine.tags.clone(),
                 }),
+                other_ends,
                 console,
                 control: Control::Azure(Box::new(Evidence { at: now, seen: Arc::clone(seen) })),
             })
@@ -411,17 +431,9 @@ pub(super) fn identified(subscription: &str, told: Result<CloudAccount, CloudErr
 }
 
 fn same_bastion(plan: &Plan, twin: &Bastion<'_>) -> Diagnostic {
-    plan.origin
-        .problem(
-            "name",
-            "two plans describe the same bastion",
-            format!("{} is also in {}", plan.name, twin.plan.origin.source.path),
-        )
-        .because(format!(
-            "a name is a bastion's identity within a subscription, and both are in {}",
-            twin.azure.subscription
-        ))
-        .fix("give one of them another name")
+    let subscription = &twin.azure.subscription;
+    let because = format!("A name is a bastion's identity within a subscription, and both are in {subscription}.");
+    two_for_one(plan, twin.plan, because, "give one of them another name")
 }
 
 fn refused(bastion: &Bastion<'_>, error: &CloudError) -> Refused {

@@ -13,6 +13,7 @@ mod check;
 pub mod compare;
 pub mod desire;
 pub mod diff;
+pub mod doubts;
 mod edge;
 #[cfg(feature = "azure")]
 mod elsewhere;

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 
 use super::{
+    check,
+    doubts::{self, Use},
     id::Kind,
     observed::{Observed, Resource},
     rules::{nat_lines, security_lines},
@@ -57,19 +59,14 @@ pub fn of(plan: &Plan, azure: &Azure, seen: &Observed, now: Timestamp) -> Status
         ingress,
         expires: deadline.map(|d| d.expires.to_string()),
         seconds_left: deadline.map(|d| d.expires.as_second() - now.as_second()),
-        doubts: seen.of_kind(Kind::Machine).filter_map(|m| doubt(m, name)).collect(),
+        other_ends: check::other_ends(plan, deadline.map(|d| d.expires), seen, now),
+        doubts: doubts::in_use(name, seen).iter().map(Use::words).collect(),
         moved: Remembered::of(owned.iter().map(|r| &r.tags)).agreed_decision(now),
     }
 }
 
 fn line(way: &str, from: &str) -> String {
     format!("{} {from}", way.trim_start_matches("ingress "))
-}
-
-/// A machine that is called as the bastion's and is not its own, whatever its tags say.
-fn doubt(machine: &Resource, name: &str) -> Option<String> {
-    let is_alike = machine.name().eq_ignore_ascii_case(&format!("gangplank-{name}")) && !machine.is_owned(name);
-    is_alike.then(|| format!("virtual machine {} has its name", machine.id))
 }
 
 fn machine(machine: &Resource, seen: &Observed) -> Machine {

@@ -304,6 +304,45 @@ fn status_names_a_machine_that_lost_its_tag() {
     }
 }
 
+/// Where `status` is in doubt, `destroy` takes nothing from the machine that may be the bastion's, and `reap` names it, however fresh it is.
+#[test]
+fn destroy_and_reap_are_in_doubt_where_status_is() {
+    for edge in [PUBLIC, CLASSIC, HUB] {
+        let of = if Spec::edge(edge).shared_group { "rg-shared" } else { "rg-bastion" };
+        let machine = format!("{}/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse", group(of));
+        let of_network = |rest: &str| net(of, &format!("{rest}/gangplank-warehouse"));
+        let (interface, security) = (of_network("networkInterfaces"), of_network("networkSecurityGroups"));
+        for parts in [&[&machine][..], &[&machine, &interface, &security]] {
+            let desk = Desk::new();
+            let spec = Spec::edge(edge);
+            desk.apply(&spec);
+            for value in [Some("other"), None] {
+                for id in parts {
+                    company::tag(&mut desk.server.world(), id, "gangplank:bastion", value);
+                }
+                desk.run("status", &spec, &[]).0.expect(2);
+                let (run, calls) = desk.run("destroy", &spec, &["--yes"]);
+                let run = run.expect(3);
+                assert_eq!(writes(&calls), 0, "{run}");
+                assert!(!run.stdout.contains("nothing is left"), "{run}");
+                let flat = run.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+                assert!(parts.iter().all(|id| flat.contains(&format!("az tag update --resource-id {id}"))), "{run}");
+                assert!(flat.contains(&format!("az vm delete --ids {machine}")), "{run}");
+                let (run, calls) = desk.reap(&["--yes"]);
+                let run = run.expect(2);
+                assert_eq!(writes(&calls), 0, "{run}");
+                assert!(run.stdout.contains("virtual machine gangplank-warehouse"), "{run}");
+                assert!(run.stdout.contains("look at it"), "{run}");
+            }
+            for id in parts {
+                company::tag(&mut desk.server.world(), id, "gangplank:bastion", Some("warehouse"));
+            }
+            desk.run("destroy", &spec, &["--yes"]).0.expect(0);
+            desk.assert_only_foreign();
+        }
+    }
+}
+
 /// Somebody's firewall is still at work, on what a killed run or somebody else has told it: it is waited for, in words, before it is
 /// written to, and nothing is called in order before.
 #[test]
@@ -458,6 +497,31 @@ impl Desk {
         let run = self.server.run(&mut command);
         let calls = std::mem::take(&mut self.server.world().calls);
         (run, calls)
+    }
+}
+
+/// Tags that tell different ends are named with their resources, by the plan's refusal and by the check.
+#[test]
+fn who_tells_which_end_is_named() {
+    let desk = Desk::new();
+    let spec = Spec { deadline: "lifetime: 30d", ..Spec::edge(PUBLIC) };
+    desk.apply(&spec);
+    let all = json!({"gangplank:expires": "2020-02-29T12:00:00Z", "gangplank:lifetime": "2592000"});
+    retag(&mut desk.server.world(), &all);
+    let security = net("rg-bastion", "networkSecurityGroups/gangplank-warehouse");
+    company::tag(&mut desk.server.world(), &security, "gangplank:expires", Some("2020-03-01T12:00:00Z"));
+    let plan = desk.run("plan", &spec, &[]).0.expect(3);
+    let verify = desk.run("verify", &spec, &["--no-network"]).0.expect(4);
+    for told in [plan.stderr, verify.stdout] {
+        let flat = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        for words in [
+            "virtual machine gangplank-warehouse with",
+            "2020-03-01T12:00:00Z",
+            "2020-02-29T12:00:00Z",
+            "gangplank:expires",
+        ] {
+            assert!(flat.contains(words), "{words}\n{told}");
+        }
     }
 }
 

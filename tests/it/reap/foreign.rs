@@ -170,6 +170,52 @@ fn a_machine_that_lost_its_tag_is_a_doubt() {
     a_machine_that_lost_its_tag::<HUB>();
 }
 
+/// A machine of the bastion's name in another resource group, without its tag: `status` is in doubt, so `destroy`, which removes the rest,
+/// does not say that nothing is left; nor does `reap` with the plan.
+#[test]
+fn a_machine_of_the_bastions_name_elsewhere_is_a_doubt() {
+    let cloud = company::<PUBLIC>();
+    let path = apply(&cloud);
+    let theirs = machine(&cloud, "rg-shared", "gangplank-warehouse", &json!({}));
+    cloud.execute(&["status", &path], &[]).0.expect(2);
+    let told = cloud.execute(&["destroy", &path, "--yes"], &[]).0.expect(2);
+    assert!(!told.stdout.contains("nothing is left"), "{told}");
+    assert!(told.stderr.contains(&theirs) && told.stderr.contains("az vm delete --ids"), "{told}");
+    let told = cloud.execute(&["destroy", &path, "--yes", "--output", "json"], &[]).0.expect(2);
+    assert!(told.stdout.contains("\"event\":\"in-doubt\"") && !told.stdout.contains("\"gone\""), "{told}");
+    let told = cloud.execute(&["reap", &path, "--yes", "--settle", "0m"], &[]).0.expect(2);
+    assert!(
+        told.stdout.contains("virtual machine gangplank-warehouse") && told.stdout.contains("look at it"),
+        "{told}"
+    );
+    assert!(is_there(&cloud, &theirs));
+}
+
+/// A machine of others with the bastion's network security group: `plan` and `reap` name it, and a check fails on it.
+#[test]
+fn a_machine_of_others_with_the_bastions_security_group_is_told() {
+    let cloud = company::<PUBLIC>();
+    let path = apply(&cloud);
+    machine(&cloud, "rg-shared", "theirs", &json!({}));
+    let interface = net("rg-shared", "networkInterfaces/theirs");
+    let security = net("rg-warehouse", "networkSecurityGroups/gangplank-warehouse");
+    let subnet = net("rg-shared", "virtualNetworks/vnet-data/subnets/snet-a");
+    let configuration = json!([{"name": "one", "properties": {"subnet": {"id": subnet}}}]);
+    let body = json!({"location": "westeurope", "properties": {
+        "ipConfigurations": configuration, "networkSecurityGroup": {"id": security}}});
+    put(&mut cloud.world(), &interface, NET, &body);
+    let told = cloud.execute(&["plan", &path, "--detailed-exitcode"], &[]).0.expect(0);
+    assert!(
+        told.stdout.contains("⚠ virtual machine theirs") && told.stdout.contains("az network nic update"),
+        "{told}"
+    );
+    let told = cloud.execute(&["verify", &path, "--no-network"], &[]).0.expect(4);
+    let failed = told.stdout.split("control.nothing-else").nth(1).unwrap_or_else(|| panic!("{told}"));
+    assert!(failed.contains("virtual machine theirs"), "{told}");
+    let told = cloud.execute(&REAP, &[]).0.expect(0);
+    assert!(told.stdout.contains("virtual machine theirs"), "{told}");
+}
+
 /// Bastions that are nothing but what one is left with.
 fn orphans(cloud: &Azure<PUBLIC>, count: usize) {
     for n in 0..count {

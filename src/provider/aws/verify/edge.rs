@@ -12,7 +12,7 @@ use super::{
 use crate::{
     plan::{Operator, TooWide, UserName, grouped, size},
     provider::aws::{
-        desire,
+        desire, doubts,
         judging::Known,
         observed::Group,
         prefix_list::{self, PrefixLists, peer_words},
@@ -88,8 +88,26 @@ pub fn nothing_else(scene: &Scene<'_>) -> Check {
         let groups = scene.groups()?;
         check.evidence.extend(told(&groups, Direction::Ingress, scene.lists()));
         let surplus = beyond(scene, &groups, Direction::Ingress, &desire::ingress(scene.plan));
-        Ok(all([surplus, lists_too_wide(scene)?]))
+        Ok(all([surplus, lists_too_wide(scene)?, guests(scene)]))
     })
+}
+
+/// What is in the bastion's group reaches what the bastion reaches: the databases' rules name the group.
+fn guests(scene: &Scene<'_>) -> Verdict {
+    let seen = &scene.evidence.seen;
+    if let Some(Err(why)) = &seen.members {
+        return Verdict::Unknown { reason: format!("what else is in the bastion's group is not known: {why}") };
+    }
+    match doubts::guests(scene.name(), seen).as_slice() {
+        [] => Verdict::Pass,
+        guests => fail(
+            format!(
+                "{}: it reaches what the bastion reaches",
+                guests.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            ),
+            guests[0].remedy(&scene.evidence.region),
+        ),
+    }
 }
 
 /// A list may have grown since its rule was made.

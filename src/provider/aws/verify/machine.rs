@@ -5,11 +5,12 @@ use crate::{
     cloudinit,
     plan::{AwsAddress, AwsImage},
     provider::aws::{
+        check::who_tells_ends,
         deadline,
         desire::Desired,
         machine::{image_words, is_document, is_published},
         observed::{Attachment, InstanceState, MetadataOptions},
-        ownership::{Stranger, strangers},
+        ownership::{ForeignTag, Stranger, foreign_tag, lost_its_tag, strangers},
         region, tags,
     },
     verify::{Check, Part, Verdict},
@@ -33,7 +34,7 @@ pub fn instance(scene: &Scene<'_>) -> Check {
                     format!("no instance is the bastion's own, and its address leads to {id}, which is not"),
                     format!(
                         "`gangplank plan {}` says why, and how it becomes the bastion's again",
-                        scene.plan.origin.source.path
+                        scene.plan.origin.argument()
                     ),
                 )
             }
@@ -58,6 +59,10 @@ pub fn address(scene: &Scene<'_>) -> Check {
     judged(check, |check| {
         let Some(address) = scene.evidence.address(scene.aws) else {
             return Ok(match &scene.aws.address {
+                AwsAddress::Elastic if let Some(lost) = lost_its_tag(&scene.evidence.seen, scene.name()) => fail(
+                    format!("elastic IP {} leads to the machine, and lost the bastion's tag", lost.allocation),
+                    scene.apply("tags it again"),
+                ),
                 AwsAddress::Elastic => fail(
                     "no Elastic IP is the bastion's own",
                     scene.apply("allocates one; give the vendor the new address"),
@@ -210,6 +215,37 @@ pub fn ownership(scene: &Scene<'_>) -> Check {
     judged(check("control.ownership", Part::Bastion, proves), |check| {
         let strangers = strangers(&scene.evidence.seen, name);
         check.evidence.extend(strangers.iter().map(|s| format!("{}: {}", s.what(), s.doubt)));
+        let seen = &scene.evidence.seen;
+        let brought = match &scene.aws.address {
+            AwsAddress::Existing(id) => seen.addresses.iter().find(|a| a.allocation == *id),
+            AwsAddress::Elastic => None,
+        };
+        let tagged = brought.and_then(|a| Some((a, foreign_tag(a, seen, name)?)));
+        if let Some((address, ForeignTag::Alone(owner) | ForeignTag::Claimed(owner))) = tagged {
+            let cli = region::cli(&scene.evidence.region);
+            return Ok(fail(
+                format!(
+                    "{}, the plan's address, carries the tag {}={owner} of another bastion",
+                    address.allocation,
+                    tags::BASTION
+                ),
+                format!(
+                    "see who put it there; if the bastion {owner} does not have the address, take the tag away: `{cli} ec2 delete-tags \
+                     --resources {} --tags Key={}`",
+                    address.allocation,
+                    tags::BASTION
+                ),
+            ));
+        }
+        if let Some(lost) = lost_its_tag(seen, name).filter(|_| scene.aws.address == AwsAddress::Elastic) {
+            return Ok(fail(
+                format!(
+                    "elastic IP {} is the bastion's by its machine and its group, and lost its tag",
+                    lost.allocation
+                ),
+                scene.apply("tags it again"),
+            ));
+        }
         if strangers.is_empty() {
             return scene.machine().map(|_| Verdict::Pass);
         }
@@ -229,7 +265,7 @@ pub fn ownership(scene: &Scene<'_>) -> Check {
             let cause = strangers.iter().map(|s| format!("{}: {}", s.what(), s.doubt)).collect::<Vec<_>>().join("; ");
             return Ok(fail(
                 format!("what carries its tag is not proven to be its own: {cause}"),
-                format!("`gangplank plan {}` says how it becomes the bastion's again", scene.plan.origin.source.path),
+                format!("`gangplank plan {}` says how it becomes the bastion's again", scene.plan.origin.argument()),
             ));
         }
         let ids: Vec<&str> = strangers.iter().map(Stranger::id).collect();
@@ -333,12 +369,14 @@ pub fn deadline(scene: &Scene<'_>) -> Check {
         let (remembered, now) = (seen.deadline_of(scene.name()), scene.evidence.at);
         let want = deadline::deadline(scene.plan.deadline, &remembered, now);
         let disputed = remembered.disputed(scene.plan.deadline, now);
-        let settlement = disputed.map(|both| deadline::settlement(&both, &scene.plan.origin.source.path, now));
+        let settlement = disputed.map(|both| deadline::settlement(&both, &scene.plan.origin.argument(), now));
         check.evidence.push(format!("{}: {}", instance.id, deadline::told(&instance.tags)));
         if let Some(passed) = want.filter(|d| d.expires <= now && settlement.is_none()) {
+            let who =
+                who_tells_ends(scene.name(), seen).map(|who| format!(", and its resources tell different ends: {who}"));
             return Ok(fail(
-                format!("the bastion's time was up at {}", passed.expires),
-                format!("run `gangplank destroy {}`, or give it more time in the plan", scene.plan.origin.source.path),
+                format!("the bastion's time was up at {}{}", passed.expires, who.unwrap_or_default()),
+                format!("run `gangplank destroy {}`, or give it more time in the plan", scene.plan.origin.argument()),
             ));
         }
         let groups = seen.groups_of(scene.name()).map(|g| (g.id.as_str(), &g.tags));

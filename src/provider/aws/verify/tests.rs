@@ -145,6 +145,7 @@ impl Region {
             addresses: vec![address(own)],
             prefixes: Vec::new(),
             public: Vec::new(),
+            instance: None,
             description: String::new(),
         };
         let subnet = |id: &str, range: &str| Subnet {
@@ -165,6 +166,7 @@ impl Region {
         let egress = want.egress.clone().into_iter().chain([mark]).collect();
         let seen = Observed {
             users: Vec::new(),
+            members: None,
             instances: vec![Instance {
                 id: "i-00000001".to_owned(),
                 state: InstanceState::Running,

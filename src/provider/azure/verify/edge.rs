@@ -16,6 +16,7 @@ use crate::{
     plan::{UserName, grouped, size},
     provider::{
         azure::{
+            doubts,
             id::Kind,
             observed::{Resource, State, id_at, list, text},
             views::{Address, Firewall, Machine, Network, range},
@@ -73,7 +74,7 @@ fn fixed(address: &Resource) -> Verdict {
     if address.text("/properties/publicIPAllocationMethod").eq_ignore_ascii_case("dynamic") {
         return fail(
             format!("{} is not a fixed address: it changes when nothing uses it", address.name()),
-            format!("fix it: `az network public-ip update --ids {} --allocation-method Static`", address.id),
+            format!("fix it: `az network public-ip update --ids {} --allocation-method Static`", address.id.argument()),
         );
     }
     Verdict::Pass
@@ -252,8 +253,22 @@ pub fn nothing_else(scene: &Scene<'_>) -> Check {
             Ok(admitted) => beyond(scene, Direction::In, [&admitted, &[]])?,
             Err(reason) => Verdict::Unknown { reason },
         };
-        Ok(all([led, let_in, other_ways(scene)?]))
+        Ok(all([led, let_in, other_ways(scene)?, guests(scene)]))
     })
+}
+
+/// What has the bastion's network security group, or stands in its own network, reaches what the bastion reaches.
+fn guests(scene: &Scene<'_>) -> Verdict {
+    match doubts::guests(scene.name(), scene.seen).as_slice() {
+        [] => Verdict::Pass,
+        guests => fail(
+            format!(
+                "{}: it reaches what the bastion reaches",
+                guests.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            ),
+            guests[0].remedy(),
+        ),
+    }
 }
 
 pub fn plan_sources(scene: &Scene<'_>) -> Vec<Span> {

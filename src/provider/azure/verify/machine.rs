@@ -15,6 +15,7 @@ use crate::{
         deadline,
         judging::{check, fail, judged, listed},
     },
+    text::shell_word,
     verify::{Check, Part, Verdict},
 };
 
@@ -39,7 +40,7 @@ pub fn instance(scene: &Scene<'_>) -> Check {
                     format!("{cause}, and one of its name is there, {}", other.id),
                     format!(
                         "`gangplank plan {}` says how it becomes the bastion's again",
-                        scene.plan.origin.source.path
+                        scene.plan.origin.argument()
                     ),
                 ),
             }
@@ -70,7 +71,7 @@ pub fn diagnostics(scene: &Scene<'_>) -> Check {
         }
         Ok(fail(
             format!("boot diagnostics are off for {}: nothing of what it reports can be read", machine.name()),
-            format!("turn them on: `az vm boot-diagnostics enable --ids {}`", machine.id),
+            format!("turn them on: `az vm boot-diagnostics enable --ids {}`", machine.id.argument()),
         ))
     })
 }
@@ -100,8 +101,9 @@ pub fn metadata(scene: &Scene<'_>) -> Check {
             false => scene.apply(then),
             true => format!(
                 "somebody changed it and not the tag {tag}, so no plan shows it: take the tag off (`az tag update --resource-id {} \
-                 --operation Delete --tags '{tag}={said}'`), then {}",
-                machine.id,
+                 --operation Delete --tags {}`), then {}",
+                machine.id.argument(),
+                shell_word(&format!("{}={said}", tags::KEYS)),
                 scene.apply(then),
                 tag = tags::KEYS,
             ),
@@ -170,7 +172,11 @@ pub fn profile(scene: &Scene<'_>) -> Check {
         let which: Vec<&str> = which.into_iter().chain(users).collect();
         Ok(fail(
             format!("{} has a managed identity ({kind})", machine.name()),
-            format!("take it away: `az vm identity remove --ids {} --identities {}`", machine.id, which.join(" ")),
+            format!(
+                "take it away: `az vm identity remove --ids {} --identities {}`",
+                machine.id.argument(),
+                which.join(" ")
+            ),
         ))
     })
 }
@@ -186,7 +192,7 @@ pub fn extensions(scene: &Scene<'_>) -> Check {
                 format!("{} takes extensions: whoever may write them can run commands as root", machine.name()),
                 format!(
                     "remove its extensions, then switch them off: `az vm update --ids {} --set osProfile.allowExtensionOperations=false`",
-                    machine.id
+                    machine.id.argument()
                 ),
             )),
             None => Err(format!("Azure did not tell whether {} takes extensions", machine.name())),
@@ -204,9 +210,11 @@ pub fn deadline(scene: &Scene<'_>) -> Check {
         let want = deadline::deadline(scene.plan.deadline, &problems::remembered(scene.name(), scene.seen), scene.at);
         check.evidence.push(format!("{}: {}", machine.name(), deadline::told(&machine.tags)));
         if let Some(passed) = want.filter(|d| d.expires <= scene.at) {
+            let who = problems::who_tells_ends(scene.name(), scene.seen);
+            let who = who.map(|who| format!(", and its resources tell different ends: {who}"));
             return Ok(fail(
-                format!("the bastion's time was up at {}", passed.expires),
-                format!("run `gangplank destroy {}`, or give it more time in the plan", scene.plan.origin.source.path),
+                format!("the bastion's time was up at {}{}", passed.expires, who.unwrap_or_default()),
+                format!("run `gangplank destroy {}`, or give it more time in the plan", scene.plan.origin.argument()),
             ));
         }
         let differs = |resource: &Resource| {

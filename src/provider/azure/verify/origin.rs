@@ -31,7 +31,7 @@ pub fn ownership(scene: &Scene<'_>) -> Check {
             format!(
                 "find out who tagged it, or which policy did; gangplank leaves it alone. Take the tag off: `az tag update --resource-id {} \
                  --operation Delete --tags {}={name}`",
-                first.id,
+                first.id.argument(),
                 tags::BASTION
             ),
         ))
