@@ -15,6 +15,7 @@ use super::{
     load_together,
     run::{LOOKS, carry_out, closing_event, confirmed, declined},
     selection::{Selection, announce, report},
+    step_differences::differences,
     vantages::{Looks, Vantages},
     verify::exit,
 };
@@ -109,22 +110,6 @@ fn check_accounts(path: &Path, sets: &[Changeset<Action>], accounts: &[CloudAcco
         .because(format!("it was made in {made}, and these credentials are for {account}"))
         .fix("use the credentials that it was made with, or make a new one: `gangplank plan --out FILE`");
     Err(problem.into())
-}
-
-/// Names the steps that come out otherwise.
-fn differences(then: &[Changeset<Action>], now: &[Changeset<Action>]) -> String {
-    let steps = |sets: &[Changeset<Action>]| sets.iter().flat_map(|s| s.steps.clone()).collect::<Vec<_>>();
-    let (then, now) = (steps(then), steps(now));
-    let missing = |a: &[_], b: &[crate::changeset::Step<Action>]| {
-        let gone = a.iter().filter(|s: &&crate::changeset::Step<Action>| !b.contains(s)).map(|s| s.id.to_string());
-        gone.collect::<Vec<_>>().join(", ")
-    };
-    match (missing(&then, &now), missing(&now, &then)) {
-        (gone, new) if gone.is_empty() && new.is_empty() => "what it says about the result is no longer so".to_owned(),
-        (gone, new) if new.is_empty() => format!("no longer needed, or needed otherwise: {gone}"),
-        (gone, new) if gone.is_empty() => format!("needed beside it: {new}"),
-        (gone, new) => format!("saved: {gone}; needed now: {new}"),
-    }
 }
 
 async fn carry_on<'p>(
@@ -244,6 +229,7 @@ fn unverified(plan: &Plan, status: &Status, now: Timestamp) -> HandOff {
             port: status.port,
             host_keys: Vec::new(),
             deadline,
+            other_ends: status.other_ends.clone(),
             now,
             prefix_lists: BTreeMap::new(),
             verification: None,

@@ -32,6 +32,8 @@ mod selection;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod status;
 #[cfg(any(feature = "aws", feature = "azure"))]
+mod step_differences;
+#[cfg(any(feature = "aws", feature = "azure"))]
 mod vantages;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod verify;
