@@ -24,7 +24,10 @@ use super::{
 };
 use crate::{
     location::SandboxName,
-    verify::network::dial::{Dialed, Dialer, NoConnection},
+    verify::network::{
+        dial::{Dialed, Dialer, NoConnection},
+        packets::Packets,
+    },
 };
 
 /// Where this machine stands in a sandbox's internet: the operator's address in the example plans.
@@ -250,6 +253,11 @@ impl Dialer for Sandbox {
 
     fn source(&self, _: SocketAddr) -> BoxFuture<'_, Option<IpAddr>> {
         ready(Some(HERE)).boxed()
+    }
+
+    /// There is no way on which one could be lost.
+    fn packets(&self, _: SocketAddr) -> Option<Packets> {
+        Some(Packets::default())
     }
 }
 

@@ -30,7 +30,7 @@ impl State {
             port: 5432,
             speaks,
         };
-        let postgres = Speech::Postgres { tls: true };
+        let postgres = Speech::Postgres { tls: false };
         let hosts = Hosts(vec![
             database("warehouse.internal", ec2::DATABASE, postgres.clone()),
             database("warehouse.internal", WAREHOUSE, postgres.clone()),
@@ -71,7 +71,7 @@ tunnels:
     vendor: secoda/north-america
     keys: [{keys}]
     targets:
-      - {{name: warehouse, host: warehouse.internal, port: 5432, speaks: postgres}}
+      - {{name: warehouse, host: warehouse.internal, port: 5432, speaks: postgres, login_attempt: true}}
 operators:
   - {{name: ana, allow_from: [198.51.100.20], keys: [\"{ana}\"]}}
 ",
@@ -98,7 +98,7 @@ tunnels:
     vendor: secoda/eu
     keys: [{keys}]
     targets:
-      - {{name: sales, host: sales.internal, port: 5432, networks: [10.9.1.50/32], speaks: postgres}}
+      - {{name: sales, host: sales.internal, port: 5432, networks: [10.9.1.50/32], speaks: postgres, login_attempt: true}}
 operators:
   - {{name: ana, allow_from: [198.51.100.20], keys: [\"{ana}\"]}}
 ",

@@ -66,20 +66,27 @@ const EDGE: [Cause; 5] = [
     ("control.route", All),
 ];
 
+/// Packets are lost on the way, or the machine turns this address away.
+const PATH: [Cause; 2] = [("machine.sources", All), ("network.loss", All)];
+
+const LOSS: [Cause; 1] = [("network.loss", All)];
+
 const LIMITS: [Cause; 2] = [("machine.concurrency", All), ("machine.self-test", All)];
 const CONFINEMENT: [Cause; 2] = [("machine.confinement", All), ("machine.account", All)];
 
 /// What can explain a failure of this check, the nearest cause first.
 fn causes(effect: &str) -> Vec<Cause> {
     match effect {
-        "network.tcp" => [&EDGE[..], &DAEMON].concat(),
-        "network.banner" | "network.algorithms" => DAEMON.to_vec(),
-        "network.host-key" => vec![("machine.host-keys", All)],
+        "network.tcp" => [&EDGE[..], &DAEMON, &PATH].concat(),
+        "network.banner" | "network.algorithms" => [&DAEMON[..], &PATH].concat(),
+        "machine.daemon" => vec![("machine.daemon-current", All)],
+        "network.host-key" => vec![("machine.host-keys", All), ("network.loss", All)],
         "network.key" | "network.login" => ENTRY.to_vec(),
-        "network.startups" | "network.session" => LIMITS.to_vec(),
-        "network.concurrent" => [&LIMITS[..], &WAY, &FORWARD].concat(),
-        "network.forward" => [&WAY[..], &FORWARD].concat(),
-        "machine.target" => WAY.to_vec(),
+        "network.startups" | "network.session" => [&LIMITS[..], &PATH].concat(),
+        "network.concurrent" => [&LIMITS[..], &WAY, &FORWARD, &LOSS].concat(),
+        "network.forward" => [&WAY[..], &FORWARD, &LOSS].concat(),
+        "network.target-login" => vec![("network.session", All), ("network.loss", All)],
+        "machine.target" => [&WAY[..], &LOSS].concat(),
         // Red for too much, too; but where no group admits the bastion either, it is for too little.
         "control.target-group" => vec![("control.database-group", All)],
         "network.refuses-none" | "network.refuses-password" | "network.refuses-unknown-key" => {
@@ -239,8 +246,15 @@ mod tests {
             }
             all
         };
-        let tables = [&DAEMON[..], &ENTRY, &WAY, &FORWARD, &EDGE, &LIMITS, &CONFINEMENT].concat();
-        let effects = ["network.tcp", "network.forward", "network.key", "network.concurrent", "control.target-group"];
+        let tables = [&DAEMON[..], &ENTRY, &WAY, &FORWARD, &EDGE, &LIMITS, &PATH, &CONFINEMENT].concat();
+        let effects = [
+            "network.tcp",
+            "network.forward",
+            "network.key",
+            "network.concurrent",
+            "control.target-group",
+            "network.startups",
+        ];
         for id in tables.iter().map(|(id, _)| *id).chain(effects) {
             assert!(!reaches(id).contains(&id), "{id} follows from itself");
         }

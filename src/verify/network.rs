@@ -17,6 +17,7 @@ mod inside;
 mod judge;
 mod link;
 mod login;
+pub mod packets;
 mod session;
 pub mod speak;
 mod tls;
@@ -86,7 +87,7 @@ impl Reach {
     /// The defaults: over this machine's network, ten seconds a step, 50 forwards at once.
     pub fn new(address: Host, port: u16, host_keys: HostKeys) -> Self {
         let (step, concurrent, rest) = (Duration::from_secs(10), 50, Duration::from_secs(3));
-        let (unlisted, dialer) = (Vec::new(), Arc::new(Tcp));
+        let (unlisted, dialer) = (Vec::new(), Arc::new(Tcp::default()));
         let prefix_lists = Ok(Vec::new());
         Self {
             address,
@@ -139,6 +140,7 @@ pub fn unseen(plan: &Plan, concurrent: usize, why: &str) -> Vec<Check> {
         stopped: Some(why.to_owned()),
         identity: None,
         inside: Err(why.to_owned()),
+        packets: None,
         startups: Err(why.to_owned()),
     };
     let (host_keys, clock) = (Pinned::new(&HostKeys::Unknown { reason: why.to_owned() }), Clock::new(Duration::ZERO));
@@ -164,6 +166,7 @@ async fn gather(plan: &Plan, reach: &Reach, host_keys: &Pinned, clock: Clock) ->
         failure: None,
     };
     let nothing = |edge: Edge, transport: Transport, why: String| Evidence {
+        packets: edge.address.and_then(|address| reach.dialer.packets(SocketAddr::new(address, reach.port))),
         edge,
         transport,
         accounts: Vec::new(),
@@ -248,6 +251,7 @@ async fn gather(plan: &Plan, reach: &Reach, host_keys: &Pinned, clock: Clock) ->
         stopped: None,
         identity: identity.map(|identity| Identified::from(&**identity)),
         inside,
+        packets: reach.dialer.packets(to),
         startups: Ok(startups),
     }
 }

@@ -18,6 +18,7 @@ mod dns;
 mod faults;
 mod lab;
 mod look;
+mod loss;
 mod machine;
 mod matrix;
 mod namespace;

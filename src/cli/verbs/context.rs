@@ -96,7 +96,7 @@ impl Context {
     /// How bastions are connected to.
     pub fn dialer(&self) -> Arc<dyn Dialer> {
         match &self.clouds {
-            Clouds::Real => Arc::new(Tcp),
+            Clouds::Real => Arc::new(Tcp::default()),
             Clouds::Sandbox(sandbox) => Arc::new(sandbox.clone()),
         }
     }

@@ -88,7 +88,7 @@ impl<'a> Vantages<'a> {
     /// An identity that cannot be used.
     pub async fn new(network: &'a Network, plans: &[Plan]) -> Result<Self, Error> {
         let identities = try_join_all(plans.iter().map(|plan| identity(network, plan))).await?;
-        Ok(Self { network, identities, dialer: Arc::new(Tcp) })
+        Ok(Self { network, identities, dialer: Arc::new(Tcp::default()) })
     }
 
     /// Connects in another way than over this machine's network.

@@ -4,8 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Protocol;
-
 /// The network as a machine sees it.
 pub trait Around: Send + Sync {
     /// The addresses of a name, or what the machine's resolver says instead.
@@ -36,7 +34,7 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Speech {
-    /// With TLS: it takes an SSLRequest, and answers the TLS that follows with an alert.
+    /// With TLS: it takes an SSLRequest, and answers the TLS that follows with an alert. Without: it asks a login for a password.
     Postgres {
         tls: bool,
     },
@@ -49,18 +47,6 @@ pub enum Speech {
     Nothing,
     /// Says this, whatever the client says.
     Says(String),
-}
-
-impl From<Protocol> for Speech {
-    fn from(protocol: Protocol) -> Self {
-        match protocol {
-            Protocol::Postgres => Speech::Postgres { tls: true },
-            Protocol::Mysql => Speech::Mysql,
-            Protocol::Sqlserver => Speech::Sqlserver,
-            Protocol::Tls => Speech::Tls,
-            Protocol::Tcp => Speech::Nothing,
-        }
-    }
 }
 
 /// A listener in the machine's network.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Bench, Judged, Problem, REPLACE, fail, found, unknown, vendor};
+use super::{Bench, Judged, Problem, REPLACE, daemon, fail, found, unknown, vendor};
 use crate::{
     cloudinit,
     plan::PublicKey,
@@ -69,6 +69,11 @@ fn one(bench: &mut Bench<'_>, user: &str, keys: &[PublicKey], options: &str) {
             let Some(account) = accounts.get(user) else {
                 return fail("the machine's document has no such user", "`gangplank apply` replaces the machine");
             };
+            if daemon::knows_nobody(report) {
+                return unknown(
+                    "the machine finds no user of the plan's, and sshd not its own: see machine.daemon-current",
+                );
+            }
             privileges(found("this account", account)?, user, said)
         },
     );

@@ -69,8 +69,13 @@ pub fn checks(bench: &mut Bench<'_>) {
                 return unknown("sshd does not run: see machine.daemon");
             };
             if let Err(error) = sshd.settings.as_result() {
+                let users = if knows_nobody(report) {
+                    " (the machine knows no user: see /etc/passwd, and `passwd:` in /etc/nsswitch.conf)"
+                } else {
+                    ""
+                };
                 return fail(
-                    format!("sshd refuses its own files: {error}; what runs was started before, and does not start again"),
+                    format!("sshd refuses its own files: {error}{users}; what runs was started before, and does not start again"),
                     format!("do not reboot the instance: that ends the tunnels that still work. {REPLACE}"),
                 );
             }
@@ -105,7 +110,9 @@ pub fn checks(bench: &mut Bench<'_>) {
             let ports = found("where sshd listens", &running.ports)?;
             let text = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
             said.push(format!("listens on {}", if text.is_empty() { "loopback only" } else { &text }));
-            if *ports == [port] {
+            if *ports == [port] && !by_ipv4(report, port) {
+                fail("sshd listens on IPv6 only: nobody reaches it by IPv4", settings_fix())
+            } else if *ports == [port] {
                 Ok(())
             } else {
                 fail(
@@ -200,8 +207,12 @@ fn daemon(report: &Report, port: u16, access: &[Access], said: &mut Vec<String>)
         running.unit.as_deref().unwrap_or("no unit"),
         running.command
     ));
+    let greets = running.banner.as_result().is_ok_and(|banner| banner.starts_with("SSH-2.0-"));
+    if let (false, Some(rule)) = (greets, vendor::wraps_itself(report)) {
+        return unknown(format!("the machine cannot ask its own sshd, since TCP wrappers turn it away, too: {rule}"));
+    }
     match running.banner.as_result() {
-        Ok(banner) if banner.starts_with("SSH-2.0-") => said.push(banner.clone()),
+        Ok(banner) if greets => said.push(banner.clone()),
         Ok(banner) => {
             return fail(
                 format!("sshd runs and does not greet: it said {banner:?} and no version of SSH"),
@@ -217,6 +228,21 @@ fn daemon(report: &Report, port: u16, access: &[Access], said: &mut Vec<String>)
         Err(_) => {}
     }
     Ok(())
+}
+
+/// Neither the plan's users exist nor, as it seems, sshd's own.
+pub fn knows_nobody(report: &Report) -> bool {
+    let nobody = report.accounts.as_result().is_ok_and(|accounts| {
+        !accounts.is_empty() && accounts.values().all(|one| one.as_result().is_ok_and(|account| !account.exists))
+    });
+    nobody && report.sshd.as_result().is_ok_and(|sshd| sshd.settings.as_result().is_err())
+}
+
+/// Whether sshd listens on an IPv4 address, as far as the report tells: its sockets for IPv6 take no IPv4.
+fn by_ipv4(report: &Report, port: u16) -> bool {
+    let Ok(listening) = report.listening.as_result() else { return true };
+    let mut own = listening.iter().filter(|one| one.process == "sshd" && one.port == port).peekable();
+    own.peek().is_none() || own.any(|one| one.address.is_ipv4())
 }
 
 fn setting<'a>(sshd: &'a Daemon, user: &str, name: &str) -> Result<&'a str, super::Problem> {

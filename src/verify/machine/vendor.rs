@@ -84,6 +84,9 @@ fn self_test(report: &Report, plan: &Plan, user: &str, said: &mut Vec<String>) -
     let log = test.log.as_result().ok().and_then(Option::as_deref).unwrap_or_default();
     let log: Vec<&String> = log.iter().filter(|line| !of_another(line)).collect();
     said.extend(log.iter().map(|line| format!("the machine's log: {line}")));
+    if let (false, Some(rule)) = (test.entered, wraps_itself(report)) {
+        return unknown(format!("TCP wrappers turn the machine's own address away: {rule}"));
+    }
     if !test.entered {
         let own = log.iter().rfind(|line| names(line, user)).or(log.last()).copied();
         let cause = own.or(test.said.last()).map_or("it does not say why", String::as_str);
@@ -190,6 +193,15 @@ fn turned_away(report: &Report, plan: &Plan, lines: &[String], all: &[IpNet], do
     );
 }
 
+/// The rule by which TCP wrappers turn the machine itself away.
+pub fn wraps_itself(report: &Report) -> Option<String> {
+    let guards = report.guards.as_result().ok()?;
+    match wrappers::admission(&guards.allow, &guards.deny, &IpNet::from(IpAddr::from([127, 0, 0, 1]))) {
+        Admission::No(rule) => Some(rule),
+        Admission::Yes | Admission::Unknown(_) => None,
+    }
+}
+
 fn wrapped(guards: &Guards, all: &[IpNet], wrong: &mut Vec<String>, doubts: &mut Vec<String>) {
     for net in all {
         match wrappers::admission(&guards.allow, &guards.deny, net) {
@@ -212,18 +224,31 @@ fn dropped(guards: &Guards, all: &[IpNet], wrong: &mut Vec<String>, doubts: &mut
             .collect();
         match all.iter().find(|net| nets.iter().any(|named| overlap(named, net))) {
             Some(net) if is_route(rule) => wrong.push(format!("answers to {net} are sent nowhere by a route: {rule}")),
+            Some(net) if is_detour(rule) => doubts.push(format!("answers to {net} take a way of their own: {rule}")),
             Some(net) if !rule.contains("!=") => wrong.push(format!("the machine's own firewall drops {net}: {rule}")),
             Some(_) => doubts.push(format!("the machine's own firewall has the rule {rule}")),
             // Of other addresses only; or the last of all routes, as each machine without IPv6 has one.
             None if is_route(rule) || !nets.is_empty() && !rule.contains("!=") => {}
+            None if is_detour(rule) => doubts.push(format!("the machine routes by a rule of its own: {rule}")),
             None => doubts.push(format!("the machine has a firewall of its own: {rule}")),
         }
     }
 }
 
-/// As `ip route` writes one that leads nowhere: its kind comes first.
+/// As `ip route` and `ip rule` write what leads nowhere: its kind comes first, or last.
 fn is_route(rule: &str) -> bool {
-    ["blackhole ", "unreachable ", "prohibit "].iter().any(|kind| rule.starts_with(kind))
+    const KINDS: [&str; 3] = ["blackhole", "unreachable", "prohibit"];
+    let word = if is_policy(rule) { rule.split(' ').next_back() } else { rule.split(' ').next() };
+    word.is_some_and(|word| KINDS.contains(&word))
+}
+
+/// A line of `ip rule`, which begins with its priority.
+fn is_policy(rule: &str) -> bool {
+    rule.split_once(':').is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+}
+
+fn is_detour(rule: &str) -> bool {
+    is_policy(rule) || rule.split(' ').nth(1) == Some("via")
 }
 
 fn set_apart(found: &[ByAddress], all: &[IpNet], wrong: &mut Vec<String>, doubts: &mut Vec<String>) {
@@ -271,6 +296,13 @@ mod tests {
             ("unreachable 203.0.113.0/24 proto static", "wrong"),
             ("blackhole 192.0.2.0/24", ""),
             ("unreachable default dev lo metric 4294967295 error -101", ""),
+            ("203.0.113.10 via 10.0.1.99 dev ens5", "doubt"),
+            ("168.63.129.16 via 10.0.1.1 dev eth0 proto dhcp", ""),
+            ("32765: from all to 203.0.113.10 prohibit", "wrong"),
+            ("32765: from all to 203.0.113.0/24 lookup 100", "doubt"),
+            ("32765: from all to 192.0.2.7 lookup 100", ""),
+            ("32765: from all lookup 100", "doubt"),
+            ("10001: from 10.0.1.4 lookup 10001", ""),
         ] {
             let (mut wrong, mut doubts) = (Vec::new(), Vec::new());
             dropped(&Guards { drops: vec![rule.to_owned()], ..Guards::default() }, &all, &mut wrong, &mut doubts);

@@ -3,6 +3,7 @@
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -10,6 +11,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpSocket, UdpSocket},
 };
+
+use super::packets::{Packets, Tally};
 
 /// What every path carries (RFC 1122 section 3.3.3), without headers.
 #[cfg(unix)]
@@ -56,27 +59,36 @@ pub trait Dialer: fmt::Debug + Send + Sync {
 
     /// The source that a connection to `to` would have.
     fn source(&self, to: SocketAddr) -> BoxFuture<'_, Option<IpAddr>>;
+
+    /// What became of the packets of all connections to this place so far; `None` where nobody counts them.
+    fn packets(&self, _to: SocketAddr) -> Option<Packets> {
+        None
+    }
 }
 
 /// This machine's own network.
-#[derive(Clone, Copy, Debug)]
-pub struct Tcp;
+#[derive(Debug, Default)]
+pub struct Tcp(Arc<Tally>);
 
 impl Dialer for Tcp {
     fn dial(&self, to: SocketAddr, from: Option<IpAddr>) -> BoxFuture<'_, Result<Dialed, NoConnection>> {
-        connect(to, from, false).boxed()
+        connect(to, from, false, Arc::clone(&self.0)).boxed()
     }
 
     fn dial_small(&self, to: SocketAddr, from: Option<IpAddr>) -> Option<BoxFuture<'_, Result<Dialed, NoConnection>>> {
-        cfg!(unix).then(|| connect(to, from, true).boxed())
+        cfg!(unix).then(|| connect(to, from, true, Arc::clone(&self.0)).boxed())
     }
 
     fn source(&self, to: SocketAddr) -> BoxFuture<'_, Option<IpAddr>> {
         source(to).boxed()
     }
+
+    fn packets(&self, to: SocketAddr) -> Option<Packets> {
+        self.0.all(to)
+    }
 }
 
-async fn connect(to: SocketAddr, from: Option<IpAddr>, small: bool) -> Result<Dialed, NoConnection> {
+async fn connect(to: SocketAddr, from: Option<IpAddr>, small: bool, tally: Arc<Tally>) -> Result<Dialed, NoConnection> {
     let here = |error: io::Error| NoConnection::Here(error.to_string());
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(here)?;
     // What is announced to the other side limits it, too.
@@ -102,7 +114,7 @@ async fn connect(to: SocketAddr, from: Option<IpAddr>, small: bool) -> Result<Di
     // What is sent is small and waits for an answer; that the option cannot be set would only make it slower.
     let _ = stream.set_nodelay(true);
     let source = stream.local_addr().ok().map(|address| address.ip());
-    Ok(Dialed { stream: Box::new(stream), source })
+    Ok(Dialed { stream: tally.follow(to, stream), source })
 }
 
 /// Connecting a UDP socket sends nothing.

@@ -8,6 +8,7 @@ use super::{
     identity::Identity,
     inside::Inside,
     link::Unread,
+    packets::Packets,
     session::{HostKey, Stop},
     wire::{Greeting, KexInit},
 };
@@ -24,6 +25,8 @@ pub struct Evidence {
     pub identity: Option<Identified>,
     /// What it found; or why it was not used.
     pub inside: Result<Inside, String>,
+    /// Of all connections to the bastion; `None` where nobody counts them.
+    pub packets: Option<Packets>,
     pub startups: Result<Startups, String>,
 }
 

@@ -106,6 +106,8 @@ pub struct Concurrent {
     pub opened: usize,
     pub first_failure: Option<Opened>,
     pub took: Duration,
+    /// So many were open long after others that had been asked for later.
+    pub late: usize,
     /// Fewer were asked for than wanted; why.
     pub fewer: Option<String>,
 }
@@ -462,12 +464,16 @@ impl<'a> Visitor<'a> {
         let clock = self.asker.route.clock;
         let begun = Instant::now();
         let host = target.host.to_string();
-        let openings = (0..asked).map(|_| {
-            clock.within(session.handle.channel_open_direct_tcpip(host.as_str(), target.port.into(), "127.0.0.1", 0))
+        let openings = (0..asked).map(|_| async {
+            let opening = session.handle.channel_open_direct_tcpip(host.as_str(), target.port.into(), "127.0.0.1", 0);
+            (clock.within(opening).await, begun.elapsed())
         });
-        let results = join_all(openings).await;
+        let (results, times): (Vec<_>, Vec<_>) = join_all(openings).await.into_iter().unzip();
         let took = begun.elapsed();
-        let opened = results.iter().filter(|result| matches!(result, Ok(Ok(_)))).count();
+        let is_open = |result: &Result<_, Late>| matches!(result, Ok(Ok(_)));
+        let opened = results.iter().filter(|result| is_open(result)).count();
+        let open_after: Vec<_> =
+            results.iter().zip(times).filter(|(result, _)| is_open(result)).map(|(_, time)| time).collect();
         let failures = results.into_iter().filter_map(|result| match result {
             Ok(Ok(_)) => None,
             Ok(Err(russh::Error::ChannelOpenFailure(failure))) => Some(not_open(failure)),
@@ -478,8 +484,28 @@ impl<'a> Visitor<'a> {
         if first_failure == Some(Opened::Trying) && !self.alive().await {
             first_failure = Some(Opened::Unseen(clock.late()));
         }
-        Some(Concurrent { target: target.name.clone(), asked, opened, first_failure, took, fewer })
+        Some(Concurrent {
+            target: target.name.clone(),
+            asked,
+            opened,
+            first_failure,
+            took,
+            late: late(&open_after),
+            fewer,
+        })
     }
+}
+
+/// sshd begins to connect in the order in which it is asked, and a lost first packet of a connection is sent again after a
+/// second (RFC 6298, section 2): who is that much later than one that came after it has lost one.
+const SENT_AGAIN: Duration = Duration::from_millis(900);
+
+/// How many of these, by when each was open, were overtaken.
+fn late(open_after: &[Duration]) -> usize {
+    let overtaken = |(at, time): (usize, &Duration)| {
+        open_after.iter().skip(at + 1).any(|later| *time >= later.saturating_add(SENT_AGAIN))
+    };
+    open_after.iter().enumerate().filter(|one| overtaken(*one)).count()
 }
 
 /// A tenth of what MySQL takes.
@@ -583,5 +609,26 @@ fn ended(answered: bool, output: &[u8], status: Option<u32>) -> Granted {
         }
         Some(_) => Granted::Unseen(format!("something ended well that is not our command; it said {said}")),
         None => Granted::Unseen(format!("the server closed the channel without a status; it said {said}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_overtaken_has_lost_a_packet_and_who_only_waits_has_not() {
+        let times = |all: &[u64]| all.iter().map(|ms| Duration::from_millis(*ms)).collect::<Vec<_>>();
+        for (open_after, expected) in [
+            (&[1, 2, 3, 4][..], 0),
+            // A resolver that takes its time holds up all that follow.
+            (&[10, 1010, 2010, 3010], 0),
+            (&[1030, 20, 1040, 30, 31], 2),
+            (&[3020, 1020, 20], 2),
+            (&[500, 20], 0),
+            (&[], 0),
+        ] {
+            assert_eq!(late(&times(open_after)), expected, "{open_after:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@ mod accounts;
 mod algorithms;
 mod edge;
 mod inside;
+mod loss;
 mod target;
 
 use ipnet::IpNet;
@@ -98,6 +99,7 @@ mod tests {
             stopped: Some(why()),
             identity: None,
             inside: Err(why()),
+            packets: None,
             startups: Err(why()),
         }
     }

@@ -30,6 +30,8 @@ pub struct Fault {
     pub expected: Expected,
     /// It comes about when the machine has just reported, and so is not in its report.
     pub after_report: bool,
+    /// The plan lets no login be begun at the database.
+    pub without_login: bool,
 }
 
 pub enum Change {
@@ -54,11 +56,20 @@ use Change::{Lab as Around, Script};
 use Expected::{Harmless, Named, Unseen, WorksBut};
 
 const fn fault(name: &'static str, inject: Change, undo: Change, expected: Expected) -> Fault {
-    Fault { name, inject, undo, expected, after_report: false }
+    Fault { name, inject, undo, expected, after_report: false, without_login: false }
 }
 
 const fn after_report(fault: Fault) -> Fault {
     Fault { after_report: true, ..fault }
+}
+
+/// Nobody asks the database: it can only be said that nobody did.
+const fn without_login(fault: Fault) -> Fault {
+    Fault {
+        without_login: true,
+        expected: Unseen("network.target-login[warehouse]", "not asked, since the database may log it"),
+        ..fault
+    }
 }
 
 /// All of them, in an order in which none depends on another.

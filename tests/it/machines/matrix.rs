@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 
 use super::{
     Blueprint, Claims, Lab,
-    boots::{Keys, azure_plan, plan, plan_with_login},
+    boots::{self, Keys, azure_plan, plan, plan_with_login},
     eventually,
     faults::{self, Fault},
     lab::{Form, OPERATOR, STRANGER, VENDOR},
@@ -59,13 +59,16 @@ fn through(share: usize, keys: &Keys) -> Option<Share> {
     let plan = plan_with_login(keys, &[&keys.vendor, &keys.rsa]);
     let mut lab = Lab::up(&plan, &Blueprint::default())?;
     let watch = Watch::new(&lab, &plan, OPERATOR, Some(&keys.operator));
+    let without_login = boots::plan(keys, &[&keys.vendor, &keys.rsa]);
+    let not_asking = Watch { plan: &without_login, host_keys: watch.host_keys.clone(), ..watch };
     let mut through = Share::default();
     faults::prepare(&lab);
 
     through.healthy("as it was made", &lab, &watch, keys);
     for fault in faults::all().filter(|fault| chosen(fault.name)).skip(share).step_by(LABS) {
+        let watch = if fault.without_login { &not_asking } else { &watch };
         let outcome = through.twice_at_most(fault.name, |claims| {
-            let outcome = one(fault, &mut lab, &watch, keys, claims);
+            let outcome = one(fault, &mut lab, watch, keys, claims);
             outcome.judge(claims);
             println!("{outcome}");
             if !claims.hold() {

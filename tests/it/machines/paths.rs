@@ -56,11 +56,11 @@ fn a_path_that_loses_large_packets_is_named_and_not_the_machine() {
     let inside = &["database"][..];
     narrow(&lab.router.namespace, inside, 1300);
     let seen = watch.network(&lab);
-    assert_eq!(red(&seen), BTreeSet::from(["network.forward[warehouse]".to_owned()]), "{seen:#?}");
-    let forward = seen.iter().find(|check| check.id == "network.forward").expect("always there");
+    assert_eq!(red(&seen), BTreeSet::from(["network.target-login[warehouse]".to_owned()]), "{seen:#?}");
+    let login = seen.iter().find(|check| check.id == "network.target-login").expect("always there");
     assert!(
-        matches!(&forward.verdict, Verdict::Fail { cause, .. } if cause.contains("between the machine and the database")),
-        "{forward:#?}"
+        matches!(&login.verdict, Verdict::Fail { cause, .. } if cause.contains("between the machine and the database")),
+        "{login:#?}"
     );
     widen(&lab.router.namespace, inside);
     let whole = watch.network(&lab);

@@ -16,7 +16,12 @@ fn everything_is_green_on_the_machine_that_the_product_renders() {
     let running = machine.start();
     let checks = run(&machine.plan, &machine.reach());
     assert_eq!(red(&checks), [""; 0], "{checks:#?} {}", running.log());
-    assert_eq!(unknown(&checks), [""; 0], "{checks:#?}");
+    assert_eq!(unknown(&checks), ["network.target-login"], "{checks:#?}");
+    let login = reason(named(&checks, "network.target-login[warehouse]"));
+    assert!(login.starts_with("not asked, since the database may log it"), "{login}");
+    assert!(login.contains("give the target `login_attempt: {user: ..., database: ...}`"), "{login}");
+    let login = reason(named(&checks, "network.target-login[orders]"));
+    assert!(login.contains("give the target `login_attempt: true` in the plan"), "{login}");
     let rsa = format!("network.key[secoda {}]", machine.keys.make("vendor-rsa").fingerprint);
     assert_eq!(
         named(&checks, &rsa).evidence,
@@ -47,8 +52,11 @@ fn everything_is_green_on_the_machine_that_the_product_renders() {
     network.refuses-password[ana]
     network.login[ana]
     network.session
+    network.loss
     network.forward[warehouse]
+    network.target-login[warehouse]
     network.forward[orders]
+    network.target-login[orders]
     network.concurrent
     network.refuses-shell
     network.refuses-exec

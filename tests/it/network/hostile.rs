@@ -43,7 +43,7 @@ impl Case {
         let checks = run(&self.plan, &reach);
         assert!(begun.elapsed() < WHOLE, "{:?}", begun.elapsed());
         let ids = ids(&checks, |_| true);
-        assert_eq!(ids.len(), 21, "every check is there: {ids:?}");
+        assert_eq!(ids.len(), 23, "every check is there: {ids:?}");
         checks
     }
 }

@@ -12,7 +12,10 @@ use gangplank::{
         machine::{Daemon, Host, Hosts, Machine as Sandbox, Speech, config::Config, ssh::Visit},
         vm::{Channel, Vm},
     },
-    verify::network::dial::{Dialed, Dialer, NoConnection},
+    verify::network::{
+        dial::{Dialed, Dialer, NoConnection},
+        packets::Packets,
+    },
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -60,6 +63,10 @@ impl Dialer for InProcess {
 
     fn source(&self, _: SocketAddr) -> BoxFuture<'_, Option<IpAddr>> {
         async { Some(LOOPBACK) }.boxed()
+    }
+
+    fn packets(&self, _: SocketAddr) -> Option<Packets> {
+        Some(Packets::default())
     }
 }
 

@@ -394,7 +394,7 @@ fn the_aws_cli_works_and_hears_what_is_not_there() {
     assert!(drift.stdout.contains("0.0.0.0/0"), "{drift}");
 }
 
-/// The words with which a PostgreSQL that speaks TLS answers, through OpenSSH's own client; and no shell.
+/// The words with which a PostgreSQL without TLS answers, through OpenSSH's own client; and no shell.
 #[test]
 fn openssh_opens_the_tunnel_and_gets_no_shell() {
     if Command::new("ssh").arg("-V").output().is_err() {
@@ -440,11 +440,11 @@ fn openssh_opens_the_tunnel_and_gets_no_shell() {
         ssh("ana", &["-N", "-L", &forward, "127.0.0.1"]).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut tunnel = Ending(tunnel);
     let mut near = connect(free, &mut tunnel.0);
-    // SSLRequest ("SSL Session Encryption" in PostgreSQL's message flow): S says yes.
+    // SSLRequest ("SSL Session Encryption" in PostgreSQL's message flow): N says no.
     near.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).unwrap();
     let mut answer = [0];
     near.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"S");
+    assert_eq!(&answer, b"N");
 }
 
 struct Ending(Child);

@@ -1,6 +1,6 @@
 //! What somebody who has entered can do: open the targets, and nothing else.
 
-use super::{Case, check, edge, target};
+use super::{Case, check, edge, loss, target};
 use crate::{
     plan::{Target, Tunnel},
     verify::{
@@ -15,9 +15,14 @@ use crate::{
 };
 
 pub fn checks(case: &Case<'_>) -> Vec<Check> {
-    let mut checks = vec![login(case), session(case)];
+    let mut checks = vec![login(case), session(case), loss::check(case)];
     for tunnel in &case.plan.tunnels {
-        checks.extend(tunnel.targets.iter().map(|target| forward(case, tunnel, target)));
+        for target in &tunnel.targets {
+            let forward = forward(case, tunnel, target);
+            let login = target::database(target).map(|_| target_login(case, &forward, target));
+            checks.push(forward);
+            checks.extend(login);
+        }
     }
     checks.push(concurrent(case));
     checks.extend(refusals(case));
@@ -25,7 +30,7 @@ pub fn checks(case: &Case<'_>) -> Vec<Check> {
 }
 
 /// What was found by somebody who has entered; or why nobody has.
-fn entered<'a>(case: &'a Case<'_>) -> Result<&'a Inside, String> {
+pub fn entered<'a>(case: &'a Case<'_>) -> Result<&'a Inside, String> {
     match &case.evidence.inside {
         Err(why) => Err(why.clone()),
         Ok(inside) if inside.entered == Answer::Yes => Ok(inside),
@@ -137,9 +142,27 @@ fn forward(case: &Case<'_>, tunnel: &Tunnel, target: &Target) -> Check {
     };
     match inside.forwards.iter().find(|(found, _)| found == target) {
         Some((_, forward)) => judge_forward(case, base, target, forward, inside),
-        None => base.unknown("this identity may not open this target; needs an operator's, or the tunnel's own"),
+        None => base.unknown(NOT_THIS_IDENTITY),
     }
 }
+
+/// What a database says to whoever comes from the bastion, beyond its first words.
+fn target_login(case: &Case<'_>, forward: &Check, target: &Target) -> Check {
+    let proves =
+        format!("{} port {} admits logins from the bastion, and has a connection left", target.host, target.port);
+    let base =
+        Check { subject: forward.subject.clone(), ..check("network.target-login", forward.part.clone(), proves) };
+    let inside = match entered(case) {
+        Ok(inside) => inside,
+        Err(why) => return base.unknown(why),
+    };
+    match inside.forwards.iter().find(|(found, _)| found == target) {
+        Some((_, found)) => target::login(case, base, target, (forward, found)),
+        None => base.unknown(NOT_THIS_IDENTITY),
+    }
+}
+
+const NOT_THIS_IDENTITY: &str = "this identity may not open this target; needs an operator's, or the tunnel's own";
 
 fn judge_forward(case: &Case<'_>, base: Check, target: &Target, forward: &Forward, inside: &Inside) -> Check {
     let place = format!("{} port {}", target.host, target.port);
@@ -191,7 +214,7 @@ fn concurrent(case: &Case<'_>) -> Check {
     let Some(found) = &inside.concurrent else {
         return base(case.concurrent).unknown("no target could be opened even once (see network.forward)");
     };
-    let Concurrent { target, asked, opened, first_failure, took, fewer } = found;
+    let Concurrent { target, asked, opened, first_failure, took, fewer, .. } = found;
     let seen = format!("{opened} of {asked} open at once to {target} after {} ms", took.as_millis());
     let mut base = base(*asked).seen(seen);
     if let Some(fewer) = fewer {

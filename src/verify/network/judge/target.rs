@@ -1,4 +1,4 @@
-//! What a target said through a forward, and what it says to a login.
+//! What a target said through a forward, and what a database says to a login.
 
 use super::Case;
 use crate::{
@@ -22,7 +22,7 @@ const MORE_THAN_A_PACKET: usize = 1500;
 pub fn judge(case: &Case<'_>, base: Check, target: &Target, forward: &Forward) -> Check {
     let place = format!("{} port {}", target.host, target.port);
     match &forward.reading {
-        Some(Reading::Speaks(said)) => admitted(case, base.seen(said.clone()), &place, target, forward),
+        Some(Reading::Speaks(said)) => large(base.seen(said.clone()), forward.heard).pass(),
         Some(Reading::Refuses { refusal, said }) => refused(base, &place, target, *refusal, said),
         Some(Reading::Other(said)) => base.seen(said.clone()).fail(
             format!("something else than {} answers at {place}: {said}", target.speaks.as_str()),
@@ -77,40 +77,47 @@ fn refused(base: Check, place: &str, target: &Target, refusal: Refusal, said: &s
     base.seen(said.to_owned()).fail(format!("{place} {what}: {said}"), fix)
 }
 
-fn admitted(case: &Case<'_>, base: Check, place: &str, target: &Target, forward: &Forward) -> Check {
-    let large = |base: Check, heard: usize| {
-        if heard > MORE_THAN_A_PACKET {
-            base.seen(format!("{heard} bytes came at once: larger packets pass between machine and target"))
-        } else {
-            base.seen("not seen: whether packets near 1,500 bytes pass between machine and target")
-        }
-    };
-    let Some(login) = &forward.login else {
-        let base = large(base, forward.heard);
-        return match target.speaks {
-            Protocol::Postgres | Protocol::Mysql | Protocol::Sqlserver => {
-                let mut base =
-                    base.seen("not asked for a login: its own rules and free connections are no part of this pass");
-                base.proves.push_str("; whether it admits logins from the bastion was not asked");
-                base.pass()
-            }
-            Protocol::Tls | Protocol::Tcp => base.pass(),
-        };
+/// To see so much at once is to see that large packets arrive.
+fn large(base: Check, heard: usize) -> Check {
+    if heard > MORE_THAN_A_PACKET {
+        base.seen(format!("{heard} bytes came at once: larger packets pass between machine and target"))
+    } else {
+        base.seen("not seen: whether packets near 1,500 bytes pass between machine and target")
+    }
+}
+
+/// Whether a database can be asked for a login; by its port where the plan does not say what it speaks.
+pub fn database(target: &Target) -> Option<Protocol> {
+    match (target.speaks, target.port) {
+        (Protocol::Postgres | Protocol::Mysql | Protocol::Sqlserver, _) => Some(target.speaks),
+        (Protocol::Tcp, 5432) => Some(Protocol::Postgres),
+        (Protocol::Tcp, 3306) => Some(Protocol::Mysql),
+        (Protocol::Tcp, 1433) => Some(Protocol::Sqlserver),
+        (Protocol::Tcp | Protocol::Tls, _) => None,
+    }
+}
+
+/// The verdict on a login at a database; `forward` names the check of the way to it.
+pub fn login(case: &Case<'_>, base: Check, target: &Target, forward: (&Check, &Forward)) -> Check {
+    let place = format!("{} port {}", target.host, target.port);
+    let Some(attempt) = &target.login_attempt else { return base.unknown(not_asked(target)) };
+    let Some(login) = &forward.1.login else {
+        return base.unknown(format!("it did not come to a login (see {})", forward.0.name()));
     };
     match login {
         Login::Admits { said, echoed, .. } => {
-            large(base, forward.heard.max(*echoed)).seen(format!("to a login without a password: {said}")).pass()
+            large(base, forward.1.heard.max(*echoed)).seen(format!("to a login without a password: {said}")).pass()
         }
         // A rule may name users and databases: of one that nobody has, a refusal tells nothing about the vendor's.
         Login::Refuses { refusal: Refusal::NotAdmitted, said }
-            if target.speaks == Protocol::Postgres && target.login_attempt == Some(LoginAttempt::Nobody) =>
+            if target.speaks == Protocol::Postgres && *attempt == LoginAttempt::Nobody =>
         {
             base.seen(said.clone()).unknown(format!(
                 "{place} does not admit an unknown user from the bastion's address: {said}. The vendor is refused, too, unless a \
                  line of pg_hba.conf names its user or database; to know, name both in `login_attempt` of the target"
             ))
         }
-        Login::Refuses { refusal, said } => refused(base, place, target, *refusal, said),
+        Login::Refuses { refusal, said } => refused(base, &place, target, *refusal, said),
         Login::Unclear(said) => base.seen(said.clone()).unknown(format!(
             "{place} answers a login without a password in a way that tells neither that it admits the bastion nor that it \
              does not: {said}"
@@ -122,6 +129,25 @@ fn admitted(case: &Case<'_>, base: Check, place: &str, target: &Target, forward:
             ),
             LARGE_PACKETS,
         ),
-        Login::NotTried(why) => large(base, forward.heard).seen(format!("no login was tried: {why}")).pass(),
+        Login::NotTried(_) if target.speaks == Protocol::Sqlserver => base.unknown(not_asked(target)),
+        Login::NotTried(why) => base.unknown(format!("no login was tried: {why}")),
     }
+}
+
+/// One text for all targets of a kind, so that it is read once.
+fn not_asked(target: &Target) -> String {
+    const NOT_ASKED: &str = "not asked, since the database may log it as a failed login: whether it admits the bastion, has a connection \
+                             left, and can send more than small packets. To know, give the target";
+    let line = match database(target) {
+        Some(Protocol::Sqlserver) => {
+            return "not asked: no login of SQL Server's is spoken here. The vendor's own test shows whether it admits the bastion".to_owned();
+        }
+        Some(Protocol::Postgres) => "`login_attempt: {user: ..., database: ...}`, those of the vendor,",
+        _ => "`login_attempt: true`",
+    };
+    let speaks = match database(target) {
+        Some(speaks) if target.speaks == Protocol::Tcp => format!("`speaks: {}` and ", speaks.as_str()),
+        _ => String::new(),
+    };
+    format!("{NOT_ASKED} {speaks}{line} in the plan: a login is begun then, without a password")
 }

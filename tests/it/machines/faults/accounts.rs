@@ -73,6 +73,19 @@ pub const FAULTS: &[Fault] = &[
         "users are looked up in no file",
         Script("without_service; sed -i 's/^passwd:.*/passwd: systemd/' /etc/nsswitch.conf"),
         Script("again nsswitch.conf; systemctl start gangplank-keys"),
-        Named(&["machine.account[secoda]", "machine.daemon", "machine.daemon-current"], "cloud-init did not create it"),
+        Named(&["machine.daemon-current"], "the machine knows no user: see /etc/passwd"),
     ),
+    fault(
+        "the vendor is missing in /etc/shadow",
+        Script("sed -i '/^secoda:/d' /etc/shadow"),
+        ACCOUNTS_AGAIN,
+        Named(&["machine.self-test[secoda]"], "a key with secoda's own options does not enter:"),
+    ),
+    fault(
+        "the vendor stands twice in /etc/passwd",
+        Script("without_service; sed -i '1i secoda:x:4711:4711::/srv/secoda:/usr/sbin/nologin' /etc/passwd"),
+        ACCOUNTS_AND_SERVICE_AGAIN,
+        Named(&["machine.home[secoda]"], "there is no home"),
+    ),
+    fault("the vendor's group is gone", Script("sed -i '/^secoda:/d' /etc/group"), ACCOUNTS_AGAIN, Harmless),
 ];

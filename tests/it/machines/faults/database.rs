@@ -12,7 +12,7 @@ const STARTED_AGAIN: Change = Around(|lab| {
     lab.database.resume();
 });
 
-const FORWARD: &[&str] = &["network.forward[warehouse]"];
+const LOGIN: &[&str] = &["network.target-login[warehouse]"];
 
 /// Whom the database admits from now on. It reads that soon after it is told.
 fn admit(lab: &Lab, rules: &str) {
@@ -49,19 +49,19 @@ pub const FAULTS: &[Fault] = &[
         "the database refuses the bastion's address",
         Around(|lab| admit(lab, "host all all 10.0.9.0/24 trust")),
         ADMITTED_AGAIN,
-        Named(FORWARD, "does not admit this user from the bastion's address"),
+        Named(LOGIN, "does not admit this user from the bastion's address"),
     ),
     fault(
         "the database rejects the bastion's address",
         Around(|lab| admit(lab, "host all all 10.0.1.0/24 reject")),
         ADMITTED_AGAIN,
-        Named(FORWARD, "does not admit this user from the bastion's address"),
+        Named(LOGIN, "does not admit this user from the bastion's address"),
     ),
     fault(
         "the database wants TLS, which it does not have",
         Around(|lab| admit(lab, &format!("hostssl all all {BASTION}/32 trust"))),
         ADMITTED_AGAIN,
-        Named(FORWARD, "does not admit this user from the bastion's address"),
+        Named(LOGIN, "does not admit this user from the bastion's address"),
     ),
     fault(
         "the database has no connection left",
@@ -70,8 +70,23 @@ pub const FAULTS: &[Fault] = &[
             lab.database.keep_busy(3);
         }),
         STARTED_AGAIN,
-        Named(FORWARD, "has no connection left"),
+        Named(LOGIN, "has no connection left"),
     ),
+    without_login(fault(
+        "the database rejects the bastion's address, and nobody asks it",
+        Around(|lab| admit(lab, "host all all 10.0.1.0/24 reject")),
+        ADMITTED_AGAIN,
+        Harmless,
+    )),
+    without_login(fault(
+        "the database has no connection left, and nobody asks it",
+        Around(|lab| {
+            lab.database.restart(&["max_connections=3", "superuser_reserved_connections=0"]);
+            lab.database.keep_busy(3);
+        }),
+        STARTED_AGAIN,
+        Harmless,
+    )),
     fault(
         "the database has three connections left",
         Around(|lab| {
@@ -79,7 +94,7 @@ pub const FAULTS: &[Fault] = &[
             lab.database.keep_busy(5);
         }),
         STARTED_AGAIN,
-        Named(FORWARD, "has no connection left"),
+        Named(LOGIN, "has no connection left"),
     ),
     fault(
         "the database is a standby that nobody may ask",
@@ -92,7 +107,7 @@ pub const FAULTS: &[Fault] = &[
             std::fs::remove_file(lab.database.file("standby.signal")).expect("the cluster's folder");
             lab.database.resume();
         }),
-        Named(FORWARD, "is starting, recovering or shutting down"),
+        Named(LOGIN, "is starting, recovering or shutting down"),
     ),
     fault(
         "the database's firewall admits four connections",
@@ -103,5 +118,11 @@ pub const FAULTS: &[Fault] = &[
         }),
         Around(super::network::rules_again),
         Named(&["network.concurrent"], "only 4 of 50 forwards to warehouse are open at"),
+    ),
+    fault(
+        "the database asks the machine who its users are",
+        Around(|lab| admit(lab, &format!("host all all {BASTION}/32 ident"))),
+        ADMITTED_AGAIN,
+        Unseen("network.target-login[warehouse]", "in a way that tells neither"),
     ),
 ];

@@ -17,7 +17,19 @@ pub const FAULTS: &[Fault] = &[
         "hosts.deny admits the operator's address only",
         Script("echo 'sshd: ALL' >/etc/hosts.deny; echo \"sshd: $operator\" >/etc/hosts.allow"),
         Script("again hosts.deny hosts.allow"),
-        Named(&["machine.daemon", "machine.sources"], "sshd runs and does not answer: TimeoutError:"),
+        Named(&["machine.sources"], "/etc/hosts.deny turns 203.0.113.10/32 away:"),
+    ),
+    fault(
+        "hosts.deny admits the plan's addresses only",
+        Script("echo 'sshd: ALL' >/etc/hosts.deny; echo \"sshd: $operator $vendor\" >/etc/hosts.allow"),
+        Script("again hosts.deny hosts.allow"),
+        Harmless,
+    ),
+    fault(
+        "hosts.deny admits the vendor's address only",
+        Script("echo 'sshd: ALL' >/etc/hosts.deny; echo \"sshd: $vendor\" >/etc/hosts.allow"),
+        Script("again hosts.deny hosts.allow"),
+        WorksBut(&["machine.sources"], "/etc/hosts.deny turns 203.0.113.20/32 away:"),
     ),
     fault(
         "hosts.deny bans the vendor's address",
@@ -117,5 +129,34 @@ pub const FAULTS: &[Fault] = &[
         ),
         Script("rm /etc/apt/sources.list; /usr/local/sbin/gangplank-updates"),
         WorksBut(&["machine.updates"], "it gave up on: apt-get -q update"),
+    ),
+    fault(
+        "a rule of routing sends answers to the vendor nowhere",
+        Script("ip rule add to $vendor prohibit"),
+        Script("ip rule del to $vendor prohibit"),
+        Named(&["machine.sources"], "answers to 203.0.113.10/32 are sent nowhere by a route:"),
+    ),
+    fault(
+        "a table of routing leads everything nowhere but the operator",
+        Script("ip rule add to 203.0.113.0/28 lookup 100; ip route add blackhole default table 100"),
+        Script("ip rule del to 203.0.113.0/28 lookup 100; ip route del blackhole default table 100"),
+        Unseen("machine.sources", "answers to 203.0.113.10/32 take a way of their own: "),
+    ),
+    fault(
+        "a route sends answers to the vendor to a gateway that is not there",
+        Script("ip route add $vendor via 10.0.1.99"),
+        Script("ip route del $vendor via 10.0.1.99"),
+        Unseen("machine.sources", "answers to 203.0.113.10/32 take a way of their own: "),
+    ),
+    fault(
+        "the machine's firewall admits twenty connections to the database",
+        Around(|lab| {
+            rule(
+                lab,
+                "output { type filter hook output priority filter; tcp dport 5432 ct state new ct count over 20 reject; }",
+            );
+        }),
+        WITHOUT_RULE,
+        Named(&["network.concurrent"], "of 50 forwards to warehouse are open at"),
     ),
 ];

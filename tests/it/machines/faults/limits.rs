@@ -84,4 +84,10 @@ pub const FAULTS: &[Fault] = &[
         Script("rm /filler"),
         WorksBut(&["machine.disk"], "the disk is full"),
     ),
+    fault(
+        "the vendor may use no processor",
+        Script("echo 'secoda - cpu 0' >/etc/security/limits.d/99-a.conf"),
+        LIMITS_AGAIN,
+        Harmless,
+    ),
 ];

@@ -51,4 +51,16 @@ pub const FAULTS: &[Fault] = &[
         Script("again nsswitch.conf"),
         Named(&["machine.target-dns[warehouse]"], "the machine's resolver does not find"),
     ),
+    fault(
+        "the first of two addresses of the database is dead",
+        Script("printf '10.0.2.99 warehouse.internal\\n10.0.2.5 warehouse.internal\\n' >>/etc/hosts"),
+        Script("again hosts"),
+        Harmless,
+    ),
+    fault(
+        "the database's name has an address of IPv6 without a way",
+        Script("printf '2001:db8::5 warehouse.internal\\n10.0.2.5 warehouse.internal\\n' >>/etc/hosts"),
+        Script("again hosts"),
+        Harmless,
+    ),
 ];

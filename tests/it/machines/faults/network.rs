@@ -50,8 +50,14 @@ pub const FAULTS: &[Fault] = &[
         "large packets from the database are lost",
         Around(|lab| first(&lab.router.namespace, "subnets", &format!("ip saddr {DATABASE} meta length > 1400 drop"))),
         ROUTER_AGAIN,
-        Named(&["network.forward[warehouse]"], "does not answer a login of some kilobytes"),
+        Named(&["network.target-login[warehouse]"], "does not answer a login of some kilobytes"),
     ),
+    without_login(fault(
+        "large packets from the database are lost, and nobody asks it",
+        Around(|lab| first(&lab.router.namespace, "subnets", &format!("ip saddr {DATABASE} meta length > 1400 drop"))),
+        ROUTER_AGAIN,
+        Harmless,
+    )),
     fault(
         "large packets to the machine are lost",
         Around(|lab| first(&lab.edge.namespace, "edge", &format!("ip daddr {BASTION} meta length > 1400 drop"))),
@@ -119,6 +125,42 @@ pub const FAULTS: &[Fault] = &[
             std::fs::remove_file(folder.join("other")).expect("it is there");
         }),
         Named(&["network.host-key"], "several machines answer at this address in turn:"),
+    ),
+    fault(
+        "the way from the machine carries 20 kilobytes a second",
+        Around(|lab| {
+            first(
+                &lab.edge.namespace,
+                "edge",
+                &format!("ip saddr {BASTION} limit rate over 20 kbytes/second burst 20 kbytes drop"),
+            );
+        }),
+        EDGE_AGAIN,
+        Unseen("network.loss", "packets are lost between here and the machine"),
+    ),
+    fault(
+        "the way to the machine carries 20 kilobytes a second",
+        Around(|lab| {
+            first(
+                &lab.edge.namespace,
+                "edge",
+                &format!("ip daddr {BASTION} limit rate over 20 kbytes/second burst 20 kbytes drop"),
+            );
+        }),
+        EDGE_AGAIN,
+        Named(&["network.loss"], "packets are lost between here and the machine"),
+    ),
+    fault(
+        "the database's network admits ten new connections a second",
+        Around(|lab| {
+            first(
+                &lab.router.namespace,
+                "subnets",
+                &format!("ip daddr {DATABASE} ct state new limit rate over 10/second burst 10 packets drop"),
+            );
+        }),
+        ROUTER_AGAIN,
+        WorksBut(&["network.loss"], "needed a second attempt"),
     ),
 ];
 

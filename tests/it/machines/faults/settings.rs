@@ -137,4 +137,16 @@ pub const FAULTS: &[Fault] = &[
         RESTORE,
         WorksBut(&["machine.authentication", "machine.concurrency"], "MaxSessions of ana is 1 instead of 50"),
     ),
+    fault(
+        "the machine's own address forwards nothing",
+        Script("drop_in 'Match LocalAddress 10.0.1.4\\n  AllowTcpForwarding no\\nMatch all'"),
+        RESTORE,
+        Named(&["machine.self-test[secoda]"], "a forward to warehouse.internal:5432 is closed"),
+    ),
+    fault(
+        "sshd has an old key exchange only",
+        Script("drop_in 'KexAlgorithms diffie-hellman-group14-sha1'"),
+        RESTORE,
+        Named(&["network.algorithms"], "key exchange"),
+    ),
 ];

@@ -57,7 +57,7 @@ pub const FAULTS: &[Fault] = &[
         "sshd listens on IPv6 only",
         Script("drop_in 'AddressFamily inet6'"),
         RESTORE,
-        Named(&["machine.self-test[secoda]", "network.tcp"], "a key with secoda's own options does not enter:"),
+        Named(&["machine.port"], "sshd listens on IPv6 only"),
     ),
     fault(
         "the host key was replaced",
@@ -110,5 +110,29 @@ pub const FAULTS: &[Fault] = &[
         ),
         Script("systemctl stop oops"),
         WorksBut(&["machine.listening"], "8080"),
+    ),
+    fault(
+        "sshd's unit hides the homes",
+        Script("unit ProtectHome=yes"),
+        UNIT_AGAIN,
+        Named(&["machine.self-test[secoda]"], "a key with secoda's own options does not enter:"),
+    ),
+    fault(
+        "sshd's unit may not speak IPv4",
+        Script("unit 'RestrictAddressFamilies=AF_INET6 AF_UNIX AF_NETLINK'"),
+        UNIT_AGAIN,
+        Named(&["machine.port"], "sshd listens on IPv6 only"),
+    ),
+    fault(
+        "sshd's unit cannot read resolv.conf",
+        Script("unit InaccessiblePaths=/etc/resolv.conf"),
+        UNIT_AGAIN,
+        Named(&["machine.self-test[secoda]"], "a forward to warehouse.internal:5432 is closed"),
+    ),
+    fault(
+        "sshd's folder for its children can be written by all",
+        Script("chmod 777 /run/sshd"),
+        Script("chmod 755 /run/sshd"),
+        Named(&["machine.daemon-current"], "sshd refuses its own files"),
     ),
 ];

@@ -1,0 +1,60 @@
+//! Paths that lose packets of any size, at random: the tunnel works, slowly, or it does not.
+
+use gangplank::verify::{Check, Verdict};
+
+use super::{
+    Blueprint, Lab, Namespace,
+    boots::{Keys, plan_with_login},
+    lab::{DATABASE, OPERATOR},
+    look::{Watch, red},
+};
+
+fn lose(namespace: &Namespace, which: &str, percent: u32) {
+    namespace.nft(&format!(
+        "table ip lossy {{ chain pass {{ type filter hook forward priority -200; {which} numgen random mod 100 < {percent} drop; }}; }}"
+    ));
+}
+
+fn again(namespace: &Namespace) {
+    namespace.nft("delete table ip lossy");
+}
+
+fn loss(checks: &[Check]) -> &Check {
+    checks.iter().find(|check| check.id == "network.loss").expect("always there")
+}
+
+#[test]
+fn a_path_that_loses_packets_is_named() {
+    let keys = Keys::new();
+    let plan = plan_with_login(&keys, &[&keys.vendor]);
+    let Some(lab) = Lab::up(&plan, &Blueprint::default()) else { return };
+    let watch = Watch::new(&lab, &plan, OPERATOR, Some(&keys.operator));
+    let whole = |lab: &Lab| {
+        let seen = watch.network(lab);
+        assert_eq!(loss(&seen).verdict, Verdict::Pass, "{:#?}", loss(&seen));
+    };
+    whole(&lab);
+    let (inside, outside) = (format!("ip daddr {DATABASE}"), String::new());
+    for (namespace, which, percent, says) in [
+        (&*lab.router.namespace, &inside, 5, "between the machine and the target"),
+        (&*lab.router.namespace, &inside, 30, "between the machine and the target"),
+        (&lab.edge.namespace, &outside, 5, "between here and the machine"),
+        (&lab.edge.namespace, &outside, 30, ""),
+    ] {
+        lose(namespace, which, percent);
+        let seen = watch.network(&lab);
+        again(namespace);
+        let check = loss(&seen);
+        println!("{percent} % at {which:?}: {:?}\n{:#?}", red(&seen), check);
+        let told = match &check.verdict {
+            Verdict::Pass => "",
+            Verdict::Unknown { reason } => reason,
+            Verdict::Fail { cause, .. } => cause,
+        };
+        // Of 30 %, what cannot begin is red for itself.
+        let named = check.verdict != Verdict::Pass && told.contains(says);
+        assert!(named || percent == 30 && !red(&seen).is_empty(), "{percent} % at {which:?}: {seen:#?}");
+        assert!(percent == 5 || !red(&seen).is_empty(), "{percent} % at {which:?}: {seen:#?}");
+    }
+    whole(&lab);
+}
