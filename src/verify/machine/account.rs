@@ -208,7 +208,9 @@ fn privileges(account: &Account, user: &str, said: &mut Vec<String>) -> Judged {
     if uid < 1000 {
         return changed(format!("its uid is {uid}, a system's or root's"));
     }
-    if account.groups.iter().any(|group| group != user) {
+    // A group of the user's own that has lost its name.
+    let own = |group: &String| group == user || *group == uid.to_string();
+    if !account.groups.iter().all(own) {
         return changed(format!("it is in the groups {}", account.groups.join(", ")));
     }
     if !NO_SHELLS.contains(&account.shell.as_str()) {

@@ -111,6 +111,12 @@ fn self_test(report: &Report, plan: &Plan, user: &str, said: &mut Vec<String>) -
         }
         Err(error) => said.push(format!("its limits are not known: {error}")),
     }
+    if let Ok(Some(seconds)) = test.cpu.as_result() {
+        return fail(
+            format!("a session of {user} is ended after {seconds} seconds of processor time"),
+            format!("a file of /etc/security or PAM sets that limit: {REPLACE}"),
+        );
+    }
     let through: BTreeMap<&str, bool> = test
         .forwards
         .iter()

@@ -290,6 +290,11 @@ impl<'a> Visitor<'a> {
     async fn postgres_login(&mut self, target: &Target, attempt: &LoginAttempt, mut stream: Box<dyn Stream>) -> Login {
         let clock = self.asker.route.clock;
         let mut login = in_time(&clock, login::postgres(&mut *stream, attempt, true)).await;
+        if login == Login::Silent {
+            let Some(mut other) = self.again(target).await else { return login };
+            let small = in_time(&clock, login::postgres(&mut *other, attempt, false)).await;
+            return if small == Login::Silent { Login::Hangs } else { login };
+        }
         if matches!(login, Login::Unclear(_)) {
             let Some(other) = self.again(target).await else { return login };
             stream = other;

@@ -48,6 +48,8 @@ pub enum Login {
     Unclear(String),
     /// No answer in time.
     Silent,
+    /// Neither to a login of some kilobytes nor to a small one.
+    Hangs,
     NotTried(String),
 }
 

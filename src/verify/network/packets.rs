@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::net::TcpStream;
@@ -19,6 +20,8 @@ pub struct Packets {
     pub connections: u32,
     pub received: u32,
     pub disordered: u32,
+    /// The longest that any of them had at its best.
+    pub round_trip: Duration,
 }
 
 impl Packets {
@@ -29,6 +32,7 @@ impl Packets {
             connections: self.connections.saturating_add(other.connections),
             received: self.received.saturating_add(other.received),
             disordered: self.disordered.saturating_add(other.disordered),
+            round_trip: self.round_trip.max(other.round_trip),
         }
     }
 }
@@ -101,6 +105,7 @@ mod linux {
 
     /// Places in `struct tcp_info` (linux/tcp.h), as words of 32 bits. An older kernel leaves out the last ones.
     const TOTAL_RETRANS: usize = 25;
+    const MIN_RTT: usize = 37;
     const DATA_SEGS_IN: usize = 38;
     const DATA_SEGS_OUT: usize = 39;
     /// Those that the other side had got already (RFC 2883).
@@ -125,6 +130,7 @@ mod linux {
             connections: u32::from(again > 0),
             received: word(DATA_SEGS_IN),
             disordered: word(RCV_OOOPACK),
+            round_trip: Duration::from_micros(u64::from(word(MIN_RTT))),
         }
     }
 

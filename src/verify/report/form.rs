@@ -285,6 +285,9 @@ pub struct SelfTest {
     /// As the session has it; `None` for no limit.
     #[serde(default)]
     pub open_files: Seen<Option<u64>>,
+    /// Seconds of processor time after which the session is ended; `None` for no limit.
+    #[serde(default)]
+    pub cpu: Seen<Option<u64>>,
     /// By target: whether a forward was opened, and stayed open.
     #[serde(default)]
     pub forwards: BTreeMap<String, Seen<bool>>,

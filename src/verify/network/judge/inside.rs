@@ -1,15 +1,17 @@
 //! What somebody who has entered can do: open the targets, and nothing else.
 
 use super::{Case, check, edge, loss, target};
+use std::time::Duration;
+
 use crate::{
     plan::{Target, Tunnel},
     verify::{
-        Check, Part,
+        Check, Part, Verdict,
         network::{
             clock::seconds,
             inside::{Concurrent, Forward, Granted, Inside, Opened},
             session::Answer,
-            transfer::Stuck,
+            transfer::{SLOW, Stuck, Transfer},
         },
     },
 };
@@ -65,7 +67,7 @@ fn login(case: &Case<'_>) -> Check {
 
 /// OpenSSH answers whether a key would do before it asks the account; a login ends after its signature.
 fn ended(case: &Case<'_>, base: Check, said: Option<&str>) -> Check {
-    let base = base.seen("the server ended the session after the signature");
+    let base = base.seen("the server ended the session after the signature, or did not answer any more");
     let accepted = case.evidence.identity.as_ref().is_some_and(|identity| {
         let accounts = case.evidence.accounts.iter().filter(|account| account.user.as_str() == identity.user);
         let mut keys = accounts.flat_map(|account| &account.keys).filter(|key| key.fingerprint == identity.fingerprint);
@@ -76,7 +78,7 @@ fn ended(case: &Case<'_>, base: Check, said: Option<&str>) -> Check {
     }
     let said = said.map(|said| format!(" (it says: {said})")).unwrap_or_default();
     base.fail(
-        format!("the key is accepted and the session is ended{said}: the machine's account or PAM refuses the user"),
+        format!("the key is accepted and the session ends, or does not begin{said}: the machine's account or PAM refuses the user"),
         "look at the machine's checks of this user's account, and at sshd's log on the machine, which has the reason: an expired \
          account or password, /etc/nologin, PAM's rules, limits of processes or logins",
     )
@@ -100,7 +102,7 @@ fn session(case: &Case<'_>) -> Check {
         transfer.took.as_millis()
     ));
     let stuck = match &transfer.stuck {
-        None => return rested(case, base, transfer.rest, transfer.heard),
+        None => return carried(case, base, transfer),
         Some(Stuck::NoSession(why)) => return base.unknown(why.clone()),
         Some(stuck) => stuck,
     };
@@ -112,7 +114,23 @@ fn session(case: &Case<'_>) -> Check {
     edge::stuck(base, transfer.small, "the session hangs as soon as more than one packet's worth is sent")
 }
 
-fn rested(case: &Case<'_>, base: Check, rest: Option<(std::time::Duration, bool)>, heard: usize) -> Check {
+fn carried(case: &Case<'_>, base: Check, transfer: &Transfer) -> Check {
+    let round_trip = case.evidence.packets.map_or(Duration::ZERO, |packets| packets.round_trip);
+    let base = rested(case, base, transfer.rest, transfer.heard);
+    if base.verdict != Verdict::Pass || transfer.took < SLOW.max(round_trip * MANY_ROUND_TRIPS) {
+        return base;
+    }
+    let rate = (transfer.sent + transfer.heard) as u128 / transfer.took.as_millis().max(1);
+    base.unknown(format!(
+        "the tunnel works, but carries only {rate} kilobytes a second: something on the way or on the machine holds it up; large \
+         results may take too long for a vendor"
+    ))
+}
+
+/// What is carried needs some round trips, and no more than this on any path that is of use.
+const MANY_ROUND_TRIPS: u32 = 30;
+
+fn rested(case: &Case<'_>, base: Check, rest: Option<(Duration, bool)>, heard: usize) -> Check {
     let base =
         if heard == 0 { base.seen("the server proves no host keys: no large packet came from it") } else { base };
     let Some((rest, answered)) = rest else { return base.pass() };
@@ -272,7 +290,7 @@ fn refusals(case: &Case<'_>) -> Vec<Check> {
             .into_iter()
             .flat_map(|(kind, check)| check.evidence.iter().map(move |line| format!("{kind}: {line}")))
             .collect();
-        if !remote.verdict.is_fail() && socket.verdict != crate::verify::Verdict::Pass {
+        if !remote.verdict.is_fail() && socket.verdict != Verdict::Pass {
             remote = socket;
         }
         remote.evidence = evidence;

@@ -129,6 +129,13 @@ pub fn login(case: &Case<'_>, base: Check, target: &Target, forward: (&Check, &F
             ),
             LARGE_PACKETS,
         ),
+        Login::Hangs => base.seen(case.clock.late()).fail(
+            format!(
+                "{place} takes connections and does not answer even a small login: it hangs, or waits for somebody whom it asks about \
+                 users (ident, LDAP, RADIUS, a resolver)"
+            ),
+            "look at the database's log and load, and at the method that its pg_hba.conf has for the bastion's address",
+        ),
         Login::NotTried(_) if target.speaks == Protocol::Sqlserver => base.unknown(not_asked(target)),
         Login::NotTried(why) => base.unknown(format!("no login was tried: {why}")),
     }

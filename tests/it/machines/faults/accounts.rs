@@ -87,5 +87,4 @@ pub const FAULTS: &[Fault] = &[
         ACCOUNTS_AND_SERVICE_AGAIN,
         Named(&["machine.home[secoda]"], "there is no home"),
     ),
-    fault("the vendor's group is gone", Script("sed -i '/^secoda:/d' /etc/group"), ACCOUNTS_AGAIN, Harmless),
 ];

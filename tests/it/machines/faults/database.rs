@@ -123,6 +123,6 @@ pub const FAULTS: &[Fault] = &[
         "the database asks the machine who its users are",
         Around(|lab| admit(lab, &format!("host all all {BASTION}/32 ident"))),
         ADMITTED_AGAIN,
-        Unseen("network.target-login[warehouse]", "in a way that tells neither"),
+        Named(LOGIN, "does not answer even a small login"),
     ),
 ];

@@ -26,12 +26,6 @@ pub const FAULTS: &[Fault] = &[
         Harmless,
     ),
     fault(
-        "hosts.deny admits the vendor's address only",
-        Script("echo 'sshd: ALL' >/etc/hosts.deny; echo \"sshd: $vendor\" >/etc/hosts.allow"),
-        Script("again hosts.deny hosts.allow"),
-        WorksBut(&["machine.sources"], "/etc/hosts.deny turns 203.0.113.20/32 away:"),
-    ),
-    fault(
         "hosts.deny bans the vendor's address",
         Script("echo \"ALL: $vendor\" >>/etc/hosts.deny"),
         Script("again hosts.deny hosts.allow"),
@@ -137,26 +131,9 @@ pub const FAULTS: &[Fault] = &[
         Named(&["machine.sources"], "answers to 203.0.113.10/32 are sent nowhere by a route:"),
     ),
     fault(
-        "a table of routing leads everything nowhere but the operator",
-        Script("ip rule add to 203.0.113.0/28 lookup 100; ip route add blackhole default table 100"),
-        Script("ip rule del to 203.0.113.0/28 lookup 100; ip route del blackhole default table 100"),
-        Unseen("machine.sources", "answers to 203.0.113.10/32 take a way of their own: "),
-    ),
-    fault(
         "a route sends answers to the vendor to a gateway that is not there",
         Script("ip route add $vendor via 10.0.1.99"),
         Script("ip route del $vendor via 10.0.1.99"),
         Unseen("machine.sources", "answers to 203.0.113.10/32 take a way of their own: "),
-    ),
-    fault(
-        "the machine's firewall admits twenty connections to the database",
-        Around(|lab| {
-            rule(
-                lab,
-                "output { type filter hook output priority filter; tcp dport 5432 ct state new ct count over 20 reject; }",
-            );
-        }),
-        WITHOUT_RULE,
-        Named(&["network.concurrent"], "of 50 forwards to warehouse are open at"),
     ),
 ];

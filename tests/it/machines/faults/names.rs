@@ -55,12 +55,6 @@ pub const FAULTS: &[Fault] = &[
         "the first of two addresses of the database is dead",
         Script("printf '10.0.2.99 warehouse.internal\\n10.0.2.5 warehouse.internal\\n' >>/etc/hosts"),
         Script("again hosts"),
-        Harmless,
-    ),
-    fault(
-        "the database's name has an address of IPv6 without a way",
-        Script("printf '2001:db8::5 warehouse.internal\\n10.0.2.5 warehouse.internal\\n' >>/etc/hosts"),
-        Script("again hosts"),
-        Harmless,
+        Named(&["machine.target[warehouse]"], "warehouse.internal:5432 does not answer: a security"),
     ),
 ];

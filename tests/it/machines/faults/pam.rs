@@ -72,10 +72,4 @@ pub const FAULTS: &[Fault] = &[
         PAM_AGAIN,
         Named(&["machine.self-test[secoda]"], "a key with secoda's own options does not enter:"),
     ),
-    fault(
-        "a script of PAM's takes ten seconds for a session",
-        Script("pam session 'session required pam_exec.so \\/bin\\/sleep 10'"),
-        PAM_AGAIN,
-        Named(&["machine.self-test[secoda]"], "a forward to warehouse.internal:5432 is closed"),
-    ),
 ];

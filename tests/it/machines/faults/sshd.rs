@@ -129,10 +129,4 @@ pub const FAULTS: &[Fault] = &[
         UNIT_AGAIN,
         Named(&["machine.self-test[secoda]"], "a forward to warehouse.internal:5432 is closed"),
     ),
-    fault(
-        "sshd's folder for its children can be written by all",
-        Script("chmod 777 /run/sshd"),
-        Script("chmod 755 /run/sshd"),
-        Named(&["machine.daemon-current"], "sshd refuses its own files"),
-    ),
 ];
