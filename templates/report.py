@@ -198,13 +198,6 @@ def sudo(name):
     raise ValueError(problem or said)
 
 
-def group_name(number):
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)
-
-
 def account(name):
     try:
         user = pwd.getpwnam(name)
@@ -215,7 +208,7 @@ def account(name):
     return {
         "exists": True,
         "uid": user.pw_uid,
-        "groups": [group_name(group) for group in groups[:20]],
+        "groups": [getattr(attempt(grp.getgrgid, group), "gr_name", str(group)) for group in groups[:20]],
         "shell": user.pw_shell,
         "locked": attempt(lambda: passwords()[name]),
         "closed": attempt(closed, home),
@@ -478,7 +471,8 @@ def target(name):
         said["dns"] = addresses[:8]
     for address in addresses[:3]:
         said["tcp"] = connect(address, int(port))
-        if said["tcp"] in ("ok", "timeout"):  # sshd waits as long
+        # sshd, too, waits for an address that does not answer before it tries another.
+        if said["tcp"] in ("ok", "timeout"):
             break
     return said
 
@@ -579,7 +573,7 @@ def guards():
         text = text[1] if isinstance(text, tuple) else ""
         sets = dict(re.findall(r"set (\S+) \{[^}]*?elements = \{([^}]*)\}", text))
         rules = [re.sub(r"@(\S+)", lambda name: sets.get(name[1], ""), line) for line in text.splitlines()]
-        wanted = re.compile(r"(?i)\b(drop|reject)\b|^(blackhole|unreach|prohib)|^[\da-f.:/]+ via |^\d+:(?!.*(local|main|default)$)")
+        wanted = re.compile(r"(?i)\b(drop|reject)\b|^(blackhole|unreach|prohib)|^[^d]\S* via |^\d+:(?!.*(local|main|default)$)")
         said["drops"] += [" ".join(rule.split())[:300] for rule in rules if wanted.search(rule)][:9]
     said["unread"] = not shutil.which("nft") and attempt(tables) is True
     return said

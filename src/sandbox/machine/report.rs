@@ -305,7 +305,9 @@ fn self_tests(machine: &Machine, targets: &[Value], now: Timestamp) -> Value {
         let forwards: Map<String, Value> =
             grants.settings.words("permitopen").map(|name| (name.to_owned(), json!(open(name)))).collect();
         let open_files = machine.gangplank.as_ref().map(|gangplank| gangplank.open_files);
-        Some(json!({"entered": true, "open_files": open_files, "cpu": null, "forwards": forwards, "said": [], "log": []}))
+        Some(
+            json!({"entered": true, "open_files": open_files, "cpu": null, "forwards": forwards, "said": [], "log": []}),
+        )
     };
     Value::Object(users(machine).iter().map(|name| (name.clone(), json!(test(name)))).collect())
 }

@@ -149,6 +149,7 @@ fn what_a_machine_offers_is_what_the_real_sshd_offers() {
         "network.host-key",
         "network.algorithms",
         "network.session",
+        "network.loss",
         "network.forward",
         "network.concurrent",
     ];
