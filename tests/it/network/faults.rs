@@ -452,7 +452,12 @@ fn one_session_at_a_time_is_enough() {
     machine.set("MaxSessions 50", "MaxSessions 1");
     let running = machine.start();
     let checks = run(&machine.plan, &machine.reach());
-    assert_eq!((red(&checks), unknown(&checks)), (vec![], vec!["network.target-login"]), "{checks:#?} {}", running.log());
+    assert_eq!(
+        (red(&checks), unknown(&checks)),
+        (vec![], vec!["network.target-login"]),
+        "{checks:#?} {}",
+        running.log()
+    );
     agrees(&machine, &machine.reach(), databases(), &checks);
 }
 
