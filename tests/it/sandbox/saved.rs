@@ -39,6 +39,20 @@ fn only_the_changeset_that_was_reviewed_is_applied() {
     assert!(apply(&desk, &["--expect", &other]).expect(3).stderr.contains(&told) && !told.is_empty(), "{told}");
 }
 
+/// Where the same step is needed otherwise, what of it differs is named.
+#[test]
+fn what_of_a_step_no_longer_fits_is_named() {
+    let desk = Desk::new();
+    save(&desk);
+    let genuine = fs::read_to_string(desk.path("changeset.json")).unwrap();
+    let (before, after) = ("\"reason\":\"", "\"reason\":\"edited: ");
+    assert!(genuine.contains(before), "{genuine}");
+    fs::write(desk.path("changeset.json"), genuine.replacen(before, after, 1)).unwrap();
+    let run = apply(&desk, &[]).expect(3);
+    let flat = run.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("reason was saved as \"edited: ") && flat.contains("and is needed as \""), "{run}");
+}
+
 #[test]
 fn the_plans_beside_it_are_those_that_it_was_made_from() {
     let desk = Desk::new();
