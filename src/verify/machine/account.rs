@@ -113,6 +113,7 @@ fn one(bench: &mut Bench<'_>, user: &str, keys: &[PublicKey], options: &str) {
             let account = account(report, user)?;
             exists(&account.home, "its home", user, "machine.home")?;
             let entry = found(".ssh", &account.ssh)?;
+            as_the_home(account, entry, user)?;
             let judged = folder(entry, ".ssh", true, said);
             if is_link(entry) { although(judged, FOLLOWED) } else { all_the_same(report, user, judged) }
         },
@@ -127,6 +128,7 @@ fn one(bench: &mut Bench<'_>, user: &str, keys: &[PublicKey], options: &str) {
             exists(&account.home, "its home", user, "machine.home")?;
             exists(&account.ssh, ".ssh", user, "machine.ssh-folder")?;
             let file = found("authorized_keys", &account.file)?;
+            as_the_home(account, file, user)?;
             let judged = place(file, user, "file", "authorized_keys", Allowed::Exactly(0o600), said);
             // The machine's own login brings a file of its own: it tells nothing about this one.
             if is_link(file) { although(judged, FOLLOWED) } else { judged }
@@ -279,6 +281,18 @@ fn place(entry: &Entry, user: &str, kind: &str, what: &str, allowed: Allowed, sa
         }),
     };
     wrong.map_or(Ok(()), |wrong| fail(wrong, REPLACE))
+}
+
+/// Whose home belongs to somebody else is told so once.
+fn as_the_home(account: &Account, entry: &Entry, user: &str) -> Judged {
+    match (account.home.as_result(), entry) {
+        (Ok(Entry::Present { owner: of_home, .. }), Entry::Present { owner, .. })
+            if owner == of_home && owner != user =>
+        {
+            unknown(format!("it belongs to {owner}, as the home does: see machine.home[{user}]"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn exists(entry: &crate::verify::report::Seen<Entry>, what: &str, user: &str, check: &str) -> Judged {

@@ -235,7 +235,11 @@ impl<'a> Visitor<'a> {
             Ok(Err(russh::Error::ChannelOpenFailure(failure))) => not_open(failure),
             Ok(Err(error)) => Opened::Unseen(excerpt(error.to_string().as_bytes())),
             Err(Late) if self.alive().await => Opened::Trying,
-            Err(Late) => Opened::Unseen(clock.late()),
+            Err(Late) => Opened::Unseen(format!(
+                "{}, and the session answers nothing else meanwhile: sshd waits for the machine's resolver, or the machine or the way \
+                 to it hangs",
+                clock.late()
+            )),
         };
         (None, opened)
     }

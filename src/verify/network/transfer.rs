@@ -19,7 +19,7 @@ const TIMES: usize = 2;
 const ANSWERS: usize = 4;
 
 /// What takes so long is tried twice.
-pub const SLOW: Duration = Duration::from_secs(2);
+pub const SLOW: Duration = Duration::from_millis(3500);
 
 /// Where it got stuck.
 #[derive(Clone, Debug, PartialEq, Eq)]

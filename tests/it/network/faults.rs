@@ -427,7 +427,7 @@ fn an_account_that_pam_refuses_is_found_although_its_key_is_accepted() {
     let checks = run(&machine.plan, &machine.reach());
     assert_eq!(red(&checks), ["network.login"], "{checks:#?} {}", running.log());
     let login = named(&checks, "network.login[ana]");
-    assert!(cause(login).contains("the key is accepted and the session is ended"), "{login:?}");
+    assert!(cause(login).contains("the key is accepted and the session ends"), "{login:?}");
     assert!(green(&checks).contains(&"network.key"));
     assert!(reason(named(&checks, "network.forward[warehouse]")).contains("see network.login"));
 }

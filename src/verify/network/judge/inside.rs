@@ -192,8 +192,19 @@ fn judge_forward(case: &Case<'_>, base: Check, target: &Target, forward: &Forwar
         return base
             .unknown("no answer came, and the session itself does not carry large packets (see network.session)");
     }
-    target::judge(case, base, target, forward)
+    let judged = target::judge(case, base, target, forward);
+    if judged.verdict != Verdict::Pass || forward.took < LATE {
+        return judged;
+    }
+    judged.unknown(format!(
+        "the tunnel works, but {place} answers only after {}: a resolver of the machine's does not answer, packets are lost on the way, or \
+         the target is slow",
+        seconds(forward.took)
+    ))
 }
+
+/// A database that is asked for its first words answers at once.
+const LATE: Duration = Duration::from_secs(3);
 
 /// The verdict on a channel that should have opened and did not.
 fn not_opened(base: &Check, place: &str, opened: &Opened) -> Option<Check> {

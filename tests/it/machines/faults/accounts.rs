@@ -46,10 +46,7 @@ pub const FAULTS: &[Fault] = &[
         "the vendor's number is another",
         Script("without_service; sed -i 's/^\\(secoda:x\\):[0-9]*:/\\1:4711:/' /etc/passwd"),
         ACCOUNTS_AND_SERVICE_AGAIN,
-        Named(
-            &["machine.authorized-keys[secoda]", "machine.home[secoda]", "machine.ssh-folder[secoda]"],
-            "home belongs to 1001",
-        ),
+        Named(&["machine.home[secoda]"], "home belongs to 1001"),
     ),
     fault(
         "the vendor's home in the account is another",

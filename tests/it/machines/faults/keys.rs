@@ -133,4 +133,10 @@ pub const FAULTS: &[Fault] = &[
         }),
         WorksBut(&["machine.key-channel"], "Not Found"),
     ),
+    fault(
+        "an empty file system lies over /home",
+        Script("cd /; without_service; mount -t tmpfs none /home"),
+        Script("cd /; umount /home; systemctl start gangplank-keys"),
+        Named(&["machine.home[secoda]"], "there is no home"),
+    ),
 ];

@@ -138,6 +138,14 @@ pub const FAULTS: &[Fault] = &[
         EDGE_AGAIN,
         Unseen("network.session", "the tunnel works, but carries only"),
     ),
+    fault(
+        "the edge resets connections that carry the words of SSH",
+        Around(|lab| {
+            first(&lab.edge.namespace, "edge", &format!("ip daddr {BASTION} @ih,0,32 0x5353482d reject with tcp reset"))
+        }),
+        EDGE_AGAIN,
+        Named(&["network.banner"], "closed the connection before its identification"),
+    ),
 ];
 
 /// Every second connection to the public address goes to the database's host.

@@ -124,9 +124,9 @@ pub const FAULTS: &[Fault] = &[
         Named(&["machine.port"], "sshd listens on IPv6 only"),
     ),
     fault(
-        "sshd's unit cannot read resolv.conf",
-        Script("unit InaccessiblePaths=/etc/resolv.conf"),
-        UNIT_AGAIN,
-        Named(&["machine.self-test[secoda]"], "a forward to warehouse.internal:5432 is closed"),
+        "sshd's unit may start no other program",
+        Script("unit 'SystemCallFilter=~execve' || :"),
+        Script("rm -r /run/systemd/system/ssh.service.d; systemctl daemon-reload; restart"),
+        Named(&["machine.daemon"], "no sshd waits for connections"),
     ),
 ];
