@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     changeset::{Changeset, Detail, Op},
     location::Location,
-    plan::{Plan, catalogue},
+    plan::Plan,
     text::shell_word,
     verify::{Check, Vantage, Verdict},
 };
@@ -295,7 +295,7 @@ fn unseen(checks: &[Check]) -> Vec<Unseen> {
 fn by_catalogue(plan: &Plan, detail: &Detail) -> bool {
     let Some(note) = &detail.note else { return false };
     let vendors = plan.tunnels.iter().filter_map(|tunnel| tunnel.vendor.as_ref());
-    let mut known = vendors.filter(|vendor| catalogue().iter().any(|known| known.id == vendor.id));
+    let mut known = vendors.filter(|vendor| vendor.known.is_some());
     let source = detail.after.as_deref().or(detail.before.as_deref()).and_then(source);
     known.any(|vendor| {
         let listed = source.is_some_and(|source| vendor.sources.contains(&source));

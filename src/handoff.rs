@@ -8,7 +8,7 @@ mod next;
 pub mod ssh;
 pub mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ pub use self::{
 };
 use crate::{
     location::Location,
-    plan::{self, Cloud, Deadline, Edge, FormValue, Plan},
+    plan::{self, Cloud, Deadline, Edge, FormContent, FormValue, Plan},
     provider::deadline::{ResolvedDeadline, other_ends_note, span, time_left},
     verify::{Check, Part, Verdict, Verification},
 };
@@ -196,6 +196,7 @@ pub fn handoff(plan: &Plan, known: &Known<'_>) -> HandOff {
     });
     let checks = || known.verification.iter().flat_map(|verification| &verification.checks);
     let tunnels = plan.tunnels.iter().map(|one| tunnel(plan, one, address.as_deref(), known)).collect();
+    notes.extend(vendor_notes(plan));
     let moved = known.deadline.and_then(|deadline| deadline.moved);
     notes.extend(moved.map(|m| format!("its end was {} on {}; the plan's own end is {}", m.word(), m.on, m.from)));
     notes.extend(other_ends_note(&known.other_ends));
@@ -233,16 +234,16 @@ pub fn handoff(plan: &Plan, known: &Known<'_>) -> HandOff {
 }
 
 fn tunnel(plan: &Plan, tunnel: &plan::Tunnel, address: Option<&str>, known: &Known<'_>) -> Tunnel {
-    let form = tunnel.vendor.as_ref().and_then(|vendor| vendor.form.as_ref());
+    let known_form = tunnel.vendor.as_ref().and_then(|vendor| vendor.known).map(|known| known.form.as_slice());
     let usual = [("User", FormValue::User), ("Host", FormValue::Host), ("Port", FormValue::Port)];
-    let labels: Vec<(&str, FormValue)> = match form {
-        Some(form) => form.fields.iter().map(|field| (field.label.as_str(), field.value)).collect(),
-        None => usual.to_vec(),
-    };
-    let value = |value| match value {
-        FormValue::User => Some(tunnel.user.to_string()),
-        FormValue::Host => address.map(str::to_owned),
-        FormValue::Port => Some(known.port.to_string()),
+    let fields: Vec<Field> = match known_form.filter(|form| !form.is_empty()) {
+        Some(form) => {
+            form.iter().map(|field| filled(&field.label, &field.content, tunnel, address, known.port)).collect()
+        }
+        None => {
+            let value = |(label, value)| filled(label, &FormContent::Value(value), tunnel, address, known.port);
+            usual.map(value).into()
+        }
     };
     let target = |target: &plan::Target| {
         let checks = known.verification.iter().flat_map(|verification| &verification.checks);
@@ -262,14 +263,48 @@ fn tunnel(plan: &Plan, tunnel: &plan::Tunnel, address: Option<&str>, known: &Kno
     Tunnel {
         user: tunnel.user.to_string(),
         vendor: tunnel.vendor.as_ref().map(|vendor| vendor.id.clone()),
-        form: form.map(|form| form.url.clone()),
+        form: tunnel.vendor.as_ref().and_then(|vendor| vendor.form.clone()),
         documentation: tunnel.vendor.as_ref().and_then(|vendor| vendor.documentation.clone()),
-        fields: labels.into_iter().map(|(label, what)| Field { label: label.to_owned(), value: value(what) }).collect(),
+        fields,
         sources: sources(plan, tunnel, known),
         targets: tunnel.targets.iter().map(target).collect(),
         keys: tunnel.keys.iter().map(key).collect(),
     }
 }
+
+/// What the catalogue says of the plan's vendors, each once.
+fn vendor_notes(plan: &Plan) -> Vec<String> {
+    let mut told = BTreeSet::new();
+    let known = plan.tunnels.iter().filter_map(|tunnel| tunnel.vendor.as_ref()?.known);
+    let known = known.filter(|known| told.insert(&known.id));
+    let of = |name: &str, note: &str| {
+        let first = name.split(' ').next().unwrap_or(name);
+        if note.contains(first) { note.to_owned() } else { format!("{name}: {note}") }
+    };
+    known.flat_map(|known| known.notes.iter().map(move |note| of(&known.name, note))).collect()
+}
+
+/// A field of the vendor's form with what belongs into it.
+fn filled(label: &str, content: &FormContent, tunnel: &plan::Tunnel, address: Option<&str>, port: u16) -> Field {
+    let target = |value: fn(&plan::Target) -> String| tunnel.targets.first().map(value);
+    let value = match content {
+        FormContent::Text(text) => Some(text.clone()),
+        FormContent::Value(value) => match value {
+            FormValue::User => Some(tunnel.user.to_string()),
+            FormValue::Host => address.map(str::to_owned),
+            FormValue::Port => Some(port.to_string()),
+            FormValue::HostAndPort => address.map(|address| format!("{address}:{port}")),
+            FormValue::Endpoint => address.map(|address| format!("ssh://{}@{address}:{port}", tunnel.user)),
+            FormValue::PrivateKey => Some(PRIVATE_KEY.to_owned()),
+            FormValue::TargetHost => target(|target| target.host.to_string()),
+            FormValue::TargetPort => target(|target| target.port.to_string()),
+        },
+    };
+    Field { label: label.to_owned(), value }
+}
+
+/// No private key is ever in a hand-off.
+const PRIVATE_KEY: &str = "the private half of the key pair, from its file";
 
 fn sources(plan: &Plan, tunnel: &plan::Tunnel, known: &Known<'_>) -> Vec<Source> {
     let own = tunnel.sources().map(|(network, why)| Source { network: network.to_string(), why: why.to_owned() });

@@ -30,7 +30,8 @@ Exit codes:
   0    done; with `plan --detailed-exitcode`: nothing would change
   1    the cloud refused or failed, or a run did not complete
   2    `plan --detailed-exitcode`: something would change; `drift`: something is not as the plans say;
-       `reap`: something was found and not destroyed; `destroy`: something carries the tag that is not gangplank's
+       `reap`: something was found and not destroyed; `destroy`: something carries the tag that is not gangplank's;
+       `vendors --check`: the lists differ
   3    the plan is wrong, or can't be fulfilled as it is
   4    a check failed: the tunnel would not work, or more than the tunnel would
   5    declined: the answer to the question was no
@@ -46,6 +47,8 @@ pub enum Verb {
     Schema,
     /// Print a commented starter plan
     Init(Init),
+    /// List the vendors that plans can name, or explain one
+    Vendors(Vendors),
     /// Print the cloud-init document that a plan's machine boots with
     Render(Render),
     /// Show what applying would change, and change nothing
@@ -122,6 +125,18 @@ pub struct Init {
 pub enum StarterCloud {
     Aws,
     Azure,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Vendors {
+    /// A vendor, such as fivetran, or one of its regions, such as fivetran/gcp-us-east4
+    pub name: Option<String>,
+    /// Compare its addresses with those in a file that you have from the vendor; exits with 2 where they differ
+    #[arg(long, value_name = "FILE")]
+    pub check: Option<PathBuf>,
+    /// How to print them
+    #[arg(long, value_enum, default_value_t)]
+    pub output: RunOutput,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -40,6 +40,7 @@ fn dispatch(args: &Cli) -> Result<Exit, Error> {
         Verb::Validate(paths) => offline::validate(paths, now),
         Verb::Schema => offline::schema(),
         Verb::Init(init) => offline::init(init.cloud),
+        Verb::Vendors(vendors) => verbs::vendors::run(vendors),
         Verb::Render(render) => offline::render(&render.path),
         Verb::Demo(_) if args.sandbox.is_some() => {
             Err(Error::Usage("the demonstration makes a sandbox of its own: --keep FOLDER keeps it".to_owned()))
@@ -84,6 +85,7 @@ fn ask_cloud(verb: &Verb, args: &Cli) -> Result<Exit, Error> {
                 Verb::Validate(_)
                 | Verb::Schema
                 | Verb::Init(_)
+                | Verb::Vendors(_)
                 | Verb::Render(_)
                 | Verb::Demo(_)
                 | Verb::Sandbox(_) => Ok(Exit::Done),

@@ -3,7 +3,15 @@
 use serde::Serialize;
 
 use super::{Ends, HandOff, Tunnel};
-use crate::{plan::Plan, provider::deadline::time_left, text::shell_word, verify::Verdict};
+use crate::{
+    plan::{
+        Plan,
+        catalogue::{KeyMaker, KeyPair, KeyShown},
+    },
+    provider::deadline::time_left,
+    text::shell_word,
+    verify::Verdict,
+};
 
 /// A deadline that is nearer than this, in seconds, is worth a step.
 const SOON: i64 = 7 * 86400;
@@ -120,14 +128,35 @@ fn verification(handoff: &HandOff) -> Option<Next> {
     }
 }
 
+/// What is missing is the vendor's key, and who makes it when decides what comes first.
 fn add_key(i: usize, tunnel: &Tunnel, handoff: &HandOff, plan: &Plan) -> Next {
     let (line, _) = plan.origin.place(&format!("tunnels[{i}].keys")).line_column();
     let (user, file) = (&tunnel.user, &handoff.plan);
-    let text = format!(
-        "Fill in the vendor's form with the fields of tunnel {user}. Paste the public key that it shows then under `keys` of \
-         tunnel {user} in {file}, line {line}, and apply again: the machine takes it while it runs."
-    );
-    let text = if plan.keys_are_live() { text } else { text.replace(": the machine takes it while it runs.", ".") };
+    let known = plan.tunnels.get(i).and_then(|tunnel| tunnel.vendor.as_ref()?.known);
+    let key = known.and_then(|known| known.key);
+    let what = if key.is_some_and(|key| key.number > 1) { "the public keys" } else { "the public key" };
+    let paste = format!("under `keys` of tunnel {user} in {file}, line {line}");
+    let apply = if plan.keys_are_live() { "apply again: the machine takes it while it runs." } else { "apply again." };
+    let name = known.map_or("the vendor", |known| known.name.as_str());
+    let text = match key.map(|key| (key.made_by, key.shown, key.pair)) {
+        Some((KeyMaker::Customer, _, pair)) => {
+            let pair = match pair {
+                Some(KeyPair::RsaPem) => "ssh-keygen -t rsa -b 3072 -m PEM",
+                Some(KeyPair::Ed25519) | None => "ssh-keygen -t ed25519",
+            };
+            format!(
+                "{name} has no key of its own: make a pair with `{pair} -N '' -f {user}-key`. Paste the line of {user}-key.pub {paste}, and \
+                 {apply} Then fill in the vendor's form; the file {user}-key is its private key, and belongs nowhere else."
+            )
+        }
+        Some((KeyMaker::Vendor, KeyShown::BeforeSaving, _)) => format!(
+            "{name} shows {what} before its form is saved. Paste what it shows {paste}, and {apply} Then fill in the form with the fields of \
+             tunnel {user}."
+        ),
+        _ => format!(
+            "Fill in the vendor's form with the fields of tunnel {user}. Paste {what} that it shows then {paste}, and {apply}"
+        ),
+    };
     Next::new(Kind::AddKey, text).of(tunnel).at(tunnel.form.as_ref()).run("apply", file)
 }
 

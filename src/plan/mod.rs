@@ -5,6 +5,7 @@
 
 mod aws;
 mod azure;
+pub mod catalogue;
 mod check;
 mod fields;
 mod host;
@@ -22,6 +23,7 @@ mod tree;
 mod tunnel;
 mod vendor;
 
+pub use catalogue::catalogue;
 pub use check::{check_deadline, check_together, two_for_one};
 pub use model::*;
 pub(crate) use net::{TooWide, grouped, is_wide, size};
@@ -29,4 +31,3 @@ pub use read::read;
 pub use schema::{CloudKind, schema, starter};
 pub use source::{BrokenFile, Loaded, load, load_each};
 pub use tags::LONGEST_TAG_VALUE;
-pub use vendor::catalogue;

@@ -4,7 +4,9 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, net::IpAddr, ops::Range, sync
 
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
+use super::catalogue::KnownVendor;
 use crate::{
     diagnostic::{Diagnostic, Place, Source},
     location::AccountId,
@@ -333,31 +335,47 @@ impl Protocol {
 /// Who connects: from the catalogue, or described in the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vendor {
-    /// `secoda/north-america`, or the name that the plan gives.
+    /// `secoda/north-america`, `hevo`, or the name that the plan gives.
     pub id: String,
+    /// Empty where the catalogue has none and the plan lists them itself.
     pub sources: Vec<IpNet>,
     pub documentation: Option<String>,
-    /// Where the vendor's form is, and its fields in the form's order.
-    pub form: Option<Form>,
+    /// Where the vendor's form is.
+    pub form: Option<String>,
+    /// What the catalogue knows of it.
+    pub known: Option<&'static KnownVendor>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Form {
-    pub url: String,
-    pub fields: Vec<FormField>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A field of a vendor's form.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct FormField {
     pub label: String,
-    pub value: FormValue,
+    #[serde(flatten)]
+    pub content: FormContent,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FormContent {
+    Value(FormValue),
+    /// These very words, or the choice of that name.
+    Text(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FormValue {
     User,
     Host,
     Port,
+    /// `host:port` of the bastion.
+    HostAndPort,
+    /// `ssh://user@host:port`.
+    Endpoint,
+    /// Of a pair that the customer makes.
+    PrivateKey,
+    TargetHost,
+    TargetPort,
 }
 
 #[derive(Clone, Debug)]

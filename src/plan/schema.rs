@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(words("/$defs/target/properties/speaks/enum"), known(&Protocol::ALL.map(|(name, _)| name)));
         assert_eq!(words("/$defs/firewall/properties/sku/enum"), known(&azure::SKUS.map(|(name, _)| name)));
         assert_eq!(words("/properties/key_updates/enum"), known(&KeyUpdates::ALL.map(|(name, _)| name)));
-        let vendors: Vec<&str> = catalogue().iter().map(|vendor| vendor.id.as_str()).collect();
-        assert_eq!(words("/$defs/tunnel/properties/vendor/oneOf/0/enum"), known(&vendors));
+        let vendors: BTreeSet<String> = catalogue().iter().flat_map(|vendor| vendor.ids()).collect();
+        assert_eq!(words("/$defs/tunnel/properties/vendor/oneOf/0/enum"), vendors);
     }
 }

@@ -105,30 +105,48 @@ impl Census {
 
 pub(super) fn tunnel(field: &Field<'_>, census: &mut Census, report: &mut Report) -> Read<Tunnel> {
     let block = field.block(&TUNNEL, report)?;
-    let user = block.required("user", report, |field, report| user(field, census, report));
     let vendor = block.optional("vendor", report, vendor::read);
+    let usual = vendor.as_ref().ok().and_then(|vendor| vendor.as_ref()?.0.known?.user.as_ref());
+    let user = match (block.get("user"), block.get("vendor"), usual.map(|usual| usual.name.as_str())) {
+        // The vendor's own name, where the plan gives none.
+        (None, Some(place), Some(name)) => named(name, place, census, report),
+        // A vendor that is not known may have one.
+        (None, Some(_), None) if let Err(told) = &vendor => Err(*told),
+        _ => block.required("user", report, |field, report| user(field, census, report)),
+    };
     let allow_from = block.optional("allow_from", report, net::sources);
     let keys =
         block.optional("keys", report, |field, report| keys(field, &block_owner(&block, "user"), census, report));
     let targets = block.required("targets", report, targets);
 
     let (vendor, allow_from) = (vendor?, allow_from?.unwrap_or_default());
-    if vendor.is_none() && allow_from.is_empty() {
-        let problem = report
-            .at(
-                block.get("allow_from").map_or(block.place(), |field| &field.place),
-                "nobody could connect",
-                "no source address is allowed here",
-            )
-            .fix("name a `vendor`, or list addresses in `allow_from`");
+    if vendor.as_ref().is_none_or(|(vendor, _)| vendor.sources.is_empty()) && allow_from.is_empty() {
+        let place = block.get("allow_from").or_else(|| block.get("vendor")).map_or(block.place(), |field| &field.place);
+        let known = vendor.as_ref().and_then(|(vendor, _)| vendor.known);
+        let fix = known.map_or_else(
+            || "name a `vendor`, or list addresses in `allow_from`".to_owned(),
+            vendor::nobody_could_connect,
+        );
+        let problem = report.at(place, "nobody could connect", "no source address is allowed here").fix(fix);
         return Err(report.push(problem));
+    }
+    let keys = keys?.unwrap_or_default();
+    if let Some((known, key)) = vendor.as_ref().and_then(|(vendor, _)| vendor.known.zip(vendor.known?.key)) {
+        // None yet is no mistake: most vendors show them once the address is known.
+        if !keys.is_empty() && keys.len() < key.number {
+            let label = format!("{} of {}'s {} keys", keys.len(), known.name, key.number);
+            let place = block.get("keys").map_or(block.place(), |field| &field.place);
+            let problem = report.at(place, "a key is missing", label);
+            let because = "It changes from one to the other without asking, and would be locked out.";
+            return Err(report.push(problem.because(because).fix("list all of them")));
+        }
     }
     let (vendor, vendor_sources) = vendor.unzip();
     census.sources.extend(vendor_sources.unwrap_or_default());
     census.sources.extend(allow_from.nets.iter().cloned());
     let user = user?;
     census.count(&user, &allow_from.lists);
-    Ok(Tunnel { user, vendor, allow_from: allow_from.into_nets(), keys: keys?.unwrap_or_default(), targets: targets? })
+    Ok(Tunnel { user, vendor, allow_from: allow_from.into_nets(), keys, targets: targets? })
 }
 
 pub(super) fn operator(field: &Field<'_>, census: &mut Census, report: &mut Report) -> Read<Operator> {
@@ -163,7 +181,11 @@ fn block_owner(block: &Block<'_>, name: &str) -> String {
 }
 
 fn user(field: &Field<'_>, census: &mut Census, report: &mut Report) -> Read<UserName> {
-    let text = field.text(report)?;
+    named(field.text(report)?, field, census, report)
+}
+
+/// The user of this name, which stands in this field or follows from it.
+fn named(text: &str, field: &Field<'_>, census: &mut Census, report: &mut Report) -> Read<UserName> {
     let Some(user) = UserName::new(text) else {
         let label = format!("`{}` is not a user name", excerpt(text));
         let problem = field.problem(report, "not a user name", label);

@@ -1,12 +1,8 @@
 //! Vendors: the catalogue, and those that a plan describes itself.
 
-use std::{collections::BTreeMap, sync::LazyLock};
-
-use ipnet::IpNet;
-use serde::Deserialize;
-
 use super::{
-    Form, FormField, FormValue, Vendor,
+    Vendor,
+    catalogue::{KnownVendor, TunnelOffer, catalogue},
     fields::{Field, Shape, excerpt, near},
     net,
     report::{Read, Report},
@@ -14,85 +10,75 @@ use super::{
 
 pub(super) const VENDOR: Shape = Shape { what: "a vendor", fields: &["name", "addresses", "documentation"] };
 
-/// Every vendor that a plan may name, in the order of their ids.
-pub fn catalogue() -> &'static [Vendor] {
-    // The text is embedded and a test reads it: it cannot fail here.
-    static CATALOGUE: LazyLock<Vec<Vendor>> = LazyLock::new(|| parse(include_str!("vendors.yaml")).unwrap_or_default());
-    &CATALOGUE
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    addresses: Vec<IpNet>,
-    documentation: String,
-    form: EntryForm,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EntryForm {
-    url: String,
-    fields: Vec<EntryField>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EntryField {
-    label: String,
-    value: EntryValue,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum EntryValue {
-    User,
-    Host,
-    Port,
-}
-
-fn parse(text: &str) -> Result<Vec<Vendor>, serde_yaml::Error> {
-    let entries: BTreeMap<String, Entry> = serde_yaml::from_str(text)?;
-    Ok(entries.into_iter().map(|(id, entry)| vendor(id, entry)).collect())
-}
-
-fn vendor(id: String, entry: Entry) -> Vendor {
-    let fields = entry.form.fields.into_iter().map(|field| FormField {
-        label: field.label,
-        value: match field.value {
-            EntryValue::User => FormValue::User,
-            EntryValue::Host => FormValue::Host,
-            EntryValue::Port => FormValue::Port,
-        },
-    });
-    let form = Form { url: entry.form.url, fields: fields.collect() };
-    Vendor { id, sources: entry.addresses, documentation: Some(entry.documentation), form: Some(form) }
-}
-
-/// A vendor's id from the catalogue, or a description; with the place of each source.
+/// A vendor of the catalogue, mostly with its region, or a description; with the place of each source.
 pub(super) fn read(field: &Field<'_>, report: &mut Report) -> Read<(Vendor, Vec<net::Placed>)> {
     if field.is_map() {
         return own(field, report);
     }
     let id = field.text(report)?;
-    if let Some(vendor) = catalogue().iter().find(|vendor| vendor.id == id) {
-        let sources = vendor.sources.iter().map(|source| (*source, field.place.clone())).collect();
-        return Ok((vendor.clone(), sources));
-    }
-    let label = format!("the catalogue has no `{}`", excerpt(id));
-    let problem = field.problem(report, "an unknown vendor", label);
-    let ids = || catalogue().iter().map(|vendor| vendor.id.as_str());
-    let same_vendor: Vec<&str> = ids().filter(|known| known.split('/').next() == id.split('/').next()).collect();
-    let fix = match near(id, ids()) {
-        // The vendor alone makes an id of another region look near.
-        Some(near) if same_vendor.is_empty() || strsim::levenshtein(near, id) <= 2 => format!("did you mean `{near}`?"),
-        _ if !same_vendor.is_empty() => format!("choose one of {}", same_vendor.join(", ")),
-        _ => format!(
-            "choose one of {}, or describe the vendor: {{name: ..., addresses: [...]}}",
-            ids().collect::<Vec<_>>().join(", ")
-        ),
+    let (name, region) = id.split_once('/').map_or((id, None), |(name, region)| (name, Some(region)));
+    let Some(known) = catalogue().iter().find(|known| known.id == name) else {
+        let problem = field.problem(report, "an unknown vendor", format!("the catalogue has no `{}`", excerpt(id)));
+        let fix = match near(name, catalogue().iter().map(|known| known.id.as_str())) {
+            Some(near) => format!("did you mean `{near}`? `gangplank vendors {near}` shows its regions"),
+            None => {
+                "`gangplank vendors` lists them all; or describe the vendor: {name: ..., addresses: [...]}".to_owned()
+            }
+        };
+        return Err(report.push(problem.fix(fix)));
     };
-    Err(report.push(problem.fix(fix)))
+    if known.tunnel == TunnelOffer::None {
+        let label = format!("{}'s documentation knows no SSH tunnel", known.name);
+        let problem = field.problem(report, "a vendor without a tunnel", label);
+        return Err(report.push(problem.fix("if it has one by now, describe it: {name: ..., addresses: [...]}")));
+    }
+    let (sources, form) = match region.map(|region| known.regions.get(region)) {
+        None => (&[][..], None),
+        Some(Some(region)) if !region.addresses.is_empty() => (region.addresses.as_slice(), region.form.clone()),
+        Some(Some(_)) => {
+            let label = format!("the catalogue has no addresses of `{}` that are sure", excerpt(id));
+            let problem = field.problem(report, "a region without addresses", label);
+            return Err(report.push(problem.fix(format!("write `vendor: {name}`, and {}", list_them(known)))));
+        }
+        Some(None) => {
+            let label =
+                format!("{} has no region `{}` in the catalogue", known.name, excerpt(region.unwrap_or_default()));
+            let problem = field.problem(report, "an unknown region", label);
+            return Err(report.push(problem.fix(other_region(known, region.unwrap_or_default()))));
+        }
+    };
+    let placed = sources.iter().map(|source| (*source, field.place.clone())).collect();
+    let documentation = known.documentation.clone();
+    Ok((Vendor { id: id.to_owned(), sources: sources.to_vec(), documentation, form, known: Some(known) }, placed))
+}
+
+/// What to do about a vendor that is named without a region where nothing else says who may connect.
+pub(super) fn nobody_could_connect(known: &KnownVendor) -> String {
+    match known.regions.values().any(|region| !region.addresses.is_empty()) {
+        true => other_region(known, ""),
+        false => list_them(known),
+    }
+}
+
+fn other_region(known: &KnownVendor, written: &str) -> String {
+    let regions = || known.regions.iter().filter(|(_, region)| !region.addresses.is_empty()).map(|(id, _)| id.as_str());
+    let id = &known.id;
+    match near(written, regions()) {
+        Some(near) if strsim::levenshtein(near, written) <= 2 => format!("did you mean `{id}/{near}`?"),
+        _ if regions().next().is_none() => format!("write `vendor: {id}`, and {}", list_them(known)),
+        _ if regions().count() <= MOST_LISTED => {
+            let all: Vec<_> = regions().map(|region| format!("{id}/{region}")).collect();
+            format!("choose one of {}; or write `vendor: {id}`, and {}", all.join(", "), list_them(known))
+        }
+        _ => format!("`gangplank vendors {id}` lists its regions; or write `vendor: {id}`, and {}", list_them(known)),
+    }
+}
+
+const MOST_LISTED: usize = 6;
+
+fn list_them(known: &KnownVendor) -> String {
+    let shown = known.shows_addresses_at().map(|link| format!(", which {} shows: {link}", known.name));
+    format!("list its addresses in `allow_from`{}", shown.unwrap_or_default())
 }
 
 fn own(field: &Field<'_>, report: &mut Report) -> Read<(Vendor, Vec<net::Placed>)> {
@@ -108,14 +94,15 @@ fn own(field: &Field<'_>, report: &mut Report) -> Read<(Vendor, Vec<net::Placed>
     });
     let documentation = block.optional("documentation", report, link);
     let (id, sources, documentation) = (id?, sources?, documentation?);
-    let vendor = Vendor { id, sources: sources.iter().map(|(net, _)| *net).collect(), documentation, form: None };
+    let nets = sources.iter().map(|(net, _)| *net).collect();
+    let vendor = Vendor { id, sources: nets, documentation, form: None, known: None };
     Ok((vendor, sources))
 }
 
 /// The name goes into rule descriptions, which EC2 restricts.
 fn name(field: &Field<'_>, report: &mut Report) -> Read<String> {
     let name = field.text(report)?;
-    if catalogue().iter().any(|vendor| vendor.id == name) {
+    if catalogue().iter().any(|vendor| vendor.id == name || vendor.ids().any(|id| id == name)) {
         let problem = field.problem(report, "a name of the catalogue", format!("`{name}` stands in the catalogue"));
         return Err(report.push(problem.fix(format!("write `vendor: {name}`, or choose another name"))));
     }
@@ -142,25 +129,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_entry_of_the_catalogue_is_a_vendor() {
-        let vendors = parse(include_str!("vendors.yaml")).unwrap();
-        let ids: Vec<&str> = vendors.iter().map(|vendor| vendor.id.as_str()).collect();
-        assert_eq!(ids, ["secoda/asia-pacific", "secoda/eu", "secoda/north-america"]);
-        for vendor in &vendors {
-            assert!(
-                !vendor.sources.is_empty() && vendor.sources.iter().all(|net| net.prefix_len() == 32),
-                "{vendor:?}"
-            );
-            let form = vendor.form.as_ref().unwrap();
-            assert!(form.url.starts_with("https://") && vendor.documentation.as_ref().unwrap().starts_with("https://"));
-            let values: Vec<FormValue> = form.fields.iter().map(|field| field.value).collect();
-            assert_eq!(values, [FormValue::User, FormValue::Host, FormValue::Port]);
-        }
-    }
-
-    #[test]
     fn addresses_that_secoda_has_given_up_are_not_in_it() {
-        let old: [IpNet; 2] = ["34.230.160.245/32".parse().unwrap(), "54.175.53.193/32".parse().unwrap()];
-        assert!(catalogue().iter().flat_map(|vendor| &vendor.sources).all(|source| !old.contains(source)));
+        let old: [ipnet::IpNet; 2] = ["34.230.160.245/32".parse().unwrap(), "54.175.53.193/32".parse().unwrap()];
+        let regions = catalogue().iter().flat_map(|vendor| vendor.regions.values());
+        assert!(regions.flat_map(|region| &region.addresses).all(|source| !old.contains(source)));
     }
 }

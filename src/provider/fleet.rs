@@ -17,12 +17,12 @@ use super::{
     identity::{self, IdentityNeed, Located},
 };
 use crate::{
-    changeset::{Changeset, Step},
+    changeset::{Changeset, Impact, Step},
     diagnostic::{Diagnostic, Diagnostics},
     drift::{Act, Who},
     event::Watcher,
     location::{CloudAccount, Location, SandboxName},
-    plan::{Cloud, Plan},
+    plan::{Cloud, Plan, catalogue::HostKeyHabit},
     provider::{
         deadline::ResolvedDeadline,
         extend::Wish,
@@ -316,7 +316,13 @@ impl<'a> Fleet<'a> {
         };
         let (aws, azure) = join(aws, azure).await;
         let told: Told<'_, _, CloudError> = self.told(aws, azure);
-        Outlook { plans: told.of.into_iter().map(|(_, plan)| plan).collect() }
+        let plans = told.of.into_iter().map(|(plan, mut outlook)| {
+            if let Ok(set) = &mut outlook.changes {
+                set.notes.extend(host_key_notes(plan, set));
+            }
+            outlook
+        });
+        Outlook { plans: plans.collect() }
     }
 
     /// What moves the ends of the bastions, or why an end can't be moved. Writes nothing.
@@ -640,4 +646,20 @@ fn unreachable(plan: &Plan) -> Option<Diagnostic> {
             .problem(block, format!("this gangplank was built without {cloud}"), "it checks and renders such plans")
             .fix(format!("build it with the feature `{feature}`, or leave the file out here")),
     )
+}
+
+/// Vendors that keep the bastion's host key notice a new machine.
+fn host_key_notes<A>(plan: &Plan, set: &Changeset<A>) -> Vec<String> {
+    if !set.steps.iter().any(|step| step.impact == Impact::Replacement) {
+        return Vec::new();
+    }
+    let known = plan.tunnels.iter().filter_map(|tunnel| tunnel.vendor.as_ref()?.known);
+    let keeps: BTreeSet<&str> =
+        known.filter(|known| known.host_key == HostKeyHabit::Pinned).map(|known| known.name.as_str()).collect();
+    let note = |name: &str| {
+        format!(
+            "{name} keeps the bastion's host key: it will not connect to the new machine until its new key is approved there"
+        )
+    };
+    keeps.into_iter().map(note).collect()
 }

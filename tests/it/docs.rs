@@ -9,7 +9,10 @@ use std::{
 use clap::{CommandFactory, Parser};
 use gangplank::{
     cli::{args::Cli, exit::Exit},
-    plan::{ImageAlias, catalogue},
+    plan::{
+        ImageAlias,
+        catalogue::{TunnelOffer, catalogue},
+    },
 };
 use serde_json::Value;
 
@@ -255,8 +258,9 @@ fn readme_has_every_exit_code_image_and_vendor() {
     for (alias, _) in ImageAlias::ALL {
         assert!(readme.contains(alias), "{alias}");
     }
-    for vendor in catalogue() {
-        assert!(readme.contains(&vendor.id), "{}", vendor.id);
+    let folded = readme.split_whitespace().collect::<Vec<_>>().join(" ");
+    for vendor in catalogue().iter().filter(|vendor| vendor.tunnel == TunnelOffer::Offered) {
+        assert!(folded.contains(&vendor.name), "{}", vendor.name);
     }
 }
 

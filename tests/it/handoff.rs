@@ -186,10 +186,12 @@ fn hostile() -> (Plan, Verification) {
         let vendor = tunnel.vendor.as_mut().expect("both have one");
         vendor.id = format!("vendor {EVIL}");
         vendor.documentation = Some(format!("https://docs.example.com/{EVIL}"));
-        if let Some(form) = &mut vendor.form {
-            form.url = "javascript:alert(1)".to_owned();
-            form.fields[0].label = format!("label {EVIL}");
-        }
+        vendor.form = vendor.form.as_ref().map(|_| "javascript:alert(1)".to_owned());
+        vendor.known = vendor.known.map(|known| {
+            let mut known = known.clone();
+            known.form.iter_mut().take(1).for_each(|field| field.label = format!("label {EVIL}"));
+            &*Box::leak(Box::new(known))
+        });
     }
     let check = |id| {
         check(Vantage::Network, id, Part::Target(format!("target {EVIL}")), &format!("proves {EVIL}"))

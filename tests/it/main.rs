@@ -61,4 +61,5 @@ mod signals;
 #[cfg_attr(not(feature = "aws"), allow(dead_code, unused_imports))]
 mod support;
 #[cfg(feature = "aws")]
+mod vendors;
 mod verify;

@@ -35,6 +35,7 @@ pub mod status;
 mod step_differences;
 #[cfg(any(feature = "aws", feature = "azure"))]
 mod vantages;
+pub mod vendors;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod verify;
 

@@ -1,0 +1,229 @@
+//! `gangplank vendors`: what the catalogue knows of whom, and how a vendor's own list differs from it. Asks nobody.
+
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
+
+use ipnet::IpNet;
+use serde_json::json;
+
+use crate::{
+    cli::{
+        args::{RunOutput, Vendors},
+        exit::{Error, Exit, print},
+    },
+    plan::{
+        FormContent, FormValue,
+        catalogue::{
+            Confidence, Fixed, HostKeyHabit, KeyMaker, KeyShown, KnownVendor, READ, Region, TunnelOffer, addresses_in,
+            catalogue,
+        },
+    },
+};
+
+pub fn run(args: &Vendors) -> Result<Exit, Error> {
+    let Some(name) = &args.name else {
+        if args.check.is_some() {
+            return Err(Error::Usage("say whose list it is: gangplank vendors NAME --check FILE".to_owned()));
+        }
+        return print(&match args.output {
+            RunOutput::Human => all(catalogue()),
+            RunOutput::Json => pretty(&json!({"format_version": 1, "read": READ, "vendors": catalogue()})),
+        })
+        .map(|()| Exit::Done);
+    };
+    let (id, region) = name.split_once('/').map_or((name.as_str(), None), |(id, region)| (id, Some(region)));
+    let Some(vendor) = catalogue().iter().find(|vendor| vendor.id == id) else {
+        return Err(Error::Usage(format!("the catalogue has no `{name}`: `gangplank vendors` lists what it has")));
+    };
+    let chosen: Vec<(&String, &Region)> =
+        vendor.regions.iter().filter(|(id, _)| region.is_none_or(|region| region == id.as_str())).collect();
+    if let (Some(region), true) = (region, chosen.is_empty()) {
+        return Err(Error::Usage(format!(
+            "{} has no region `{region}`: `gangplank vendors {id}` lists them",
+            vendor.name
+        )));
+    }
+    if let Some(file) = &args.check {
+        return check(name, &chosen, file, args.output);
+    }
+    print(&match args.output {
+        RunOutput::Human => one(vendor, &chosen),
+        RunOutput::Json => pretty(&json!({"format_version": 1, "read": READ, "vendors": [vendor]})),
+    })?;
+    Ok(Exit::Done)
+}
+
+/// The catalogue's addresses beside those of a file.
+fn check(name: &str, regions: &[(&String, &Region)], file: &Path, output: RunOutput) -> Result<Exit, Error> {
+    let text = fs::read_to_string(file).map_err(|error| Error::Io(format!("reading {}", file.display()), error))?;
+    let theirs = addresses_in(&text);
+    if theirs.is_empty() {
+        return Err(Error::Usage(format!("{} has no address", file.display())));
+    }
+    let ours: BTreeSet<IpNet> = regions.iter().flat_map(|(_, region)| &region.addresses).copied().collect();
+    let only = |one: &BTreeSet<IpNet>, other: &BTreeSet<IpNet>| -> Vec<String> {
+        one.difference(other).map(ToString::to_string).collect()
+    };
+    let (added, gone, same) = (only(&theirs, &ours), only(&ours, &theirs), ours.intersection(&theirs).count());
+    let exit = if added.is_empty() && gone.is_empty() { Exit::Done } else { Exit::Differs };
+    print(&match output {
+        RunOutput::Json => pretty(&json!({
+            "format_version": 1, "vendor": name, "only_in_file": added, "only_in_catalogue": gone, "in_both": same,
+        })),
+        RunOutput::Human => {
+            let mut text = String::new();
+            added.iter().for_each(|net| line(&mut text, &format!("+ {net}  only in {}", file.display())));
+            gone.iter().for_each(|net| line(&mut text, &format!("- {net}  only in the catalogue, read on {READ}")));
+            line(
+                &mut text,
+                &format!(
+                    "{name}: {same} in both, {} only in the file, {} only in the catalogue",
+                    added.len(),
+                    gone.len()
+                ),
+            );
+            if exit == Exit::Differs {
+                line(
+                    &mut text,
+                    &format!("A plan takes the file's with `vendor: {}` and `allow_from`.", vendor_of(name)),
+                );
+            }
+            text
+        }
+    })?;
+    Ok(exit)
+}
+
+fn vendor_of(name: &str) -> &str {
+    name.split('/').next().unwrap_or(name)
+}
+
+fn all(vendors: &[KnownVendor]) -> String {
+    let width = vendors.iter().map(|vendor| vendor.id.len()).max().unwrap_or_default();
+    let mut text = String::new();
+    for vendor in vendors {
+        let regions = vendor.regions.values().filter(|region| !region.addresses.is_empty()).count();
+        let addresses = match (vendor.tunnel, regions) {
+            (TunnelOffer::None, _) => "no SSH tunnel, by its documentation".to_owned(),
+            (_, 0) => "addresses are yours to list".to_owned(),
+            (_, 1) => "1 region".to_owned(),
+            (_, many) => format!("{many} regions"),
+        };
+        let tunnel =
+            if vendor.tunnel == TunnelOffer::NotKnown { "; whether it offers a tunnel is not known" } else { "" };
+        line(&mut text, &format!("{:width$}  {}: {addresses}{tunnel}", vendor.id, vendor.name));
+    }
+    line(&mut text, "");
+    line(&mut text, &format!("The sources were read on {READ}. `gangplank vendors NAME` explains one."));
+    text
+}
+
+fn one(vendor: &KnownVendor, regions: &[(&String, &Region)]) -> String {
+    let mut text = format!("{} ({})\n", vendor.name, vendor.id);
+    match vendor.tunnel {
+        TunnelOffer::Offered => {}
+        TunnelOffer::NotKnown => line(&mut text, "Whether it offers an SSH tunnel is not known."),
+        TunnelOffer::None => line(&mut text, "Its documentation knows no SSH tunnel."),
+    }
+    if let Some(link) = &vendor.documentation {
+        line(&mut text, &format!("  documentation  {link}"));
+    }
+    if let Some(link) = &vendor.addresses_shown {
+        line(&mut text, &format!("  addresses      {link}"));
+    }
+    if let Some(user) = &vendor.user {
+        let fixed = match user.fixed {
+            Fixed::No => "any name will do; this one is used where the plan gives none",
+            Fixed::Probably => "its form does not ask for another, as far as is known",
+        };
+        line(&mut text, &format!("  user           {}: {fixed}", user.name));
+    }
+    if let Some(key) = vendor.key {
+        line(&mut text, &format!("  key            {}", key_words(key.made_by, key.shown, key.number)));
+    }
+    if let Some(why) = &vendor.sha1_signatures {
+        line(&mut text, &format!("  signatures     {why}"));
+    }
+    let host_key = match vendor.host_key {
+        HostKeyHabit::Pinned => {
+            Some("kept: a replaced machine has another one, and stops the tunnel until it is approved")
+        }
+        HostKeyHabit::Optional => Some("checked if it is entered in the form"),
+        HostKeyHabit::NotChecked => Some("not checked"),
+        HostKeyHabit::NotKnown => None,
+    };
+    if let Some(habit) = host_key {
+        line(&mut text, &format!("  host key       {habit}"));
+    }
+    if !vendor.form.is_empty() {
+        let fields: Vec<_> =
+            vendor.form.iter().map(|field| format!("{} ({})", field.label, content(&field.content))).collect();
+        line(&mut text, &format!("  form           {}", fields.join(", ")));
+    }
+    vendor.notes.iter().for_each(|note| line(&mut text, &format!("  note           {note}")));
+    if regions.iter().any(|(_, region)| !region.addresses.is_empty()) {
+        line(&mut text, "");
+    }
+    for (id, region) in regions.iter().filter(|(_, region)| !region.addresses.is_empty()) {
+        let (source, as_of) = vendor.source_of(region);
+        let sure = match region.confidence {
+            Some(Confidence::Certain) => "certain",
+            Some(Confidence::Likely) => "likely",
+            None => "in doubt",
+        };
+        line(&mut text, &format!("{}/{id}  {}", vendor.id, region.name));
+        line(&mut text, &format!("  {sure}, {as_of}: {source}"));
+        let addresses: Vec<_> = region.addresses.iter().map(ToString::to_string).collect();
+        addresses.chunks(4).for_each(|some| line(&mut text, &format!("  {}", some.join(" "))));
+    }
+    let doubtful: Vec<_> =
+        regions.iter().filter(|(_, region)| region.addresses.is_empty()).map(|(id, _)| id.as_str()).collect();
+    if !doubtful.is_empty() {
+        line(
+            &mut text,
+            &format!("\nNot sure enough to be here: {}. List their addresses in `allow_from`.", doubtful.join(", ")),
+        );
+    }
+    let region = regions.iter().find(|(_, region)| !region.addresses.is_empty());
+    let plan = region.map_or_else(|| vendor.id.clone(), |(id, _)| format!("{}/{id}", vendor.id));
+    if vendor.tunnel != TunnelOffer::None {
+        line(&mut text, &format!("\nIn a plan: `vendor: {plan}`"));
+    }
+    text
+}
+
+fn key_words(made_by: KeyMaker, shown: KeyShown, number: usize) -> String {
+    let keys = if number == 1 { "its public key".to_owned() } else { format!("its {number} public keys") };
+    match (made_by, shown) {
+        (KeyMaker::Vendor, KeyShown::BeforeSaving) => {
+            format!("the vendor makes it, and shows {keys} before the form is saved")
+        }
+        (KeyMaker::Vendor, KeyShown::AfterSaving) => {
+            format!("the vendor makes it, and shows {keys} once the form is saved: apply first, then add the key")
+        }
+        (KeyMaker::Vendor, KeyShown::NotKnown) => "the vendor makes it; when it is shown is not known".to_owned(),
+        (KeyMaker::Customer, _) => "you make it, and paste the private half into the form".to_owned(),
+        (KeyMaker::NotKnown, _) => "who makes it is not known".to_owned(),
+    }
+}
+
+fn content(content: &FormContent) -> &str {
+    match content {
+        FormContent::Text(text) => text,
+        FormContent::Value(FormValue::User) => "user",
+        FormContent::Value(FormValue::Host) => "the bastion's address",
+        FormContent::Value(FormValue::Port) => "the bastion's port",
+        FormContent::Value(FormValue::HostAndPort) => "address:port",
+        FormContent::Value(FormValue::Endpoint) => "ssh://user@address:port",
+        FormContent::Value(FormValue::PrivateKey) => "private key",
+        FormContent::Value(FormValue::TargetHost) => "the target's host",
+        FormContent::Value(FormValue::TargetPort) => "the target's port",
+    }
+}
+
+fn line(text: &mut String, line: &str) {
+    let _ = writeln!(text, "{line}");
+}
+
+fn pretty(document: &serde_json::Value) -> String {
+    format!("{document:#}\n")
+}
