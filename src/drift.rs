@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     changeset::{Changeset, Detail, Op},
     location::Location,
-    plan::Plan,
+    plan::{Plan, Vendor},
     text::shell_word,
     verify::{Check, Vantage, Verdict},
 };
@@ -212,10 +212,14 @@ impl Drift {
         edited: bool,
         mut who: impl FnMut(usize) -> Option<Who>,
     ) -> Self {
+        let vendors: Vec<&Vendor> = plan.tunnels.iter().filter_map(|tunnel| tunnel.vendor.as_ref()).collect();
         let mut differences = Vec::new();
         for (i, step) in set.steps.iter().enumerate() {
-            let (theirs, others): (Vec<Detail>, Vec<Detail>) =
-                step.details.iter().cloned().partition(|detail| by_catalogue(plan, detail));
+            let (theirs, others): (Vec<Detail>, Vec<Detail>) = step
+                .details
+                .iter()
+                .cloned()
+                .partition(|detail| vendors.iter().any(|vendor| by_catalogue(vendor, detail)));
             let who = who(i);
             let opens = |details: &[Detail]| details.iter().any(|d| d.before.is_some() && d.after.is_none());
             let cause =
@@ -289,18 +293,13 @@ fn unseen(checks: &[Check]) -> Vec<Unseen> {
     all
 }
 
-/// Whether a rule is, or was, there for one of the plan's vendors of the catalogue: its words name the vendor (`tunnel secoda
+/// Whether a rule is, or was, there for a vendor of the catalogue: its words name the vendor (`tunnel secoda
 /// (secoda/eu)`), which gangplank writes beside each rule. A rule that is to come is of an address that the catalogue has; one that
 /// is to go is not.
-fn by_catalogue(plan: &Plan, detail: &Detail) -> bool {
-    let Some(note) = &detail.note else { return false };
-    let vendors = plan.tunnels.iter().filter_map(|tunnel| tunnel.vendor.as_ref());
-    let mut known = vendors.filter(|vendor| vendor.known.is_some());
+pub(crate) fn by_catalogue(vendor: &Vendor, detail: &Detail) -> bool {
     let source = detail.after.as_deref().or(detail.before.as_deref()).and_then(source);
-    known.any(|vendor| {
-        let listed = source.is_some_and(|source| vendor.sources.contains(&source));
-        note.contains(&format!("({})", vendor.id)) && source.is_some() && listed == detail.after.is_some()
-    })
+    let (Some(_), Some(note), Some(source)) = (vendor.known, &detail.note, source) else { return false };
+    note.contains(&format!("({})", vendor.id)) && vendor.sources.contains(&source) == detail.after.is_some()
 }
 
 /// `from 35.175.75.15/32` as a range.

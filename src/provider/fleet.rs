@@ -15,14 +15,15 @@ use super::{
     CloudError, Progress, Provider, Refused, aws, azure,
     clouds::Clouds,
     identity::{self, IdentityNeed, Located},
+    vendor_notes,
 };
 use crate::{
-    changeset::{Changeset, Impact, Step},
+    changeset::{Changeset, Step},
     diagnostic::{Diagnostic, Diagnostics},
     drift::{Act, Who},
     event::Watcher,
     location::{CloudAccount, Location, SandboxName},
-    plan::{Cloud, Plan, catalogue::HostKeyHabit},
+    plan::{Cloud, Plan},
     provider::{
         deadline::ResolvedDeadline,
         extend::Wish,
@@ -318,7 +319,7 @@ impl<'a> Fleet<'a> {
         let told: Told<'_, _, CloudError> = self.told(aws, azure);
         let plans = told.of.into_iter().map(|(plan, mut outlook)| {
             if let Ok(set) = &mut outlook.changes {
-                set.notes.extend(host_key_notes(plan, set));
+                set.notes.extend(vendor_notes::notes(plan, set));
             }
             outlook
         });
@@ -646,20 +647,4 @@ fn unreachable(plan: &Plan) -> Option<Diagnostic> {
             .problem(block, format!("this gangplank was built without {cloud}"), "it checks and renders such plans")
             .fix(format!("build it with the feature `{feature}`, or leave the file out here")),
     )
-}
-
-/// Vendors that keep the bastion's host key notice a new machine.
-fn host_key_notes<A>(plan: &Plan, set: &Changeset<A>) -> Vec<String> {
-    if !set.steps.iter().any(|step| step.impact == Impact::Replacement) {
-        return Vec::new();
-    }
-    let known = plan.tunnels.iter().filter_map(|tunnel| tunnel.vendor.as_ref()?.known);
-    let keeps: BTreeSet<&str> =
-        known.filter(|known| known.host_key == HostKeyHabit::Pinned).map(|known| known.name.as_str()).collect();
-    let note = |name: &str| {
-        format!(
-            "{name} keeps the bastion's host key: it will not connect to the new machine until its new key is approved there"
-        )
-    };
-    keeps.into_iter().map(note).collect()
 }

@@ -25,6 +25,7 @@ pub mod residue;
 mod space;
 pub mod status;
 pub mod tags;
+mod vendor_notes;
 
 use std::{fmt, time::Duration};
 

@@ -22,11 +22,15 @@ const KEYS: [&str; 2] = [
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIF1wwnsJ9HuEUP/JMewhaHQeQWr+IlteeNLQzJ2z9Njo",
 ];
 
-fn plan_of(vendor: &str, more: &str) -> Plan {
-    let text = format!(
+fn text_of(vendor: &str, more: &str) -> String {
+    format!(
         "version: 1\nname: warehouse\naws:\n  region: us-east-1\n  subnet: subnet-0a1b2c3d4e5f60718\n  image: debian-13\n  instance_type: \
          t4g.nano\n  address: elastic\ntunnels:\n  - vendor: {vendor}\n{more}    targets:\n      - {{name: warehouse, host: 10.20.2.10, port: 5432}}\n"
-    );
+    )
+}
+
+fn plan_of(vendor: &str, more: &str) -> Plan {
+    let text = text_of(vendor, more);
     let source = Source { path: "plans/warehouse.yaml".to_owned(), text };
     plan::read(Arc::new(source)).unwrap_or_else(|problems| panic!("{vendor}: {}", render(&problems, false)))
 }
@@ -129,6 +133,28 @@ fn a_vendors_own_list_is_compared() {
     assert!(told.contains("+ 203.0.113.9/32") && told.contains("- 52.57.235.168/32"), "{told}");
     assert!(check("no list\n", "stitch/europe").expect(64).stderr.contains("has no address"));
     gangplank(&["vendors", "--check", path]).expect(64);
+}
+
+/// A new machine has a new host key.
+#[test]
+fn a_vendor_that_keeps_the_host_key_is_told_of_before_a_new_machine() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let (file, sandbox) =
+        (folder.path().join("plan.yaml"), format!("--sandbox={}", folder.path().join("box").display()));
+    let path = file.to_str().expect("a plain path");
+    let plan = |vendor: &str, change: [&str; 2]| {
+        fs::write(&file, text_of(vendor, "    user: tunnel\n").replace(change[0], change[1]))
+            .expect("a writable folder");
+    };
+    let told = |vendor: &str| {
+        plan(vendor, ["", ""]);
+        gangplank(&[&sandbox, "apply", "--yes", "--no-verify", path]).expect(0);
+        plan(vendor, ["t4g.nano", "t4g.micro"]);
+        gangplank(&[&sandbox, "plan", path]).expect(0).stdout
+    };
+    let note = "Fivetran keeps the bastion's host key";
+    let (pinned, not) = (told("fivetran/gcp-us-east4"), told("posthog/eu"));
+    assert!(pinned.contains(note) && !not.contains("keeps the bastion's host key"), "{pinned}{not}");
 }
 
 #[test]
