@@ -215,9 +215,6 @@ pub fn judge(found: &Found, policy: &Policy) -> Verdict {
             Some(_) => {}
         }
     }
-    if !found.has_machine && !found.in_use.is_empty() {
-        return Verdict::Report { problem: in_use(found) };
-    }
     let reap = |why: Why| match protection(found) {
         None => Verdict::Reap { why },
         Some(problem) => Verdict::Report { problem },
@@ -233,6 +230,9 @@ pub fn judge(found: &Found, policy: &Policy) -> Verdict {
             "two resources tell its end, and differ ({earlier} and {later}): `gangplank extend` or `gangplank shorten` with --until settles it"
         );
         return Verdict::Report { problem };
+    }
+    if !found.has_machine && !found.in_use.is_empty() {
+        return Verdict::Report { problem: in_use(found) };
     }
     if let Expires::At(expires) = found.expires
         && policy.now >= expires
@@ -428,11 +428,9 @@ mod tests {
         bastion.made = None;
         bastion.in_use = vec!["instance i-1 is in its security group".to_owned()];
         assert!(judge(&bastion, &now).is_reported());
-        bastion.expires = Expires::At(at("2027-01-01T00:00:00Z"));
         bastion.made = Some(at("2029-12-31T23:45:00Z"));
         bastion.busy = true;
-        assert!(judge(&bastion, &now).is_reported(), "a doubt comes before all that time says");
-        bastion.expires = Expires::Never;
+        assert!(judge(&bastion, &now).is_reported(), "however young it is");
         bastion.has_machine = true;
         assert!(!judge(&bastion, &now).is_reported());
     }

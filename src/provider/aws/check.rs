@@ -115,7 +115,7 @@ pub(super) fn lost_machines(want: &Desired<'_>, world: World<'_>, problems: &mut
     let boot = boot_text(want.user_data);
     for one in doubts::lost(bastion, seen) {
         let why = match &one {
-            Use::InGroup { instance, .. } | Use::Apart(instance) if !tags::owns(&instance.tags, bastion) => untagged(),
+            Use::InGroup { instance, .. } if !tags::owns(&instance.tags, bastion) => untagged(),
             Use::InGroup { instance, .. } => match ownership::made_by_us(instance) {
                 Err(doubt) => doubt.to_string(),
                 Ok(()) => format!("its security group does not carry the tag {}={bastion}", tags::BASTION),

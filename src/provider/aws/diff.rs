@@ -288,6 +288,7 @@ fn notes(
     let strangers = ownership::strangers(world.seen, want.bastion());
     let used = |id: &str| current.address.is_some_and(|a| a.allocation == id);
     notes.extend(strangers.iter().filter(|s| !used(s.id())).map(|s| s.note(want.bastion())));
+    notes.extend(doubts::apart_notes(want.bastion(), world.region, world.seen));
     notes.extend(doubts::guests(want.bastion(), world.seen).iter().map(|guest| guest.note(world.region)));
     notes.extend(teardown::foreign_references(want.bastion(), world.seen).into_iter().map(|r| r.note()));
     notes

@@ -126,6 +126,26 @@ pub fn doubts(name: &str, boot: Option<&str>, region: &str, seen: &Observed) -> 
     in_use(name, seen, &groups_called(name, seen), &seen.users).into_iter().map(doubt).collect()
 }
 
+/// Those of the doubts that more than tags speak for: a bastion is not destroyed for them.
+pub fn in_the_way(name: &str, boot: Option<&str>, region: &str, seen: &Observed) -> Vec<Doubt> {
+    let uses = in_use(name, seen, &groups_called(name, seen), &seen.users);
+    let doubt = |one: Use<'_>| Doubt { what: one.to_string(), remedy: one.remedy(name, boot, region, seen) };
+    uses.into_iter().filter(|one| !matches!(one, Use::Apart(_))).map(doubt).collect()
+}
+
+/// Machines outside of the bastion's group that have its name and the tag of a document, while it has none of its own: tags prove nothing, so
+/// each is told, and keeps no other from being made.
+pub fn apart_notes(name: &str, region: &str, seen: &Observed) -> Vec<String> {
+    if seen.instances_of(name).next().is_some() {
+        return Vec::new();
+    }
+    let uses = in_use(name, seen, &groups_called(name, seen), &seen.users);
+    let apart = uses.into_iter().filter(|one| matches!(one, Use::Apart(_)));
+    apart
+        .map(|one| format!("⚠ {one}, and another machine is made beside it; {}", one.remedy(name, None, region, seen)))
+        .collect()
+}
+
 /// The groups that are called as a bastion's are: no tag changes that.
 pub fn groups_called(bastion: &str, seen: &Observed) -> BTreeSet<String> {
     let called = ownership::group_name(bastion);
@@ -177,7 +197,8 @@ pub fn lost<'a>(name: &str, seen: &'a Observed) -> Vec<Use<'a>> {
     }
     let uses = in_use(name, seen, &groups_called(name, seen), &seen.users);
     let is_lost = |one: &Use<'_>| match one {
-        Use::InGroup { instance, .. } | Use::Apart(instance) => instance.state.is_there(),
+        Use::InGroup { instance, .. } => instance.state.is_there(),
+        Use::Apart(_) => false,
         Use::InstanceHasAddress { address, .. } | Use::InterfaceHasAddress { address, .. } => {
             !tags::owns(&address.tags, name)
         }

@@ -11,7 +11,8 @@ use tokio::time::timeout;
 use super::{
     action::Action,
     api::{Ec2, NotConnected},
-    convert, doubts,
+    convert,
+    doubts::{self, Use},
     fleet::{BETWEEN_LOOKUPS, FleetPerformer, PATIENCE, identified},
     history, identity, inspect,
     network::Interface,
@@ -331,7 +332,9 @@ fn sight(
         let mut found = found(name, &location, seen, volumes, &set, &kept);
         if !found.has_machine {
             let uses = doubts::in_use(name, seen, &groups_of(name, seen, rules), users);
-            found.in_use = uses.iter().map(ToString::to_string).collect();
+            // Tags alone keep nothing.
+            let used = uses.iter().filter(|one| !matches!(one, Use::Apart(_)));
+            found.in_use = used.map(ToString::to_string).collect();
         }
         // A rule that goes with its group, which is here, too, is no bastion by itself; nor is one that is not ours by its words.
         if !found.parts.is_empty() || !found.in_use.is_empty() {

@@ -285,7 +285,10 @@ impl<'a> Fleet<'a> {
         self.each(watcher, InGroups::Members, |bastion, region, seen| {
             let name = bastion.plan.name.as_str();
             if seen.instances_of(name).next().is_none() {
-                Doubt::refuse_destroy(doubts::doubts(name, boot_of(bastion).as_deref(), region, seen), bastion.plan)?;
+                Doubt::refuse_destroy(
+                    doubts::in_the_way(name, boot_of(bastion).as_deref(), region, seen),
+                    bastion.plan,
+                )?;
             }
             let mut set = teardown::teardown(name, &bastion.plan.origin.source.path, region, seen);
             let named = |a: &ElasticIp| bastion.aws.address == AwsAddress::Existing(a.allocation.clone());

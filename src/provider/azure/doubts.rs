@@ -76,10 +76,10 @@ pub fn called<'a>(name: &'a str, seen: &'a Observed) -> impl Iterator<Item = &'a
 
 /// Whether a doubt is about what the bastion has, or what stands where its plan has it: a machine of its name in another resource group
 /// loses nothing when the bastion goes.
-pub fn is_near(one: &Use<'_>, name: &str, planned: &Id, seen: &Observed) -> bool {
+pub fn is_near(one: &Use<'_>, name: &str, planned: Option<&Id>, seen: &Observed) -> bool {
     let Use::Called(machine) = one else { return true };
     let group = machine.id.group_id();
-    group == *planned || seen.owned(name).any(|r| r.id.group_id() == group)
+    planned == Some(&group) || seen.owned(name).any(|r| r.id.group_id() == group)
 }
 
 /// With what to do about it.

@@ -131,7 +131,11 @@ fn sight(subscription: &str, seen: &Observed) -> Sight {
         let set = teardown::by_tag(name, subscription, seen);
         let mut found = found(name, subscription, seen, &set);
         if !found.has_machine {
-            found.in_use = doubts::in_use(name, seen).iter().map(Use::words).collect();
+            // One of its name elsewhere keeps nothing of the bastion, and is told where nothing of it is left.
+            let near = |one: &&Use<'_>| found.parts.is_empty() || doubts::is_near(one, name, None, seen);
+            let uses = doubts::in_use(name, seen);
+            let used: Vec<String> = uses.iter().filter(near).map(Use::words).collect();
+            found.in_use = used;
         }
         if !found.parts.is_empty() || !found.in_use.is_empty() {
             sight.found.push((found, set));

@@ -186,7 +186,8 @@ impl<'a> Fleet<'a> {
             readable(b, seen)?;
             let (name, group) = (b.plan.name.as_str(), Id::group(&b.azure.subscription, desire::group_name(b.azure)));
             if seen.owned(name).all(|r| r.kind != Kind::Machine) {
-                let near = doubts::in_use(name, seen).into_iter().filter(|u| doubts::is_near(u, name, &group, seen));
+                let near =
+                    doubts::in_use(name, seen).into_iter().filter(|u| doubts::is_near(u, name, Some(&group), seen));
                 let doubts = near.map(|one| doubts::doubt(&one, name, seen)).collect();
                 if let Err(problems) = Doubt::refuse_destroy(doubts, b.plan) {
                     return Ok(Err(problems));
