@@ -179,7 +179,7 @@ pub fn in_use<'a>(name: &str, seen: &'a Observed, groups: &BTreeSet<String>, use
     let is_called = |i: &&Instance| i.tags.get(tags::NAME).is_some_and(|called| *called == ownership::group_name(name));
     let is_apart = |i: &&Instance| i.state.is_there() && is_called(i) && ownership::made_by_us(i).is_ok();
     for instance in seen.instances.iter().filter(is_apart).filter(is_other) {
-        all.insert(&instance.id, Use::Apart(instance));
+        all.entry(&instance.id).or_insert(Use::Apart(instance));
     }
     for instance in users.iter().filter(is_other) {
         if let Some(group) = ownership::groups_of_interfaces(instance).find(|id| groups.contains(*id)) {
