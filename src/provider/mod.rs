@@ -25,6 +25,7 @@ pub mod residue;
 mod space;
 pub mod status;
 pub mod tags;
+#[cfg(any(feature = "aws", feature = "azure"))]
 mod vendor_notes;
 
 use std::{fmt, time::Duration};

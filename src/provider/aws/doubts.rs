@@ -12,6 +12,7 @@ use super::{
     tags::{self, Tags},
     teardown,
 };
+#[cfg(feature = "aws")]
 use crate::provider::status::Doubt;
 
 /// How something that is not proven to be a bastion's own uses what the bastion has.
@@ -121,12 +122,14 @@ fn free(cli: &str, name: &str, address: &ElasticIp, groups: &BTreeSet<String>, s
 }
 
 /// The doubts about a bastion, with what to do about each; `boot` is what a machine's tag of that name shall say where it has none.
+#[cfg(feature = "aws")]
 pub fn doubts(name: &str, boot: Option<&str>, region: &str, seen: &Observed) -> Vec<Doubt> {
     let doubt = |one: Use<'_>| Doubt { what: one.to_string(), remedy: one.remedy(name, boot, region, seen) };
     in_use(name, seen, &groups_called(name, seen), &seen.users).into_iter().map(doubt).collect()
 }
 
 /// Those of the doubts that more than tags speak for: a bastion is not destroyed for them.
+#[cfg(feature = "aws")]
 pub fn in_the_way(name: &str, boot: Option<&str>, region: &str, seen: &Observed) -> Vec<Doubt> {
     let uses = in_use(name, seen, &groups_called(name, seen), &seen.users);
     let doubt = |one: Use<'_>| Doubt { what: one.to_string(), remedy: one.remedy(name, boot, region, seen) };
