@@ -286,7 +286,11 @@ fn vendor_notes(plan: &Plan) -> Vec<String> {
 
 /// A field of the vendor's form with what belongs into it.
 fn filled(label: &str, content: &FormContent, tunnel: &plan::Tunnel, address: Option<&str>, port: u16) -> Field {
-    let target = |value: fn(&plan::Target) -> String| tunnel.targets.first().map(value);
+    // The form has room for one, and which one is the vendor's question.
+    let target = |value: fn(&plan::Target) -> String| match tunnel.targets.as_slice() {
+        [one] => Some(value(one)),
+        _ => None,
+    };
     let value = match content {
         FormContent::Text(text) => Some(text.clone()),
         FormContent::Value(value) => match value {

@@ -62,6 +62,9 @@ pub struct Check {
     pub evidence: Vec<String>,
     #[serde(flatten)]
     pub verdict: Verdict,
+    /// What was seen proves a failure by itself: nothing that is met on the way can be its cause.
+    #[serde(skip)]
+    pub is_proof: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -94,7 +97,7 @@ impl Check {
     /// A check that is yet to be judged; end with [`Check::pass`], [`Check::fail`] or [`Check::unknown`].
     pub fn new(vantage: Vantage, id: &'static str, part: Part, proves: impl Into<String>) -> Self {
         let verdict = Verdict::Unknown { reason: "not judged".to_owned() };
-        Self { id, subject: None, vantage, part, proves: proves.into(), evidence: Vec::new(), verdict }
+        Self { id, subject: None, vantage, part, proves: proves.into(), evidence: Vec::new(), verdict, is_proof: false }
     }
 
     #[must_use]
@@ -117,6 +120,12 @@ impl Check {
     #[must_use]
     pub fn fail(self, cause: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { verdict: Verdict::Fail { cause: cause.into(), fix: fix.into() }, ..self }
+    }
+
+    /// Of a failure that nothing on the way explains.
+    #[must_use]
+    pub fn proven(self) -> Self {
+        Self { is_proof: true, ..self }
     }
 
     #[must_use]

@@ -487,7 +487,7 @@ def refusals(since):
     if not shutil.which("journalctl"):
         return None
     # What was said just now may still be on its way into the journal.
-    run("journalctl", "--sync")
+    attempt(run, "journalctl", "--sync")
     text = run("journalctl", "-qocat", "-n9999", f"-S@{since:.3f}", "-tsshd", "-tsshd-session")[1]
     known = r"refused connect|fatal: |pam_(?!env)\w+\(sshd:(?!session\): session)|Authentication refused|User .* not allowed|error: PAM"
     return list(dict.fromkeys(re.sub(r" port \d+", "", line)[:200] for line in re.findall(f"(?m)^(?:{known}).*", text)))[-5:]

@@ -5,10 +5,11 @@
 set -e
 trap '[ $? -ne 0 ] || tried=ok; echo "$tried" >/var/lib/gangplank/updates' EXIT
 
+tried=setup
 retry() {
     tried=$*
     for pause in 15 30 60 120 240 0; do
-        timeout 900 "$@" && return
+        if timeout 900 "$@"; then tried=setup; return; fi
         sleep $pause
     done
     return 1
@@ -41,7 +42,8 @@ ExecStartPost=-/bin/sh -c 'dnf -q needs-restarting -r | grep -q "Reboot is requi
 EOF
     systemctl daemon-reload
     systemctl enable --now dnf-automatic.timer
-    retry dnf -q -y upgrade --security
+    # From here on its timer repeats it every day.
+    retry dnf -q -y upgrade --security || :
 else
     tried="apt-get, dnf"
     false

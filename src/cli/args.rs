@@ -30,8 +30,8 @@ Exit codes:
   0    done; with `plan --detailed-exitcode`: nothing would change
   1    the cloud refused or failed, or a run did not complete
   2    `plan --detailed-exitcode`: something would change; `drift`: something is not as the plans say;
-       `reap`: something was found and not destroyed; `destroy`: something carries the tag that is not gangplank's;
-       `vendors --check`: the lists differ
+       `reap`: something was found and not destroyed; `destroy`: something carries the tag that is not gangplank's, or a
+       machine that may be the bastion's is left; `status`: the same; `vendors --check`: the lists differ
   3    the plan is wrong, or can't be fulfilled as it is
   4    a check failed: the tunnel would not work, or more than the tunnel would
   5    declined: the answer to the question was no
@@ -47,7 +47,7 @@ pub enum Verb {
     Schema,
     /// Print a commented starter plan
     Init(Init),
-    /// List the vendors that plans can name, or explain one
+    /// List the catalogue of vendors, or explain one
     Vendors(Vendors),
     /// Print the cloud-init document that a plan's machine boots with
     Render(Render),

@@ -145,13 +145,21 @@ fn add_key(i: usize, tunnel: &Tunnel, handoff: &HandOff, plan: &Plan) -> Next {
                 Some(KeyPair::Ed25519) | None => "ssh-keygen -t ed25519",
             };
             format!(
-                "{name} has no key of its own: make a pair with `{pair} -N '' -f {user}-key`. Paste the line of {user}-key.pub {paste}, and \
-                 {apply} Then fill in the vendor's form; the file {user}-key is its private key, and belongs nowhere else."
+                "{name} expects a key pair of yours: make one with `{pair} -N '' -f {user}-key`. Paste the line of {user}-key.pub {paste}, and \
+                 {apply} Then fill in the vendor's form; {user}-key is its private key, and belongs into no plan and no repository."
             )
         }
         Some((KeyMaker::Vendor, KeyShown::BeforeSaving, _)) => format!(
             "{name} shows {what} before its form is saved. Paste what it shows {paste}, and {apply} Then fill in the form with the fields of \
              tunnel {user}."
+        ),
+        Some((KeyMaker::NotKnown, _, _)) => format!(
+            "The catalogue does not know who makes the key: {name}'s documentation does. Paste its public half {paste}, and {apply} Then fill in \
+             the vendor's form with the fields of tunnel {user}."
+        ),
+        Some((KeyMaker::Vendor, KeyShown::NotKnown, _)) => format!(
+            "Fill in the vendor's form with the fields of tunnel {user}. When {name} shows {what}, before or after the form is saved, paste it \
+             {paste}, and {apply}"
         ),
         _ => format!(
             "Fill in the vendor's form with the fields of tunnel {user}. Paste {what} that it shows then {paste}, and {apply}"
@@ -163,8 +171,8 @@ fn add_key(i: usize, tunnel: &Tunnel, handoff: &HandOff, plan: &Plan) -> Next {
 fn test(tunnel: &Tunnel) -> Next {
     let vendor = tunnel.vendor.as_deref().unwrap_or("the vendor");
     let text = format!(
-        "At {vendor}, choose tunnel {} in the data source's integration, with its target's host and port exactly as written here, \
-         and click Test Connection.",
+        "Test the connection at {vendor}: in the data source's own form choose tunnel {}, and enter its target's host and port exactly as \
+         written here.",
         tunnel.user
     );
     Next::new(Kind::Test, text).of(tunnel).at(tunnel.form.as_ref())

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::LazyLock,
 };
 
@@ -38,7 +38,7 @@ pub struct KnownVendor {
     /// The fields of the vendor's form, in its order; empty where they are not known.
     #[serde(default)]
     pub form: Vec<FormField>,
-    /// Sentences for whoever sets the tunnel up.
+    /// Sentences for the person who sets the tunnel up.
     #[serde(default)]
     pub notes: Vec<String>,
     /// Where the addresses are from, and of which day that is; a region may have others.
@@ -182,14 +182,14 @@ impl KnownVendor {
 /// Every address and range that a text names, be it JSON, a page or a plain list.
 pub fn addresses_in(text: &str) -> BTreeSet<IpNet> {
     let words = text.split(|c: char| !(c.is_ascii_hexdigit() || ".:/".contains(c)));
-    let net = |word: &str| word.parse::<IpNet>().ok().or_else(|| word.parse::<IpAddr>().ok().map(IpNet::from));
+    let plain = |word: &str| word.parse::<IpNet>().ok().or_else(|| word.parse::<IpAddr>().ok().map(IpNet::from));
+    let net = |word: &str| {
+        let bare = word.trim_matches(['.', ':', '/']);
+        let socket = || bare.parse::<SocketAddr>().ok().map(|socket| IpNet::from(socket.ip()));
+        plain(word).or_else(|| plain(bare)).or_else(socket)
+    };
     // A bare `::` or a time of day is none.
-    words
-        .map(|word| word.trim_matches('.'))
-        .filter(|word| word.len() > 6)
-        .filter_map(net)
-        .map(|net| net.trunc())
-        .collect()
+    words.filter(|word| word.len() > 6).filter_map(net).map(|net| net.trunc()).collect()
 }
 
 /// Every vendor, in the order of their ids.
@@ -312,8 +312,20 @@ mod tests {
 
     #[test]
     fn addresses_are_found_in_any_text() {
-        let text = r#"{"prefixes": [{"ip": "198.51.100.7/32"}, {"ip": "203.0.113.0/29"}], "at": "12:30:45", "v": "1.2.3"} 192.0.2.1, 2001:db8::/64."#;
+        let text = r#"{"prefixes": [{"ip": "198.51.100.7/32"}, {"ip": "203.0.113.0/29"}], "at": "12:30:45", "v": "1.2.3"} 192.0.2.1, 2001:db8::/64. IP:192.0.2.2 and
+            192.0.2.3:22, https://192.0.2.4/"#;
         let found: Vec<_> = addresses_in(text).iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["192.0.2.1/32", "198.51.100.7/32", "203.0.113.0/29", "2001:db8::/64"]);
+        assert_eq!(
+            found,
+            [
+                "192.0.2.1/32",
+                "192.0.2.2/32",
+                "192.0.2.3/32",
+                "192.0.2.4/32",
+                "198.51.100.7/32",
+                "203.0.113.0/29",
+                "2001:db8::/64"
+            ]
+        );
     }
 }

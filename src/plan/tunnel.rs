@@ -137,8 +137,8 @@ pub(super) fn tunnel(field: &Field<'_>, census: &mut Census, report: &mut Report
             let label = format!("{} of {}'s {} keys", keys.len(), known.name, key.number);
             let place = block.get("keys").map_or(block.place(), |field| &field.place);
             let problem = report.at(place, "a key is missing", label);
-            let because = "It changes from one to the other without asking, and would be locked out.";
-            return Err(report.push(problem.because(because).fix("list all of them")));
+            let because = "The vendor may change to another of them at any time, and would be locked out.";
+            return Err(report.push(problem.because(because).fix(format!("list all {}", key.number))));
         }
     }
     let (vendor, vendor_sources) = vendor.unzip();

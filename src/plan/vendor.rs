@@ -28,15 +28,17 @@ pub(super) fn read(field: &Field<'_>, report: &mut Report) -> Read<(Vendor, Vec<
         return Err(report.push(problem.fix(fix)));
     };
     if known.tunnel == TunnelOffer::None {
-        let label = format!("{}'s documentation knows no SSH tunnel", known.name);
+        let label = format!("{} documents no SSH tunnel", known.name);
         let problem = field.problem(report, "a vendor without a tunnel", label);
-        return Err(report.push(problem.fix("if it has one by now, describe it: {name: ..., addresses: [...]}")));
+        return Err(report.push(
+            problem.fix("if it has one by now, describe the vendor in the plan: {name: ..., addresses: [...]}"),
+        ));
     }
     let (sources, form) = match region.map(|region| known.regions.get(region)) {
         None => (&[][..], None),
         Some(Some(region)) if !region.addresses.is_empty() => (region.addresses.as_slice(), region.form.clone()),
         Some(Some(_)) => {
-            let label = format!("the catalogue has no addresses of `{}` that are sure", excerpt(id));
+            let label = format!("the catalogue has no reliable addresses of `{}`", excerpt(id));
             let problem = field.problem(report, "a region without addresses", label);
             return Err(report.push(problem.fix(format!("write `vendor: {name}`, and {}", list_them(known)))));
         }
@@ -77,7 +79,7 @@ fn other_region(known: &KnownVendor, written: &str) -> String {
 const MOST_LISTED: usize = 6;
 
 fn list_them(known: &KnownVendor) -> String {
-    let shown = known.shows_addresses_at().map(|link| format!(", which {} shows: {link}", known.name));
+    let shown = known.shows_addresses_at().map(|link| format!("; see {link}"));
     format!("list its addresses in `allow_from`{}", shown.unwrap_or_default())
 }
 

@@ -23,7 +23,8 @@ pub fn notes<A>(plan: &Plan, set: &Changeset<A>) -> Vec<String> {
     // A group that is yet to be made has no rules that could be older than the catalogue.
     let steps = set.steps.iter().filter(|step| step.op != Op::Create);
     let details: Vec<&Detail> = steps.flat_map(|step| &step.details).collect();
-    notes.extend(vendors().filter_map(|vendor| other_addresses(vendor, &details)));
+    let other: BTreeSet<String> = vendors().filter_map(|vendor| other_addresses(vendor, &details)).collect();
+    notes.extend(other);
     notes
 }
 
@@ -44,7 +45,7 @@ fn other_addresses(vendor: &Vendor, details: &[&Detail]) -> Option<String> {
         |sign: &str, nets: BTreeSet<String>| nets.into_iter().map(|net| format!("{sign}{net}")).collect::<Vec<_>>();
     let changed = [list("+", added), list("-", gone)].concat().join(", ");
     Some(format!(
-        "the catalogue's addresses of {} are not those that the rules admit: {changed} ({as_of}: {source}); new ones open before old ones close",
+        "the catalogue's addresses of {} differ from those that the rules admit: {changed} (source: {source}, {as_of}); new ones are opened before old ones are closed",
         vendor.id
     ))
 }

@@ -1,6 +1,6 @@
 //! One cause turns one check red: what follows from it, seen from any vantage, is unknown with that check's name. Pure.
 
-use super::{Check, Verdict};
+use super::{Check, Vantage, Verdict};
 
 /// How the subjects of effect and cause (a user, a target) must agree.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -114,6 +114,10 @@ fn about(check: &Check) -> Option<&str> {
 fn explanation<'a>(check: &Check, red: &'a [Check]) -> Option<&'a Check> {
     let known = causes(check.id);
     let rank = |cause: &Check| {
+        // What the machine says of itself may explain it; nothing that is met on the way.
+        if check.is_proof && cause.vantage == Vantage::Network {
+            return None;
+        }
         let (at, (_, scope)) = known.iter().enumerate().find(|(_, (id, _))| *id == cause.id)?;
         (*scope == All || cause.subject.is_none() || about(cause) == about(check)).then_some(at)
     };
@@ -202,6 +206,18 @@ mod tests {
             "network.key[ana SHA256:def]",
         ];
         assert_eq!(folded(checks), expected);
+    }
+
+    /// Lost packets and odd algorithms forge no key.
+    #[test]
+    fn what_proves_itself_follows_from_nothing_on_the_way() {
+        let foreign = red("network.host-key", None, "another host key").proven();
+        let on_the_way = |check: Check| Check { vantage: Vantage::Network, ..check };
+        let [lost, odd] = [("network.loss", "lost"), ("network.algorithms", "none sound")]
+            .map(|(id, cause)| on_the_way(red(id, None, cause)));
+        let checks = vec![lost, odd, foreign];
+        let algorithms = "network.algorithms: none sound; mend network.loss first, which can be its cause";
+        assert_eq!(folded(checks), ["network.loss", algorithms, "network.host-key"]);
     }
 
     #[test]

@@ -97,8 +97,8 @@ ec2.authorize_security_group_ingress(GroupId=group['GroupId'], IpPermissions=[{*
     assert_eq!(catalogue[0]["details"].as_array().map(Vec::len), Some(2), "{run}");
     assert!(!found.iter().any(|d| d["kind"] == "cloud"), "{run}");
     let told = lab.command(&["plan", path]).0.expect(0).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-    let note = "the catalogue's addresses of secoda/north-america are not those that the rules admit: +35.175.75.15/32, -34.230.160.245/32 \
-                (2025-09-18: https://docs.secoda.co";
+    let note = "the catalogue's addresses of secoda/north-america differ from those that the rules admit: +35.175.75.15/32, \
+                -34.230.160.245/32 (source: https://docs.secoda.co";
     assert!(told.contains(note), "{told}");
 }
 

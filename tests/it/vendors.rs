@@ -131,7 +131,7 @@ fn a_vendors_own_list_is_compared() {
     assert!(told.contains("4 in both, 0 only in the file"), "{told}");
     let told = check(&same.replace("52.57.235.168", "203.0.113.9"), "stitch/europe").expect(2).stdout;
     assert!(told.contains("+ 203.0.113.9/32") && told.contains("- 52.57.235.168/32"), "{told}");
-    assert!(check("no list\n", "stitch/europe").expect(64).stderr.contains("has no address"));
+    assert!(check("no list\n", "stitch/europe").expect(64).stderr.contains("has no IP address in it"));
     gangplank(&["vendors", "--check", path]).expect(64);
 }
 

@@ -145,11 +145,12 @@ impl Judge {
         self.holders = None;
     }
 
-    /// A run in bad weather is over.
+    /// A run that takes bastions away begins.
     pub fn removal_begins(&mut self, worlds: &State, now: Timestamp) {
         self.made.removal_begins(worlds, now);
     }
 
+    /// A run in bad weather is over.
     pub fn interrupted(&mut self, worlds: &State) {
         self.made.interrupted(worlds);
         self.disturb();

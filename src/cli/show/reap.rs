@@ -119,6 +119,11 @@ fn write_bastion(out: &mut String, bastion: &Bastion, now: Timestamp, palette: &
     for guest in &found.guests {
         writeln!(out, "    {warning}⚠ {}: it reaches what the bastion reaches{warning:#}", clean(guest))?;
     }
+    if matches!(bastion.verdict, Verdict::Reap { .. }) {
+        for one in &found.in_use {
+            writeln!(out, "    {warning}⚠ {}: it is not proven to be the bastion's, and stays{warning:#}", clean(one))?;
+        }
+    }
     if matches!(bastion.verdict, Verdict::Keep { .. }) {
         return writeln!(out, "    {faint}costs {}{faint:#}", bill_of(found, now).monthly_words());
     }

@@ -96,7 +96,7 @@ async fn gone(
     places: &[&Location],
     cx: &Context,
 ) -> Result<Exit, Error> {
-    let mut left = Vec::new();
+    let (mut left, mut doubtful) = (Vec::new(), Vec::new());
     for pause in LOOKS {
         tokio::time::sleep(Duration::from_secs(pause)).await;
         let told = fleet.remains(reading).await;
@@ -107,7 +107,7 @@ async fn gone(
             for one in gone.iter().filter(|one| one.doubts.is_empty()) {
                 say(&format!("Looked again: nothing is left of {}.\n", one.bastion));
             }
-            say_doubts(&gone);
+            say_doubts(gone.iter().chain(&left));
             for one in &left {
                 say(&format!("Of {} there is still: {}.\n", one.bastion, one.own.join(", ")));
             }
@@ -116,17 +116,19 @@ async fn gone(
         if left.is_empty() {
             return none_left(&gone, output, places, cx);
         }
+        doubtful = gone;
     }
     let remains = |one: &Remains| json!({"bastion": one.bastion, "what": one.own});
     let remains: Vec<_> = left.iter().map(remains).collect();
-    closing_event(cx, output, "remains", &json!({"remains": remains, "locations": places}))?;
+    let bastions = doubts_of(doubtful.iter().chain(&left));
+    closing_event(cx, output, "remains", &json!({"remains": remains, "bastions": bastions, "locations": places}))?;
     for one in &left {
         say(&format!("error: of {} there is still:\n", one.bastion));
         for what in &one.own {
             say(&format!("  {what}\n"));
         }
     }
-    say_doubts(&left);
+    say_doubts(doubtful.iter().chain(&left));
     Ok(Exit::Failed)
 }
 
@@ -140,14 +142,17 @@ fn none_left(gone: &[Remains], output: RunOutput, places: &[&Location], cx: &Con
         closing_event(cx, output, "gone", &json!({ "locations": places }))?;
         return Ok(Exit::Done);
     }
-    let doubts = |one: &Remains| json!({"bastion": one.bastion, "doubts": one.doubts});
-    let doubts: Vec<_> = gone.iter().filter(|one| !one.doubts.is_empty()).map(doubts).collect();
-    closing_event(cx, output, "in-doubt", &json!({"bastions": doubts, "locations": places}))?;
+    closing_event(cx, output, "in-doubt", &json!({"bastions": doubts_of(gone), "locations": places}))?;
     say_doubts(gone);
     Ok(Exit::Differs)
 }
 
-fn say_doubts(all: &[Remains]) {
+fn doubts_of<'a>(all: impl IntoIterator<Item = &'a Remains>) -> Vec<serde_json::Value> {
+    let doubtful = all.into_iter().filter(|one| !one.doubts.is_empty());
+    doubtful.map(|one| json!({"bastion": one.bastion, "doubts": one.doubts})).collect()
+}
+
+fn say_doubts<'a>(all: impl IntoIterator<Item = &'a Remains>) {
     for one in all {
         for doubt in &one.doubts {
             say(&format!("error: {} is in doubt: {}\n  help: {}\n", one.bastion, doubt.what, doubt.remedy));

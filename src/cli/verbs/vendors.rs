@@ -22,7 +22,7 @@ use crate::{
 pub fn run(args: &Vendors) -> Result<Exit, Error> {
     let Some(name) = &args.name else {
         if args.check.is_some() {
-            return Err(Error::Usage("say whose list it is: gangplank vendors NAME --check FILE".to_owned()));
+            return Err(Error::Usage("--check needs a vendor: gangplank vendors NAME --check FILE".to_owned()));
         }
         return print(&match args.output {
             RunOutput::Human => all(catalogue()),
@@ -47,7 +47,11 @@ pub fn run(args: &Vendors) -> Result<Exit, Error> {
     }
     print(&match args.output {
         RunOutput::Human => one(vendor, &chosen),
-        RunOutput::Json => pretty(&json!({"format_version": 1, "read": READ, "vendors": [vendor]})),
+        RunOutput::Json => {
+            let regions = chosen.into_iter().map(|(id, region)| (id.clone(), region.clone())).collect();
+            let vendor = KnownVendor { regions, ..vendor.clone() };
+            pretty(&json!({"format_version": 1, "read": READ, "vendors": [vendor]}))
+        }
     })?;
     Ok(Exit::Done)
 }
@@ -57,7 +61,7 @@ fn check(name: &str, regions: &[(&String, &Region)], file: &Path, output: RunOut
     let text = fs::read_to_string(file).map_err(|error| Error::Io(format!("reading {}", file.display()), error))?;
     let theirs = addresses_in(&text);
     if theirs.is_empty() {
-        return Err(Error::Usage(format!("{} has no address", file.display())));
+        return Err(Error::Usage(format!("{} has no IP address in it", file.display())));
     }
     let ours: BTreeSet<IpNet> = regions.iter().flat_map(|(_, region)| &region.addresses).copied().collect();
     let only = |one: &BTreeSet<IpNet>, other: &BTreeSet<IpNet>| -> Vec<String> {
@@ -103,8 +107,8 @@ fn all(vendors: &[KnownVendor]) -> String {
     for vendor in vendors {
         let regions = vendor.regions.values().filter(|region| !region.addresses.is_empty()).count();
         let addresses = match (vendor.tunnel, regions) {
-            (TunnelOffer::None, _) => "no SSH tunnel, by its documentation".to_owned(),
-            (_, 0) => "addresses are yours to list".to_owned(),
+            (TunnelOffer::None, _) => "documents no SSH tunnel".to_owned(),
+            (_, 0) => "list its addresses in `allow_from`".to_owned(),
             (_, 1) => "1 region".to_owned(),
             (_, many) => format!("{many} regions"),
         };
@@ -122,7 +126,7 @@ fn one(vendor: &KnownVendor, regions: &[(&String, &Region)]) -> String {
     match vendor.tunnel {
         TunnelOffer::Offered => {}
         TunnelOffer::NotKnown => line(&mut text, "Whether it offers an SSH tunnel is not known."),
-        TunnelOffer::None => line(&mut text, "Its documentation knows no SSH tunnel."),
+        TunnelOffer::None => line(&mut text, "It documents no SSH tunnel, and a plan cannot name it."),
     }
     if let Some(link) = &vendor.documentation {
         line(&mut text, &format!("  documentation  {link}"));
@@ -132,8 +136,8 @@ fn one(vendor: &KnownVendor, regions: &[(&String, &Region)]) -> String {
     }
     if let Some(user) = &vendor.user {
         let fixed = match user.fixed {
-            Fixed::No => "any name will do; this one is used where the plan gives none",
-            Fixed::Probably => "its form does not ask for another, as far as is known",
+            Fixed::No => "the default; any other name works",
+            Fixed::Probably => "its form has no field for another, as far as is known",
         };
         line(&mut text, &format!("  user           {}: {fixed}", user.name));
     }
@@ -144,9 +148,9 @@ fn one(vendor: &KnownVendor, regions: &[(&String, &Region)]) -> String {
         line(&mut text, &format!("  signatures     {why}"));
     }
     let host_key = match vendor.host_key {
-        HostKeyHabit::Pinned => {
-            Some("kept: a replaced machine has another one, and stops the tunnel until it is approved")
-        }
+        HostKeyHabit::Pinned => Some(
+            "stored by the vendor: after the machine is replaced, the tunnel stops until the new one is approved there",
+        ),
         HostKeyHabit::Optional => Some("checked if it is entered in the form"),
         HostKeyHabit::NotChecked => Some("not checked"),
         HostKeyHabit::NotKnown => None,
@@ -166,12 +170,12 @@ fn one(vendor: &KnownVendor, regions: &[(&String, &Region)]) -> String {
     for (id, region) in regions.iter().filter(|(_, region)| !region.addresses.is_empty()) {
         let (source, as_of) = vendor.source_of(region);
         let sure = match region.confidence {
-            Some(Confidence::Certain) => "certain",
-            Some(Confidence::Likely) => "likely",
-            None => "in doubt",
+            Some(Confidence::Certain) => "confirmed by the vendor's own list or by copies of it that agree",
+            Some(Confidence::Likely) | None => "probable: an older list, or users who agree",
         };
+        let day = if as_of == "undated" { "without a date".to_owned() } else { format!("of {as_of}") };
         line(&mut text, &format!("{}/{id}  {}", vendor.id, region.name));
-        line(&mut text, &format!("  {sure}, {as_of}: {source}"));
+        line(&mut text, &format!("  {sure}, {day}: {source}"));
         let addresses: Vec<_> = region.addresses.iter().map(ToString::to_string).collect();
         addresses.chunks(4).for_each(|some| line(&mut text, &format!("  {}", some.join(" "))));
     }
@@ -180,13 +184,14 @@ fn one(vendor: &KnownVendor, regions: &[(&String, &Region)]) -> String {
     if !doubtful.is_empty() {
         line(
             &mut text,
-            &format!("\nNot sure enough to be here: {}. List their addresses in `allow_from`.", doubtful.join(", ")),
+            &format!("\nWithout reliable addresses: {}. List theirs in `allow_from`.", doubtful.join(", ")),
         );
     }
     let region = regions.iter().find(|(_, region)| !region.addresses.is_empty());
     let plan = region.map_or_else(|| vendor.id.clone(), |(id, _)| format!("{}/{id}", vendor.id));
     if vendor.tunnel != TunnelOffer::None {
-        line(&mut text, &format!("\nIn a plan: `vendor: {plan}`"));
+        let other = if regions.len() > 1 { ", or the region of your own account" } else { "" };
+        line(&mut text, &format!("\nIn a plan: `vendor: {plan}`{other}"));
     }
     text
 }
@@ -202,7 +207,7 @@ fn key_words(made_by: KeyMaker, shown: KeyShown, number: usize) -> String {
         }
         (KeyMaker::Vendor, KeyShown::NotKnown) => "the vendor makes it; when it is shown is not known".to_owned(),
         (KeyMaker::Customer, _) => "you make it, and paste the private half into the form".to_owned(),
-        (KeyMaker::NotKnown, _) => "who makes it is not known".to_owned(),
+        (KeyMaker::NotKnown, _) => "it is not known who makes it".to_owned(),
     }
 }
 

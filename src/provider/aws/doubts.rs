@@ -61,6 +61,18 @@ fn ip_words(address: &ElasticIp) -> String {
 }
 
 impl Use<'_> {
+    /// A tag alone makes nothing the bastion's: whoever may tag could keep a bastion from going.
+    #[cfg(feature = "aws")]
+    pub fn is_more_than_tagged(&self, name: &str, groups: &BTreeSet<String>, seen: &Observed) -> bool {
+        match self {
+            Use::InGroup { .. } => true,
+            Use::Apart(_) => false,
+            Use::InstanceHasAddress { address, .. } | Use::InterfaceHasAddress { address, .. } => {
+                groups.iter().filter_map(|id| seen.group(id)).any(|group| ownership::is_marked(group, address, name))
+            }
+        }
+    }
+
     /// What a reader can do about it; `boot` is what a machine's tag of that name shall say where it has none.
     pub fn remedy(&self, name: &str, boot: Option<&str>, region: &str, seen: &Observed) -> String {
         let cli = region::cli(region);
@@ -112,6 +124,11 @@ fn free(cli: &str, name: &str, address: &ElasticIp, groups: &BTreeSet<String>, s
     let marked = groups.iter().filter_map(|id| seen.group(id)).find(|g| ownership::is_marked(g, address, name));
     let there = "disassociate the address there";
     match (marked, address.ip) {
+        (None, _) => format!(
+            "if the address is not the bastion's, take the tag away: `{cli} ec2 delete-tags --resources {} --tags Key={}`; otherwise {there}",
+            address.allocation,
+            tags::BASTION
+        ),
         (Some(group), Some(ip)) if !tags::owns(&address.tags, name) => format!(
             "{there}, or, if it is not the bastion's any more, take away the rule that names it: `{cli} ec2 \
              revoke-security-group-egress --group-id {} --ip-permissions 'IpProtocol=tcp,FromPort=443,ToPort=443,IpRanges=[{{CidrIp={ip}/32}}]'`",
@@ -131,9 +148,10 @@ pub fn doubts(name: &str, boot: Option<&str>, region: &str, seen: &Observed) -> 
 /// Those of the doubts that more than tags speak for: a bastion is not destroyed for them.
 #[cfg(feature = "aws")]
 pub fn in_the_way(name: &str, boot: Option<&str>, region: &str, seen: &Observed) -> Vec<Doubt> {
-    let uses = in_use(name, seen, &groups_called(name, seen), &seen.users);
+    let groups = groups_called(name, seen);
+    let uses = in_use(name, seen, &groups, &seen.users);
     let doubt = |one: Use<'_>| Doubt { what: one.to_string(), remedy: one.remedy(name, boot, region, seen) };
-    uses.into_iter().filter(|one| !matches!(one, Use::Apart(_))).map(doubt).collect()
+    uses.into_iter().filter(|one| one.is_more_than_tagged(name, &groups, seen)).map(doubt).collect()
 }
 
 /// Machines outside of the bastion's group that have its name and the tag of a document, while it has none of its own: tags prove nothing, so
@@ -247,11 +265,17 @@ impl Guest<'_> {
 /// Of those that were read. Where the bastion has no machine of its own, one that another machine has is a doubt instead ([`in_use`]).
 pub fn guests<'a>(name: &str, seen: &'a Observed) -> Vec<Guest<'a>> {
     let has_machine = seen.instances_of(name).next().is_some();
+    let all = others_in_group(name, seen);
+    all.into_iter().filter(|guest| has_machine || guest.interface.instance.is_none()).collect()
+}
+
+/// All that is in the bastion's group and is not proven to be the bastion's: EC2 deletes no group that something is in.
+pub fn others_in_group<'a>(name: &str, seen: &'a Observed) -> Vec<Guest<'a>> {
     let is_foreign = |interface: &Interface| match &interface.instance {
         None => true,
         Some(id) => {
             let has_ended = seen.instances.iter().any(|i| i.id == *id && !i.state.is_there());
-            has_machine && !has_ended && !teardown::instances(name, seen).any(|i| i.id == *id)
+            !has_ended && !teardown::instances(name, seen).any(|i| i.id == *id)
         }
     };
     let members = seen.members.iter().flatten().flatten();

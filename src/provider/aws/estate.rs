@@ -11,8 +11,7 @@ use tokio::time::timeout;
 use super::{
     action::Action,
     api::{Ec2, NotConnected},
-    convert,
-    doubts::{self, Use},
+    convert, doubts,
     fleet::{BETWEEN_LOOKUPS, FleetPerformer, PATIENCE, identified},
     history, identity, inspect,
     network::Interface,
@@ -331,9 +330,9 @@ fn sight(
         set.steps.extend(teardown::volumes(name, key, &left));
         let mut found = found(name, &location, seen, volumes, &set, &kept);
         if !found.has_machine {
-            let uses = doubts::in_use(name, seen, &groups_of(name, seen, rules), users);
-            // Tags alone keep nothing.
-            let used = uses.iter().filter(|one| !matches!(one, Use::Apart(_)));
+            let groups = groups_of(name, seen, rules);
+            let uses = doubts::in_use(name, seen, &groups, users);
+            let used = uses.iter().filter(|one| one.is_more_than_tagged(name, &groups, seen));
             found.in_use = used.map(ToString::to_string).collect();
         }
         // A rule that goes with its group, which is here, too, is no bastion by itself; nor is one that is not ours by its words.

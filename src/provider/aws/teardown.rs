@@ -94,12 +94,12 @@ pub(super) fn keep_addresses<'a>(
 /// all the same.
 #[cfg(feature = "aws")]
 pub(super) fn keep_groups(set: &mut Changeset<Action>, region: &str, seen: &Observed) {
-    for guest in doubts::guests(&set.bastion, seen) {
+    for guest in doubts::others_in_group(&set.bastion, seen) {
         let is_removal =
             |step: &Step<Action>| matches!(&step.action.call, Call::DeleteGroup { group } if group == guest.group);
         set.steps.retain(|step| !is_removal(step));
         set.notes.push(format!(
-            "security group {} stays: {guest}; {}; then destroy again",
+            "security group {} stays: {guest}; {}; then what is left can go",
             guest.group,
             guest.remedy(region)
         ));

@@ -96,7 +96,10 @@ pub fn doubt(one: &Use<'_>, name: &str, seen: &Observed) -> Doubt {
             }
         }
         Use::Machine { id, .. } => {
-            format!("see whose it is; detach it there, or delete it: `az vm delete --ids {}`", id.argument())
+            format!(
+                "see whose machine this is; give it another interface or address, or, if nobody needs it, delete it: `az vm delete --ids {}`",
+                id.argument()
+            )
         }
         Use::Address { .. } => "find out who attached it, and detach it there".to_owned(),
     };

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Bench, Judged, MAX_AGE, MachineEvidence, Problem, REPLACE, Silence, fail, found};
+use super::{Bench, Judged, MAX_AGE, MachineEvidence, Problem, REPLACE, Silence, fail, found, unknown};
 use crate::verify::{Check, Part, Vantage, report::Report};
 
 /// A boot takes two to five minutes, and a cloud shows a console some minutes late.
@@ -174,24 +174,25 @@ pub fn checks(bench: &mut Bench<'_>) {
             format!("stop it, which the machine's boot should have done; {REPLACE}"),
         )
     });
-    let proves = "the machine has not given up on its security updates";
+    let proves = "security updates are switched on, or still being set up";
     bench.check("machine.updates", None, Part::Bastion, proves, |report, said| {
         let cause = match found("what came of its security updates", &report.updates)?.as_str() {
             "ok" => {
                 said.push("they are switched on".to_owned());
                 return Ok(());
             }
-            "running" if seen.launched.is_none_or(|launched| seen.now < launched + LONGEST_UPDATE) => {
-                said.push("they are being switched on".to_owned());
+            "running" if seen.launched.is_none() => return unknown("since when they are being set up is not known"),
+            "running" if seen.launched.is_some_and(|launched| seen.now < launched + LONGEST_UPDATE) => {
+                said.push("they are still being set up".to_owned());
                 return Ok(());
             }
-            "running" => "switching them on has not ended since the machine was made".to_owned(),
-            command => format!("it gave up on: {command}"),
+            "running" => "setting up security updates has not ended in twelve hours".to_owned(),
+            command => format!("setting up security updates failed at: {command}"),
         };
         fail(
-            format!("{cause}; nothing patches it, and the tunnel works all the same"),
+            format!("{cause}; the machine gets none, and the tunnel works all the same"),
             format!(
-                "see that it reaches its distribution's mirrors (names, and tcp 80 and 443 to everywhere) and has the memory that its package manager needs; \
+                "see that the machine reaches its distribution's mirrors (names, and tcp 80 and 443 to everywhere) and has enough memory for its package manager; \
                  {REPLACE}"
             ),
         )

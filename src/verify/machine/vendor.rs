@@ -234,7 +234,12 @@ fn dropped(guards: &Guards, all: &[IpNet], wrong: &mut Vec<String>, doubts: &mut
             Some(net) if !rule.contains("!=") => wrong.push(format!("the machine's own firewall drops {net}: {rule}")),
             Some(_) => doubts.push(format!("the machine's own firewall has the rule {rule}")),
             // Of other addresses only; or the last of all routes, as each machine without IPv6 has one.
-            None if is_route(rule) || !nets.is_empty() && !rule.contains("!=") => {}
+            None if is_route(rule) && !is_policy(rule) => {}
+            // A policy is of others where it says to whom; of this machine's answers where it says from whom, or nothing.
+            None if is_policy(rule) && is_route(rule) && !rule.contains(" to ") && !is_of_some_packets(rule) => {
+                wrong.push(format!("answers are sent nowhere by a rule of the machine's routing: {rule}"));
+            }
+            None if !nets.is_empty() && !rule.contains("!=") && !is_of_some_packets(rule) => {}
             None if is_detour(rule) => doubts.push(format!("the machine routes by a rule of its own: {rule}")),
             None => doubts.push(format!("the machine has a firewall of its own: {rule}")),
         }
@@ -251,6 +256,12 @@ fn is_route(rule: &str) -> bool {
 /// A line of `ip rule`, which begins with its priority.
 fn is_policy(rule: &str) -> bool {
     rule.split_once(':').is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+}
+
+/// A policy for marked packets, a port, an interface or a user.
+fn is_of_some_packets(rule: &str) -> bool {
+    const SELECTORS: [&str; 7] = ["fwmark", "iif", "oif", "ipproto", "sport", "dport", "uidrange"];
+    is_policy(rule) && rule.split(' ').any(|word| SELECTORS.contains(&word))
 }
 
 fn is_detour(rule: &str) -> bool {
@@ -309,6 +320,10 @@ mod tests {
             ("32765: from all to 192.0.2.7 lookup 100", ""),
             ("32765: from all lookup 100", "doubt"),
             ("10001: from 10.0.1.4 lookup 10001", ""),
+            ("100: from all prohibit", "wrong"),
+            ("100: from 10.0.1.4 prohibit", "wrong"),
+            ("100: from all to 192.0.2.0/24 blackhole", ""),
+            ("100: from all fwmark 0x1 blackhole", "doubt"),
         ] {
             let (mut wrong, mut doubts) = (Vec::new(), Vec::new());
             dropped(&Guards { drops: vec![rule.to_owned()], ..Guards::default() }, &all, &mut wrong, &mut doubts);

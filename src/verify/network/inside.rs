@@ -295,9 +295,15 @@ impl<'a> Visitor<'a> {
         let clock = self.asker.route.clock;
         let mut login = in_time(&clock, login::postgres(&mut *stream, attempt, true)).await;
         if login == Login::Silent {
-            let Some(mut other) = self.again(target).await else { return login };
+            let too_late = || Login::NotTried("whether a smaller login is answered was not seen".to_owned());
+            let Some(mut other) = self.again(target).await else { return too_late() };
             let small = in_time(&clock, login::postgres(&mut *other, attempt, false)).await;
-            return if small == Login::Silent { Login::Hangs } else { login };
+            return match small {
+                _ if clock.is_over() => too_late(),
+                Login::Silent => Login::Hangs,
+                Login::Refuses { .. } => small,
+                _ => login,
+            };
         }
         if matches!(login, Login::Unclear(_)) {
             let Some(other) = self.again(target).await else { return login };

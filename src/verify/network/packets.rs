@@ -130,7 +130,10 @@ mod linux {
             connections: u32::from(again > 0),
             received: word(DATA_SEGS_IN),
             disordered: word(RCV_OOOPACK),
-            round_trip: Duration::from_micros(u64::from(word(MIN_RTT))),
+            // The kernel has all ones until it has measured one.
+            round_trip: Duration::from_micros(
+                Some(word(MIN_RTT)).filter(|rtt| *rtt != u32::MAX).unwrap_or_default().into(),
+            ),
         }
     }
 

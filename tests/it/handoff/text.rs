@@ -113,7 +113,7 @@ fn with_everything_green_the_vendor_tests_the_connection() {
       checks           10 passed
 
     Next
-      1. At secoda/north-america, choose tunnel secoda in the data source's integration, with its target's host and port exactly as written here, and click Test Connection.
+      1. Test the connection at secoda/north-america: in the data source's own form choose tunnel secoda, and enter its target's host and port exactly as written here.
            https://app.secoda.co/tunnels/
 
     Tunnel secoda  secoda/north-america
@@ -164,7 +164,7 @@ fn what_is_red_comes_first() {
     page("red", std::slice::from_ref(&handoff));
     assert_snapshot!(handoff.next.iter().map(|n| format!("{:?}: {}", n.kind, n.text)).collect::<Vec<_>>().join("\n"), @r#"
     Repair: First repair what is red. control.database-group[warehouse]: security group sg-0db has no rule that lets the bastion in on tcp 5432. To do: run `gangplank apply`, or list sg-0db under aws.database_access.
-    Test: At secoda/north-america, choose tunnel secoda in the data source's integration, with its target's host and port exactly as written here, and click Test Connection.
+    Test: Test the connection at secoda/north-america: in the data source's own form choose tunnel secoda, and enter its target's host and port exactly as written here.
     "#);
 }
 
@@ -193,9 +193,9 @@ fn another_port_two_vendors_and_two_operators() {
     Next
       1. Verify it: nothing was looked at for this hand-off.
            gangplank verify plans/aws-two-vendors.yaml
-      2. At secoda/eu, choose tunnel secoda in the data source's integration, with its target's host and port exactly as written here, and click Test Connection.
+      2. Test the connection at secoda/eu: in the data source's own form choose tunnel secoda, and enter its target's host and port exactly as written here.
            https://eu.secoda.co/tunnels/
-      3. At Example Reporting, choose tunnel reporting in the data source's integration, with its target's host and port exactly as written here, and click Test Connection.
+      3. Test the connection at Example Reporting: in the data source's own form choose tunnel reporting, and enter its target's host and port exactly as written here.
       4. It ends in 3 days, at 2026-11-25T12:00:00Z. If it is needed longer, `gangplank extend` moves that; or give the plan a later deadline and apply it.
            gangplank apply plans/aws-two-vendors.yaml
 

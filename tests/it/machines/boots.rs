@@ -52,8 +52,10 @@ pub fn plan(keys: &Keys, vendor: &[&Identity]) -> Plan {
 
 /// The same, with consent to a login at the database.
 pub fn plan_with_login(keys: &Keys, vendor: &[&Identity]) -> Plan {
-    plan_on(AWS, keys, vendor, ", login_attempt: {user: probe, database: postgres}")
+    plan_on(AWS, keys, vendor, WITH_LOGIN)
 }
+
+const WITH_LOGIN: &str = ", login_attempt: {user: probe, database: postgres}";
 
 /// The same on Azure.
 pub fn azure_plan(keys: &Keys, vendor: &[&Identity]) -> Plan {
@@ -65,7 +67,7 @@ pub fn azure_plan(keys: &Keys, vendor: &[&Identity]) -> Plan {
   edge: {firewall: {existing: fw-hub}}
   size: Standard_B1s
   image: debian-13";
-    plan_on(AZURE, keys, vendor, "")
+    plan_on(AZURE, keys, vendor, WITH_LOGIN)
 }
 
 fn plan_on(cloud: &str, keys: &Keys, vendor: &[&Identity], target: &str) -> Plan {

@@ -50,6 +50,11 @@ impl Outcome {
         }
     }
 
+    /// The one thing that no second look makes good.
+    pub fn is_false_green(&self) -> bool {
+        self.agreement() == Agreement::BrokenAndGreen
+    }
+
     pub fn judge(&self, claims: &mut Claims) {
         let Fault { name, ref expected, .. } = *self.fault;
         let works = self.truth == Truth::Works;

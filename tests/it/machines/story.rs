@@ -82,7 +82,7 @@ tunnels:
   - user: secoda
     vendor: {{name: Secoda, addresses: [{VENDOR}]}}
     keys: [{}]
-    targets: [{{name: warehouse, host: {DATABASE_NAME}, port: 5432, speaks: postgres}}]
+    targets: [{{name: warehouse, host: {DATABASE_NAME}, port: 5432, speaks: postgres, login_attempt: {{user: probe, database: postgres}}}}]
 operators:
   - {{name: ana, allow_from: [{OPERATOR}], keys: [\"{}\"]}}
 ",

@@ -95,7 +95,12 @@ pub fn nothing_else(scene: &Scene<'_>) -> Check {
 /// What is in the bastion's group reaches what the bastion reaches: the databases' rules name the group.
 fn guests(scene: &Scene<'_>) -> Verdict {
     let seen = &scene.evidence.seen;
-    if let Some(Err(why)) = &seen.members {
+    let why = match &seen.members {
+        Some(Ok(_)) => None,
+        Some(Err(why)) => Some(why.as_str()),
+        None => Some("it was not asked"),
+    };
+    if let Some(why) = why {
         return Verdict::Unknown { reason: format!("what else is in the bastion's group is not known: {why}") };
     }
     match doubts::guests(scene.name(), seen).as_slice() {

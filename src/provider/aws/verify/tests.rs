@@ -166,7 +166,7 @@ impl Region {
         let egress = want.egress.clone().into_iter().chain([mark]).collect();
         let seen = Observed {
             users: Vec::new(),
-            members: None,
+            members: Some(Ok(Vec::new())),
             instances: vec![Instance {
                 id: "i-00000001".to_owned(),
                 state: InstanceState::Running,

@@ -175,7 +175,7 @@ pub fn profile(scene: &Scene<'_>) -> Check {
             format!(
                 "take it away: `az vm identity remove --ids {} --identities {}`",
                 machine.id.argument(),
-                which.join(" ")
+                which.iter().map(|id| shell_word(id)).collect::<Vec<_>>().join(" ")
             ),
         ))
     })

@@ -8,6 +8,8 @@ use crate::verify::{
 
 /// Less than that happens on any path.
 const FEW: u32 = 5;
+/// Of connections that needed a second attempt.
+const FEW_LATE: usize = 5;
 /// A path that loses this part of its packets, in percent, is worth a word; and one that loses this part cannot be used.
 const SOME: u64 = 2;
 const MANY: u64 = 10;
@@ -110,7 +112,7 @@ fn between(late: usize, opened: usize, target: &str) -> Loss {
     let what = format!("{late} of {opened} connections from the machine to {target} needed a second attempt");
     match late {
         0 | 1 => Loss::None,
-        late if late * 100 >= opened * MANY_LATE => Loss::Much(what),
+        late if late >= FEW_LATE && late * 100 >= opened * MANY_LATE => Loss::Much(what),
         _ => Loss::Some(what),
     }
 }
@@ -128,7 +130,8 @@ mod tests {
             (9, 50, "some"),
             (10, 50, "much"),
             (1, 1, "none"),
-            (2, 10, "much"),
+            (2, 10, "some"),
+            (5, 10, "much"),
         ] {
             let word = match between(late, opened, "warehouse") {
                 Loss::None => "none",

@@ -122,7 +122,7 @@ pub const FAULTS: &[Fault] = &[
              sed 's/sleep $pause/:/' /usr/local/sbin/gangplank-updates | sh || :",
         ),
         Script("rm /etc/apt/sources.list; /usr/local/sbin/gangplank-updates"),
-        WorksBut(&["machine.updates"], "it gave up on: apt-get -q update"),
+        WorksBut(&["machine.updates"], "updates failed at: apt-get -q update"),
     ),
     fault(
         "a rule of routing sends answers to the vendor nowhere",

@@ -67,15 +67,18 @@ fn through(share: usize, keys: &Keys) -> Option<Share> {
     through.healthy("as it was made", &lab, &watch, keys);
     for fault in faults::all().filter(|fault| chosen(fault.name)).skip(share).step_by(LABS) {
         let watch = if fault.without_login { &not_asking } else { &watch };
+        let mut false_green = false;
         let outcome = through.twice_at_most(fault.name, |claims| {
             let outcome = one(fault, &mut lab, watch, keys, claims);
             outcome.judge(claims);
+            false_green |= outcome.is_false_green();
             println!("{outcome}");
             if !claims.hold() {
                 println!("PostgreSQL's log:\n{}", lab.database.log());
             }
             outcome
         });
+        through.claims.that(!false_green, format_args!("{}: broken and green", fault.name));
         through.outcomes.push(outcome);
     }
     through.healthy("after all faults were undone", &lab, &watch, keys);
