@@ -126,7 +126,7 @@ pub enum KeyPair {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostKeyHabit {
-    /// Another one stops the tunnel until somebody approves it.
+    /// Another one stops the tunnel until it is approved at the vendor.
     Pinned,
     /// Checked if it is entered.
     Optional,

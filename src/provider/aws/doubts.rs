@@ -61,7 +61,7 @@ fn ip_words(address: &ElasticIp) -> String {
 }
 
 impl Use<'_> {
-    /// A tag alone makes nothing the bastion's: whoever may tag could keep a bastion from going.
+    /// A tag alone makes nothing the bastion's: else anyone who may set tags could keep a bastion from going.
     #[cfg(feature = "aws")]
     pub fn is_more_than_tagged(&self, name: &str, groups: &BTreeSet<String>, seen: &Observed) -> bool {
         match self {

@@ -164,7 +164,7 @@ fn forward(case: &Case<'_>, tunnel: &Tunnel, target: &Target) -> Check {
     }
 }
 
-/// What a database says to whoever comes from the bastion, beyond its first words.
+/// What a database says to a client at the bastion, beyond its first words.
 fn target_login(case: &Case<'_>, forward: &Check, target: &Target) -> Check {
     let proves =
         format!("{} port {} admits logins from the bastion, and has a connection left", target.host, target.port);
