@@ -535,7 +535,7 @@ fn what_is_wrong_with_the_machine_is_told() {
     control.instance: gangplank-warehouse is deallocated
       → run `gangplank apply plans/warehouse.yaml`: it starts it again
     control.profile: gangplank-warehouse has a managed identity (SystemAssigned)
-      → take it away: `az vm identity remove --ids /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-shared/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse --identities [system]`
+      → take it away: `az vm identity remove --ids /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-shared/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse --identities '[system]'`
     control.extensions: gangplank-warehouse takes extensions: whoever may write them can run commands as root
       → remove its extensions, then switch them off: `az vm update --ids /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-shared/providers/Microsoft.Compute/virtualMachines/gangplank-warehouse --set osProfile.allowExtensionOperations=false`
     control.deadline: the plan's deadline is 2027-02-18T12:00:00Z; the virtual machine gangplank-warehouse says 2099-01-01T00:00:00Z

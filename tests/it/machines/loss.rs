@@ -1,4 +1,4 @@
-//! Paths that lose packets of any size, at random: the tunnel works, slowly, or it does not.
+//! Paths that lose packets of any size: the tunnel works, slowly, or it does not.
 
 use gangplank::verify::{Check, Verdict};
 
@@ -9,9 +9,15 @@ use super::{
     look::{Watch, red},
 };
 
+/// Few are lost one after so many, or a run could happen to lose none that matter; many at random.
 fn lose(namespace: &Namespace, which: &str, percent: u32) {
+    let lost = if percent > 10 {
+        format!("numgen random mod 100 < {percent}")
+    } else {
+        format!("numgen inc mod {} < 1", 100 / percent)
+    };
     namespace.nft(&format!(
-        "table ip lossy {{ chain pass {{ type filter hook forward priority -200; {which} numgen random mod 100 < {percent} drop; }}; }}"
+        "table ip lossy {{ chain pass {{ type filter hook forward priority -200; {which} {lost} drop; }}; }}"
     ));
 }
 
@@ -35,8 +41,9 @@ fn a_path_that_loses_packets_is_named() {
     };
     whole(&lab);
     let (inside, outside) = (format!("ip daddr {DATABASE}"), String::new());
+    let first = format!("{inside} tcp flags & (syn | ack) == syn");
     for (namespace, which, percent, says) in [
-        (&*lab.router.namespace, &inside, 5, "between the machine and the target"),
+        (&*lab.router.namespace, &first, 10, "between the machine and the target"),
         (&*lab.router.namespace, &inside, 30, "between the machine and the target"),
         (&lab.edge.namespace, &outside, 5, "between here and the machine"),
         (&lab.edge.namespace, &outside, 30, ""),
@@ -54,7 +61,7 @@ fn a_path_that_loses_packets_is_named() {
         // Of 30 %, what cannot begin is red for itself.
         let named = check.verdict != Verdict::Pass && told.contains(says);
         assert!(named || percent == 30 && !red(&seen).is_empty(), "{percent} % at {which:?}: {seen:#?}");
-        assert!(percent == 5 || !red(&seen).is_empty(), "{percent} % at {which:?}: {seen:#?}");
+        assert!(percent <= 10 || !red(&seen).is_empty(), "{percent} % at {which:?}: {seen:#?}");
     }
     whole(&lab);
 }
