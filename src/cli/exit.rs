@@ -15,7 +15,7 @@ use crate::{
     text::for_stream,
 };
 
-/// The documented exit codes; README has the table.
+/// The documented exit codes; docs/commands.md has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Done = 0,

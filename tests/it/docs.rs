@@ -1,4 +1,5 @@
-//! README and docs/ say what the program does: the IAM policy names the calls of the source, commands can be typed, files exist.
+//! README and docs/ say what the program does: the IAM policy names the calls of the source, commands can be typed and the first
+//! ones are run, messages are the program's, files exist.
 
 use std::{
     collections::BTreeSet,
@@ -16,27 +17,22 @@ use gangplank::{
 };
 use serde_json::Value;
 
-const PAGES: [&str; 12] = [
-    "README.md",
-    "ARCHITECTURE.md",
-    "docs/plan.md",
-    "docs/automation.md",
-    "docs/aws.md",
-    "docs/azure.md",
-    "docs/deadline.md",
-    "docs/iam.md",
-    "docs/sandbox.md",
-    "docs/state.md",
-    "docs/verify.md",
-    "tests/README.md",
-];
-
 fn path(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
 }
 
 fn text(relative: &str) -> String {
     fs::read_to_string(path(relative)).unwrap_or_else(|error| panic!("{relative}: {error}"))
+}
+
+/// Every page, as README names them.
+fn pages() -> Vec<String> {
+    let folders = ["", "docs/", "packaging/", "tests/"];
+    let files = folders.iter().flat_map(|folder| {
+        let entries = fs::read_dir(path(folder)).into_iter().flatten();
+        entries.map(move |entry| format!("{folder}{}", entry.expect("an entry").file_name().to_string_lossy()))
+    });
+    files.filter(|file| file.ends_with(".md")).collect()
 }
 
 /// The provider's source without its tests.
@@ -208,12 +204,12 @@ fn commands(page: &str) -> Vec<String> {
 #[test]
 fn every_command_can_be_typed() {
     let mut seen = BTreeSet::new();
-    for page in PAGES {
-        for command in commands(&text(page)) {
+    for page in pages() {
+        for command in commands(&text(&page)) {
             let words: Vec<&str> = command.split_whitespace().collect();
             // A verb alone is a verb spoken of.
             if words.len() == 2 {
-                let known = Cli::command().find_subcommand(words[1]).is_some();
+                let known = words[1] == "--version" || Cli::command().find_subcommand(words[1]).is_some();
                 assert!(known, "{page}: {command}");
             } else if let Err(error) = Cli::try_parse_from(&words) {
                 panic!("{page}: {command}: {error}");
@@ -221,26 +217,28 @@ fn every_command_can_be_typed() {
             seen.insert(words[1].to_owned());
         }
     }
-    let readme: BTreeSet<_> =
-        commands(&text("README.md")).iter().filter_map(|c| c.split(' ').nth(1).map(str::to_owned)).collect();
+    let listed: BTreeSet<_> =
+        commands(&text("docs/commands.md")).iter().filter_map(|c| c.split(' ').nth(1).map(str::to_owned)).collect();
     for verb in Cli::command().get_subcommands().map(clap::Command::get_name) {
-        assert!(readme.contains(verb), "README shows no `gangplank {verb}`");
+        assert!(listed.contains(verb), "docs/commands.md shows no `gangplank {verb}`");
     }
-    assert!(seen.len() >= readme.len());
+    assert!(seen.len() >= listed.len());
 }
 
 #[test]
 fn every_path_exists() {
-    const ROOTS: [&str; 7] = ["src/", "tests/", "docs/", "plans/", "benches/", "templates/", ".ci/"];
-    for page in PAGES {
-        let page_text = text(page);
-        let folder = path(page).parent().expect("a folder").to_owned();
+    const ROOTS: [&str; 8] = ["src/", "tests/", "docs/", "plans/", "benches/", "templates/", "packaging/", ".ci/"];
+    for page in pages() {
+        let page_text = text(&page);
+        let folder = path(&page).parent().expect("a folder").to_owned();
         let links = page_text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         for link in links.filter(|link| !link.starts_with("https://") && !link.starts_with('#')) {
             let file = link.split('#').next().unwrap_or_default();
             assert!(folder.join(file).exists(), "{page}: no file behind the link {link}");
         }
-        for name in inline(&page_text).iter().filter(|name| ROOTS.iter().any(|root| name.starts_with(root))) {
+        // What stands behind a name is typed: `tests/run --fast`.
+        let names = inline(&page_text).into_iter().filter_map(|name| Some(name.split(' ').next()?.to_owned()));
+        for name in names.filter(|name| ROOTS.iter().any(|root| name.starts_with(root))) {
             // A star stands for each cloud.
             for name in ["aws", "azure"].map(|cloud| name.replace('*', cloud)) {
                 assert!(path(&name).exists(), "{page}: there is no {name}");
@@ -250,17 +248,76 @@ fn every_path_exists() {
 }
 
 #[test]
-fn readme_has_every_exit_code_image_and_vendor() {
-    let readme = text("README.md");
+fn every_exit_code_image_and_vendor_is_listed() {
+    let commands = text("docs/commands.md");
     for exit in [Exit::Done, Exit::Failed, Exit::Differs, Exit::WrongPlan, Exit::Usage, Exit::Interrupted] {
-        assert!(readme.contains(&format!("\n| {} | ", exit as u8)), "{exit:?}");
+        assert!(commands.contains(&format!("\n| {} | ", exit as u8)), "{exit:?}");
     }
+    let plan = text("docs/plan.md");
     for (alias, _) in ImageAlias::ALL {
-        assert!(readme.contains(alias), "{alias}");
+        assert!(plan.contains(alias), "{alias}");
     }
-    let folded = readme.split_whitespace().collect::<Vec<_>>().join(" ");
+    let folded = plan.split_whitespace().collect::<Vec<_>>().join(" ");
     for vendor in catalogue().iter().filter(|vendor| vendor.tunnel == TunnelOffer::Offered) {
         assert!(folded.contains(&vendor.name), "{}", vendor.name);
+    }
+}
+
+/// It is read in two minutes, and shows what is run first.
+#[test]
+fn readme_is_short() {
+    let readme = text("README.md");
+    let words = readme.split_whitespace().count();
+    assert!(words <= 1200, "{words} words");
+    for command in ["cargo run --locked -- demo", "tests/run"] {
+        assert!(code(&readme).contains(&command.to_owned()), "{command}");
+    }
+}
+
+/// The way to a verified bastion that README shows, in one sandbox.
+#[test]
+#[cfg(all(feature = "aws", feature = "azure"))]
+fn the_commands_of_readme_work() {
+    let readme = text("README.md");
+    let block = readme.split("```sh\n").find(|block| block.starts_with("gangplank demo --keep")).expect("it");
+    let home = tempfile::TempDir::new().expect("a temporary folder");
+    let mut folder = home.path().to_owned();
+    for line in block.split("```").next().expect("a block").lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if words[0] == "cd" {
+            folder.push(words[1]);
+            continue;
+        }
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gangplank"));
+        let run = command.args(&words[1..]).current_dir(&folder).env_clear().env("HOME", home.path()).output();
+        let run = run.expect("the program");
+        assert!(run.status.success(), "{line}: {}", String::from_utf8_lossy(&run.stderr));
+    }
+    assert!(folder.ends_with("look"));
+}
+
+/// What people search for is what the program says.
+#[test]
+fn every_message_of_troubleshooting_is_the_programs() {
+    let mut folders = vec![path("src")];
+    let mut source = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder of the source") {
+            let file = entry.expect("an entry").path();
+            if file.is_dir() {
+                folders.push(file);
+            } else {
+                source += &String::from_utf8_lossy(&fs::read(file).expect("a source file"));
+            }
+        }
+    }
+    let page = text("docs/troubleshooting.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let messages = rows.flat_map(|row| inline(row.split(" | ").next().unwrap_or_default()));
+    let messages: Vec<String> = messages.filter(|message| !message.starts_with("destroy")).collect();
+    assert!(messages.len() > 20);
+    for message in messages {
+        assert!(source.contains(&message), "the program never says `{message}`");
     }
 }
 
@@ -288,17 +345,29 @@ fn the_plan_page_has_every_field() {
     assert!(missing.is_empty(), "docs/plan.md does not mention {missing:?}");
 }
 
-/// The plans that README shows are plans.
+/// The plans that the pages show are plans, and their JSON can be read.
 #[test]
-fn the_example_in_readme_is_a_plan() {
-    let readme = text("README.md");
-    let yaml = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+fn the_examples_are_plans() {
     // The key is left to the reader.
     let key = "AAAAC3NzaC1lZDI1NTE5AAAAIOHWPy5MvhZfp6Df8qZRAYSHk5sBiY72mUcsZwvxaXoz";
-    let source = gangplank::diagnostic::Source { path: "README.md".to_owned(), text: yaml.replace("AAAA...", key) };
-    if let Err(problems) = gangplank::plan::read(source.into()) {
-        panic!("{}", gangplank::diagnostic::render(&problems, false));
+    let mut plans = 0;
+    for page in pages() {
+        let page_text = text(&page);
+        for yaml in page_text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            if !yaml.starts_with("version: 1") {
+                continue;
+            }
+            let source = gangplank::diagnostic::Source { path: page.clone(), text: yaml.replace("AAAA...", key) };
+            if let Err(problems) = gangplank::plan::read(source.into()) {
+                panic!("{}", gangplank::diagnostic::render(&problems, false));
+            }
+            plans += 1;
+        }
+        for json in page_text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            serde_json::from_str::<Value>(json).unwrap_or_else(|error| panic!("{page}: {error}: {json}"));
+        }
     }
+    assert!(plans >= 2);
 }
 
 /// Every `vantage.check` between the given marks.

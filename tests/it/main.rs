@@ -36,6 +36,8 @@ mod network;
 mod own_address;
 #[cfg(feature = "aws")]
 mod ownership;
+#[cfg(all(target_os = "linux", feature = "aws", feature = "azure"))]
+mod packaging;
 #[cfg(feature = "aws")]
 mod plain_moto;
 mod plan;

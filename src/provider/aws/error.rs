@@ -117,7 +117,7 @@ fn remedy(operation: &str, kind: ErrorKind, code: &str, message: &str) -> Option
         }
         (ErrorKind::Permission, _) => {
             format!(
-                "allow ec2:{operation} for this identity (the README has the whole policy), then run the command again"
+                "allow ec2:{operation} for this identity (docs/iam.md has the whole policy), then run the command again"
             )
         }
         (ErrorKind::Quota, "RulesPerSecurityGroupLimitExceeded") => {
