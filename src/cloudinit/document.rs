@@ -64,6 +64,8 @@ struct Account {
     opens: Vec<String>,
     /// Sorted, each once.
     keys: Vec<Key>,
+    /// What its keys may sign with beside the usual.
+    signs: Vec<&'static str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -75,7 +77,10 @@ struct Key {
 
 impl Document {
     pub fn new(plan: &Plan) -> Self {
-        let tunnels = plan.tunnels.iter().map(|t| Account::new(&t.user, &t.keys, t.targets.iter()));
+        let tunnels = plan.tunnels.iter().map(|t| Account {
+            signs: plan.accepts_sha1(&t.user).then_some("ssh-rsa").into_iter().collect(),
+            ..Account::new(&t.user, &t.keys, t.targets.iter())
+        });
         let operators =
             plan.operators.iter().map(|o| Account::new(&o.name, &o.keys, plan.tunnels.iter().flat_map(|t| &t.targets)));
         let mut accounts: Vec<Account> = tunnels.chain(operators).collect();
@@ -156,11 +161,16 @@ impl Document {
             };
             keys + &ends
         };
+        // Without such an account these are the digests of before there were any.
         let tunnels: Vec<_> = self.accounts.iter().map(|a| (&a.name, &a.opens)).collect();
+        let signing: Vec<_> =
+            self.accounts.iter().filter(|a| !a.signs.is_empty()).map(|a| (&a.name, &a.signs)).collect();
+        let tunnels =
+            if signing.is_empty() { json!(tunnels).to_string() } else { json!([tunnels, signing]).to_string() };
         let Ssh { port, max_sessions, max_startups, open_files } = &self.ssh;
         Ok(vec![
             ("keys", keys),
-            ("tunnels", short_digest(&json!(tunnels).to_string())),
+            ("tunnels", short_digest(&tunnels)),
             ("sshd", short_digest(&format!("{port} {max_sessions} {max_startups} {open_files}"))),
             ("system", SYSTEM.clone()?),
         ])
@@ -197,8 +207,9 @@ impl Document {
                     name: "a".into(),
                     opens: vec!["h:1".into(), "[::1]:2".into()],
                     keys: vec![key(""), key("c")],
+                    signs: Vec::new(),
                 },
-                Account { name: "b".into(), opens: vec!["h:1".into()], keys: Vec::new() },
+                Account { name: "b".into(), opens: vec!["h:1".into()], keys: Vec::new(), signs: Vec::new() },
             ],
             ssh: Ssh {
                 port: 1,
@@ -223,7 +234,7 @@ impl Account {
             .collect();
         keys.sort();
         keys.dedup();
-        Self { name: name.to_string(), opens, keys }
+        Self { name: name.to_string(), opens, keys, signs: Vec::new() }
     }
 }
 

@@ -89,6 +89,21 @@ pub(super) fn check_egress(aws: &Aws, tunnels: &[Tunnel], report: &mut Report) {
     }
 }
 
+/// A tunnel whose signatures the image would refuse all the same.
+pub(super) fn check_sha1(aws: &Aws, tunnels: &[Tunnel], report: &mut Report) {
+    if !matches!(aws.image, AwsImage::Alias(ImageAlias::AmazonLinux2023)) {
+        return;
+    }
+    for (i, _) in tunnels.iter().enumerate().filter(|(_, tunnel)| tunnel.legacy_rsa_sha1 == Some(true)) {
+        let place = report.fields.get(&format!("tunnels[{i}].legacy_rsa_sha1")).cloned().unwrap_or_default();
+        let problem = report
+            .at(&place, "signatures that the image refuses", "`aws.image` is amazon-linux-2023")
+            .because("By AWS's documentation Amazon Linux 2023 takes SHA-1 signatures only where its LEGACY crypto policy is set, for all users.")
+            .fix("choose a Debian or Ubuntu image");
+        report.push(problem);
+    }
+}
+
 fn region(field: &Field<'_>, report: &mut Report) -> Read<String> {
     let text = field.text(report)?;
     let parts: Vec<&str> = text.split('-').collect();

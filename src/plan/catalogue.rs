@@ -31,8 +31,8 @@ pub struct KnownVendor {
     pub addresses_shown: Option<String>,
     pub user: Option<VendorUser>,
     pub key: Option<VendorKey>,
-    /// Why the vendor may sign with SHA-1.
-    pub sha1_signatures: Option<String>,
+    /// That the vendor may sign with SHA-1 (`ssh-rsa`), which sshd refuses.
+    pub sha1_signatures: Option<Sha1Signatures>,
     #[serde(default)]
     pub host_key: HostKeyHabit,
     /// The fields of the vendor's form, in its order; empty where they are not known.
@@ -120,6 +120,15 @@ pub enum KeyPair {
     Ed25519,
     /// `BEGIN RSA PRIVATE KEY`, PKCS #1.
     RsaPem,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sha1Signatures {
+    /// What is known of it: a sentence without its full stop.
+    pub why: String,
+    /// Another key of the vendor's, which signs otherwise.
+    pub instead: Option<String>,
 }
 
 /// What the vendor does with the bastion's host key.

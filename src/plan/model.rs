@@ -59,6 +59,11 @@ impl Plan {
         self.prefix_lists().iter().filter(move |list| list.user == *user)
     }
 
+    /// Whether sshd accepts SHA-1 signatures of this user's RSA keys, by the plan's word.
+    pub fn accepts_sha1(&self, user: &UserName) -> bool {
+        self.tunnels.iter().any(|tunnel| tunnel.user == *user && tunnel.legacy_rsa_sha1 == Some(true))
+    }
+
     /// Every source that the plan itself writes.
     pub fn sources(&self) -> impl Iterator<Item = IpNet> {
         let tunnels = self.tunnels.iter().flat_map(|tunnel| tunnel.sources().map(|(net, _)| net));
@@ -194,6 +199,8 @@ pub struct Tunnel {
     pub allow_from: Vec<IpNet>,
     /// May be empty: a vendor may show its key only after the tunnel's address is known.
     pub keys: Vec<PublicKey>,
+    /// sshd accepts RSA keys with SHA-1 signatures for this user: `None` where the plan says nothing about it.
+    pub legacy_rsa_sha1: Option<bool>,
     /// At least one.
     pub targets: Vec<Target>,
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Cloud, Deadline, KeyUpdates, MaxStartups, Name, Origin, Plan, Ssh,
-    aws::{aws, check_egress},
+    aws::{aws, check_egress, check_sha1},
     azure::{azure, check_name, check_port},
     fields::{Block, Field, Shape, excerpt},
     net,
@@ -85,6 +85,7 @@ fn plan(root: &Field<'_>, report: &mut Report) -> Read<Plan> {
     };
     if let (Ok(Cloud::Aws(aws)), Ok(tunnels)) = (&cloud, &tunnels) {
         check_egress(aws, tunnels, report);
+        check_sha1(aws, tunnels, report);
     }
     if let (Ok(Cloud::Azure(azure)), Ok(Some(ssh))) = (&cloud, &ssh) {
         check_port(azure, ssh.port, report);

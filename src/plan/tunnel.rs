@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{
     LoginAttempt, Operator, PrefixListRef, Protocol, PublicKey, Target, Tunnel, UserName,
+    catalogue::KnownVendor,
     fields::{Block, Field, Shape, excerpt, near},
     host, key, net,
     report::{Read, Report},
@@ -11,7 +12,7 @@ use super::{
 };
 
 pub(super) const TUNNEL: Shape =
-    Shape { what: "a tunnel", fields: &["user", "vendor", "allow_from", "keys", "targets"] };
+    Shape { what: "a tunnel", fields: &["user", "vendor", "allow_from", "keys", "legacy_rsa_sha1", "targets"] };
 pub(super) const TARGET: Shape =
     Shape { what: "a target", fields: &["name", "host", "port", "speaks", "networks", "login_attempt"] };
 pub(super) const LOGIN_ATTEMPT: Shape = Shape { what: "a login attempt", fields: &["user", "database"] };
@@ -117,6 +118,7 @@ pub(super) fn tunnel(field: &Field<'_>, census: &mut Census, report: &mut Report
     let allow_from = block.optional("allow_from", report, net::sources);
     let keys =
         block.optional("keys", report, |field, report| keys(field, &block_owner(&block, "user"), census, report));
+    let legacy_rsa_sha1 = block.optional("legacy_rsa_sha1", report, Field::boolean);
     let targets = block.required("targets", report, targets);
 
     let (vendor, allow_from) = (vendor?, allow_from?.unwrap_or_default());
@@ -141,12 +143,35 @@ pub(super) fn tunnel(field: &Field<'_>, census: &mut Census, report: &mut Report
             return Err(report.push(problem.because(because).fix(format!("list all {}", key.number))));
         }
     }
+    let legacy_rsa_sha1 = legacy_rsa_sha1?;
+    if let (None, Some(known)) = (legacy_rsa_sha1, vendor.as_ref().and_then(|(vendor, _)| vendor.known)) {
+        signatures(known, &keys, &block, report)?;
+    }
     let (vendor, vendor_sources) = vendor.unzip();
     census.sources.extend(vendor_sources.unwrap_or_default());
     census.sources.extend(allow_from.nets.iter().cloned());
     let user = user?;
     census.count(&user, &allow_from.lists);
-    Ok(Tunnel { user, vendor, allow_from: allow_from.into_nets(), keys, targets: targets? })
+    Ok(Tunnel { user, vendor, allow_from: allow_from.into_nets(), keys, legacy_rsa_sha1, targets: targets? })
+}
+
+/// A vendor that signs with SHA-1 needs the plan's word for it: sshd refuses such signatures by itself.
+fn signatures(known: &KnownVendor, keys: &[PublicKey], block: &Block<'_>, report: &mut Report) -> Read<()> {
+    let Some(sha1) = &known.sha1_signatures else { return Ok(()) };
+    let rsa = keys.iter().any(|key| key.algorithm == "ssh-rsa");
+    // Which of its keys it will be is not known before there is one: only a vendor without another needs the word then.
+    if !rsa && (!keys.is_empty() || sha1.instead.is_some()) {
+        return Ok(());
+    }
+    let place = block.get("vendor").map_or(block.place(), |field| &field.place);
+    let problem = report.at(place, "signatures without consent", "this vendor may sign with SHA-1");
+    let instead = sha1.instead.as_ref().map_or(String::new(), |key| format!("take {key}; or "));
+    let fix = format!(
+        "{instead}write `legacy_rsa_sha1: true` at this tunnel: sshd then accepts SHA-1 signatures from its user, and from no other; `false` refuses \
+         them, for a vendor that needs them no more"
+    );
+    Err(report
+        .push(problem.because(format!("{}. SHA-1 is broken, and sshd refuses such signatures.", sha1.why)).fix(fix)))
 }
 
 pub(super) fn operator(field: &Field<'_>, census: &mut Census, report: &mut Report) -> Read<Operator> {

@@ -20,6 +20,13 @@ pub fn notes<A>(plan: &Plan, set: &Changeset<A>) -> Vec<String> {
             )
         }));
     }
+    let legacy = plan.tunnels.iter().filter(|tunnel| tunnel.legacy_rsa_sha1 == Some(true));
+    notes.extend(legacy.map(|tunnel| {
+        format!(
+            "risk: sshd accepts SHA-1 signatures of {}'s RSA keys, by legacy_rsa_sha1: SHA-1 is broken; remove it once the vendor signs with SHA-2",
+            tunnel.user
+        )
+    }));
     // A group that is yet to be made has no rules that could be older than the catalogue.
     let steps = set.steps.iter().filter(|step| step.op != Op::Create);
     let details: Vec<&Detail> = steps.flat_map(|step| &step.details).collect();

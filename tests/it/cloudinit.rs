@@ -63,7 +63,14 @@ fn plan(tunnels: Vec<Tunnel>) -> Plan {
 }
 
 fn tunnel(user: &str, keys: Vec<PublicKey>, targets: Vec<Target>) -> Tunnel {
-    Tunnel { user: UserName::new(user).unwrap(), vendor: None, allow_from: Vec::new(), keys, targets }
+    Tunnel {
+        user: UserName::new(user).unwrap(),
+        vendor: None,
+        allow_from: Vec::new(),
+        keys,
+        legacy_rsa_sha1: None,
+        targets,
+    }
 }
 
 fn operator(name: &str, keys: Vec<PublicKey>) -> Operator {
@@ -391,7 +398,7 @@ fn plans() -> impl Strategy<Value = Plan> {
         ];
         proptest::collection::vec((host, 1..=u16::MAX), 1..4)
     };
-    let tunnels = proptest::collection::btree_map(user_name(), (keys(), hosts()), 1..4);
+    let tunnels = proptest::collection::btree_map(user_name(), (keys(), hosts(), any::<Option<bool>>()), 1..4);
     let operators = proptest::collection::btree_map(user_name(), keys(), 0..3);
     let kinds = (any::<bool>(), any::<bool>());
     (tunnels, operators, 1..=u16::MAX, 0u32..500, 1u32..1_000_000, kinds).prop_map(
@@ -401,8 +408,9 @@ fn plans() -> impl Strategy<Value = Plan> {
             let mut plan = plan(
                 tunnels
                     .into_iter()
-                    .map(|(user, (comments, hosts))| {
-                        tunnel(&user, keys(comments), hosts.iter().map(|(host, port)| target(host, *port)).collect())
+                    .map(|(user, (comments, hosts, legacy_rsa_sha1))| {
+                        let targets = hosts.iter().map(|(host, port)| target(host, *port)).collect();
+                        Tunnel { legacy_rsa_sha1, ..tunnel(&user, keys(comments), targets) }
                     })
                     .collect(),
             );
@@ -452,6 +460,10 @@ fn expected(plan: &Plan) -> Value {
             "Match" if line.ends_with("secoda") => {
                 for (name, (opens, _)) in &accounts {
                     sshd += &format!("Match User {name}\n  PermitOpen {}\n", opens.join(" "));
+                    let of = |t: &&Tunnel| t.user.as_str() == name.as_str();
+                    if plan.tunnels.iter().find(of).is_some_and(|t| t.legacy_rsa_sha1 == Some(true)) {
+                        sshd += "  PubkeyAcceptedAlgorithms +ssh-rsa\n";
+                    }
                 }
             }
             _ => sshd += &format!("{line}\n"),
@@ -548,6 +560,11 @@ proptest! {
         prop_assert!(changes(&|p| p.tunnels[0].keys.push(key("one more")), keys));
         prop_assert!(changes(&|p| p.tunnels[0].targets.push(target("one-more.example", 1)), &["tunnels"]));
         prop_assert!(changes(&|p| p.operators.push(operator("zz-one-more-than-the-others", vec![])), &["tunnels"]));
+        let consents = one.tunnels[0].legacy_rsa_sha1 == Some(true);
+        prop_assert!(changes(&|p| p.tunnels[0].legacy_rsa_sha1 = Some(!consents), &["tunnels"]));
+        let silent = |p: &mut Plan| p.tunnels[0].legacy_rsa_sha1 = None;
+        let revoked: &[&str] = if consents { &["tunnels"] } else { &[] };
+        prop_assert!(changes(&silent, revoked));
         prop_assert!(changes(&|p| p.ssh.max_sessions += 1, &["sshd"]));
         prop_assert!(changes(&|p| p.ssh.port ^= 1, &["sshd"]));
         prop_assert!(changes(&|p| p.ssh.open_files += 1, &["sshd"]));

@@ -82,7 +82,7 @@ fn target(name: &str, port: u16, speaks: Protocol) -> Target {
 
 fn tunnel(user: &str, keys: Vec<PublicKey>, targets: Vec<Target>) -> Tunnel {
     let allow_from = vec!["127.0.0.1/32".parse().unwrap()];
-    Tunnel { user: UserName::new(user).unwrap(), vendor: None, allow_from, keys, targets }
+    Tunnel { user: UserName::new(user).unwrap(), vendor: None, allow_from, keys, legacy_rsa_sha1: None, targets }
 }
 
 fn operator(name: &str, keys: Vec<PublicKey>) -> Operator {

@@ -47,7 +47,9 @@ fn every_word_of_the_catalogue_makes_a_plan() {
         for id in vendor.ids() {
             let user = if vendor.user.is_some() { "" } else { "    user: tunnel\n" };
             let own = if id.contains('/') { "" } else { "    allow_from: [203.0.113.9]\n" };
-            let plan = plan_of(&id, &format!("{user}{own}"));
+            let sha1 = vendor.sha1_signatures.as_ref().is_some_and(|sha1| sha1.instead.is_none());
+            let sha1 = if sha1 { "    legacy_rsa_sha1: false\n" } else { "" };
+            let plan = plan_of(&id, &format!("{user}{own}{sha1}"));
             let tunnel = &plan.tunnels[0];
             let usual = vendor.user.as_ref().map_or("tunnel", |user| user.name.as_str());
             assert_eq!(tunnel.user.as_str(), usual, "{id}");

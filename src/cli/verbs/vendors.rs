@@ -144,8 +144,9 @@ fn one(vendor: &KnownVendor, regions: &[(&String, &Region)]) -> String {
     if let Some(key) = vendor.key {
         line(&mut text, &format!("  key            {}", key_words(key.made_by, key.shown, key.number)));
     }
-    if let Some(why) = &vendor.sha1_signatures {
-        line(&mut text, &format!("  signatures     {why}"));
+    if let Some(sha1) = &vendor.sha1_signatures {
+        let instead = sha1.instead.as_ref().map_or(String::new(), |key| format!("take {key}; otherwise "));
+        line(&mut text, &format!("  signatures     {}: {instead}the plan says `legacy_rsa_sha1: true`", sha1.why));
     }
     let host_key = match vendor.host_key {
         HostKeyHabit::Pinned => Some(

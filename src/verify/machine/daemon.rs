@@ -340,10 +340,20 @@ fn algorithms(report: &Report, plan: &Plan, said: &mut Vec<String>) -> Judged {
         if shown.insert(text) {
             said.push(format!("accepts {}", text.replace(',', " ")));
         }
+        let consented = plan.accepts_sha1(user);
+        if consented {
+            said.push(format!("SHA-1 signatures of {user}'s RSA keys: the plan accepts them (legacy_rsa_sha1)"));
+            if !accepted.contains("ssh-rsa") {
+                wrong.push(format!("{user} may sign with ssh-rsa by the plan (legacy_rsa_sha1), and sshd refuses it"));
+            }
+        }
         for key in keys {
             // RFC 8332: an RSA key signs with SHA-2. sshd accepts SHA-1, `ssh-rsa`, only where it is told to.
-            let needed: &[&str] =
-                if key.algorithm == "ssh-rsa" { &["rsa-sha2-512", "rsa-sha2-256"] } else { &[key.algorithm.as_str()] };
+            let needed: &[&str] = match key.algorithm.as_str() {
+                "ssh-rsa" if consented => &["rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"],
+                "ssh-rsa" => &["rsa-sha2-512", "rsa-sha2-256"],
+                other => &[other],
+            };
             let least = sshd.setting(user.as_str(), "requiredrsasize").and_then(|size| size.parse::<usize>().ok());
             match (rsa_bits(key), least) {
                 (Some(bits), Some(least)) if bits < least => {

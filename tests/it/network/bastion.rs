@@ -77,6 +77,11 @@ impl Machine {
         })
     }
 
+    /// Once more, after the plan was changed.
+    pub fn render(&mut self) {
+        (self.sshd_config, self.authorized_keys) = rendered(&self.plan);
+    }
+
     /// Changes one of the daemon's settings; the line must be there.
     #[track_caller]
     pub fn set(&mut self, from: &str, to: &str) {

@@ -305,6 +305,31 @@ fn rsa_with_sha1_beside_others_is_told() {
     agrees(&machine, &machine.reach(), databases(), &checks);
 }
 
+/// The document that consents, with a real sshd; and one that does not yet, or no more.
+#[test]
+fn sha1_by_the_plans_word_is_told_of_that_user_only() {
+    let Some(mut machine) = Machine::new() else { return };
+    let without = machine.sshd_config.clone();
+    machine.plan.tunnels[0].legacy_rsa_sha1 = Some(true);
+    machine.render();
+    let rsa = format!("network.key[secoda {}]", machine.keys.make("vendor-rsa").fingerprint);
+    {
+        let _running = machine.start();
+        let checks = run(&machine.plan, &machine.reach());
+        let key = named(&checks, &rsa).clone();
+        assert_eq!(key.verdict, Verdict::Pass);
+        assert!(key.evidence.contains(&"ssh-rsa: accepted".to_owned()), "{key:?}");
+        assert!(key.evidence.iter().any(|line| line.contains("legacy_rsa_sha1")), "{key:?}");
+        agrees(&machine, &machine.reach(), databases(), &checks);
+    }
+    let settings = |user| super::sandbox::real_settings(machine.keys.folder.path(), &machine.sshd_config, user);
+    let accepts = |user| settings(user).unwrap()["pubkeyacceptedalgorithms"].split(',').any(|name| name == "ssh-rsa");
+    assert!(accepts("secoda") && !accepts("reporting") && !accepts("ana"));
+    machine.sshd_config = without;
+    let _running = machine.start();
+    assert!(cause(named(&run(&machine.plan, &machine.reach()), &rsa)).contains("SHA-1"));
+}
+
 #[test]
 fn one_startup_at_a_time_is_too_few() {
     let spoil = |machine: &mut Machine| machine.set("MaxStartups 50:30:200", "MaxStartups 1");

@@ -160,7 +160,7 @@ fn what_a_machine_offers_is_what_the_real_sshd_offers() {
 }
 
 /// What the real sshd says that a text means for a user; or its refusal. Without defaults of another version.
-fn real_settings(folder: &Path, text: &str, user: &str) -> Result<BTreeMap<String, String>, String> {
+pub(super) fn real_settings(folder: &Path, text: &str, user: &str) -> Result<BTreeMap<String, String>, String> {
     std::fs::write(folder.join("config"), format!("HostKey {0}/host\n{text}", folder.display())).unwrap();
     let script = format!(
         "mount -t tmpfs none /run && mkdir -m 755 /run/sshd && exec {} -T -f {}/config -C \

@@ -622,3 +622,19 @@ fn a_failure_says_what_to_do() {
         .collect();
     insta::assert_snapshot!(shown);
 }
+
+/// What the plan accepts is told and not red; where sshd refuses it, the vendor could not enter.
+#[test]
+fn sha1_signatures_by_the_plans_word() {
+    let mut plan = read_plan(&plan_text("live"));
+    plan.tunnels[0].legacy_rsa_sha1 = Some(true);
+    let user = plan.tunnels[0].user.to_string();
+    let mut report = good(&plan);
+    assert_eq!(red(&judged(&plan, &report, |_| {})), ["machine.algorithms"]);
+    let usual = report["sshd"]["settings"]["pubkeyacceptedalgorithms"].as_str().unwrap().to_owned();
+    report["sshd"]["own_settings"][&user] = json!({"pubkeyacceptedalgorithms": format!("{usual},ssh-rsa")});
+    let checks = judged(&plan, &report, |_| {});
+    assert_eq!(names(&checks, |v| *v != Verdict::Pass), [""; 0], "{checks:#?}");
+    let told = checks.iter().find(|check| check.name() == "machine.algorithms").unwrap();
+    assert!(told.evidence.iter().any(|line| line.contains("legacy_rsa_sha1")), "{told:?}");
+}

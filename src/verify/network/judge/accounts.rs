@@ -42,12 +42,12 @@ fn keys_of(case: &Case<'_>, user: &UserName, keys: &[PublicKey], found: Option<&
         let Some(answers) = account.keys.iter().find(|answers| answers.fingerprint == key.fingerprint) else {
             return base.unknown("not asked");
         };
-        key_check(base, user, answers, account)
+        key_check(base, user, answers, account, case.plan.accepts_sha1(user))
     });
     judged.collect()
 }
 
-fn key_check(base: Check, user: &UserName, key: &KeyAnswers, account: &Account) -> Check {
+fn key_check(base: Check, user: &UserName, key: &KeyAnswers, account: &Account, sha1: bool) -> Check {
     let mut base = base;
     if !key.comment.is_empty() {
         base = base.seen(format!("key: {}", key.comment));
@@ -55,11 +55,16 @@ fn key_check(base: Check, user: &UserName, key: &KeyAnswers, account: &Account) 
     for (algorithm, answer) in &key.answers {
         base = base.seen(format!("{algorithm}: {}", words(answer)));
     }
-    let sound = |algorithm: &str| algorithm != "ssh-rsa";
-    let accepted = |wanted: fn(&str) -> bool| {
-        key.answers.iter().any(|(algorithm, answer)| wanted(algorithm) && *answer == Answer::Yes)
+    // The vendor signs with nothing else, as far as the plan knows.
+    let sha1 = sha1 && key.answers.iter().any(|(algorithm, _)| algorithm == "ssh-rsa");
+    if sha1 {
+        base = base.seen("SHA-1 signatures of this key: the plan accepts them (legacy_rsa_sha1)");
+    }
+    let accepted = |by_sha1: bool| {
+        let of = |algorithm: &str| (algorithm == "ssh-rsa") == by_sha1;
+        key.answers.iter().any(|(algorithm, answer)| of(algorithm) && *answer == Answer::Yes)
     };
-    if accepted(sound) {
+    if accepted(sha1) {
         if account.stranger.0 == Answer::Yes {
             return base.unknown("the server says yes to any key (see network.refuses-unknown-key)");
         }
@@ -68,7 +73,13 @@ fn key_check(base: Check, user: &UserName, key: &KeyAnswers, account: &Account) 
     if let Some((_, unseen)) = key.answers.iter().find(|(_, answer)| !matches!(answer, Answer::Yes | Answer::No(_))) {
         return base.unknown(format!("no answer to the question: {}", words(unseen)));
     }
-    if accepted(|algorithm| algorithm == "ssh-rsa") {
+    if sha1 && accepted(false) {
+        return base.fail(
+            format!("the daemon refuses {user}'s SHA-1 signatures, which the plan accepts (legacy_rsa_sha1)"),
+            "apply the plan; if that changes nothing, something on the machine overrides gangplank's sshd settings",
+        );
+    }
+    if accepted(true) {
         return base.fail(
             "the daemon accepts this RSA key with SHA-1 signatures only, which OpenSSH since 8.8 and current clients do not make",
             "remove PubkeyAcceptedAlgorithms from the machine's sshd settings, or update its sshd",
