@@ -49,6 +49,8 @@ pub enum Verb {
     Init(Init),
     /// List the catalogue of vendors, or explain one
     Vendors(Vendors),
+    /// Print a shell's script that completes what you type
+    Completions { shell: clap_complete::Shell },
     /// Print the cloud-init document that a plan's machine boots with
     Render(Render),
     /// Show what applying would change, and change nothing
@@ -132,8 +134,11 @@ pub struct Vendors {
     /// A vendor, such as fivetran, or one of its regions, such as fivetran/gcp-us-east4
     pub name: Option<String>,
     /// Compare its addresses with those in a file that you have from the vendor; exits with 2 where they differ
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "make_key")]
     pub check: Option<PathBuf>,
+    /// Make a key pair for a vendor that is given the private half: that half in FILE, the public one in FILE.pub, both new
+    #[arg(long, value_name = "FILE")]
+    pub make_key: Option<PathBuf>,
     /// How to print them
     #[arg(long, value_enum, default_value_t)]
     pub output: RunOutput,

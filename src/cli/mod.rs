@@ -41,6 +41,7 @@ fn dispatch(args: &Cli) -> Result<Exit, Error> {
         Verb::Schema => offline::schema(),
         Verb::Init(init) => offline::init(init.cloud),
         Verb::Vendors(vendors) => verbs::vendors::run(vendors),
+        Verb::Completions { shell } => offline::completions(*shell),
         Verb::Render(render) => offline::render(&render.path),
         Verb::Demo(_) if args.sandbox.is_some() => {
             Err(Error::Usage("the demonstration makes a sandbox of its own: --keep FOLDER keeps it".to_owned()))
@@ -86,6 +87,7 @@ fn ask_cloud(verb: &Verb, args: &Cli) -> Result<Exit, Error> {
                 | Verb::Schema
                 | Verb::Init(_)
                 | Verb::Vendors(_)
+                | Verb::Completions { .. }
                 | Verb::Render(_)
                 | Verb::Demo(_)
                 | Verb::Sandbox(_) => Ok(Exit::Done),

@@ -6,7 +6,7 @@ use super::{Ends, HandOff, Tunnel};
 use crate::{
     plan::{
         Plan,
-        catalogue::{KeyMaker, KeyPair, KeyShown},
+        catalogue::{KeyMaker, KeyShown},
     },
     provider::deadline::time_left,
     text::shell_word,
@@ -138,26 +138,24 @@ fn add_key(i: usize, tunnel: &Tunnel, handoff: &HandOff, plan: &Plan) -> Next {
     let paste = format!("under `keys` of tunnel {user} in {file}, line {line}");
     let apply = if plan.keys_are_live() { "apply again: the machine takes it while it runs." } else { "apply again." };
     let name = known.map_or("the vendor", |known| known.name.as_str());
-    let text = match key.map(|key| (key.made_by, key.shown, key.pair)) {
-        Some((KeyMaker::Customer, _, pair)) => {
-            let pair = match pair {
-                Some(KeyPair::RsaPem) => "ssh-keygen -t rsa -b 3072 -m PEM",
-                Some(KeyPair::Ed25519) | None => "ssh-keygen -t ed25519",
-            };
+    let text = match key.map(|key| (key.made_by, key.shown)) {
+        Some((KeyMaker::Customer, _)) => {
+            let id = known.map_or("", |known| known.id.as_str());
             format!(
-                "{name} expects a key pair of yours: make one with `{pair} -N '' -f {user}-key`. Paste the line of {user}-key.pub {paste}, and \
-                 {apply} Then fill in the vendor's form; {user}-key is its private key, and belongs into no plan and no repository."
+                "{name} never shows a key: it logs in with the private half of a pair of yours. Make one with `gangplank vendors {id} --make-key \
+                 {user}-key`. Paste the line of {user}-key.pub {paste}, and {apply} Then fill in the vendor's form; {user}-key is its private \
+                 key, and belongs into no plan and no repository."
             )
         }
-        Some((KeyMaker::Vendor, KeyShown::BeforeSaving, _)) => format!(
+        Some((KeyMaker::Vendor, KeyShown::BeforeSaving)) => format!(
             "{name} shows {what} before its form is saved. Paste what it shows {paste}, and {apply} Then fill in the form with the fields of \
              tunnel {user}."
         ),
-        Some((KeyMaker::NotKnown, _, _)) => format!(
+        Some((KeyMaker::NotKnown, _)) => format!(
             "The catalogue does not know who makes the key: {name}'s documentation does. Paste its public half {paste}, and {apply} Then fill in \
              the vendor's form with the fields of tunnel {user}."
         ),
-        Some((KeyMaker::Vendor, KeyShown::NotKnown, _)) => format!(
+        Some((KeyMaker::Vendor, KeyShown::NotKnown)) => format!(
             "Fill in the vendor's form with the fields of tunnel {user}. When {name} shows {what}, before or after the form is saved, paste it \
              {paste}, and {apply}"
         ),

@@ -1,6 +1,6 @@
 //! The catalogue of vendors: every word of it makes a plan, its hand-off fits its kind, and `gangplank vendors` tells it.
 
-use std::{fs, process::Command, sync::Arc};
+use std::{fmt::Write as _, fs, os::unix::fs::PermissionsExt, path::Path, process::Command, sync::Arc};
 
 use gangplank::{
     diagnostic::{Source, render},
@@ -8,7 +8,7 @@ use gangplank::{
     location::Location,
     plan::{
         self, Plan,
-        catalogue::{HostKeyHabit, TunnelOffer, catalogue},
+        catalogue::{Fixed, HostKeyHabit, KeyMaker, KeyShown, KnownVendor, TunnelOffer, catalogue},
     },
 };
 use insta::assert_snapshot;
@@ -164,4 +164,166 @@ fn what_the_rest_of_the_program_relies_on_is_there() {
     let pinned = catalogue().iter().filter(|vendor| vendor.host_key == HostKeyHabit::Pinned).count();
     assert!(pinned > 0);
     assert!(catalogue().iter().any(|vendor| vendor.tunnel == TunnelOffer::None));
+}
+
+/// A line of the table in docs/vendors.md.
+fn row(vendor: &KnownVendor) -> String {
+    let regions = vendor.regions.values().filter(|region| !region.addresses.is_empty()).count();
+    let regions = match (vendor.tunnel, regions) {
+        (TunnelOffer::None, _) => "documents no tunnel".to_owned(),
+        (TunnelOffer::NotKnown, 0) => "`allow_from`; whether it has a tunnel is not known".to_owned(),
+        (_, 0) => "`allow_from`".to_owned(),
+        (_, many) => many.to_string(),
+    };
+    let user = vendor.user.as_ref().map_or(String::new(), |user| {
+        format!("`{}`{}", user.name, if user.fixed == Fixed::No { ", or any" } else { "" })
+    });
+    let key = match vendor.key.map(|key| (key.made_by, key.shown, key.number)) {
+        Some((KeyMaker::Customer, ..)) => "yours: `--make-key`",
+        Some((KeyMaker::Vendor, KeyShown::BeforeSaving, 1)) => "its own, before saving",
+        Some((KeyMaker::Vendor, KeyShown::BeforeSaving, _)) => "its own two, before saving",
+        Some((KeyMaker::Vendor, KeyShown::AfterSaving, _)) => "its own, after saving",
+        Some((KeyMaker::Vendor, KeyShown::NotKnown, _)) => "its own",
+        Some((KeyMaker::NotKnown, ..)) | None => "",
+    };
+    let host_key = match vendor.host_key {
+        HostKeyHabit::Pinned => "pinned",
+        HostKeyHabit::Optional => "checked if entered",
+        HostKeyHabit::NotChecked => "not checked",
+        HostKeyHabit::NotKnown => "",
+    };
+    let sha1 = if vendor.sha1_signatures.is_some() { "may" } else { "" };
+    let name = vendor.documentation.as_ref().map_or(vendor.name.clone(), |link| format!("[{}]({link})", vendor.name));
+    format!("| {name} | `{}` | {regions} | {user} | {key} | {host_key} | {sha1} |\n", vendor.id)
+}
+
+/// `INSTA_UPDATE=always` rewrites it.
+#[test]
+fn the_page_has_the_catalogues_table() {
+    const MARKS: [&str; 2] = ["<!-- from the catalogue -->\n", "<!-- end -->"];
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/vendors.md");
+    let page = fs::read_to_string(&path).expect("the page");
+    let (before, rest) = page.split_once(MARKS[0]).expect("the first mark");
+    let (_, after) = rest.split_once(MARKS[1]).expect("the second mark");
+    let mut table = String::from("| Vendor | In a plan | Regions | User | Key | Host key | SHA-1 |\n");
+    table += "| --- | --- | --- | --- | --- | --- | --- |\n";
+    catalogue().iter().for_each(|vendor| write!(table, "{}", row(vendor)).expect("a text"));
+    let wanted = [before, MARKS[0], &table, MARKS[1], after].concat();
+    if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
+        fs::write(&path, &wanted).expect("a writable page");
+    }
+    assert!(
+        page == wanted || fs::read_to_string(&path).is_ok_and(|page| page == wanted),
+        "docs/vendors.md is not the catalogue's"
+    );
+}
+
+/// Key pairs for those vendors only that are given one, in new files, with the private half for its owner's eyes.
+#[test]
+fn a_key_pair_is_made_on_request() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = |name: &str| folder.path().join(name).to_str().expect("a plain path").to_owned();
+    for (vendor, first_line, bits) in [
+        ("posthog/eu", "-----BEGIN OPENSSH PRIVATE KEY-----", "256"),
+        ("estuary", "-----BEGIN RSA PRIVATE KEY-----", "3072"),
+    ] {
+        let path = file(vendor.split('/').next().expect("a name"));
+        let told = gangplank(&["vendors", vendor, "--make-key", &path]).expect(0);
+        let (private, public) =
+            (fs::read_to_string(&path).unwrap(), fs::read_to_string(format!("{path}.pub")).unwrap());
+        assert_eq!(private.lines().next(), Some(first_line));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let secret = private.lines().nth(1).expect("a second line");
+        assert!(!format!("{}{}", told.stdout, told.stderr).contains(secret));
+        // The line goes into a plan as it is printed, and ssh-keygen takes both halves for one pair.
+        let line = told.stdout.lines().last().expect("a line");
+        assert!(line.contains(public.trim()) && line.starts_with("      - \""), "{line}");
+        let plan = plan_of("posthog/eu", &format!("    user: tunnel\n    keys:\n{line}\n"));
+        let ssh_keygen = |arguments: &[&str]| {
+            let done = Command::new("ssh-keygen").args(arguments).output().expect("ssh-keygen");
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            String::from_utf8(done.stdout).expect("a text")
+        };
+        assert_eq!(ssh_keygen(&["-y", "-f", &path]).split(' ').nth(1), public.split(' ').nth(1));
+        let shown = ssh_keygen(&["-l", "-f", &format!("{path}.pub")]);
+        assert!(shown.starts_with(bits) && shown.contains(&plan.tunnels[0].keys[0].fingerprint), "{shown}");
+        // Nothing is overwritten, and nothing is left of a second attempt.
+        gangplank(&["vendors", vendor, "--make-key", &path]).expect(1);
+        assert_eq!(fs::read_to_string(&path).unwrap(), private);
+    }
+    fs::write(file("taken.pub"), "mine\n").unwrap();
+    std::os::unix::fs::symlink(file("elsewhere"), file("link")).unwrap();
+    for name in ["taken", "link"] {
+        gangplank(&["vendors", "posthog", "--make-key", &file(name)]).expect(1);
+    }
+    assert!(!Path::new(&file("taken")).exists() && !Path::new(&file("elsewhere")).exists());
+    assert_eq!(fs::read_to_string(file("taken.pub")).unwrap(), "mine\n");
+    for refused in ["fivetran", "nobody"] {
+        gangplank(&["vendors", refused, "--make-key", &file("more")]).expect(64);
+    }
+    gangplank(&["vendors", "--make-key", &file("more")]).expect(64);
+    assert!(!Path::new(&file("more")).exists());
+}
+
+/// Each script has the verbs and the catalogue's words; bash takes its own.
+#[test]
+fn completion_knows_the_vendors() {
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let script = gangplank(&["completions", shell]).expect(0).stdout;
+        assert!(script.contains("handoff") && script.contains("make-key"), "{shell}");
+        let ids = catalogue().iter().flat_map(|vendor| [vendor.id.clone()].into_iter().chain(vendor.ids()));
+        if ["bash", "zsh"].contains(&shell) {
+            // The others' scripts complete no words that stand by themselves.
+            ids.for_each(|id| assert!(script.contains(&id), "{shell}: {id}"));
+        }
+    }
+    let typed = "source <(\"$0\" completions bash); COMP_WORDS=(gangplank vendors fivetr); COMP_CWORD=2; \
+                 _gangplank gangplank fivetr vendors; echo \"${COMPREPLY[*]}\"";
+    let done = Command::new("bash").args(["-c", typed, env!("CARGO_BIN_EXE_gangplank")]).output().expect("bash");
+    let told = String::from_utf8_lossy(&done.stdout);
+    assert!(told.contains("fivetran") && told.contains("fivetran/gcp-us-east4") && !told.contains("hevo"), "{told}");
+}
+
+/// Five vendors of five kinds on one machine, from an empty account to a proven hand-off.
+#[test]
+fn five_vendors_share_a_bastion_in_the_sandbox() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let (file, sandbox) =
+        (folder.path().join("plan.yaml"), format!("--sandbox={}", folder.path().join("box").display()));
+    let path = file.to_str().expect("a plain path");
+    let rsa =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken/sha1-of-one-of-two-keys.yaml"))
+            .unwrap();
+    let rsa = rsa.lines().find(|line| line.contains("ssh-rsa")).expect("a key").trim_start_matches([' ', '-']);
+    let target = "    targets:\n      - {name: warehouse, host: 10.20.2.10, port: 5432, speaks: postgres, login_attempt: true}\n";
+    let tunnel = |vendor: &str, more: &str| format!("  - vendor: {vendor}\n{more}{target}");
+    let own = "    user: hightouch-eu\n    allow_from: [203.0.113.9, 198.51.100.20]\n";
+    let tunnels = [
+        tunnel("fivetran/gcp-us-east4", &format!("    keys: [\"{}\"]\n", KEYS[0])),
+        tunnel("dbt/us1-aws", ""),
+        tunnel("posthog/eu", &format!("    user: posthog\n    keys: [\"{}\"]\n", KEYS[1])),
+        tunnel("looker/gcp-us-west2", &format!("    legacy_rsa_sha1: true\n    keys: [{rsa}]\n")),
+        tunnel("hightouch", own),
+    ];
+    let plan = text_of("posthog/eu", "");
+    let (head, _) = plan.split_once("tunnels:\n").expect("a plan");
+    let database = "  address: elastic\n  database_access: [{security_group: sg-0a1b2c3d4e5f60718, port: 5432}]\n";
+    let head = head.replace("  address: elastic\n", database);
+    fs::write(&file, format!("{head}tunnels:\n{}", tunnels.concat())).expect("a writable folder");
+    let run = |arguments: &[&str]| {
+        let mut all = vec![sandbox.as_str()];
+        all.extend(arguments);
+        all.push(path);
+        gangplank(&all)
+    };
+    let risk = "risk: sshd accepts SHA-1 signatures of looker's RSA keys";
+    let shown = run(&["plan"]).expect(0).stdout;
+    assert_eq!(shown.matches(risk).count(), 1, "{shown}");
+    run(&["apply", "--yes"]).expect(0);
+    let seen = run(&["verify", "--output", "json"]).expect(0).json().to_string();
+    assert!(seen.contains("ssh-rsa: accepted") && seen.contains("legacy_rsa_sha1"), "{seen}");
+    let handed = run(&["handoff"]).expect(0).stdout;
+    for user in ["fivetran", "posthog", "looker", "hightouch-eu"] {
+        assert!(handed.contains(&format!("Tunnel {user}")), "{user}: {handed}");
+    }
 }

@@ -16,6 +16,7 @@ pub mod drift;
 pub mod extend;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod handoff;
+mod make_key;
 pub mod offline;
 #[cfg(any(feature = "aws", feature = "azure"))]
 mod online;

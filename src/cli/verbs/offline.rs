@@ -1,18 +1,23 @@
 //! The verbs that ask no cloud.
 
-use std::{path::Path, slice};
+use std::{iter, path::Path, slice};
 
+use clap::{CommandFactory, builder::PossibleValuesParser};
+use clap_complete::Shell;
 use jiff::Timestamp;
 
 use super::load_current;
 use crate::{
     cli::{
-        args::{Paths, StarterCloud},
+        args::{Cli, Paths, StarterCloud},
         exit::{Error, Exit, print},
     },
     cloudinit,
     diagnostic::{Diagnostic, Diagnostics},
-    plan::{self, CloudKind},
+    plan::{
+        self, CloudKind,
+        catalogue::{KnownVendor, catalogue},
+    },
 };
 
 pub fn validate(args: &Paths, now: Timestamp) -> Result<Exit, Error> {
@@ -30,6 +35,21 @@ pub fn validate(args: &Paths, now: Timestamp) -> Result<Exit, Error> {
 
 pub fn schema() -> Result<Exit, Error> {
     print(plan::schema())?;
+    Ok(Exit::Done)
+}
+
+/// With every vendor and region of the catalogue, which the parser does not check: `vendors` says more about a wrong one.
+pub fn completions(shell: Shell) -> Result<Exit, Error> {
+    let regions =
+        |vendor: &'static KnownVendor| vendor.regions.keys().map(move |region| format!("{}/{region}", vendor.id));
+    let ids = catalogue().iter().flat_map(|vendor| iter::once(vendor.id.clone()).chain(regions(vendor)));
+    // clap takes texts that live for ever; the process ends after this.
+    let ids: Vec<&'static str> = ids.map(|id| &*id.leak()).collect();
+    let name = |arg: clap::Arg| arg.value_parser(PossibleValuesParser::new(ids));
+    let mut command = Cli::command().mut_subcommand("vendors", |vendors| vendors.mut_arg("name", name));
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, "gangplank", &mut script);
+    print(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Done)
 }
 

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 use ipnet::IpNet;
 use serde_json::json;
 
+use super::make_key;
 use crate::{
     cli::{
         args::{RunOutput, Vendors},
@@ -21,8 +22,12 @@ use crate::{
 
 pub fn run(args: &Vendors) -> Result<Exit, Error> {
     let Some(name) = &args.name else {
-        if args.check.is_some() {
-            return Err(Error::Usage("--check needs a vendor: gangplank vendors NAME --check FILE".to_owned()));
+        let needs =
+            |option: &str| Err(Error::Usage(format!("{option} needs a vendor: gangplank vendors NAME {option} FILE")));
+        match (&args.check, &args.make_key) {
+            (Some(_), _) => return needs("--check"),
+            (_, Some(_)) => return needs("--make-key"),
+            _ => {}
         }
         return print(&match args.output {
             RunOutput::Human => all(catalogue()),
@@ -41,6 +46,9 @@ pub fn run(args: &Vendors) -> Result<Exit, Error> {
             "{} has no region `{region}`: `gangplank vendors {id}` lists them",
             vendor.name
         )));
+    }
+    if let Some(file) = &args.make_key {
+        return make_key::run(vendor, file, args.output);
     }
     if let Some(file) = &args.check {
         return check(name, &chosen, file, args.output);
@@ -207,7 +215,7 @@ fn key_words(made_by: KeyMaker, shown: KeyShown, number: usize) -> String {
             format!("the vendor makes it, and shows {keys} once the form is saved: apply first, then add the key")
         }
         (KeyMaker::Vendor, KeyShown::NotKnown) => "the vendor makes it; when it is shown is not known".to_owned(),
-        (KeyMaker::Customer, _) => "you make it, and paste the private half into the form".to_owned(),
+        (KeyMaker::Customer, _) => "you make it (--make-key FILE), and paste the private half into the form".to_owned(),
         (KeyMaker::NotKnown, _) => "it is not known who makes it".to_owned(),
     }
 }
