@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::{
     changeset::{Op, StepId},
-    execute::Stop,
-    provider::{CloudError, ErrorKind, no_answer::NoAnswer},
+    cloud_error::{CloudError, ErrorKind, no_answer::NoAnswer},
+    stop::Stop,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -21,7 +21,7 @@ pub use self::{
 use crate::{
     location::Location,
     plan::{self, Cloud, Deadline, Edge, FormContent, FormValue, Plan},
-    provider::deadline::{ResolvedDeadline, other_ends_note, span, time_left},
+    tags::deadline::{ResolvedDeadline, other_ends_note, span, time_left},
     verify::{Check, Part, Verdict, Verification},
 };
 

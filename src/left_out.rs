@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use crate::{
+    cloud_error::{CloudError, Refused},
     diagnostic::{Diagnostic, Diagnostics},
     location::Location,
     plan::{BrokenFile, Plan},
-    provider::{CloudError, Refused, status::Status},
+    provider::status::Status,
 };
 
 /// One plan that is left out, and why.

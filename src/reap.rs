@@ -10,10 +10,10 @@ use serde::Serialize;
 use crate::{
     cost::Item,
     location::{Location, PriceRegion},
-    provider::{
+    tags::{
+        EXPIRES, LIFETIME, Tags,
         agreement::without_lone,
         deadline::{ResolvedDeadline, is_after_launch, is_over_before_launch},
-        tags::{EXPIRES, LIFETIME, Tags},
     },
 };
 

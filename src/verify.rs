@@ -7,6 +7,7 @@ pub mod causes;
 pub mod machine;
 pub mod network;
 pub mod report;
+pub mod summary;
 
 use serde::Serialize;
 

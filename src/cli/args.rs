@@ -5,8 +5,7 @@ use std::{net::IpAddr, path::PathBuf};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 
-use super::style::Color;
-use crate::{location::AccountGuard, plan::time, saved::FileDigest};
+use crate::{location::AccountGuard, plan::time, saved::FileDigest, style::Color};
 
 /// SSH bastions for SaaS vendors, from one YAML plan: shown as a diff, applied, proven, and gone again.
 #[derive(Debug, Parser)]

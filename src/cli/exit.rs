@@ -6,12 +6,12 @@ use std::{
     process::ExitCode,
 };
 
-use super::style::{Color, Palette};
 use crate::{
+    cloud_error::{CloudError, Refused},
     diagnostic::{self, Diagnostic, Diagnostics},
-    provider::{CloudError, Refused},
     sandbox::store::Trouble,
     secret,
+    style::{Color, Palette},
     text::for_stream,
 };
 

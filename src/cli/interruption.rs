@@ -16,7 +16,10 @@ use std::{
 use tokio::sync::watch;
 
 use super::exit::{Error, Exit, say};
-use crate::execute::{GRACE, Stop, on_signals};
+use crate::{
+    execute::GRACE,
+    stop::{Stop, on_signals},
+};
 
 /// What a verb that was asked to stop gets to end by itself: only something that blocks its thread takes longer.
 const OVERDUE: Duration = Duration::from_secs(1);

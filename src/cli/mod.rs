@@ -6,7 +6,6 @@ pub mod exit;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod interruption;
 pub mod show;
-pub mod style;
 pub mod summary;
 mod verbs;
 mod words;
@@ -104,7 +103,7 @@ fn ask_cloud(verb: &Verb, args: &Cli) -> Result<Exit, Error> {
 }
 
 #[cfg(any(feature = "aws", feature = "azure"))]
-fn run_demo(demo: &args::Demo, color: style::Color) -> Result<Exit, Error> {
+fn run_demo(demo: &args::Demo, color: crate::style::Color) -> Result<Exit, Error> {
     verbs::demo::run(demo, color)
 }
 

@@ -2,14 +2,12 @@
 
 use std::fmt::Write;
 
-use super::{
-    style::{Palette, clean},
-    words::{Totals, count, verb},
-};
+use super::words::{Totals, count, verb};
 use crate::{
     changeset::Op,
+    cloud_error::ErrorKind,
     execute::{Abandoned, Done, Failed, Outcome, Report, Skipped, Why},
-    provider::ErrorKind,
+    style::{Palette, clean},
 };
 
 /// What to do after a run that did not complete.
@@ -148,7 +146,7 @@ mod tests {
     use super::*;
     use crate::{
         changeset::StepId,
-        provider::{CloudError, Residue},
+        cloud_error::{CloudError, Residue},
     };
 
     fn done(op: Op, resource: &str, made: Option<&str>) -> Done {

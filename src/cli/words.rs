@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use anstyle::Style;
 
-use super::style::Palette;
-use crate::changeset::Op;
+use crate::{changeset::Op, style::Palette};
 
 /// A verb in the forms that the views need.
 pub struct Verb {

@@ -5,7 +5,6 @@
 
 mod outcome;
 mod schedule;
-mod stop;
 
 use std::{pin::pin, time::Duration};
 
@@ -16,12 +15,13 @@ use self::{outcome::Recorder, schedule::Schedule};
 pub use self::{
     outcome::{Abandoned, Done, Failed, Outcome, Report, Skipped, Why},
     schedule::GraphError,
-    stop::{Stop, on_signals},
 };
 use crate::{
     changeset::Step,
+    cloud_error::ErrorKind,
     event::{Event, RunningStep, Watcher},
-    provider::{ErrorKind, Progress, Provider},
+    provider::{Progress, Provider},
+    stop::Stop,
 };
 
 /// How many steps of one place ([`Provider::place`]) run at once. A step is mostly waiting, so this many hide the

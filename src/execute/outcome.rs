@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::{
     changeset::{Op, Step, StepId},
+    cloud_error::CloudError,
     event::{Event, Watcher},
-    provider::CloudError,
 };
 
 /// How a run ended. Only `Completed` is success; every other end leaves work for a further run.

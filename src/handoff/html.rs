@@ -14,11 +14,11 @@ use sha2::{Digest, Sha256};
 use self::picture::Picture;
 use super::{HandOff, Light, text};
 use crate::{
-    cli::{
-        show::verification::{by_vantage, summary},
-        style::clean,
+    style::clean,
+    verify::{
+        Check, Verdict, Verification,
+        summary::{by_vantage, summary},
     },
-    verify::{Check, Verdict, Verification},
 };
 
 const STYLE: &str = include_str!("../../templates/handoff.css");
@@ -313,7 +313,7 @@ fn tunnel(of: &super::Tunnel) -> Tunnel {
 }
 
 fn vantages(verification: &Verification) -> Vec<Vantage> {
-    let vantage = |seen: crate::cli::show::verification::Seen<'_>| {
+    let vantage = |seen: crate::verify::summary::VantageChecks<'_>| {
         let checks = verification.checks.iter().filter(|check| check.vantage == seen.vantage).cloned().collect();
         Vantage {
             name: seen.vantage.as_str(),

@@ -8,7 +8,7 @@ use crate::{
         Plan,
         catalogue::{KeyMaker, KeyShown},
     },
-    provider::deadline::time_left,
+    tags::deadline::time_left,
     text::shell_word,
     verify::Verdict,
 };

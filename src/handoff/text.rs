@@ -3,9 +3,9 @@
 use std::fmt::{Result, Write};
 
 use super::{ByHand, HandOff, Kind, Light, Tunnel};
-use crate::cli::{
-    show::verification::summary,
+use crate::{
     style::{Palette, clean},
+    verify::summary::summary,
 };
 
 /// The width of the labels.

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 #[cfg(feature = "aws")]
 use super::aws::api::{Ec2, NotConnected};
 #[cfg(feature = "azure")]
-use super::{CloudError, azure::arm::Arm};
+use super::azure::arm::Arm;
+#[cfg(feature = "azure")]
+use crate::cloud_error::CloudError;
 #[cfg(feature = "aws")]
 use crate::sandbox::ec2::client::Direct;
 use crate::{

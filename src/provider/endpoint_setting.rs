@@ -1,7 +1,7 @@
 //! Addresses that the environment or a configuration file names, checked before anybody is called: an SDK would take a wrong one for
 //! a network that is down, and call again and again.
 
-use super::{CloudError, ErrorKind, Residue};
+use crate::cloud_error::{CloudError, ErrorKind, Residue};
 
 /// What calls go through on their way to either cloud.
 pub const PROXIES: &[&str] = &["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];

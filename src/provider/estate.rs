@@ -9,13 +9,14 @@ use futures_util::future::{join, join_all};
 use jiff::Timestamp;
 
 use super::{
-    CloudError, ErrorKind, Refused, Residue, aws, azure,
+    aws, azure,
     clouds::Clouds,
     fleet::{Action, Performer},
     identity::{IdentifiedAccount, Located, check_guards, check_pins, unknown},
 };
 use crate::{
     changeset::Changeset,
+    cloud_error::{CloudError, ErrorKind, Refused, Residue},
     event::Watcher,
     location::{AccountGuard, AccountId, CloudAccount, Location, SandboxName},
     reap::{Found, MachineFacts, Stranger},

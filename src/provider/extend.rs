@@ -2,13 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{
-    deadline::{Remembered, ResolvedDeadline, deadline},
-    tags::{EXPIRES, EXTENDED, LIFETIME, Tags},
-};
 use crate::{
     diagnostic::Diagnostic,
     plan::{Deadline, Plan, time::LONGEST},
+    tags::deadline::{Remembered, ResolvedDeadline, deadline},
 };
 
 /// What somebody asks for.
@@ -125,12 +122,6 @@ fn settled_by(both: [ResolvedDeadline; 2], to: Timestamp, now: Timestamp) -> Res
     if rank(&other) < rank(&one) { other } else { one }
 }
 
-/// What of a resource's tags is about its end.
-pub fn about_the_end(tags: &Tags) -> Tags {
-    let ours = [EXPIRES, LIFETIME, EXTENDED];
-    tags.iter().filter(|(key, _)| ours.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -206,7 +197,7 @@ mod tests {
         let own = applied(&plan);
         let now = at(BORN + 7200);
         let forged = ResolvedDeadline { expires: at(BORN + 3600), ..own };
-        let tagged = |end: &ResolvedDeadline| crate::provider::tags::common(&plan.name, &Tags::new(), Some(end));
+        let tagged = |end: &ResolvedDeadline| crate::tags::common(&plan.name, &crate::tags::Tags::new(), Some(end));
         for tags in [[tagged(&forged), tagged(&own)], [tagged(&own), tagged(&forged)]] {
             let remembered = || Some(Remembered::of(&tags).launched(Some(at(BORN))));
             let decide = |which, end| decide(&plan, remembered(), Wish { which, end }, now);

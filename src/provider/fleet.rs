@@ -12,24 +12,24 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CloudError, Progress, Provider, Refused, aws, azure,
+    Progress, Provider, aws, azure,
     clouds::Clouds,
     identity::{self, IdentityNeed, Located},
     vendor_notes,
 };
 use crate::{
     changeset::{Changeset, Step},
+    cloud_error::{CloudError, Refused},
     diagnostic::{Diagnostic, Diagnostics},
     drift::{Act, Who},
     event::Watcher,
     location::{CloudAccount, Location, SandboxName},
     plan::{Cloud, Plan},
     provider::{
-        deadline::ResolvedDeadline,
         extend::Wish,
         status::{Remains, Status},
-        tags::{HOST_KEY, Tags},
     },
+    tags::{HOST_KEY, Tags, deadline::ResolvedDeadline},
 };
 
 /// One step's work, in its cloud.

@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 
 use super::{
-    CloudError, ErrorKind, Refused,
     fleet::{PlanOutlook, Seen},
     status::{Remains, Status},
 };
 use crate::{
     changeset::Changeset,
+    cloud_error::{CloudError, ErrorKind, Refused},
     diagnostic::{Diagnostic, Diagnostics},
     location::{AccountGuard, AccountId, CloudAccount, Location, SandboxName},
     plan::{Cloud, Plan, two_for_one},

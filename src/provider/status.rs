@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::deadline::Moved;
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     location::Location,
     plan::Plan,
+    tags::deadline::Moved,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

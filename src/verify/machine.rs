@@ -16,7 +16,7 @@ use super::{
     Check, Part, Vantage, Verdict,
     report::{Daemon, NoReport, Reading, Report, Seen},
 };
-use crate::{plan::Plan, provider::deadline::ResolvedDeadline};
+use crate::{plan::Plan, tags::deadline::ResolvedDeadline};
 
 /// What is known about the machine, and what it should be.
 #[derive(Clone, Debug)]

@@ -118,8 +118,9 @@ fn a_bastion_that_is_not_there_is_drift() {
 fn what_is_read_of_drift() {
     use gangplank::{
         changeset::Detail,
-        cli::{show::drift as show, style::Palette},
+        cli::show::drift as show,
         drift::{Absent, Act, Cause, Difference, Drift, Kind, Unseen, Who},
+        style::Palette,
     };
     let difference = |kind, cause, what: &str, who| Difference {
         kind,

@@ -8,9 +8,11 @@ use std::{
 
 use gangplank::{
     changeset::{Impact, Op, Step, StepId},
+    cloud_error::{CloudError, ErrorKind, Residue},
     event::{Event, Watcher},
-    execute::{self, GraphError, IN_FLIGHT, Outcome, Report, Stop, Why},
-    provider::{CloudError, ErrorKind, Progress, Provider, Residue},
+    execute::{self, GraphError, IN_FLIGHT, Outcome, Report, Why},
+    provider::{Progress, Provider},
+    stop::Stop,
 };
 use insta::assert_snapshot;
 use tokio::time::{Instant, sleep};

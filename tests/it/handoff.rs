@@ -12,11 +12,12 @@ use std::{collections::BTreeMap, env, fs, path::PathBuf, process::Command, sync:
 
 use anstream::adapter::strip_str;
 use gangplank::{
-    cli::{show::verification, style::Palette},
+    cli::show::verification,
     diagnostic::Source,
     handoff::{self, HandOff, Known},
     plan::{self, Host, Plan},
-    provider::deadline::ResolvedDeadline,
+    style::Palette,
+    tags::deadline::ResolvedDeadline,
     verify::{Check, Part, Vantage, Verification},
 };
 use insta::assert_snapshot;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anstream::adapter::strip_str;
 use gangplank::{
     changeset::{Changeset, Impact, Step},
-    cli::{show, style::Palette},
+    cli::show,
     cloudinit,
     diagnostic::{Source, render},
     plan::{self, Cloud, Plan},
@@ -23,7 +23,8 @@ use gangplank::{
         ownership,
         rule::ANY_V4,
     },
-    provider::tags::Tags,
+    style::Palette,
+    tags::Tags,
 };
 use insta::assert_snapshot;
 
@@ -407,8 +408,7 @@ fn the_largest_plan_fits() {
     let plan = read(&(text(&keys) + tags));
     let Cloud::Aws(aws) = &plan.cloud else { panic!("not AWS") };
     let user_data = cloudinit::render(&plan).unwrap();
-    let deadline =
-        gangplank::provider::deadline::deadline(plan.deadline, &Default::default(), jiff::Timestamp::UNIX_EPOCH);
+    let deadline = gangplank::tags::deadline::deadline(plan.deadline, &Default::default(), jiff::Timestamp::UNIX_EPOCH);
     let own = Desired::new(&plan, aws, &user_data).instance_tags(deadline.as_ref());
     assert_eq!(own.len(), 3 + 12 * 3 + 1 + 8, "{:?}", own.keys());
     assert!(own.len() <= 50);

@@ -26,6 +26,7 @@ mod forged_ends;
 mod handoff;
 mod harness;
 mod keys;
+mod layers;
 #[cfg(all(unix, feature = "aws", feature = "azure"))]
 mod live;
 #[cfg(target_os = "linux")]

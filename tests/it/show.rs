@@ -3,7 +3,8 @@
 use anstream::adapter::strip_str;
 use gangplank::{
     changeset::{Changeset, Detail, Direction, Exposure, Impact, Op, Step, StepId},
-    cli::{show, style::Palette},
+    cli::show,
+    style::Palette,
 };
 use insta::assert_snapshot;
 

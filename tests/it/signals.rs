@@ -5,7 +5,7 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
-use gangplank::execute::on_signals;
+use gangplank::stop::on_signals;
 
 /// Asks the process to exist for a test.
 const IN_A_PROCESS: &str = "GANGPLANK_TEST_SIGNALS";

@@ -2,7 +2,7 @@
 
 use gangplank::{
     changeset::{Changeset, Impact, Op, Step, StepId},
-    execute::{self, Stop},
+    execute,
     provider::{
         aws::{
             action::{Call, DescribedRule, Ref},
@@ -11,9 +11,10 @@ use gangplank::{
         azure,
         clouds::Clouds,
         fleet::{Action, Fleet},
-        tags::{BASTION, EXPIRES, EXTENDED},
     },
     sandbox::{call::Cloud, cloud::State, ec2},
+    stop::Stop,
+    tags::{BASTION, EXPIRES, EXTENDED},
 };
 
 use super::{

@@ -1,8 +1,8 @@
 //! People who write what looks like gangplank's: somebody who may only tag, and somebody who may launch machines and tag them.
 
 use gangplank::{
-    provider::tags::{BASTION, BOOT, EXPIRES, EXTENDED, HOST_KEY, LIFETIME, NAME},
     sandbox::{call::Cloud, cloud::State, ec2::model::Tags},
+    tags::{BASTION, BOOT, EXPIRES, EXTENDED, HOST_KEY, LIFETIME, NAME},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use gangplank::{
-    provider::tags::BASTION,
     sandbox::{
         arm::{self, SUBSCRIPTION},
         cloud::State,
         ec2::model::{DhcpOptions, Region},
         http::{Ask, Reply},
     },
+    tags::BASTION,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};

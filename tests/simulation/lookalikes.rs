@@ -7,8 +7,8 @@ use std::{
 };
 
 use gangplank::{
-    provider::tags::{BASTION, EXPIRES},
     sandbox::{call::Cloud, cloud::State, ec2},
+    tags::{BASTION, EXPIRES},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};

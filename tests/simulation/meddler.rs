@@ -1,8 +1,8 @@
 //! Somebody who changes things by hand while gangplank works: what is a bastion's, and what stands beside it.
 
 use gangplank::{
-    provider::tags::BASTION,
     sandbox::{call::Cloud, cloud::State, ec2},
+    tags::BASTION,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gangplank::{
     changeset::Changeset,
-    execute::{self, Outcome, Stop},
+    execute::{self, Outcome},
     location::AccountGuard,
     provider::{
         clouds::Clouds,
@@ -13,6 +13,7 @@ use gangplank::{
     },
     reap::{Found, Policy, Verdict, Why, judge, unchanged},
     sandbox::{arm::SUBSCRIPTION, ec2::ACCOUNT},
+    stop::Stop,
 };
 use jiff::SignedDuration;
 

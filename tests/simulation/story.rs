@@ -16,11 +16,11 @@ use super::{
 use futures_util::future::{Either, join, select};
 use gangplank::{
     changeset::Changeset,
+    cloud_error::Refused,
     event::{Event, Watcher},
-    execute::{self, Outcome, Stop},
+    execute::{self, Outcome},
     location::CloudAccount,
     provider::{
-        Refused,
         clouds::Clouds,
         fleet::{Action, Fleet, Outlook, Whole},
         identity::{self, IdentifiedAccount, IdentityNeed},
@@ -31,6 +31,7 @@ use gangplank::{
         cloud::{Sandbox, State},
         ec2,
     },
+    stop::Stop,
 };
 use jiff::Timestamp;
 

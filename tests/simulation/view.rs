@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gangplank::{
-    provider::tags::{BASTION, EXPIRES, EXTENDED},
     sandbox::{
         call::Cloud,
         cloud::State,
@@ -12,6 +11,7 @@ use gangplank::{
             model::{Peer, Tags},
         },
     },
+    tags::{BASTION, EXPIRES, EXTENDED},
 };
 use jiff::Timestamp;
 use serde::Serialize;

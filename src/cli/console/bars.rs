@@ -7,8 +7,9 @@ use tokio::time::Instant;
 
 use super::board::{Board, Running, ended, stopping};
 use crate::{
-    cli::{style::Palette, words},
+    cli::words,
     event::{Event, Watcher},
+    style::Palette,
 };
 
 /// How many running steps have a line of their own; the others are counted, so that the view fits a small terminal.

@@ -6,14 +6,12 @@ use tokio::time::Instant;
 
 use crate::{
     changeset::{Op, StepId},
-    cli::{
-        style::{Palette, clean},
-        words,
-    },
+    cli::words,
+    cloud_error::{ErrorKind, no_answer::NoAnswer},
     event::Event,
     execute::GRACE,
-    provider::{ErrorKind, no_answer::NoAnswer},
     secret,
+    style::{Palette, clean},
 };
 
 /// The state of a run, as far as its events have told it.
@@ -184,8 +182,8 @@ pub fn stopping(running: usize, palette: &Palette) -> String {
 pub mod tests {
     use super::*;
     use crate::{
+        cloud_error::{CloudError, Residue, no_answer::NoAnswerReason},
         event::RunningStep,
-        provider::{CloudError, Residue, no_answer::NoAnswerReason},
     };
 
     pub fn started(step: &str, op: Op, resource: &str) -> Event {

@@ -6,8 +6,9 @@ use tokio::time::Instant;
 
 use super::board::{Board, OutageLog, ended, stopping};
 use crate::{
-    cli::{style::Palette, words},
+    cli::words,
     event::{Event, Watcher},
+    style::Palette,
 };
 
 /// How many of the steps that take long are named every ten seconds; the others are counted.

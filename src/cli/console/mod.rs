@@ -25,10 +25,10 @@ pub use self::{
     lines::Lines,
     waiting::Waiting,
 };
-use super::style::Palette;
 use crate::{
     event::{Event, Watcher},
     location::Location,
+    style::Palette,
 };
 
 /// How often a terminal's elapsed times and spinners move.

@@ -12,12 +12,10 @@ use super::{
     places::distinct,
 };
 use crate::{
-    cli::{
-        style::{Palette, clean},
-        words::count,
-    },
+    cli::words::count,
     drift::{Cause, Difference, Drift, Who, names_nobody},
     left_out::LeftOut,
+    style::{Palette, clean},
 };
 
 /// Raised when a field goes away or changes its meaning; new fields may come without it.

@@ -5,10 +5,8 @@ use std::fmt::Write;
 use super::{Common, directions, impact, no_changes, steps_with_impact, totals_of_all};
 use crate::{
     changeset::{Changeset, Detail, Exposure, Impact, Step},
-    cli::{
-        style::{Palette, clean},
-        words::style,
-    },
+    cli::words::style,
+    style::{Palette, clean},
 };
 
 /// A value longer than this does not widen its column.

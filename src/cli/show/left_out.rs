@@ -7,13 +7,11 @@ use serde_json::{Value, json};
 
 use super::markdown::{code, plain};
 use crate::{
-    cli::{
-        style::{Palette, clean},
-        words::count,
-    },
+    cli::words::count,
     left_out::{LeftOut, Reason},
     location::Location,
-    provider::deadline::span,
+    style::{Palette, clean},
+    tags::deadline::span,
     text::shell_word,
 };
 
@@ -65,7 +63,7 @@ pub fn json(all: &[LeftOut]) -> Value {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         problems: Vec<Value>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<&'a crate::provider::CloudError>,
+        error: Option<&'a crate::cloud_error::CloudError>,
     }
     let row = |one: &LeftOut| {
         let problems = one.problems().iter().map(|problem| {

@@ -8,8 +8,9 @@ use super::{
 };
 use crate::{
     changeset::{Changeset, Detail, Impact, Op},
-    cli::{style::clean, words::verb},
+    cli::words::verb,
     left_out::LeftOut,
+    style::clean,
 };
 
 /// From so many changed bastions on, each is folded.

@@ -1,6 +1,6 @@
 //! The places that a run is about: in its question, in a comment, and in its JSON.
 
-use crate::{changeset::Changeset, cli::style::clean, location::Location};
+use crate::{changeset::Changeset, location::Location, style::clean};
 
 /// Where the changesets that change something change it, each place once.
 pub fn changed<A>(sets: &[Changeset<A>]) -> Vec<&Location> {

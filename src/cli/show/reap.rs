@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        style::{Palette, clean},
         verbs::reap::{Bastion, Judged},
         words::count,
     },
+    cloud_error::CloudError,
     cost::{Bill, Item, bill},
     location::Location,
-    provider::CloudError,
     reap::{Expires, Found, MachineFacts, Stranger, Verdict, Why, is_alike},
+    style::{Palette, clean},
 };
 
 /// Raised when a field goes away or changes its meaning; new fields may come without it.

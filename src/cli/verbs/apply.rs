@@ -28,17 +28,17 @@ use crate::{
         show,
         summary::Resume,
     },
+    cloud_error::Refused,
     diagnostic::{Diagnostic, Diagnostics},
     handoff::{self, HandOff, Known, handoff},
     location::CloudAccount,
     plan::{Loaded, Plan, load},
     provider::{
-        Refused,
-        deadline::ResolvedDeadline,
         fleet::{Action, Fleet, Whole},
         status::Status,
     },
     saved::{Acceptance, Saved},
+    tags::deadline::ResolvedDeadline,
     verify::Verification,
 };
 

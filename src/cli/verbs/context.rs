@@ -14,7 +14,6 @@ use crate::{
     cli::{
         exit::{Error, say},
         interruption::{Interruption, Phase},
-        style::{Color, Palette, clean},
     },
     location::CloudAccount,
     plan::Plan,
@@ -24,6 +23,7 @@ use crate::{
         fleet::Fleet,
         identity::IdentityNeed,
     },
+    style::{Color, Palette, clean},
     text::shell_word,
     verify::network::dial::{Dialer, Tcp},
 };

@@ -20,13 +20,13 @@ use crate::{
     cli::{
         args::Demo,
         exit::{Error, Exit, print, say},
-        style::{Color, Palette},
     },
-    execute::{Stop, on_signals},
     sandbox::{
         cloud::{Sandbox, State},
         company,
     },
+    stop::{Stop, on_signals},
+    style::{Color, Palette},
 };
 
 const PLANS: &str = "plans";

@@ -12,9 +12,9 @@ use crate::{
         args::{self, HandOffOutput},
         exit::{Error, Exit, print, say},
     },
+    cloud_error::CloudError,
     handoff,
     plan::Loaded,
-    provider::CloudError,
 };
 
 pub async fn run(args: &args::HandOff, cx: &Context) -> Result<Exit, Error> {

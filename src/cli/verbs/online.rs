@@ -11,9 +11,9 @@ use crate::{
     cli::{
         console::{self, OutageLog},
         exit::say,
-        style::{Color, Palette, clean},
     },
     event::{Event, Watcher},
+    style::{Color, Palette, clean},
 };
 
 /// Watches reads: silent, unless the cloud makes us wait.

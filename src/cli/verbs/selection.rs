@@ -11,10 +11,10 @@ use crate::{
         show,
         words::count,
     },
+    cloud_error::Refused,
     left_out::{LeftOut, Reason},
     plan::{BrokenFile, Plan},
     provider::{
-        Refused,
         fleet::{Action, Outlook, PlanOutlook, Whole},
         status::Status,
     },

@@ -13,14 +13,12 @@ use crate::{
         args::{self, RunOutput},
         exit::{Error, Exit, print},
         show,
-        style::{Palette, clean},
     },
     cost::Bill,
     plan::Loaded,
-    provider::{
-        deadline::{other_ends_note, time_left},
-        status::{State, Status},
-    },
+    provider::status::{State, Status},
+    style::{Palette, clean},
+    tags::deadline::{other_ends_note, time_left},
 };
 
 pub async fn run(args: &args::Status, cx: &Context) -> Result<Exit, Error> {

@@ -15,18 +15,18 @@ use jiff::Timestamp;
 use super::{context::Context, online::Reading};
 use crate::{
     cli::{args::Network, console::Waiting, exit::Error},
+    cloud_error::{CloudError, Refused},
     cloudinit,
     diagnostic::Diagnostics,
     handoff::{HandOff, Known, handoff},
     plan::{Cloud, Host, Plan},
     provider::{
-        CloudError, Refused,
         aws::verify as control,
         azure,
-        deadline::ResolvedDeadline,
         fleet::{Control, Fleet, Seen},
-        pin, tags,
+        pin,
     },
+    tags::{self, deadline::ResolvedDeadline},
     verify::{
         Check, Verification, causes,
         machine::{self, MachineEvidence, Silence},

@@ -32,9 +32,12 @@ use super::{
     error::{Refusal, cloud_error},
     retry::{self, Repeat},
 };
-use crate::provider::{
-    CloudError, ErrorKind, Failure, Progress, Residue,
-    no_answer::{NoAnswer, NoAnswerReason, causes, second_try},
+use crate::{
+    cloud_error::{
+        CloudError, ErrorKind, Failure, Residue,
+        no_answer::{NoAnswer, NoAnswerReason, causes, second_try},
+    },
+    provider::Progress,
 };
 
 /// What AWS is told that calls it.

@@ -13,7 +13,7 @@ use aws_smithy_http_client::{
 };
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
-use crate::provider::{CloudError, ErrorKind, Residue};
+use crate::cloud_error::{CloudError, ErrorKind, Residue};
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";

@@ -25,7 +25,10 @@ use super::{
     credentials::{CredentialSource, ExplainedProvider},
     profile::{LoginKind, MissingProfile, NamedBy, NamedProfile, ProfileLogin, unused_credentials},
 };
-use crate::provider::{CloudError, ErrorKind, Residue, endpoint_setting};
+use crate::{
+    cloud_error::{CloudError, ErrorKind, Residue},
+    provider::endpoint_setting,
+};
 
 const ENDPOINTS: &[&str] = &[
     "AWS_ENDPOINT_URL",

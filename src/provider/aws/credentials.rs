@@ -10,7 +10,7 @@ use super::{
     profile::{NamedProfile, ProfileLogin},
 };
 use crate::{
-    provider::{
+    cloud_error::{
         ErrorKind,
         no_answer::{NoAnswer, NoAnswerReason, causes},
     },

@@ -13,11 +13,8 @@ use crate::{
     changeset::{self, Detail, Exposure},
     cloudinit::UserData,
     plan::{Aws, AwsImage, DatabaseAccess, Host, Plan, SubnetRef, Target},
-    provider::{
-        boot::boot_text,
-        deadline::ResolvedDeadline,
-        tags::{self, Tags},
-    },
+    provider::boot::boot_text,
+    tags::{self, Tags, deadline::ResolvedDeadline},
 };
 
 /// Ports on which a machine fetches its security updates, from mirrors whose addresses nobody publishes. Name resolution,

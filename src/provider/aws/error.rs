@@ -2,7 +2,7 @@
 //!
 //! Codes: docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html.
 
-use crate::provider::{CloudError, ErrorKind, Residue};
+use crate::cloud_error::{CloudError, ErrorKind, Residue};
 
 /// What came back from a failed call, stripped of the SDK's types.
 #[derive(Clone, Debug, PartialEq, Eq)]

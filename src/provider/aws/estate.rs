@@ -25,10 +25,11 @@ use super::{
 };
 use crate::{
     changeset::{Changeset, StepId},
+    cloud_error::CloudError,
     cost::{Item, bill},
     event::Watcher,
     location::Location,
-    provider::{CloudError, Progress, clouds::Clouds, identity::IdentifiedAccount},
+    provider::{Progress, clouds::Clouds, identity::IdentifiedAccount},
     reap::{Expires, Found, MachineFacts, Part, Stranger, began, is_name, other_ends, written_before},
 };
 

@@ -7,10 +7,8 @@ use crate::{
     changeset::Changeset,
     diagnostic::Diagnostic,
     plan::Plan,
-    provider::{
-        deadline::Remembered,
-        extend::{Wish, about_the_end, decide},
-    },
+    provider::extend::{Wish, decide},
+    tags::{about_the_end, deadline::Remembered},
 };
 
 /// # Errors

@@ -35,6 +35,7 @@ use super::{
 };
 use crate::{
     changeset::{Changeset, StepId},
+    cloud_error::{CloudError, Refused},
     cloudinit::{self, UserData},
     diagnostic::{Diagnostic, Diagnostics},
     drift::{Act, Who},
@@ -42,7 +43,7 @@ use crate::{
     location::CloudAccount,
     plan::{Aws, AwsAddress, Cloud, Plan, two_for_one},
     provider::{
-        CloudError, Progress, Refused,
+        Progress,
         clouds::Clouds,
         extend::Wish,
         fleet::PlanOutlook,

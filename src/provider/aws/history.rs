@@ -8,8 +8,8 @@ use super::{
     region,
 };
 use crate::{
+    cloud_error::{CloudError, ErrorKind},
     drift::{Act, Who, told},
-    provider::{CloudError, ErrorKind},
 };
 
 /// What the user agent of gangplank's own calls has in it: the SDK writes an application's name so.

@@ -3,8 +3,9 @@
 
 use super::{api::Ec2, retry::Repeat};
 use crate::{
+    cloud_error::{CloudError, ErrorKind, Residue},
     location::AccountId,
-    provider::{CloudError, ErrorKind, Progress, Residue},
+    provider::Progress,
 };
 
 /// As whom AWS is called.

@@ -23,7 +23,7 @@ use super::{
     observed::{Group, Instance, InstanceState, Observed},
     retry::Repeat,
 };
-use crate::provider::{CloudError, Progress};
+use crate::{cloud_error::CloudError, provider::Progress};
 
 /// EC2's limit for the values of a filter.
 const MOST_VALUES: usize = 200;

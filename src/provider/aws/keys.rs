@@ -14,10 +14,8 @@ use crate::{
     changeset::Detail,
     diagnostic::Diagnostic,
     plan::{LONGEST_TAG_VALUE, Plan},
-    provider::{
-        keys::{details, name},
-        tags::KEYS,
-    },
+    provider::keys::{details, name},
+    tags::KEYS,
 };
 
 const PART: &str = "gangplank:key.";

@@ -56,4 +56,5 @@ mod steps;
 pub mod teardown;
 pub mod verify;
 
-use super::{boot, deadline, judging, tags};
+use super::{boot, judging};
+use crate::tags::{self, deadline};

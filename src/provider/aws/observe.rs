@@ -32,9 +32,10 @@ use super::{
     tags,
 };
 use crate::{
+    cloud_error::{CloudError, ErrorKind},
     cloudinit,
     plan::{Aws, Plan},
-    provider::{CloudError, ErrorKind, Progress},
+    provider::Progress,
 };
 
 /// What plans name by its id and nothing of gangplank's is.

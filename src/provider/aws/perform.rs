@@ -30,8 +30,9 @@ use super::{
     tags::{self, Tags, owns},
 };
 use crate::{
+    cloud_error::{CloudError, ErrorKind, Residue, residue::EffectDone},
     cloudinit,
-    provider::{CloudError, ErrorKind, Progress, Residue, residue::EffectDone},
+    provider::Progress,
 };
 
 /// Performs the steps of one region.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::provider::{CloudError, ErrorKind, Residue};
+use crate::cloud_error::{CloudError, ErrorKind, Residue};
 
 /// Throttling and faults of EC2 are waited out for so long; EC2's request buckets refill within seconds, its incidents that
 /// pass at all within a few minutes.

@@ -29,7 +29,8 @@ use super::{
     retry::{self, Attempt, Repeat},
 };
 use crate::{
-    provider::{CloudError, ErrorKind, Failure, Progress, Residue, endpoint_setting, no_answer::second_try},
+    cloud_error::{CloudError, ErrorKind, Failure, Residue, no_answer::second_try},
+    provider::{Progress, endpoint_setting},
     sandbox::{arm::client::client, http::Serve},
 };
 

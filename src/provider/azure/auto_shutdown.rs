@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     changeset::{Detail, Draft, Op, StepId},
-    provider::deadline::ResolvedDeadline,
+    tags::deadline::ResolvedDeadline,
 };
 
 /// The namespace that a subscription must be registered for.
@@ -234,7 +234,7 @@ pub(super) fn move_end(
     let kept = seen.get(wanted.id).map(|have| {
         let mut tags = have.tags.clone();
         tags.retain(|key, _| ![tags::EXPIRES, tags::LIFETIME, tags::EXTENDED].contains(&key.as_str()));
-        tags.extend(crate::provider::extend::about_the_end(wanted.tags));
+        tags.extend(crate::tags::about_the_end(wanted.tags));
         tags
     });
     let wanted = Wanted { tags: kept.as_ref().unwrap_or(wanted.tags), ..wanted };

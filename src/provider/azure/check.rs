@@ -15,7 +15,7 @@ use super::{
 use crate::{
     diagnostic::Diagnostic,
     plan::{AzureNetwork, Plan, ResourceGroup},
-    provider::deadline::{self, Remembered, ResolvedDeadline},
+    tags::deadline::{self, Remembered, ResolvedDeadline},
 };
 
 type Problems = Vec<Diagnostic>;

@@ -12,7 +12,8 @@ use crate::{
     changeset::{Direction, Exposure},
     cloudinit::UserData,
     plan::{Azure, Plan, ResourceGroup},
-    provider::{boot::boot_text, deadline::ResolvedDeadline},
+    provider::boot::boot_text,
+    tags::deadline::ResolvedDeadline,
 };
 
 /// One bastion as its plan wants it.

@@ -28,7 +28,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     location::Location,
     plan::{AzureNetwork, Edge, FirewallSku, ResourceGroup},
-    provider::deadline::{self, ResolvedDeadline},
+    tags::deadline::{self, ResolvedDeadline},
 };
 
 /// What a diff is made against.

@@ -19,8 +19,9 @@ use super::{
     views::{Firewall, Peering, network_of},
 };
 use crate::{
+    cloud_error::{CloudError, ErrorKind},
     plan::{Azure, Edge, Plan},
-    provider::{CloudError, ErrorKind, Progress},
+    provider::Progress,
 };
 
 /// Reads what the plans lead to in other subscriptions into `all`, until nothing new comes of it. What this account may not read is

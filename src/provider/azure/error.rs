@@ -8,7 +8,7 @@
 use serde_json::Value;
 
 use super::request::{Answer, Request};
-use crate::provider::{CloudError, ErrorKind, Residue};
+use crate::cloud_error::{CloudError, ErrorKind, Residue};
 
 /// Whose resources a bastion consists of: a subscription must be registered for each.
 const NAMESPACES: [&str; 3] = ["Microsoft.Network", "Microsoft.Compute", super::auto_shutdown::NAMESPACE];

@@ -26,10 +26,11 @@ use super::{
 };
 use crate::{
     changeset::{Changeset, StepId},
+    cloud_error::CloudError,
     cost::{self, Item},
     event::Watcher,
     location::{CloudAccount, CloudKind, Location, PriceRegion},
-    provider::{CloudError, Progress, identity::IdentifiedAccount},
+    provider::{Progress, identity::IdentifiedAccount},
     reap::{Expires, Found, MachineFacts, Part, Stranger, began, is_name, other_ends, written_before},
 };
 

@@ -21,9 +21,10 @@ use crate::{
     diagnostic::Diagnostic,
     location::Location,
     plan::{Azure, Plan},
-    provider::{
+    provider::extend::{Which, Wish, decide},
+    tags::{
+        about_the_end,
         deadline::{self, Remembered, ResolvedDeadline},
-        extend::{Which, Wish, about_the_end, decide},
     },
 };
 

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     changeset::{Changeset, StepId},
+    cloud_error::{CloudError, Refused},
     cloudinit::{self, UserData},
     diagnostic::{Diagnostic, Diagnostics},
     drift::Who,
@@ -35,13 +36,13 @@ use crate::{
     location::CloudAccount,
     plan::{Azure, Cloud, Plan, two_for_one},
     provider::{
-        CloudError, Progress, Refused,
-        deadline::{ResolvedDeadline, deadline},
+        Progress,
         extend::Wish,
         fleet::{Control, Machine, PlanOutlook, Seen},
         identity::IdentifiedAccount,
         status::{Doubt, Remains, Status},
     },
+    tags::deadline::{ResolvedDeadline, deadline},
 };
 
 /// What an activity log may take: who did it is good to know, and no reason to wait long.

@@ -7,9 +7,12 @@ use super::{
     action::Action,
     id::{Id, Kind},
     observed::text,
-    request::{MARK, Request},
+    request::Request,
 };
-use crate::drift::{Act, REMEMBERED, Who, moment, second, told};
+use crate::{
+    drift::{Act, REMEMBERED, Who, moment, second, told},
+    tags::REQUEST_ID,
+};
 
 const VERSION: &str = "2015-04-01";
 
@@ -92,7 +95,7 @@ fn act(entry: &Value) -> Act {
         (who, from) => format!("{who} from {from}"),
     };
     let (at, what) = (text(entry, "/eventTimestamp").to_owned(), text(entry, "/operationName/value").to_owned());
-    let ours = text(entry, "/httpRequest/clientRequestId").eq_ignore_ascii_case(MARK);
+    let ours = text(entry, "/httpRequest/clientRequestId").eq_ignore_ascii_case(REQUEST_ID);
     // Azure tells the caller's name, and not whose it would be here.
     Act { at, who, what, ours, by_caller: false }
 }
@@ -143,7 +146,7 @@ mod tests {
             part,
             other,
         ];
-        let own = entry("2026-11-05T10:00:00Z", rule, "Succeeded", &MARK.to_uppercase());
+        let own = entry("2026-11-05T10:00:00Z", rule, "Succeeded", &REQUEST_ID.to_uppercase());
         let id = Id::new(group);
         let acts = read(&json!({"value": theirs.iter().chain([&own]).collect::<Vec<_>>()}), &id);
         let times: Vec<&str> = acts.iter().map(|a| a.at.as_str()).collect();

@@ -4,10 +4,7 @@
 use serde_json::Value;
 
 use super::{arm::Arm, request::Request, retry::Repeat};
-use crate::{
-    location::CloudAccount,
-    provider::{CloudError, Progress},
-};
+use crate::{cloud_error::CloudError, location::CloudAccount, provider::Progress};
 
 const VERSION: &str = "2022-12-01";
 

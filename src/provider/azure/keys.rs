@@ -18,10 +18,8 @@ use crate::{
     changeset::Detail,
     diagnostic::Diagnostic,
     plan::{LONGEST_TAG_VALUE, Plan},
-    provider::{
-        keys::details,
-        tags::{self, EXPIRES, Tags},
-    },
+    provider::keys::details,
+    tags::{self, EXPIRES, Tags},
 };
 
 /// Azure takes 64 KiB of base64.

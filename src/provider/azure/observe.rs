@@ -19,8 +19,9 @@ use super::{
     views::Firewall,
 };
 use crate::{
+    cloud_error::{CloudError, ErrorKind, Residue},
     plan::{Azure, Edge, Plan, ResourceGroup},
-    provider::{CloudError, ErrorKind, Progress, Residue},
+    provider::Progress,
 };
 
 /// What each subscription is asked for as a whole.

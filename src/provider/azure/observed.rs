@@ -11,7 +11,7 @@ use super::{
     ownership::{self, ForeignReason, GroupClaim},
     tags::{self, Tags},
 };
-use crate::provider::CloudError;
+use crate::cloud_error::CloudError;
 
 /// One look at a subscription.
 #[derive(Clone, Debug, Default)]

@@ -24,7 +24,10 @@ use super::{
     typed,
     views::{Address, Interface},
 };
-use crate::provider::{CloudError, ErrorKind, Progress, Residue, residue::EffectDone};
+use crate::{
+    cloud_error::{CloudError, ErrorKind, Residue, residue::EffectDone},
+    provider::Progress,
+};
 
 /// Somebody else may write the same firewall at the same time, but not so often.
 const TURNS: u32 = 10;

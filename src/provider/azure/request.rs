@@ -4,10 +4,6 @@ use std::fmt;
 
 use serde_json::Value;
 
-/// The id that gangplank gives all its requests (`x-ms-client-request-id`): the activity log shows it with each of them, and so drift
-/// knows what gangplank did itself.
-pub const MARK: &str = "67616e67-706c-4616-8e6b-000000000001";
-
 /// What is asked of Azure Resource Manager.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {

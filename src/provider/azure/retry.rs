@@ -8,7 +8,7 @@ use std::{
 use jiff::{Timestamp, fmt::rfc2822};
 
 use super::error::{ends_in_passing, is_in_use};
-use crate::provider::{CloudError, ErrorKind, Residue};
+use crate::cloud_error::{CloudError, ErrorKind, Residue};
 
 /// Throttling and faults are waited out for so long. Azure counts requests in windows of up to five minutes.
 const PATIENCE: Duration = Duration::from_secs(600);

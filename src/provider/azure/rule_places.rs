@@ -10,7 +10,7 @@ use super::{
     tags::{TagChange, Tags},
     teardown::rules_elsewhere,
 };
-use crate::{changeset::StepId, provider::CloudError};
+use crate::{changeset::StepId, cloud_error::CloudError};
 
 const KEY: &str = "gangplank:rules-";
 /// Azure's limit of a tag's value. A longer id is not remembered.

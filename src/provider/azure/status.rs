@@ -14,10 +14,8 @@ use super::{
 use crate::{
     location::Location,
     plan::{Azure, Edge, Plan},
-    provider::{
-        deadline::{Remembered, ResolvedDeadline},
-        status::{Machine, State, Status},
-    },
+    provider::status::{Machine, State, Status},
+    tags::deadline::{Remembered, ResolvedDeadline},
 };
 
 /// `ingress` is what lets vendors in: the DNAT rules, or the network security group's where the machine has its own address.

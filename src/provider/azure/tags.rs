@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-pub use crate::provider::tags::{
+pub use crate::tags::{
     BASTION, BOOT, EXPIRES, EXTENDED, HOST_KEY, KEYS, LIFETIME, NAME, TagChange, Tags, common, document, is_ours, owns,
     resource_name,
 };

@@ -10,8 +10,8 @@ use super::{
     reply::{Call, answered, refused},
 };
 use crate::{
-    provider::azure::request::MARK,
     sandbox::http::{Ask, Reply},
+    tags::REQUEST_ID,
 };
 
 const MEMORY: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -79,7 +79,7 @@ impl World {
 }
 
 fn shown(entry: &Entry) -> Value {
-    let (caller, address) = if entry.request.eq_ignore_ascii_case(MARK) {
+    let (caller, address) = if entry.request.eq_ignore_ascii_case(REQUEST_ID) {
         ("operator@example.com", "198.51.100.20")
     } else {
         ("somebody@example.com", "203.0.113.99")

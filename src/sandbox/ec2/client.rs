@@ -81,10 +81,11 @@ mod tests {
     use super::*;
     use crate::{
         changeset::StepId,
+        cloud_error::{CloudError, ErrorKind},
         drift::Act,
         event::{Event, Watcher},
         provider::{
-            CloudError, ErrorKind, Progress,
+            Progress,
             aws::{api::Ec2, history, observe, retry::Repeat},
         },
         sandbox::ec2::World,
@@ -156,7 +157,7 @@ mod tests {
         let progress = Progress { step: &step, watcher: &Nobody };
         let send = || lost.client.allocate_address().send();
         let error = lost.call("AllocateAddress", Repeat::ONCE, &progress, send).await.expect_err("lost");
-        assert_eq!((error.kind, error.residue), (ErrorKind::Unreachable, crate::provider::Residue::Unknown));
+        assert_eq!((error.kind, error.residue), (ErrorKind::Unreachable, crate::cloud_error::Residue::Unknown));
         let never = Ec2::over(Direct::new(Arc::new(Trouble(Served::Never))), "us-east-1");
         let day = Duration::from_secs(86_400);
         assert!(tokio::time::timeout(day, never.client.allocate_address().send()).await.is_err());

@@ -8,8 +8,8 @@ use russh::keys::{HashAlg, PublicKey};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    provider::tags::{BASTION, EXPIRES, KEYS},
     sandbox::vm::Channel,
+    tags::{BASTION, EXPIRES, KEYS},
 };
 
 /// How the names of a key's parts begin.

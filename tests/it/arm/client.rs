@@ -4,9 +4,10 @@ use std::{cell::RefCell, time::Duration};
 
 use gangplank::{
     changeset::StepId,
+    cloud_error::{CloudError, ErrorKind, Residue},
     event::{Event, Watcher},
     provider::{
-        CloudError, ErrorKind, Progress, Residue,
+        Progress,
         azure::{
             arm::{Arm, Tokens},
             request::{Condition, Request},

@@ -2,11 +2,12 @@
 
 use gangplank::{
     changeset::StepId,
+    cloud_error::{CloudError, ErrorKind, Refused, Residue},
     diagnostic,
     event::{Event, Watcher},
     plan::Plan,
     provider::{
-        CloudError, ErrorKind, Progress, Refused, Residue,
+        Progress,
         azure::{
             action::{Action, Call},
             fleet::Fleet,

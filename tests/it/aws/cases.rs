@@ -2,16 +2,16 @@
 
 use gangplank::{
     changeset::{Changeset, StepId},
-    provider::aws::{
-        action::{Action, Call},
-        extend::extend,
-        observed::InstanceState,
-        rule::{Peer, Rule},
-    },
     provider::{
+        aws::{
+            action::{Action, Call},
+            extend::extend,
+            observed::InstanceState,
+            rule::{Peer, Rule},
+        },
         extend::{End, Which, Wish},
-        tags::{BASTION, EXPIRES, EXTENDED, LIFETIME, SUBNET, Tags},
     },
+    tags::{BASTION, EXPIRES, EXTENDED, LIFETIME, SUBNET, Tags},
 };
 use jiff::{SignedDuration, Timestamp};
 

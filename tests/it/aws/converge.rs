@@ -5,18 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use gangplank::{
     changeset::{Changeset, Step},
     diagnostic,
-    provider::aws::{
-        action::{Action, Call, Ref},
-        desire::Desired,
-        diff::{self, World as Against},
-        keys,
-        observed::{ElasticIp, Group, Instance, InstanceState, MetadataOptions, Observed},
-        ownership,
-        rule::{Peer, Rule, Rules},
-        teardown::{remains, teardown},
+    provider::{
+        aws::{
+            action::{Action, Call, Ref},
+            desire::Desired,
+            diff::{self, World as Against},
+            keys,
+            observed::{ElasticIp, Group, Instance, InstanceState, MetadataOptions, Observed},
+            ownership,
+            rule::{Peer, Rule, Rules},
+            teardown::{remains, teardown},
+        },
+        status::{State, Status},
     },
-    provider::status::{State, Status},
-    provider::tags::{BASTION, EXPIRES, Tags},
+    tags::{BASTION, EXPIRES, Tags},
 };
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;

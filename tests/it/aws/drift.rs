@@ -1,10 +1,12 @@
 //! What happens to a bastion behind gangplank's back, and what an interrupted or concurrent run leaves.
 
-use gangplank::provider::aws::{
-    observed::{ElasticIp, Group, Instance, InstanceState, MetadataOptions},
-    rule::{Peer, Protocol, Rule},
+use gangplank::{
+    provider::aws::{
+        observed::{ElasticIp, Group, Instance, InstanceState, MetadataOptions},
+        rule::{Peer, Protocol, Rule},
+    },
+    tags::{self, BASTION},
 };
-use gangplank::provider::tags::{self, BASTION};
 use proptest::prelude::*;
 
 use super::{

@@ -8,7 +8,7 @@ use gangplank::{
         observed::{Attachment, ElasticIp, Image, Instance, InstanceState, MachineOrigin},
         ownership, teardown,
     },
-    provider::tags::{BASTION, BOOT, HOST_KEY, NAME},
+    tags::{BASTION, BOOT, HOST_KEY, NAME},
 };
 
 use super::{
@@ -235,7 +235,7 @@ fn nothing_is_written_to_a_machine_with_another_document() {
 fn tags_make_nothing_go() {
     let spec = Spec::default();
     let mut world = standing(&spec);
-    let tag = |tags: &mut gangplank::provider::tags::Tags| {
+    let tag = |tags: &mut gangplank::tags::Tags| {
         tags.insert(BASTION.to_owned(), BASTION_NAME.to_owned());
         tags.insert(NAME.to_owned(), "gangplank-warehouse".to_owned());
     };

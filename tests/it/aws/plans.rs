@@ -16,7 +16,7 @@ use gangplank::{
         },
         rule::{ANY_V4, Peer, Rule, Rules},
     },
-    provider::tags::{BASTION, Tags},
+    tags::{BASTION, Tags},
 };
 use proptest::{collection::btree_set, prelude::*};
 

@@ -7,7 +7,7 @@ use gangplank::{
         observed::{Attachment, Group, Surroundings},
         rule::Rules,
     },
-    provider::tags::{BASTION, Tags},
+    tags::{BASTION, Tags},
 };
 use jiff::SignedDuration;
 

@@ -2,11 +2,10 @@
 
 use gangplank::{
     changeset::Changeset,
-    cli::{show::human, style::Palette},
-    provider::{
-        aws::{action::Action, observed::ElasticIp},
-        tags::BASTION,
-    },
+    cli::show::human,
+    provider::aws::{action::Action, observed::ElasticIp},
+    style::Palette,
+    tags::BASTION,
 };
 
 use super::{

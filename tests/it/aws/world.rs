@@ -14,7 +14,7 @@ use gangplank::{
         ownership,
         rule::{Direction, Peer, Rule, Rules, description},
     },
-    provider::tags::{BASTION, Tags},
+    tags::{BASTION, Tags},
 };
 
 /// What a run has made so far, as the performer remembers it.

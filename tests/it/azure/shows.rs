@@ -1,10 +1,6 @@
 //! What people read of the typical changes.
 
-use gangplank::{
-    changeset::Changeset,
-    cli::{show::human, style::Palette},
-    provider::azure::action::Action,
-};
+use gangplank::{changeset::Changeset, cli::show::human, provider::azure::action::Action, style::Palette};
 
 use super::{
     converge::{changes, removal, standing, start, steps_after},

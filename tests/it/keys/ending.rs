@@ -2,7 +2,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use gangplank::provider::{aws::keys, azure::keys as azure_keys, tags::Tags};
+use gangplank::{
+    provider::{aws::keys, azure::keys as azure_keys},
+    tags::Tags,
+};
 
 use super::{
     read,

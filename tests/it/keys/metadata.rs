@@ -7,7 +7,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use gangplank::provider::tags::Tags;
+use gangplank::tags::Tags;
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimePrinter};
 
 const TOKEN: &str = "token-of-this-session";

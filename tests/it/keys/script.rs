@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, p
 
 use gangplank::{
     cloudinit,
-    provider::{aws::keys, azure::keys as azure_keys, tags::Tags},
+    provider::{aws::keys, azure::keys as azure_keys},
+    tags::Tags,
 };
 use insta::assert_snapshot;
 

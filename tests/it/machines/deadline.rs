@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use gangplank::provider::{
-    aws::keys,
+use gangplank::{
+    provider::aws::keys,
     tags::{EXPIRES, Tags},
 };
 use jiff::{SignedDuration, Timestamp};

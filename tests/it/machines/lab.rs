@@ -22,7 +22,8 @@ use std::{
 use gangplank::{
     cloudinit,
     plan::{Cloud, Plan},
-    provider::{aws::keys, azure, tags::Tags},
+    provider::{aws::keys, azure},
+    tags::Tags,
 };
 
 use super::{

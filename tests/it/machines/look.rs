@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc, time::Duration};
 use gangplank::{
     cloudinit,
     plan::{Host, Plan},
-    provider::deadline::ResolvedDeadline,
+    tags::deadline::ResolvedDeadline,
     verify::{
         Check,
         machine::{self, MachineEvidence, Silence},

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use gangplank::{plan, provider::tags::Tags};
+use gangplank::{plan, tags::Tags};
 use serde_json::{Value, json};
 
 use super::{

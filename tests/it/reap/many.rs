@@ -12,7 +12,7 @@ use std::{
 use gangplank::{
     changeset::{Changeset, in_waves},
     event::{Event, Watcher},
-    execute::{self, Outcome, Stop},
+    execute::{self, Outcome},
     provider::{
         clouds::Clouds,
         estate::{Estate, Places, Sight},
@@ -24,6 +24,7 @@ use gangplank::{
         cloud::{Sandbox, State},
         http::Reply,
     },
+    stop::Stop,
 };
 use jiff::{SignedDuration, Timestamp};
 

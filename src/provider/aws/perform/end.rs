@@ -6,14 +6,17 @@ use aws_sdk_ec2::types::InstanceAttributeName;
 use tokio::sync::Mutex;
 
 use super::{Performer, is, wait::POLL};
-use crate::provider::{
-    CloudError, ErrorKind, Progress, Residue,
-    aws::{
-        action::Displaced,
-        observe,
-        ownership::{self, Changed},
-        region,
-        retry::Repeat,
+use crate::{
+    cloud_error::{CloudError, ErrorKind, Residue},
+    provider::{
+        Progress,
+        aws::{
+            action::Displaced,
+            observe,
+            ownership::{self, Changed},
+            region,
+            retry::Repeat,
+        },
     },
 };
 

@@ -7,19 +7,24 @@ use aws_sdk_ec2::types::{Filter, IpPermission, ResourceType};
 use tokio::time::Instant;
 
 use super::{Performer, is};
-use crate::provider::{
-    CloudError, Progress, Residue,
-    aws::{
-        action::{DescribedRule, Ref},
-        api::Ec2,
-        convert::{group, permission, tag_specification},
-        ownership,
-        retry::{Repeat, SETTLE_PATIENCE, is_missing_rule},
-        rule::{Direction, Family, Peer, Rule},
-        rule_batches::{self, Owners},
-        tags::Tags,
+use crate::{
+    cloud_error::{
+        CloudError, Residue,
+        residue::{EffectDone, RuleKind, RuleProgress},
     },
-    residue::{EffectDone, RuleKind, RuleProgress},
+    provider::{
+        Progress,
+        aws::{
+            action::{DescribedRule, Ref},
+            api::Ec2,
+            convert::{group, permission, tag_specification},
+            ownership,
+            retry::{Repeat, SETTLE_PATIENCE, is_missing_rule},
+            rule::{Direction, Family, Peer, Rule},
+            rule_batches::{self, Owners},
+            tags::Tags,
+        },
+    },
 };
 
 /// The group has as many rules as its quota allows.

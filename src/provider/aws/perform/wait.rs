@@ -5,11 +5,14 @@ use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 use tokio::{sync::Mutex, time::Instant};
 
 use super::Performer;
-use crate::provider::{
-    CloudError, ErrorKind, Progress, Residue,
-    aws::{
-        observe,
-        observed::{Instance, InstanceState},
+use crate::{
+    cloud_error::{CloudError, ErrorKind, Residue},
+    provider::{
+        Progress,
+        aws::{
+            observe,
+            observed::{Instance, InstanceState},
+        },
     },
 };
 

@@ -20,9 +20,9 @@ use crate::{
         public_access::PublicAccess,
         rule::{ANY_V4, Direction, Peer, Protocol, Rule, Rules},
     },
-    provider::{
+    tags::{
+        self, Tags,
         deadline::{self, Remembered, ResolvedDeadline},
-        tags::{self, Tags},
     },
     verify::Verdict,
 };

@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::provider::{CloudError, ErrorKind, Residue};
+use crate::cloud_error::{CloudError, ErrorKind, Residue};
 
 /// Signing in takes a second or two, the Azure CLI up to ten.
 const SIGN_IN: Duration = Duration::from_secs(30);

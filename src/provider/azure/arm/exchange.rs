@@ -10,14 +10,18 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
-    super::request::{Answer, Condition, Headers, MARK, Method, Request},
+    super::request::{Answer, Condition, Headers, Method, Request},
     Arm, ENDPOINT, origin, subscription, unreadable,
 };
-use crate::provider::{
-    CloudError, ErrorKind, Failure, Residue, endpoint_setting,
-    no_answer::{NoAnswer, NoAnswerReason},
+use crate::{
+    cloud_error::{
+        CloudError, ErrorKind, Failure, Residue,
+        no_answer::{NoAnswer, NoAnswerReason},
+    },
+    provider::endpoint_setting,
+    secret,
+    tags::REQUEST_ID,
 };
-use crate::secret;
 
 /// One request's answer, to its last byte.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -57,7 +61,7 @@ impl Arm {
     ) -> Result<(u16, Headers, Vec<u8>), Lost> {
         let mut request = http::Request::new(url.clone(), verb(method));
         request.insert_header("user-agent", concat!("gangplank/", env!("CARGO_PKG_VERSION")));
-        request.insert_header("x-ms-client-request-id", MARK);
+        request.insert_header("x-ms-client-request-id", REQUEST_ID);
         request.insert_header("accept", "application/json");
         for (name, value) in headers {
             request.insert_header(*name, value.clone());

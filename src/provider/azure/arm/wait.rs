@@ -15,7 +15,10 @@ use super::{
     },
     Arm, unreadable,
 };
-use crate::provider::{CloudError, ErrorKind, Progress, Residue};
+use crate::{
+    cloud_error::{CloudError, ErrorKind, Residue},
+    provider::Progress,
+};
 
 impl Arm {
     /// Waits until Azure is at work on the resource no more, whoever set it to work: nothing else may be written to it before.

@@ -10,16 +10,19 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{Performer, Turns, in_the_way, settled, understood};
-use crate::provider::{
-    CloudError, ErrorKind, Progress, Residue,
-    azure::{
-        id::Id,
-        observe::version,
-        observed::{Resource, State, text},
-        request::{Condition, Method, Request, short},
-        retry::Repeat,
-        shared::{self, Whose},
-        typed,
+use crate::{
+    cloud_error::{CloudError, ErrorKind, Residue},
+    provider::{
+        Progress,
+        azure::{
+            id::Id,
+            observe::version,
+            observed::{Resource, State, text},
+            request::{Condition, Method, Request, short},
+            retry::Repeat,
+            shared::{self, Whose},
+            typed,
+        },
     },
 };
 

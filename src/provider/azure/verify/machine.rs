@@ -12,9 +12,9 @@ use crate::{
             observed::{Resource, list, text},
             views::Machine,
         },
-        deadline,
         judging::{check, fail, judged, listed},
     },
+    tags::deadline,
     text::shell_word,
     verify::{Check, Part, Verdict},
 };

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use gangplank::{
     diagnostic::Source,
-    execute::{self, Outcome, Stop},
+    execute::{self, Outcome},
     plan::{self, Plan},
     provider::{clouds::Clouds, estate::Places, fleet::Fleet},
     sandbox::{
@@ -12,6 +12,7 @@ use gangplank::{
         call::Call,
         cloud::State,
     },
+    stop::Stop,
 };
 use jiff::SignedDuration;
 use serde_json::{Value, json};

@@ -1,9 +1,12 @@
 //! Ownership: the tags that every resource carries from its create call on, and that say everything gangplank needs to
 //! remember. Both clouds limit a value to 256 characters.
 
+pub mod agreement;
+pub mod deadline;
+
 use std::collections::BTreeMap;
 
-use super::deadline::ResolvedDeadline;
+use self::deadline::ResolvedDeadline;
 use crate::plan::Name;
 
 pub type Tags = BTreeMap<String, String>;
@@ -14,7 +17,7 @@ pub const BASTION: &str = "gangplank:bastion";
 pub const EXPIRES: &str = "gangplank:expires";
 /// The plan's lifetime in seconds that [`EXPIRES`] was reckoned with, so that a changed lifetime counts from the same start.
 pub const LIFETIME: &str = "gangplank:lifetime";
-/// Where somebody decided about another end than the plan's: see [`super::deadline::Moved`]. [`EXPIRES`] is that end then.
+/// Where somebody decided about another end than the plan's: see [`deadline::Moved`]. [`EXPIRES`] is that end then.
 pub const EXTENDED: &str = "gangplank:extended";
 /// On the instance: what the plan called its image and its subnet, so that both stay pinned while the plan says the same.
 pub const IMAGE: &str = "gangplank:image";
@@ -24,10 +27,14 @@ pub const BOOT: &str = "gangplank:boot";
 /// On the instance: the digest of the accepted keys, 32 hexadecimal digits of SHA-256 over the sorted lines `user algorithm base64`.
 /// On EC2 the keys are tags beside it; on Azure they are the user data, which no list shows.
 pub const KEYS: &str = "gangplank:keys";
-/// On the instance: its pinned host key, which no plan says (see [`super::pin`]).
+/// On the instance: its pinned host key, which no plan says.
 pub const HOST_KEY: &str = "gangplank:host-key";
 /// What the console shows.
 pub const NAME: &str = "Name";
+
+/// The id of all of gangplank's requests to Azure (`x-ms-client-request-id`): the activity log shows it with each of them, and so drift
+/// knows what gangplank did itself.
+pub const REQUEST_ID: &str = "67616e67-706c-4616-8e6b-000000000001";
 
 /// The digest of the document that a machine was given, from its tag [`BOOT`].
 pub fn document(tags: &Tags) -> Option<&str> {
@@ -42,6 +49,12 @@ pub fn is_ours(key: &str) -> bool {
 /// The name of everything that belongs to a bastion and can carry one.
 pub fn resource_name(bastion: &Name) -> String {
     format!("gangplank-{bastion}")
+}
+
+/// What of a resource's tags is about its end.
+pub fn about_the_end(tags: &Tags) -> Tags {
+    let ours = [EXPIRES, LIFETIME, EXTENDED];
+    tags.iter().filter(|(key, _)| ours.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
 /// Whether what carries `tags` is this bastion's.

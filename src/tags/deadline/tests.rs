@@ -3,8 +3,10 @@ use std::iter;
 use jiff::{ToSpan, civil::date, tz::TimeZone};
 use proptest::prelude::*;
 
-use super::*;
-use crate::{plan::Name, provider::tags};
+use crate::{
+    plan::Name,
+    tags::{self, deadline::*},
+};
 
 fn tagged(deadline: &ResolvedDeadline) -> Tags {
     tags::common(&Name::new("warehouse").unwrap(), &Tags::new(), Some(deadline))

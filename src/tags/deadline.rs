@@ -17,11 +17,7 @@ use std::{collections::BTreeSet, fmt};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{
-    agreement::without_lone,
-    extend::about_the_end,
-    tags::{EXPIRES, EXTENDED, LIFETIME, Tags},
-};
+use super::{EXPIRES, EXTENDED, LIFETIME, Tags, about_the_end, agreement::without_lone};
 use crate::plan::{Deadline, time::LONGEST};
 
 /// By so much the clock of whoever decided may be ahead of ours.
