@@ -133,25 +133,3 @@ fn each_module_uses_only_those_above_it() {
         }
     }
 }
-
-/// So a file can be read, and moved, without all the others.
-#[test]
-fn no_files_of_a_cloud_use_each_other_in_a_circle() {
-    let uses = uses();
-    for cloud in ["aws", "azure"] {
-        let folder = ["provider".to_owned(), cloud.to_owned()];
-        let within = |module: &Module| module.strip_prefix(&folder[..]).and_then(|rest| rest.first().cloned());
-        let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for (module, used) in &uses {
-            let Some(file) = within(module) else { continue };
-            let used = used.iter().filter_map(within).filter(|other| *other != file);
-            edges.entry(file.clone()).or_default().extend(used);
-        }
-        // What uses nothing that is left is taken away, again and again.
-        while let Some(free) = edges.iter().find(|(_, used)| used.iter().all(|other| !edges.contains_key(other))) {
-            let free = free.0.clone();
-            edges.remove(&free);
-        }
-        assert!(edges.is_empty(), "{cloud}: a circle is among {edges:#?}");
-    }
-}
