@@ -35,6 +35,10 @@ pub struct CloudError {
     pub remedy: Option<String>,
 }
 
+/// What to do about a mistake in gangplank.
+pub const REPORT: &str = "report it, with the plan, `gangplank --version` and what the same command logs with `--debug`; running it \
+                          again may help";
+
 /// A failed call, while it is open whether it is made again.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -68,6 +72,8 @@ pub enum ErrorKind {
     Invalid,
     /// The cloud failed.
     Fault,
+    /// A mistake in gangplank.
+    Internal,
     /// The run was stopped while the step waited: neither success nor failure is known.
     Interrupted,
 }
@@ -89,12 +95,12 @@ impl CloudError {
     pub fn mistake(message: String) -> Self {
         Self {
             operation: "gangplank".to_owned(),
-            kind: ErrorKind::Fault,
+            kind: ErrorKind::Internal,
             code: None,
             request_id: None,
             message: format!("{message}: a mistake in gangplank"),
             residue: Residue::Nothing,
-            remedy: Some("report it, with the plan; running the command again may help".to_owned()),
+            remedy: Some(REPORT.to_owned()),
         }
     }
 }

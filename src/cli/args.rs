@@ -4,6 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
+use tracing::Level;
 
 use crate::{location::AccountGuard, plan::time, saved::FileDigest, style::Color};
 
@@ -19,6 +20,23 @@ pub struct Cli {
     /// Talk to an embedded cloud that is kept in this folder, and to nothing else
     #[arg(long, global = true, value_name = "FOLDER", num_args = 0..=1, require_equals = true, default_missing_value = SANDBOX)]
     pub sandbox: Option<PathBuf>,
+    /// Log each call to a cloud on stderr: service, operation, status, time, request id
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+    /// Log repeated calls and steps as well; GANGPLANK_LOG=FILE writes the same into a file
+    #[arg(long, global = true)]
+    pub debug: bool,
+}
+
+impl Cli {
+    /// What is logged on stderr, where anything is.
+    pub fn log_level(&self) -> Option<Level> {
+        match (self.debug, self.verbose) {
+            (true, _) => Some(Level::DEBUG),
+            (false, true) => Some(Level::INFO),
+            (false, false) => None,
+        }
+    }
 }
 
 /// The folder of a sandbox for which none is named.
@@ -35,6 +53,7 @@ Exit codes:
   4    a check failed: the tunnel would not work, or more than the tunnel would
   5    declined: the answer to the question was no
   64   the command line is wrong
+  70   a mistake in gangplank itself: please report it
   130  interrupted
 Of several bastions, the exit code tells the worst: 1, then 3, 4, 2, 0.";
 

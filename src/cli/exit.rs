@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    cloud_error::{CloudError, Refused},
+    cloud_error::{CloudError, ErrorKind, REPORT, Refused},
     diagnostic::{self, Diagnostic, Diagnostics},
     sandbox::store::Trouble,
     secret,
@@ -27,6 +27,8 @@ pub enum Exit {
     /// The person who was asked said no.
     Declined = 5,
     Usage = 64,
+    /// A mistake in gangplank itself (`EX_SOFTWARE` of sysexits.h).
+    Internal = 70,
     Interrupted = 130,
 }
 
@@ -43,7 +45,8 @@ impl Exit {
             Exit::Failed => 4,
             Exit::Declined => 5,
             Exit::Usage => 6,
-            Exit::Interrupted => 7,
+            Exit::Internal => 7,
+            Exit::Interrupted => 8,
         };
         if weight(other) > weight(self) { other } else { self }
     }
@@ -67,6 +70,8 @@ pub enum Error {
     Sandbox(Trouble),
     /// What failed, and the operating system's word for it.
     Io(String, io::Error),
+    /// What the types can't rule out and must not happen: a mistake in gangplank.
+    Internal(String),
     /// Of several clouds, each with its own.
     Several(Vec<Error>),
 }
@@ -75,6 +80,8 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Error::Plan(_) => Exit::WrongPlan,
+            Error::Internal(_) => Exit::Internal,
+            Error::Cloud(error) if error.kind == ErrorKind::Internal => Exit::Internal,
             Error::Cloud(_) | Error::Sandbox(_) | Error::Io(..) => Exit::Failed,
             Error::Usage(_) | Error::Identity(_) => Exit::Usage,
             Error::Several(all) => all.iter().map(Error::exit).reduce(Exit::worst).unwrap_or(Exit::Failed),
@@ -93,6 +100,7 @@ impl Error {
             Error::Cloud(error) => line(error),
             Error::Usage(text) => line(text),
             Error::Sandbox(trouble) => line(trouble),
+            Error::Internal(what) => line(&format!("{what}: a mistake in gangplank\n  to do: {REPORT}")),
             Error::Io(what, error) => line(&format!("{what}: {error}")),
             Error::Several(all) => all.iter().map(|error| error.render(color)).collect::<Vec<_>>().join("\n"),
         }
@@ -145,4 +153,22 @@ pub fn print(text: &str) -> Result<(), Error> {
 /// Writes to stderr, where there is nowhere to report a failure. It ends in CI's logs: no secret passes, whoever wrote it.
 pub fn say(text: &str) {
     let _ = io::stderr().lock().write_all(for_stream(&secret::redact(text)).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_of_our_own_has_its_exit_code_and_says_how_to_report_it() {
+        let of_a_step = Error::Cloud(CloudError::mistake("two steps wait for each other".to_owned()));
+        let own = Error::Internal("the template is broken".to_owned());
+        let together = Error::Several(vec![Error::Usage(String::new()), Error::Internal(String::new())]);
+        for error in [of_a_step, own] {
+            assert_eq!(error.exit() as u8, 70);
+            let text = error.render(Color::Never);
+            assert!(text.contains("a mistake in gangplank") && text.contains("report it"), "{text}");
+        }
+        assert_eq!(together.exit(), Exit::Internal);
+    }
 }

@@ -5,10 +5,13 @@ pub mod console;
 pub mod exit;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod interruption;
+pub mod log;
 pub mod show;
 pub mod summary;
 mod verbs;
 mod words;
+
+use std::panic::AssertUnwindSafe;
 
 use jiff::Timestamp;
 
@@ -27,13 +30,17 @@ use crate::provider::extend::Which;
 
 /// Does what the command line says and reports its errors.
 pub fn main(args: &Cli) -> Exit {
-    dispatch(args).unwrap_or_else(|error| {
-        say(&error.render(args.color));
-        error.exit()
-    })
+    let done = std::panic::catch_unwind(AssertUnwindSafe(|| dispatch(args)));
+    done.unwrap_or_else(|_| Err(Error::Internal("it ended at the place that is told above".to_owned()))).unwrap_or_else(
+        |error| {
+            say(&error.render(args.color));
+            error.exit()
+        },
+    )
 }
 
 fn dispatch(args: &Cli) -> Result<Exit, Error> {
+    log::begin(args.log_level())?;
     let now = Timestamp::now();
     match &args.verb {
         Verb::Validate(paths) => offline::validate(paths, now),
@@ -68,8 +75,13 @@ fn ask_cloud(verb: &Verb, args: &Cli) -> Result<Exit, Error> {
             return verbs::sandbox::run(verb, sandbox, &interruption).await;
         }
         let clouds = sandbox.map_or(Ok(Clouds::Real), |folder| verbs::sandbox::open(folder).map(Clouds::Sandbox))?;
-        let context =
-            verbs::context::Context { color: args.color, clouds, interruption, sandbox: args.sandbox.clone() };
+        let context = verbs::context::Context {
+            color: args.color,
+            clouds,
+            interruption,
+            sandbox: args.sandbox.clone(),
+            logs: args.log_level().is_some(),
+        };
         let verb = async {
             match verb {
                 Verb::Plan(plan) => verbs::plan::run(plan, &context).await,
@@ -108,7 +120,7 @@ fn run_demo(demo: &args::Demo, color: crate::style::Color) -> Result<Exit, Error
 }
 
 #[cfg(not(any(feature = "aws", feature = "azure")))]
-fn run_demo(_: &args::Demo, _: style::Color) -> Result<Exit, Error> {
+fn run_demo(_: &args::Demo, _: crate::style::Color) -> Result<Exit, Error> {
     Err(no_cloud())
 }
 

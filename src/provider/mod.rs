@@ -56,7 +56,9 @@ pub struct Progress<'a> {
 
 impl Progress<'_> {
     pub fn waiting(&self, for_what: impl Into<String>) {
-        self.watcher.event(Event::StepWaiting { step: self.step.clone(), for_what: for_what.into() });
+        let for_what = for_what.into();
+        tracing::debug!(step = %self.step, for_what, "waiting");
+        self.watcher.event(Event::StepWaiting { step: self.step.clone(), for_what });
     }
 
     /// Waits for something that is no call of this step's own; where the run is stopped, no longer.
@@ -89,6 +91,8 @@ impl Progress<'_> {
     /// The same, where it may be known who did not answer.
     pub fn retrying_after(&self, failure: &Failure, attempt: u32, delay: Duration) {
         let Failure { error, no_answer } = failure;
+        let (operation, code, ms) = (&error.operation, error.code.as_deref().unwrap_or("none"), delay.as_millis());
+        tracing::debug!(step = %self.step, operation, code, attempt, ms, "repeated after a pause");
         self.watcher.event(Event::StepRetrying {
             step: self.step.clone(),
             operation: error.operation.clone(),

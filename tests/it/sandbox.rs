@@ -8,6 +8,7 @@ mod folder;
 mod front;
 mod hostile;
 mod listen;
+mod log;
 mod networks;
 #[cfg(feature = "azure")]
 mod peering;

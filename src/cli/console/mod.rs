@@ -43,12 +43,12 @@ pub enum Console<'c> {
 
 impl<'c> Console<'c> {
     /// JSON where it was asked for; otherwise bars, where stderr is a terminal that can move its cursor. `palette` is
-    /// stderr's; `clock` dates the lines of JSON.
-    pub fn new(json: bool, palette: Palette, clock: impl Fn() -> Timestamp + 'c) -> Self {
+    /// stderr's; `moves`: whether anything may move its cursor; `clock` dates the lines of JSON.
+    pub fn new(json: bool, palette: Palette, moves: bool, clock: impl Fn() -> Timestamp + 'c) -> Self {
         let terminal = ProgressDrawTarget::stderr();
         if json {
             Self::Json(Json::new(io::stdout(), clock))
-        } else if terminal.is_hidden() {
+        } else if terminal.is_hidden() || !moves {
             Self::Lines(Lines::new(io::stderr(), palette))
         } else {
             Self::Bars(Bars::new(terminal, palette))

@@ -35,6 +35,8 @@ pub struct Context {
     pub interruption: Interruption,
     /// The folder of the sandbox, as it was given.
     pub sandbox: Option<PathBuf>,
+    /// The log is on stderr, so nothing there may move the cursor.
+    pub logs: bool,
 }
 
 impl Context {

@@ -12,7 +12,6 @@ use crate::{
         args::{self, HandOffOutput},
         exit::{Error, Exit, print, say},
     },
-    cloud_error::CloudError,
     handoff,
     plan::Loaded,
 };
@@ -30,9 +29,7 @@ pub async fn run(args: &args::HandOff, cx: &Context) -> Result<Exit, Error> {
         print(&match args.output {
             HandOffOutput::Human => handoff::text::text(&handoffs, &cx.palette()),
             HandOffOutput::Json => handoff::json::json(&handoffs),
-            HandOffOutput::Html => {
-                handoff::html::html(&handoffs).map_err(|error| Error::Cloud(CloudError::mistake(error)))?
-            }
+            HandOffOutput::Html => handoff::html::html(&handoffs).map_err(Error::Internal)?,
         })?;
     }
     // What is handed on is about the others; whoever hands it on reads who is missing.

@@ -15,6 +15,7 @@ use crate::{
         show,
         summary::{Resume, summary},
     },
+    cloud_error::ErrorKind,
     execute::{self, Outcome},
     provider::fleet::{Action, Performer},
 };
@@ -106,16 +107,17 @@ pub async fn carry_out(
 ) -> Result<Option<Exit>, Error> {
     let palette = cx.color.palette(&io::stderr());
     let places = show::places::changed(sets).into_iter().cloned().collect();
-    let console = Console::new(output == RunOutput::Json, palette, || cx.now()).at(places);
+    let console = Console::new(output == RunOutput::Json, palette, !cx.logs, || cx.now()).at(places);
     let mut steps: Vec<_> = sets.iter().flat_map(|set| &set.steps).collect();
     if sets.iter().all(Changeset::is_teardown) {
         steps = in_waves(&steps);
     }
     cx.enter(Phase::Writing);
     let stop = cx.interruption.stop().clone();
-    let outcome = console.during(execute::run(performer, &steps, stop, &console)).await.map_err(|error| {
-        Error::Io("ordering the steps (a mistake in gangplank)".to_owned(), io::Error::other(error.to_string()))
-    })?;
+    let outcome = console
+        .during(execute::run(performer, &steps, stop, &console))
+        .await
+        .map_err(|error| Error::Internal(format!("the steps have no order: {error}")))?;
     drop(console);
     say(&summary(&outcome, resume, &palette));
     Ok(match outcome {
@@ -126,6 +128,9 @@ pub async fn carry_out(
             None
         }
         Outcome::Interrupted(_) => Some(Exit::Interrupted),
+        Outcome::Failed(report) if report.failed.iter().any(|failed| failed.error.kind == ErrorKind::Internal) => {
+            Some(Exit::Internal)
+        }
         Outcome::Failed(_) => Some(Exit::Failed),
     })
 }

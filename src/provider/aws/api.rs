@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 pub use super::connection::NotConnected;
 use super::{
+    call_log::CallLog,
     connection::{self, Connection, ServiceHosts},
     credentials::{CredentialFailure, CredentialSource, told},
     error::{Refusal, cloud_error},
@@ -71,10 +72,11 @@ impl Ec2 {
     pub async fn connect(profile: Option<&str>, region: Option<&str>) -> Result<Self, NotConnected> {
         let Connection { config, region, source, hosts, note } = connection::load(profile, region).await?;
         let profile = source.profile().map(str::to_owned);
+        let (client, trail, sts) = clients(&config);
         Ok(Self {
-            client: Client::new(&config),
-            trail: aws_sdk_cloudtrail::Client::new(&config),
-            sts: aws_sdk_sts::Client::new(&config),
+            client,
+            trail,
+            sts,
             profile,
             hosts,
             source: Arc::new(source),
@@ -113,11 +115,11 @@ impl Ec2 {
             .timeout_config(TimeoutConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         config.set_app_name(AppName::new(NAME).ok());
-        let config = config.build();
+        let (client, trail, sts) = clients(&config.build());
         Self {
-            client: Client::new(&config),
-            trail: aws_sdk_cloudtrail::Client::new(&config),
-            sts: aws_sdk_sts::Client::new(&config),
+            client,
+            trail,
+            sts,
             hosts: ServiceHosts::default(),
             source: Arc::new(CredentialSource::Sandbox),
             answered: Arc::default(),
@@ -287,6 +289,17 @@ impl Ec2 {
         };
         Failure { error: unanswered(ErrorKind::Unreachable, message, residue, remedy), no_answer }
     }
+}
+
+/// Of each service one, whose requests are logged.
+fn clients(config: &SdkConfig) -> (Client, aws_sdk_cloudtrail::Client, aws_sdk_sts::Client) {
+    let trail = aws_sdk_cloudtrail::config::Builder::from(config).interceptor(CallLog).build();
+    let sts = aws_sdk_sts::config::Builder::from(config).interceptor(CallLog).build();
+    (
+        Client::from_conf(aws_sdk_ec2::config::Builder::from(config).interceptor(CallLog).build()),
+        aws_sdk_cloudtrail::Client::from_conf(trail),
+        aws_sdk_sts::Client::from_conf(sts),
+    )
 }
 
 fn session_has_ended(refusal: &Refusal) -> bool {

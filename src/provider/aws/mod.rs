@@ -9,6 +9,8 @@ pub mod action;
 pub mod api;
 #[cfg(feature = "aws")]
 mod ca_bundle;
+#[cfg(feature = "aws")]
+mod call_log;
 mod check;
 #[cfg(feature = "aws")]
 mod connection;

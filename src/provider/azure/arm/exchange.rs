@@ -7,7 +7,7 @@ use azure_core::{
     http::{self, Url},
 };
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     super::request::{Answer, Condition, Headers, Method, Request},
@@ -38,7 +38,9 @@ impl Arm {
             Some(Condition::Absent) => headers.push(("if-none-match", "*".to_owned())),
             None => {}
         }
+        let began = Instant::now();
         let sent = self.send(request.method, url, &headers, request.body.as_ref()).await;
+        log(&request.operation(), &sent, began.elapsed());
         let (status, mut headers, bytes) = sent.map_err(|cause| self.no_answer(request, &cause, url))?;
         // A token follows these addresses: only back to where it came from.
         for address in [&mut headers.operation, &mut headers.location] {
@@ -129,6 +131,17 @@ impl Arm {
             remedy: Some(remedy),
         };
         Failure { error, no_answer: Some(no_answer) }
+    }
+}
+
+fn log(operation: &str, sent: &Result<(u16, Headers, Vec<u8>), Lost>, took: Duration) {
+    let (service, ms) = ("Azure", took.as_millis());
+    match sent {
+        Ok((status, headers, _)) => {
+            let request_id = headers.request_id.as_deref().unwrap_or("none");
+            tracing::info!(service, operation, status, ms, request_id, "call");
+        }
+        Err(_) => tracing::info!(service, operation, ms, "call failed: no answer"),
     }
 }
 
