@@ -7,6 +7,7 @@ mod faults;
 mod hostile;
 mod identity;
 mod sandbox;
+mod sqlserver;
 mod targets;
 mod turns;
 

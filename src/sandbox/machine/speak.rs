@@ -21,8 +21,10 @@ const MYSQL_SWITCH: &[u8] = b"\x2c\0\0\x02\xfecaching_sha2_password\0abcdefghabc
 const MYSQL_DENIED: &[u8] = b"\x16\0\0\x04\xff\x15\x04#28000Access denied";
 /// MySQL's ER_HOST_IS_BLOCKED.
 const MYSQL_BLOCKED: &[u8] = b"\x0b\0\0\0\xff\x69\x04blocked!";
-/// MS-TDS 2.2.6.5: the answer to a PRELOGIN, of version 16.0.4000.
+/// MS-TDS 2.2.6.5: the answer to a PRELOGIN, of version 16.0.4000, from a server without TLS.
 const PRELOGIN: &[u8] = b"\x04\x01\0\x1a\0\0\x01\0\0\0\x0b\0\x06\x01\0\x11\0\x01\xff\x10\0\x0f\xa0\0\0\x02";
+/// 2.2.7.10: error 18456, of which a client is told no more than "Login failed"; and that this is all.
+const TDS_DENIED: &[u8] = b"\x04\x01\0\x42\0\0\x01\0\xaa\x2a\0\x18\x48\0\0\x01\x0e\x0d\0L\0o\0g\0i\0n\0 \0f\0a\0i\0l\0e\0d\0.\0\x01s\0\0\x01\0\0\0\xfd\x02\0\0\0\0\0\0\0\0\0\0\0";
 
 /// Speaks until the client has gone.
 pub async fn speak(mut stream: impl AsyncRead + AsyncWrite + Unpin, speech: Speech) {
@@ -61,9 +63,10 @@ async fn words(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), speech: Speec
         }
         Speech::Tls => hello(stream).await,
         Speech::Sqlserver => {
-            let mut header = [0; 8];
-            stream.read_exact(&mut header).await?;
-            if header.starts_with(&[0x12]) { stream.write_all(PRELOGIN).await } else { Ok(()) }
+            if tds_packet(stream).await? == 0x12 {
+                stream.write_all(PRELOGIN).await?;
+            }
+            if tds_packet(stream).await? == 0x10 { stream.write_all(TDS_DENIED).await } else { Ok(()) }
         }
     }
 }
@@ -99,6 +102,15 @@ async fn packet(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<()> {
     let [low, middle, high, _] = header;
     let length = u64::from(u32::from_le_bytes([low, middle, high, 0]));
     tokio::io::copy(&mut stream.take(length), &mut tokio::io::sink()).await.map(|_| ())
+}
+
+/// Reads one of TDS's packets, and tells its type.
+async fn tds_packet(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<u8> {
+    let mut header = [0; 8];
+    stream.read_exact(&mut header).await?;
+    let [kind, _, high, low, ..] = header;
+    let length = u64::from(u16::from_be_bytes([high, low])).saturating_sub(8);
+    tokio::io::copy(&mut stream.take(length), &mut tokio::io::sink()).await.map(|_| kind)
 }
 
 /// Answers a client's TLS with an alert: here is TLS, and nothing to log in to.

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use super::{
     dial::Stream,
     speak::{self, LONGEST_ANSWER, Reading},
+    tds,
     tls::{self, NoTls},
 };
 use crate::plan::{Host, Protocol};
@@ -74,20 +75,29 @@ pub async fn begin(stream: Box<dyn Stream>, speaks: Protocol, host: &Host, progr
     let tls = match (speaks, &reading) {
         (Protocol::Tls, _) => true,
         (Protocol::Postgres, Reading::Speaks(_)) => words == b"S",
+        (Protocol::Sqlserver, Reading::Speaks(_)) => tds::offers_tls(&words),
         _ => false,
     };
     if !tls {
         return Spoken { reading, words, stream: Ok(stream) };
     }
     progress.enter(Stage::Tls);
-    match tls::handshake(stream, host).await {
+    let agreed: Result<Box<dyn Stream>, NoTls> = match speaks {
+        Protocol::Sqlserver => tds::handshake(stream, host).await,
+        _ => match tls::handshake(stream, host, rustls::ALL_VERSIONS).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(no) => Err(no),
+        },
+    };
+    match agreed {
         Ok(stream) => Spoken { reading, words, stream: Ok(stream) },
         Err(NoTls::Disagrees(why)) => {
             let reading = if speaks == Protocol::Tls { Reading::Speaks(format!("TLS: {why}")) } else { reading };
             Spoken { reading, words, stream: Err(format!("no TLS was agreed ({why})")) }
         }
-        // A PostgreSQL that closes after its `S` has answered all the same.
-        Err(NoTls::Ended) if speaks == Protocol::Postgres && progress.heard() == 1 => {
+        // A PostgreSQL that closes after its `S` has answered all the same; so has a SQL Server, which ends a handshake
+        // without an alert where it knows no version of TLS that is offered.
+        Err(NoTls::Ended) if speaks == Protocol::Sqlserver || speaks == Protocol::Postgres && progress.heard() == 1 => {
             Spoken { reading, words, stream: Err("it closed the connection before TLS".to_owned()) }
         }
         Err(NoTls::Ended | NoTls::Other) => {

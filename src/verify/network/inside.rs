@@ -15,6 +15,7 @@ use super::{
     login::{self, Login, Refusal},
     session::{Answer, Question, Route},
     speak::Reading,
+    tds,
     transfer::{Transfer, transfer},
     wire::excerpt,
 };
@@ -285,7 +286,8 @@ impl<'a> Visitor<'a> {
         match target.speaks {
             Protocol::Postgres => self.postgres_login(target, attempt, stream).await,
             Protocol::Mysql => self.mysql_login(target, stream, &words).await,
-            Protocol::Sqlserver | Protocol::Tls | Protocol::Tcp => {
+            Protocol::Sqlserver => self.sqlserver_login(target, stream).await,
+            Protocol::Tls | Protocol::Tcp => {
                 Login::NotTried(format!("no login of {} is spoken here", target.speaks.as_str()))
             }
         }
@@ -341,6 +343,14 @@ impl<'a> Visitor<'a> {
                 login
             }
             _ => login,
+        }
+    }
+
+    async fn sqlserver_login(&self, target: &Target, mut stream: Box<dyn Stream>) -> Login {
+        match in_time(&self.asker.route.clock, tds::login(&mut *stream, &target.host)).await {
+            // It is smaller than any packet.
+            Login::Silent => Login::Hangs,
+            login => login,
         }
     }
 

@@ -7,7 +7,7 @@ use super::{dial::Stream, speak::LONGEST_ANSWER, wire::excerpt};
 use crate::plan::LoginAttempt;
 
 /// A user, and a database, that nobody has.
-const NOBODY: &str = "gangplank";
+pub const NOBODY: &str = "gangplank";
 
 /// Messages before an answer: more than any server sends.
 const MOST_MESSAGES: usize = 64;
@@ -26,6 +26,8 @@ pub enum Refusal {
     NotReady,
     /// MySQL: too many connections from this host came without a login.
     Blocked,
+    /// SQL Server: it names another host and port, to go to instead.
+    Redirects,
     Other,
 }
 

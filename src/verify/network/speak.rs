@@ -3,6 +3,7 @@
 
 use super::{
     login::{PostgresError, Refusal, mysql_message, mysql_refusal},
+    tds,
     wire::excerpt,
 };
 use crate::plan::Protocol;
@@ -28,7 +29,7 @@ pub fn request(speaks: Protocol) -> Option<Vec<u8>> {
     match speaks {
         // PostgreSQL's documentation, "Message Formats", SSLRequest.
         Protocol::Postgres => Some(vec![0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]),
-        Protocol::Sqlserver => Some(prelogin()),
+        Protocol::Sqlserver => Some(tds::PRELOGIN.to_vec()),
         Protocol::Tls | Protocol::Mysql | Protocol::Tcp => None,
     }
 }
@@ -116,17 +117,6 @@ fn mysql(bytes: &[u8]) -> Reading {
     }
 }
 
-/// MS-TDS 2.2.6.5: a PRELOGIN with a version and no encryption.
-fn prelogin() -> Vec<u8> {
-    // Token, offset and length of each option; the options' data.
-    let options: [u8; 11] = [0x00, 0, 11, 0, 6, 0x01, 0, 17, 0, 1, 0xff];
-    let data: [u8; 7] = [0, 0, 0, 0, 0, 0, 0x02];
-    let mut packet = vec![0x12, 0x01, 0, 26, 0, 0, 0, 0];
-    packet.extend(options);
-    packet.extend(data);
-    packet
-}
-
 /// The answer is a packet of type 4 whose first option is the version.
 fn sqlserver(bytes: &[u8]) -> Reading {
     let Some((header, rest)) = bytes.split_first_chunk::<8>() else {
@@ -138,9 +128,7 @@ fn sqlserver(bytes: &[u8]) -> Reading {
         return other(bytes);
     }
     let Some(options) = rest.get(..length - 8) else { return Reading::More };
-    let [0, high, low, 0, 6, ..] = options else { return other(bytes) };
-    let at = usize::from(u16::from_be_bytes([*high, *low]));
-    match options.get(at..) {
+    match tds::option(options, tds::VERSION) {
         Some([major, minor, build_high, build_low, ..]) => {
             let build = u16::from_be_bytes([*build_high, *build_low]);
             Reading::Speaks(format!("SQL Server {major}.{minor}.{build}"))
@@ -203,8 +191,6 @@ mod tests {
         let answer = b"\x04\x01\0\x1a\0\0\x01\0\0\0\x0b\0\x06\x01\0\x11\0\x01\xff\x10\0\x0f\xa0\0\0\x02";
         assert_eq!(speaks(Protocol::Sqlserver, answer), "SQL Server 16.0.4000");
         assert!(is_other(Protocol::Sqlserver, SSH) && is_other(Protocol::Sqlserver, b"\x04\x01\0\x0a"));
-        let request = prelogin();
-        assert_eq!(usize::from(request[3]), request.len());
     }
 
     proptest! {

@@ -5,12 +5,12 @@
 use std::{net::IpAddr, sync::Arc};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{dial::Stream, wire::excerpt};
 use crate::plan::Host;
@@ -28,10 +28,14 @@ pub enum NoTls {
 /// # Errors
 ///
 /// If no TLS connection comes about.
-pub async fn handshake(stream: Box<dyn Stream>, host: &Host) -> Result<Box<dyn Stream>, NoTls> {
+pub async fn handshake<S: Stream>(
+    stream: S,
+    host: &Host,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<TlsStream<S>, NoTls> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(|error| NoTls::Disagrees(error.to_string()))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
@@ -44,7 +48,7 @@ pub async fn handshake(stream: Box<dyn Stream>, host: &Host) -> Result<Box<dyn S
         }
     };
     match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
-        Ok(stream) => Ok(Box::new(stream)),
+        Ok(stream) => Ok(stream),
         Err(error) => Err(match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(rustls::Error::InvalidMessage(_)) => NoTls::Other,
             Some(inner) => NoTls::Disagrees(excerpt(inner.to_string().as_bytes())),

@@ -58,9 +58,18 @@ fn refused(base: Check, place: &str, target: &Target, refusal: Refusal, said: &s
             "does not admit the bastion's address",
             "give the database's user a host pattern that matches the bastion's private address",
         ),
+        (Refusal::NotAdmitted, Protocol::Sqlserver) => (
+            "does not admit the bastion's address",
+            "add the address that the bastion has there, or its subnet, to the server's firewall rules, or lead the tunnel to a \
+             private endpoint",
+        ),
         (Refusal::NotAdmitted, _) => (
             "does not admit this user from the bastion's address",
             "give the database's pg_hba.conf a line for the bastion's private address, the user and the database, and reload",
+        ),
+        (Refusal::NoConnectionLeft, Protocol::Sqlserver) => (
+            "has no connection left",
+            "close connections, or raise `user connections` (Azure SQL: choose a tier with more sessions and workers)",
         ),
         (Refusal::NoConnectionLeft, _) => {
             ("has no connection left", "raise the database's max_connections, or close connections")
@@ -71,6 +80,10 @@ fn refused(base: Check, place: &str, target: &Target, refusal: Refusal, said: &s
         (Refusal::Blocked, _) => (
             "has blocked the bastion after many connections without a login",
             "run FLUSH HOSTS (or TRUNCATE performance_schema.host_cache) on the database",
+        ),
+        (Refusal::Redirects, _) => (
+            "sends its clients on to another place, where no tunnel leads",
+            "set the connection policy of the Azure SQL server to Proxy",
         ),
         (Refusal::Other, _) => ("refuses the bastion before any login", "look at the database's error log"),
     };
@@ -134,9 +147,8 @@ pub fn login(case: &Case<'_>, base: Check, target: &Target, forward: (&Check, &F
                 "{place} takes connections and does not answer even a small login: it hangs, or waits for somebody whom it asks about \
                  users (ident, LDAP, RADIUS, a resolver)"
             ),
-            "look at the database's log and load, and at the method that its pg_hba.conf has for the bastion's address",
+            "look at the database's log and load, and (PostgreSQL) at the method that its pg_hba.conf has for the bastion's address",
         ),
-        Login::NotTried(_) if target.speaks == Protocol::Sqlserver => base.unknown(not_asked(target)),
         Login::NotTried(why) => base.unknown(format!("no login was tried: {why}")),
     }
 }
@@ -146,9 +158,6 @@ fn not_asked(target: &Target) -> String {
     const NOT_ASKED: &str = "not asked, since the database may log it as a failed login: whether it admits the bastion, has a connection \
                              left, and can send more than small packets. To know, give the target";
     let line = match database(target) {
-        Some(Protocol::Sqlserver) => {
-            return "not asked: no login of SQL Server's is spoken here. The vendor's own test shows whether it admits the bastion".to_owned();
-        }
         Some(Protocol::Postgres) => "`login_attempt: {user: ..., database: ...}`, those of the vendor,",
         _ => "`login_attempt: true`",
     };
