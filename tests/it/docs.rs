@@ -250,7 +250,9 @@ fn every_path_exists() {
 #[test]
 fn every_exit_code_image_and_vendor_is_listed() {
     let commands = text("docs/commands.md");
-    for exit in [Exit::Done, Exit::Failed, Exit::Differs, Exit::WrongPlan, Exit::Usage, Exit::Interrupted] {
+    for exit in
+        [Exit::Done, Exit::Failed, Exit::Differs, Exit::WrongPlan, Exit::Usage, Exit::Internal, Exit::Interrupted]
+    {
         assert!(commands.contains(&format!("\n| {} | ", exit as u8)), "{exit:?}");
     }
     let plan = text("docs/plan.md");

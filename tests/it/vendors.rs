@@ -244,7 +244,7 @@ fn a_key_pair_is_made_on_request() {
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
             String::from_utf8(done.stdout).expect("a text")
         };
-        assert_eq!(ssh_keygen(&["-y", "-f", &path]).split(' ').nth(1), public.split(' ').nth(1));
+        assert_eq!(ssh_keygen(&["-y", "-f", &path]).split_whitespace().nth(1), public.split_whitespace().nth(1));
         let shown = ssh_keygen(&["-l", "-f", &format!("{path}.pub")]);
         assert!(shown.starts_with(bits) && shown.contains(&plan.tunnels[0].keys[0].fingerprint), "{shown}");
         // Nothing is overwritten, and nothing is left of a second attempt.
