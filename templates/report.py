@@ -568,12 +568,14 @@ def guards():
     pam = [path for name in ("sshd", "common-*", "*-auth") for path in glob.glob("/etc/pam.d/" + name)]
     pam = "\n".join(str(attempt(read, path)) for path in pam)
     said["pam"] = sorted(set(re.findall(r"(?m)^[^#\n]*\b(pam_(?:access|time|exec|script)\.so)", pam)))
-    for tool in ("nft list ruleset", "iptables-save", "ip6tables-save", "ip route", "ip -6 route", "ip rule"):
+    for tool in ("nft list ruleset", "iptables-save", "ip6tables-save", "ip route", "ip -6 route", "ip rule", "ip -6 rule"):
         text = attempt(run, *tool.split())
         text = text[1] if isinstance(text, tuple) else ""
         sets = dict(re.findall(r"set (\S+) \{[^}]*?elements = \{([^}]*)\}", text))
         rules = [re.sub(r"@(\S+)", lambda name: sets.get(name[1], ""), line) for line in text.splitlines()]
-        wanted = re.compile(r"(?i)\b(drop|reject)\b|^(blackhole|unreach|prohib)|^[^d]\S* via |^\d+:(?!.*(local|main|default)$)")
+        wanted = re.compile(r"(?i)\b(drop|reject)\b|^(blackhole|unreach|prohib)|^[^d]\S* (via|dev) (?!.*proto kernel)|^\d+:(?!.*(local|main|default)$)")
+        if tool == "ip route" and text:
+            said["default_route"] = bool(re.search("(?m)^default", text))
         said["drops"] += [" ".join(rule.split())[:300] for rule in rules if wanted.search(rule)][:9]
     said["unread"] = not shutil.which("nft") and attempt(tables) is True
     return said

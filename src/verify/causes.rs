@@ -69,7 +69,8 @@ const EDGE: [Cause; 5] = [
 /// Packets are lost on the way, or the machine turns this address away.
 const PATH: [Cause; 2] = [("machine.sources", All), ("network.loss", All)];
 
-const LOSS: [Cause; 1] = [("network.loss", All)];
+/// On the two halves of the way to a target.
+const LOSS: [Cause; 2] = [("network.target-loss", All), ("network.loss", All)];
 
 const LIMITS: [Cause; 2] = [("machine.concurrency", All), ("machine.self-test", All)];
 const CONFINEMENT: [Cause; 2] = [("machine.confinement", All), ("machine.account", All)];
@@ -86,8 +87,8 @@ fn causes(effect: &str) -> Vec<Cause> {
         "network.startups" | "network.session" => [&LIMITS[..], &PATH].concat(),
         "network.concurrent" => [&LIMITS[..], &WAY, &FORWARD, &LOSS].concat(),
         "network.forward" => [&WAY[..], &FORWARD, &LOSS].concat(),
-        "network.target-login" => vec![("network.session", All), ("network.loss", All)],
-        "machine.target" => [&WAY[..], &LOSS].concat(),
+        "network.target-login" => [&[("network.session", All)][..], &LOSS].concat(),
+        "machine.target" => [&WAY[..], &[("network.target-loss", All)]].concat(),
         // Red for too much, too; but where no group admits the bastion either, it is for too little.
         "control.target-group" => vec![("control.database-group", All)],
         "network.refuses-none" | "network.refuses-password" | "network.refuses-unknown-key" => {
@@ -218,6 +219,25 @@ mod tests {
         let checks = vec![lost, odd, foreign];
         let algorithms = "network.algorithms: none sound; mend network.loss first, which can be its cause";
         assert_eq!(folded(checks), ["network.loss", algorithms, "network.host-key"]);
+    }
+
+    /// What is lost behind the machine holds up no session with it.
+    #[test]
+    fn a_loss_explains_what_goes_its_way() {
+        let effects = [
+            red("network.startups", None, "2 of 10"),
+            red("network.session", None, "hangs"),
+            red("network.concurrent", None, "40 of 50"),
+            red("machine.target", Some("warehouse"), "no answer"),
+        ];
+        for (loss, still) in [
+            ("network.target-loss", &["network.startups", "network.session"][..]),
+            ("network.loss", &["machine.target[warehouse]"]),
+        ] {
+            let folded = folded([&[red(loss, None, "lost")][..], &effects].concat());
+            let red: Vec<_> = folded[1..].iter().filter(|line| !line.contains("; ")).collect();
+            assert_eq!(red, still, "{loss}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod speak;
 mod tds;
 mod tls;
 mod transfer;
+mod watched;
 pub mod wire;
 
 use std::{

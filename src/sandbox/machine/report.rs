@@ -86,7 +86,7 @@ fn report(machine: &Machine, around: &dyn Around, why: &str, now: Timestamp) -> 
         ("accounts", known(accounts(machine))),
         ("targets", known(json!(targets))),
         // A machine of the sandbox's has no firewall, no TCP wrappers, and a log that nobody reads.
-        ("guards", json!({"deny": [], "allow": [], "drops": [], "pam": [], "unread": false})),
+        ("guards", json!({"deny": [], "allow": [], "drops": [], "pam": [], "unread": false, "default_route": true})),
         ("refusals", json!([])),
         ("listening", listening(machine)),
         // Images of the sandbox have none that the boot does not stop.

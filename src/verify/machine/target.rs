@@ -1,6 +1,9 @@
 //! The way from the machine to each target.
 
-use super::{Bench, Problem, found, unknown};
+use super::{
+    Bench, Problem, found, unknown,
+    vendor::{self, NO_ROUTE},
+};
 use crate::{
     cloudinit,
     plan::{Host, Target},
@@ -33,6 +36,7 @@ pub fn checks(bench: &mut Bench<'_>) {
 }
 
 fn one(bench: &mut Bench<'_>, target: &Target, open: &str, subject: &str) {
+    let plan = bench.plan;
     let part = || Part::Target(target.name.clone());
     let host = &target.host;
     let dns = format!("target-dns[{subject}]");
@@ -45,6 +49,9 @@ fn one(bench: &mut Bench<'_>, target: &Target, open: &str, subject: &str) {
             Some(Seen::Found(addresses)) => {
                 said.extend(addresses.iter().map(|address| format!("{host} is {address}")));
                 Ok(())
+            }
+            Some(Seen::Failed(error)) if vendor::has_no_route(report, plan) => {
+                unknown(format!("the machine's resolver does not find {host}: {error}; {NO_ROUTE}"))
             }
             Some(Seen::Failed(error)) => super::fail(
                 format!("the machine's resolver does not find {host}: {error}"),
@@ -67,6 +74,9 @@ fn one(bench: &mut Bench<'_>, target: &Target, open: &str, subject: &str) {
                 format!("{open} does not answer: a security group, a network ACL, a route or the database's own firewall drops it, or the host is down"),
                 "see that the database's rules admit the bastion (`database_access` in the plan), that there is a route between the subnets, and that the database runs",
             ),
+            other if vendor::has_no_route(report, plan) => {
+                unknown(format!("the machine cannot reach {open}: {other}; {NO_ROUTE}"))
+            }
             other => super::fail(format!("the machine cannot reach {open}: {other}"), "see that there is a route between the bastion's subnet and the database's"),
         }
     });

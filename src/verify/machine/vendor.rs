@@ -128,10 +128,11 @@ fn self_test(report: &Report, plan: &Plan, user: &str, said: &mut Vec<String>) -
         return Ok(());
     }
     let why = test.said.last().map_or(String::new(), |line| format!(": {line}"));
-    fail(
-        format!("a forward to {} is closed again{why}", closed.join(", ")),
-        "see that the target takes connections from the machine's address, and has some left",
-    )
+    let cause = format!("a forward to {} is closed again{why}", closed.join(", "));
+    if has_no_route(report, plan) {
+        return unknown(format!("{cause}; {NO_ROUTE}"));
+    }
+    fail(cause, "see that the target takes connections from the machine's address, and has some left")
 }
 
 /// Every range that may come in.
@@ -223,11 +224,11 @@ fn dropped(guards: &Guards, all: &[IpNet], wrong: &mut Vec<String>, doubts: &mut
     if guards.unread {
         doubts.push("the machine has a firewall of its own, and no program (nft) to list its rules".to_owned());
     }
+    if let Some(net) = unrouted(guards, all) {
+        wrong.push(format!("answers to {net} are sent nowhere: the machine has no default route"));
+    }
     for rule in &guards.drops {
-        let words = rule.split(|c: char| c.is_whitespace() || "{},\"".contains(c));
-        let nets: Vec<IpNet> = words
-            .filter_map(|word| word.parse().ok().or_else(|| Some(IpNet::from(word.parse::<IpAddr>().ok()?))))
-            .collect();
+        let nets = nets(rule);
         match all.iter().find(|net| nets.iter().any(|named| overlap(named, net))) {
             Some(net) if is_route(rule) => wrong.push(format!("answers to {net} are sent nowhere by a route: {rule}")),
             Some(net) if is_detour(rule) => doubts.push(format!("answers to {net} take a way of their own: {rule}")),
@@ -244,6 +245,28 @@ fn dropped(guards: &Guards, all: &[IpNet], wrong: &mut Vec<String>, doubts: &mut
             None => doubts.push(format!("the machine has a firewall of its own: {rule}")),
         }
     }
+}
+
+fn nets(rule: &str) -> Vec<IpNet> {
+    let words = rule.split(|c: char| c.is_whitespace() || "{},\"".contains(c));
+    words.filter_map(|word| word.parse().ok().or_else(|| Some(IpNet::from(word.parse::<IpAddr>().ok()?)))).collect()
+}
+
+/// A source that no route leads to. A rule of the machine's routing may name another table with one.
+fn unrouted<'a>(guards: &Guards, all: &'a [IpNet]) -> Option<&'a IpNet> {
+    let routed = |net: &IpNet| {
+        let leads = |rule: &String| is_policy(rule) || is_detour(rule) && nets(rule).iter().any(|to| to.contains(net));
+        guards.drops.iter().any(leads)
+    };
+    all.iter().find(|net| guards.default_route == Some(false) && net.addr().is_ipv4() && !routed(net))
+}
+
+/// Without a default route little can be reached: what cannot follows from that.
+pub const NO_ROUTE: &str = "that follows from machine.sources: the machine has no default route";
+
+pub fn has_no_route(report: &Report, plan: &Plan) -> bool {
+    let all: Vec<IpNet> = ranges(plan).collect();
+    report.guards.as_result().is_ok_and(|guards| unrouted(guards, &all).is_some())
 }
 
 /// As `ip route` and `ip rule` write what leads nowhere: its kind comes first, or last.
@@ -265,7 +288,7 @@ fn is_of_some_packets(rule: &str) -> bool {
 }
 
 fn is_detour(rule: &str) -> bool {
-    is_policy(rule) || rule.split(' ').nth(1) == Some("via")
+    is_policy(rule) || rule.split(' ').nth(1).is_some_and(|word| word == "via" || word == "dev")
 }
 
 fn set_apart(found: &[ByAddress], all: &[IpNet], wrong: &mut Vec<String>, doubts: &mut Vec<String>) {
@@ -294,13 +317,13 @@ fn set_apart(found: &[ByAddress], all: &[IpNet], wrong: &mut Vec<String>, doubts
 mod tests {
     use super::*;
 
-    fn nets(texts: &[&str]) -> Vec<IpNet> {
+    fn ranges(texts: &[&str]) -> Vec<IpNet> {
         texts.iter().map(|text| text.parse().expect("a range")).collect()
     }
 
     #[test]
     fn a_firewall_rule_counts_by_the_addresses_that_it_names() {
-        let all = nets(&["203.0.113.10/32", "198.51.100.0/24"]);
+        let all = ranges(&["203.0.113.10/32", "198.51.100.0/24"]);
         for (rule, expected) in [
             ("ip saddr 203.0.113.10 drop", "wrong"),
             ("ip saddr { 192.0.2.7, 198.51.100.0/28 } tcp dport 22 reject", "wrong"),
@@ -314,6 +337,8 @@ mod tests {
             ("blackhole 192.0.2.0/24", ""),
             ("unreachable default dev lo metric 4294967295 error -101", ""),
             ("203.0.113.10 via 10.0.1.99 dev ens5", "doubt"),
+            ("203.0.113.0/24 dev tun0 scope link", "doubt"),
+            ("10.8.0.0/24 dev tun0 scope link", ""),
             ("168.63.129.16 via 10.0.1.1 dev eth0 proto dhcp", ""),
             ("32765: from all to 203.0.113.10 prohibit", "wrong"),
             ("32765: from all to 203.0.113.0/24 lookup 100", "doubt"),
@@ -337,8 +362,25 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_without_a_default_route_answers_those_that_another_leads_to() {
+        let all = ranges(&["2001:db8::/64", "203.0.113.10/32"]);
+        for (drops, expected) in [
+            (&[][..], true),
+            (&["192.0.2.0/24 via 10.0.1.1 dev ens5"], true),
+            (&["0.0.0.0/1 dev tun0", "128.0.0.0/1 dev tun0"], false),
+            (&["32765: from all lookup 100"], false),
+        ] {
+            let drops = drops.iter().map(|rule| (*rule).to_owned()).collect();
+            let guards = Guards { drops, default_route: Some(false), ..Guards::default() };
+            assert_eq!(unrouted(&guards, &all).is_some(), expected, "{guards:?}");
+            let guards = Guards { default_route: None, ..guards };
+            assert_eq!(unrouted(&guards, &all), None);
+        }
+    }
+
+    #[test]
     fn settings_by_address_count_where_a_source_is_concerned() {
-        let all = nets(&["203.0.113.10/32"]);
+        let all = ranges(&["203.0.113.10/32"]);
         let one = |from: &str, settings: Option<&[(&str, &str)]>| ByAddress {
             from: from.to_owned(),
             user: "secoda".to_owned(),

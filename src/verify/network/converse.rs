@@ -1,23 +1,19 @@
 //! What is said to a target through a forward: its protocol's first words, TLS where it offers that, and a login where the
 //! plan consents.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll, ready},
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     dial::Stream,
     speak::{self, LONGEST_ANSWER, Reading},
     tds,
     tls::{self, NoTls},
+    watched::{Watched, Watcher},
 };
 use crate::plan::{Host, Protocol};
 
@@ -58,6 +54,12 @@ impl Progress {
     }
 }
 
+impl Watcher for Progress {
+    fn heard(&self, bytes: usize) {
+        self.0.heard.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
 /// A target that has said its first words.
 pub struct Spoken {
     pub reading: Reading,
@@ -69,7 +71,7 @@ pub struct Spoken {
 
 /// Says the protocol's first words and hears the answer. The caller gives it a time.
 pub async fn begin(stream: Box<dyn Stream>, speaks: Protocol, host: &Host, progress: &Progress) -> Spoken {
-    let mut stream: Box<dyn Stream> = Box::new(Counted { stream, progress: progress.clone() });
+    let mut stream: Box<dyn Stream> = Box::new(Watched::new(stream, progress.clone()));
     let mut words = Vec::new();
     let reading = first_words(&mut *stream, speaks, &mut words).await;
     let tls = match (speaks, &reading) {
@@ -123,35 +125,5 @@ async fn first_words(stream: &mut dyn Stream, speaks: Protocol, words: &mut Vec<
             Ok(length) => words.extend_from_slice(chunk.get(..length).unwrap_or_default()),
         }
         words.truncate(LONGEST_ANSWER + 1);
-    }
-}
-
-/// A stream whose bytes are counted as they come.
-struct Counted {
-    stream: Box<dyn Stream>,
-    progress: Progress,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        let read = buffer.filled().len().saturating_sub(before);
-        self.progress.0.heard.fetch_add(read, Ordering::Relaxed);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -9,6 +9,8 @@ use std::{
 use tokio::net::TcpStream;
 
 use super::dial::Stream;
+#[cfg(target_os = "linux")]
+use super::watched::{Watched, Watcher};
 
 /// Of several connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,9 +55,10 @@ impl Tally {
     #[cfg(target_os = "linux")]
     pub fn follow(&self, to: SocketAddr, stream: TcpStream) -> Box<dyn Stream> {
         use std::os::fd::AsRawFd;
-        let followed = Arc::new(Mutex::new(Followed::Open(stream.as_raw_fd())));
+        let socket = stream.as_raw_fd();
+        let followed = Arc::new(Mutex::new(Followed::Open(socket)));
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((to, Arc::clone(&followed)));
-        Box::new(linux::Watched { stream, followed })
+        Box::new(Watched::new(stream, linux::Follower { socket, followed }))
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -79,26 +82,21 @@ impl Tally {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::{
-        io,
-        os::fd::{AsRawFd, RawFd},
-        pin::Pin,
-        task::{Context, Poll},
-    };
-
-    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+    use std::os::fd::RawFd;
 
     use super::*;
 
-    pub struct Watched {
-        pub stream: TcpStream,
+    pub struct Follower {
+        pub socket: RawFd,
         pub followed: Arc<Mutex<Followed>>,
     }
 
-    impl Drop for Watched {
+    impl Watcher for Follower {}
+
+    impl Drop for Follower {
         /// The descriptor is another's after this: nobody may ask it any more.
         fn drop(&mut self) {
-            let packets = count(self.stream.as_raw_fd());
+            let packets = count(self.socket);
             *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = Followed::Ended(packets);
         }
     }
@@ -134,26 +132,6 @@ mod linux {
             round_trip: Duration::from_micros(
                 Some(word(MIN_RTT)).filter(|rtt| *rtt != u32::MAX).unwrap_or_default().into(),
             ),
-        }
-    }
-
-    impl AsyncRead for Watched {
-        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.stream).poll_read(cx, buffer)
-        }
-    }
-
-    impl AsyncWrite for Watched {
-        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.stream).poll_write(cx, bytes)
-        }
-
-        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.stream).poll_flush(cx)
-        }
-
-        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.stream).poll_shutdown(cx)
         }
     }
 }

@@ -310,6 +310,9 @@ pub struct Guards {
     /// Rules of the machine's own firewall that drop or reject, with the elements of their sets; and routes that lead nowhere.
     #[serde(default)]
     pub drops: Vec<String>,
+    /// Whether there is a default route for IPv4.
+    #[serde(default)]
+    pub default_route: Option<bool>,
     /// The kernel has rules of nftables', and the machine has no program to list them.
     #[serde(default)]
     pub unread: bool,

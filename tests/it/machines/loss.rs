@@ -25,9 +25,13 @@ fn again(namespace: &Namespace) {
     namespace.nft("delete table ip lossy");
 }
 
-fn loss(checks: &[Check]) -> &Check {
-    checks.iter().find(|check| check.id == "network.loss").expect("always there")
+fn loss<'a>(checks: &'a [Check], id: &str) -> &'a Check {
+    checks.iter().find(|check| check.id == id).expect("always there")
 }
+
+/// On the way to the machine, and between it and the database.
+const OUTSIDE: &str = "network.loss";
+const INSIDE: &str = "network.target-loss";
 
 #[test]
 fn a_path_that_loses_packets_is_named() {
@@ -37,21 +41,23 @@ fn a_path_that_loses_packets_is_named() {
     let watch = Watch::new(&lab, &plan, OPERATOR, Some(&keys.operator));
     let whole = |lab: &Lab| {
         let seen = watch.network(lab);
-        assert_eq!(loss(&seen).verdict, Verdict::Pass, "{:#?}", loss(&seen));
+        for id in [OUTSIDE, INSIDE] {
+            assert_eq!(loss(&seen, id).verdict, Verdict::Pass, "{:#?}", loss(&seen, id));
+        }
     };
     whole(&lab);
     let (inside, outside) = (format!("ip daddr {DATABASE}"), String::new());
     let first = format!("{inside} tcp flags & (syn | ack) == syn");
-    for (namespace, which, percent, says) in [
-        (&*lab.router.namespace, &first, 10, "between the machine and the target"),
-        (&*lab.router.namespace, &inside, 30, "between the machine and the target"),
-        (&lab.edge.namespace, &outside, 5, "between here and the machine"),
-        (&lab.edge.namespace, &outside, 30, ""),
+    for (namespace, which, percent, id, says) in [
+        (&*lab.router.namespace, &first, 10, INSIDE, "between the machine and the target"),
+        (&*lab.router.namespace, &inside, 30, INSIDE, "between the machine and the target"),
+        (&lab.edge.namespace, &outside, 5, OUTSIDE, "between here and the machine"),
+        (&lab.edge.namespace, &outside, 30, OUTSIDE, ""),
     ] {
         lose(namespace, which, percent);
         let seen = watch.network(&lab);
         again(namespace);
-        let check = loss(&seen);
+        let check = loss(&seen, id);
         println!("{percent} % at {which:?}: {:?}\n{:#?}", red(&seen), check);
         let told = match &check.verdict {
             Verdict::Pass => "",

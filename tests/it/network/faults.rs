@@ -53,6 +53,7 @@ fn everything_is_green_on_the_machine_that_the_product_renders() {
     network.login[ana]
     network.session
     network.loss
+    network.target-loss
     network.forward[warehouse]
     network.target-login[warehouse]
     network.forward[orders]

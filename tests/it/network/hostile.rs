@@ -43,7 +43,7 @@ impl Case {
         let checks = run(&self.plan, &reach);
         assert!(begun.elapsed() < WHOLE, "{:?}", begun.elapsed());
         let ids = ids(&checks, |_| true);
-        assert_eq!(ids.len(), 23, "every check is there: {ids:?}");
+        assert_eq!(ids.len(), 24, "every check is there: {ids:?}");
         checks
     }
 }
@@ -388,7 +388,7 @@ fn channels_without_an_answer_are_unknown() {
             .filter(|id| !OUTSIDE.contains(id) && !inside.contains(id) && *id != "network.key");
         let refused: Vec<_> = known.collect();
         assert!(
-            refused.iter().all(|id| ["network.refuses-remote-forward", "network.session"].contains(id)),
+            refused.iter().all(|id| ["network.loss", "network.refuses-remote-forward", "network.session"].contains(id)),
             "{refused:?}"
         );
     }

@@ -17,7 +17,8 @@ use crate::{
 };
 
 pub fn checks(case: &Case<'_>) -> Vec<Check> {
-    let mut checks = vec![login(case), session(case), loss::check(case)];
+    let [loss, target_loss] = loss::checks(case);
+    let mut checks = vec![login(case), session(case), loss, target_loss];
     for tunnel in &case.plan.tunnels {
         for target in &tunnel.targets {
             let forward = forward(case, tunnel, target);

@@ -3,7 +3,11 @@
 use super::{Case, inside::entered};
 use crate::verify::{
     Check, Part,
-    network::{packets::Packets, session::Stop},
+    network::{
+        inside::{Concurrent, Inside},
+        packets::Packets,
+        session::Stop,
+    },
 };
 
 /// Less than that happens on any path.
@@ -26,58 +30,65 @@ enum Loss {
     Much(String),
 }
 
-pub fn check(case: &Case<'_>) -> Check {
-    let base = super::check(
-        "network.loss",
-        Part::Bastion,
-        if case.evidence.packets.is_some() {
-            "no packets are lost on the way to the machine, nor between it and a target"
-        } else {
-            "no packets are lost between the machine and a target"
-        },
-    );
-    let packets = case.evidence.packets.unwrap_or_default();
-    let Packets { sent, again, received, disordered, .. } = packets;
-    let base = match case.evidence.packets {
-        Some(_) => base
-            .seen(format!("{again} of {sent} packets were sent again"))
-            .seen(format!("{disordered} of {received} came out of order")),
-        None => base.seen("not counted here: packets that are sent again on the way to the machine"),
-    };
+/// Of the way to the machine, and of the way between it and a target: each explains other failures.
+pub fn checks(case: &Case<'_>) -> [Check; 2] {
     let inside = entered(case);
     let concurrent = inside.as_ref().ok().and_then(|inside| inside.concurrent.as_ref());
-    let base = match concurrent {
-        Some(one) => base.seen(format!(
-            "{} of {} connections from the machine to {} needed a second attempt",
-            one.late, one.opened, one.target
-        )),
-        None => base,
+    let works = if concurrent.is_some_and(|one| one.opened > 0) { "the tunnel works, but " } else { "" };
+    [to_machine(case, works), to_target(&inside, concurrent, works)]
+}
+
+fn to_machine(case: &Case<'_>, works: &str) -> Check {
+    let counted = case.evidence.packets.is_some();
+    let proves = if counted {
+        "no packets are lost on the way to the machine"
+    } else {
+        "connections from here come about (this system counts no lost packets)"
     };
-    let works = if concurrent.is_some() { "the tunnel works, but " } else { "" };
-    let (outside, inner) =
-        (outside(case, &packets), concurrent.map_or(Loss::None, |one| between(one.late, one.opened, &one.target)));
-    match (outside, inner) {
+    let base = super::check("network.loss", Part::Bastion, proves);
+    let packets = case.evidence.packets.unwrap_or_default();
+    let Packets { sent, again, received, disordered, .. } = packets;
+    let base = if counted {
+        base.seen(format!("{again} of {sent} packets were sent again"))
+            .seen(format!("{disordered} of {received} came out of order"))
+    } else {
+        base.seen("not counted here: packets that are sent again on the way to the machine")
+    };
+    match (outside(case, &packets), entered(case)) {
         (Loss::Much(what), _) => base.fail(
             format!("{works}{what}: packets are lost between here and the machine"),
             "try from another network first; then look at what the way has in common: an overloaded link, VPN or appliance, the \
              machine's own network allowance",
         ),
-        (_, Loss::Much(what)) => base.fail(
+        (Loss::Some(what), _) => base.unknown(format!(
+            "{works}{what}: packets are lost between here and the machine, or came late; try again, and from another network"
+        )),
+        (Loss::None, Err(why)) => base.unknown(why),
+        (Loss::None, Ok(_)) => base.pass(),
+    }
+}
+
+fn to_target(inside: &Result<&Inside, String>, concurrent: Option<&Concurrent>, works: &str) -> Check {
+    let base =
+        super::check("network.target-loss", Part::Bastion, "no packets are lost between the machine and a target");
+    let one = match (inside, concurrent) {
+        (Err(why), _) => return base.unknown(why.clone()),
+        (Ok(_), Some(one)) if one.opened > 0 => one,
+        (Ok(_), _) => return base.unknown("no target could be opened even once (see network.forward)"),
+    };
+    let Concurrent { late, opened, target, .. } = one;
+    let base =
+        base.seen(format!("{late} of {opened} connections from the machine to {target} needed a second attempt"));
+    match between(*late, *opened, target) {
+        Loss::Much(what) => base.fail(
             format!("{works}{what}: packets are lost between the machine and the target"),
             "look at what is between them (peering, VPN, appliance, the database's own firewall and its limits of new connections), and \
              at the network allowance of both machines",
         ),
-        (Loss::Some(what), _) => base.unknown(format!(
-            "{works}{what}: packets are lost between here and the machine, or came late; try again, and from another network"
-        )),
-        (_, Loss::Some(what)) => base.unknown(format!(
+        Loss::Some(what) => base.unknown(format!(
             "{works}{what}: packets are lost between the machine and the target, or it was slow; try again"
         )),
-        (Loss::None, Loss::None) => match (&inside, concurrent) {
-            (Err(why), _) => base.unknown(why.clone()),
-            (Ok(_), None) => base.unknown("no target could be opened even once (see network.forward)"),
-            (Ok(_), Some(_)) => base.pass(),
-        },
+        Loss::None => base.pass(),
     }
 }
 

@@ -63,7 +63,7 @@ pub const FAULTS: &[Fault] = &[
         // The service of the keys would tell of it too, sooner or later.
         Script("without_service; ip route del default"),
         Script("ip route add default via 10.0.1.1; systemctl start gangplank-keys"),
-        Named(&["machine.target[warehouse]", "network.tcp"], "the machine cannot reach warehouse.internal:5432:"),
+        Named(&["machine.sources"], "the machine has no default route"),
     ),
     fault(
         "a route sends the database's network nowhere",
