@@ -36,8 +36,8 @@ pub struct CloudError {
 }
 
 /// What to do about a mistake in gangplank.
-pub const REPORT: &str = "report it, with the plan, `gangplank --version` and what the same command logs with `--debug`; running it \
-                          again may help";
+pub const REPORT: &str = "report it, with `gangplank --version`, the plan and what the same command logs with `--debug`; take \
+                          addresses and names out of both first. Running it again may help";
 
 /// A failed call, while it is open whether it is made again.
 #[derive(Clone, Debug)]

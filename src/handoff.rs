@@ -284,7 +284,7 @@ fn vendor_notes(plan: &Plan) -> Vec<String> {
     known.flat_map(|known| known.notes.iter().map(move |note| of(&known.name, note))).collect()
 }
 
-/// A field of the vendor's form with what belongs into it.
+/// A field of the vendor's form with what belongs in it.
 fn filled(label: &str, content: &FormContent, tunnel: &plan::Tunnel, address: Option<&str>, port: u16) -> Field {
     // The form has room for one, and which one is the vendor's question.
     let target = |value: fn(&plan::Target) -> String| match tunnel.targets.as_slice() {

@@ -8,7 +8,7 @@ use tracing::Level;
 
 use crate::{location::AccountGuard, plan::time, saved::FileDigest, style::Color};
 
-/// SSH bastions for SaaS vendors, from one YAML plan: shown as a diff, applied, proven, and gone again.
+/// SSH bastions for SaaS vendors, from one YAML plan: shown as a diff, applied, proven, and gone on time.
 #[derive(Debug, Parser)]
 #[command(name = "gangplank", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -46,13 +46,17 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done; with `plan --detailed-exitcode`: nothing would change
   1    the cloud refused or failed, or a run did not complete
-  2    `plan --detailed-exitcode`: something would change; `drift`: something is not as the plans say;
-       `reap`: something was found and not destroyed; `destroy`: something carries the tag that is not gangplank's, or a
-       machine that may be the bastion's is left; `status`: the same; `vendors --check`: the lists differ
+  2    `plan --detailed-exitcode`: something would change
+       `drift`: something is not as the plans say
+       `reap`: something was found and not destroyed
+       `destroy`: something carries the tag and is not gangplank's, or a machine is left
+                  that may be the bastion's
+       `status`: a machine may be the bastion's and is not proven to be
+       `vendors --check`: the lists differ
   3    the plan is wrong, or can't be fulfilled as it is
-  4    a check failed: the tunnel would not work, or more than the tunnel would
+  4    a check failed; with `verify --strict` also: something could not be checked
   5    declined: the answer to the question was no
-  64   the command line is wrong
+  64   the command line is wrong, or nobody was there to be asked
   70   a mistake in gangplank itself: please report it
   130  interrupted
 Of several bastions, the exit code tells the worst: 1, then 3, 4, 2, 0.";
@@ -69,6 +73,9 @@ pub enum Verb {
     Vendors(Vendors),
     /// Print a shell's script that completes what you type
     Completions { shell: clap_complete::Shell },
+    /// Fetch the public key that a vendor's API tells, for a plan; Fivetran's, with FIVETRAN_APIKEY and FIVETRAN_APISECRET
+    #[cfg(feature = "azure")]
+    VendorKey(VendorKey),
     /// Print the cloud-init document that a plan's machine boots with
     Render(Render),
     /// Show what applying would change, and change nothing
@@ -91,7 +98,7 @@ pub enum Verb {
     Verify(Verify),
     /// Print what the vendor and the people who operate the tunnel need
     Handoff(HandOff),
-    /// See all of it in a minute, without an account: bastions come, are proven, changed and gone, in a sandbox
+    /// See all of it in seconds, without an account: bastions are made, proven, changed and removed in a sandbox
     Demo(Demo),
     /// The embedded cloud itself: serve it to other programs, let its time pass, forget it
     #[command(subcommand)]
@@ -160,6 +167,17 @@ pub struct Vendors {
     /// How to print them
     #[arg(long, value_enum, default_value_t)]
     pub output: RunOutput,
+}
+
+#[cfg(feature = "azure")]
+#[derive(Debug, ClapArgs)]
+pub struct VendorKey {
+    /// One plan file
+    #[arg(value_name = "PLAN")]
+    pub path: PathBuf,
+    /// Fivetran's id of the destination's group, such as decent_dropsy
+    #[arg(long, value_name = "ID")]
+    pub group: String,
 }
 
 #[derive(Debug, ClapArgs)]

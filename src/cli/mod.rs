@@ -31,12 +31,11 @@ use crate::provider::extend::Which;
 /// Does what the command line says and reports its errors.
 pub fn main(args: &Cli) -> Exit {
     let done = std::panic::catch_unwind(AssertUnwindSafe(|| dispatch(args)));
-    done.unwrap_or_else(|_| Err(Error::Internal("it ended at the place that is told above".to_owned()))).unwrap_or_else(
-        |error| {
+    done.unwrap_or_else(|_| Err(Error::Internal("the program broke off; the lines above say where".to_owned())))
+        .unwrap_or_else(|error| {
             say(&error.render(args.color));
             error.exit()
-        },
-    )
+        })
 }
 
 fn dispatch(args: &Cli) -> Result<Exit, Error> {
@@ -71,6 +70,10 @@ fn ask_cloud(verb: &Verb, args: &Cli) -> Result<Exit, Error> {
         .map_err(|error| Error::Io("starting".to_owned(), error))?;
     let interruption = Interruption::listen()?;
     let exit = runtime.block_on(async {
+        #[cfg(feature = "azure")]
+        if let Verb::VendorKey(vendor_key) = verb {
+            return interruption.until_stopped(verbs::vendor_key::run(vendor_key, sandbox.is_some())).await;
+        }
         if let Verb::Sandbox(verb) = verb {
             return verbs::sandbox::run(verb, sandbox, &interruption).await;
         }
@@ -98,6 +101,7 @@ fn ask_cloud(verb: &Verb, args: &Cli) -> Result<Exit, Error> {
                 | Verb::Schema
                 | Verb::Init(_)
                 | Verb::Vendors(_)
+                | Verb::VendorKey(_)
                 | Verb::Completions { .. }
                 | Verb::Render(_)
                 | Verb::Demo(_)

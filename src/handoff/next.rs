@@ -144,7 +144,7 @@ fn add_key(i: usize, tunnel: &Tunnel, handoff: &HandOff, plan: &Plan) -> Next {
             format!(
                 "{name} never shows a key: it logs in with the private half of a pair of yours. Make one with `gangplank vendors {id} --make-key \
                  {user}-key`. Paste the line of {user}-key.pub {paste}, and {apply} Then fill in the vendor's form; {user}-key is its private \
-                 key, and belongs into no plan and no repository."
+                 key, and belongs in no plan and no repository."
             )
         }
         Some((KeyMaker::Vendor, KeyShown::BeforeSaving)) => format!(

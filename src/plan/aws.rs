@@ -98,7 +98,7 @@ pub(super) fn check_sha1(aws: &Aws, tunnels: &[Tunnel], report: &mut Report) {
         let place = report.fields.get(&format!("tunnels[{i}].legacy_rsa_sha1")).cloned().unwrap_or_default();
         let problem = report
             .at(&place, "signatures that the image refuses", "`aws.image` is amazon-linux-2023")
-            .because("By AWS's documentation Amazon Linux 2023 takes SHA-1 signatures only where its LEGACY crypto policy is set, for all users.")
+            .because("According to AWS's documentation Amazon Linux 2023 accepts SHA-1 signatures only where its LEGACY crypto policy is set, for all users.")
             .fix("choose a Debian or Ubuntu image");
         report.push(problem);
     }

@@ -39,6 +39,14 @@ pub(super) fn public_key(field: &Field<'_>, report: &mut Report) -> Read<PublicK
     }
 }
 
+/// A key that stands in no plan, by a plan's rules.
+///
+/// # Errors
+/// Why no plan takes it.
+pub fn parse_key(text: &str) -> Result<PublicKey, String> {
+    judge(text, false).map_err(|refusal| refusal.label)
+}
+
 struct Refusal {
     summary: &'static str,
     label: String,

@@ -25,6 +25,7 @@ mod vendor;
 
 pub use catalogue::catalogue;
 pub use check::{check_deadline, check_together, two_for_one};
+pub use key::parse_key;
 pub use model::*;
 pub(crate) use net::{TooWide, grouped, is_wide, size};
 pub use read::read;

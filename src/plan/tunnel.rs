@@ -168,7 +168,7 @@ fn signatures(known: &KnownVendor, keys: &[PublicKey], block: &Block<'_>, report
     let instead = sha1.instead.as_ref().map_or(String::new(), |key| format!("take {key}; or "));
     let fix = format!(
         "{instead}write `legacy_rsa_sha1: true` at this tunnel: sshd then accepts SHA-1 signatures from its user, and from no other; `false` refuses \
-         them, for a vendor that needs them no more"
+         them, for a vendor that no longer needs them"
     );
     Err(report
         .push(problem.because(format!("{}. SHA-1 is broken, and sshd refuses such signatures.", sha1.why)).fix(fix)))

@@ -7,7 +7,7 @@ pub mod boot;
 pub mod clouds;
 // Each cloud uses a part of it.
 #[cfg_attr(not(all(feature = "aws", feature = "azure")), allow(dead_code))]
-mod endpoint_setting;
+pub(crate) mod endpoint_setting;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod estate;
 pub mod extend;

@@ -23,7 +23,7 @@ pub fn notes<A>(plan: &Plan, set: &Changeset<A>) -> Vec<String> {
     let legacy = plan.tunnels.iter().filter(|tunnel| tunnel.legacy_rsa_sha1 == Some(true));
     notes.extend(legacy.map(|tunnel| {
         format!(
-            "risk: sshd accepts SHA-1 signatures of {}'s RSA keys, by legacy_rsa_sha1: SHA-1 is broken; remove it once the vendor signs with SHA-2",
+            "risk: sshd accepts SHA-1 signatures of {}'s RSA keys (legacy_rsa_sha1: true). SHA-1 is broken: write false once the vendor signs with SHA-2",
             tunnel.user
         )
     }));

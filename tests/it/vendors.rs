@@ -172,6 +172,7 @@ fn row(vendor: &KnownVendor) -> String {
     let regions = match (vendor.tunnel, regions) {
         (TunnelOffer::None, _) => "documents no tunnel".to_owned(),
         (TunnelOffer::NotKnown, 0) => "`allow_from`; whether it has a tunnel is not known".to_owned(),
+        (TunnelOffer::NotKnown, many) => format!("{many}; whether it has a tunnel is not known"),
         (_, 0) => "`allow_from`".to_owned(),
         (_, many) => many.to_string(),
     };
@@ -326,4 +327,53 @@ fn five_vendors_share_a_bastion_in_the_sandbox() {
     for user in ["fivetran", "posthog", "looker", "hightouch-eu"] {
         assert!(handed.contains(&format!("Tunnel {user}")), "{user}: {handed}");
     }
+}
+
+/// A server that follows Fivetran's documentation, for one request: it is not Fivetran.
+#[cfg(feature = "azure")]
+#[test]
+fn fivetrans_key_is_fetched_with_credentials_from_the_environment() {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        thread,
+    };
+
+    const ANSWER: &str = "{\"code\": \"Success\", \"data\": {\"public_key\": \"ssh-ed25519 \
+                          AAAAC3NzaC1lZDI1NTE5AAAAIBlsgVS38fFjW5im1DdxVuGGG6ivdibDUGF85hU/kDUU fivetran user key\"}}";
+    let folder = TempDir::new().expect("a temporary folder");
+    let plan = folder.path().join("plan.yaml");
+    fs::write(&plan, text_of("fivetran/gcp-us-east4", "    keys: []\n")).expect("a plan");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}/v1", listener.local_addr().expect("its address"));
+    let ask = |environment: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gangplank"));
+        command.arg("vendor-key").arg(&plan).args(["--group", "decent_dropsy"]).env_clear().env("HOME", folder.path());
+        run(command.envs(environment.iter().copied()), &Victim::default())
+    };
+    let without = ask(&[("FIVETRAN_APIURL", &address)]).expect(64);
+    assert!(without.stderr.contains("nothing was asked: FIVETRAN_APIKEY and FIVETRAN_APISECRET"), "{without}");
+    let served = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a request");
+        let (mut request, mut byte) = (Vec::new(), [0]);
+        while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).expect("a request") > 0 {
+            request.push(byte[0]);
+        }
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n", ANSWER.len());
+        write!(stream, "{head}connection: close\r\n\r\n{ANSWER}").expect("an answer");
+        String::from_utf8(request).expect("text")
+    });
+    let credentials =
+        [("FIVETRAN_APIURL", address.as_str()), ("FIVETRAN_APIKEY", "key"), ("FIVETRAN_APISECRET", "secret")];
+    let fetched = ask(&credentials).expect(0);
+    assert!(
+        fetched.stdout.contains("tunnel fivetran (") && fetched.stdout.contains("- \"ssh-ed25519 AAAAC3"),
+        "{fetched}"
+    );
+    let request = served.join().expect("a request").to_ascii_lowercase();
+    assert!(request.starts_with("get /v1/groups/decent_dropsy/public-key "), "{request}");
+    // `key:secret`
+    assert!(request.contains("authorization: basic a2v5onnly3jlda=="), "{request}");
+    let elsewhere = ask(&[("FIVETRAN_APIURL", "http://203.0.113.1/v1"), credentials[1], credentials[2]]).expect(64);
+    assert!(elsewhere.stderr.contains("neither https nor on this machine"), "{elsewhere}");
 }

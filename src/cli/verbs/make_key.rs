@@ -58,7 +58,7 @@ pub fn run(vendor: &KnownVendor, file: &Path, output: RunOutput) -> Result<Exit,
         RunOutput::Human => {
             let shown = |path: &Path| shell_word(&path.display().to_string()).into_owned();
             format!(
-                "{}: the private half, for {name}'s form. It belongs into no plan and no repository.\n{}: the public half, {}\n\nIn the plan, at \
+                "{}: the private half, for {name}'s form. It belongs in no plan and no repository.\n{}: the public half, {}\n\nIn the plan, at \
                  the tunnel:\n    keys:\n      - \"{}\"\n",
                 shown(file),
                 shown(&public),
@@ -108,7 +108,11 @@ fn write(files: &[(&Path, &str, u32)]) -> Result<(), Error> {
         });
         if let Err(error) = written {
             made.iter().for_each(|path| drop(fs::remove_file(path)));
-            return Err(Error::Io(format!("writing {}", path.display()), error));
+            let what = match error.kind() {
+                io::ErrorKind::AlreadyExists => "no key pair was made, name a new file: ",
+                _ => "writing ",
+            };
+            return Err(Error::Io(format!("{what}{}", path.display()), error));
         }
     }
     Ok(())

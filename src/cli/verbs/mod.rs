@@ -36,6 +36,8 @@ pub mod status;
 mod step_differences;
 #[cfg(any(feature = "aws", feature = "azure"))]
 mod vantages;
+#[cfg(feature = "azure")]
+pub mod vendor_key;
 pub mod vendors;
 #[cfg(any(feature = "aws", feature = "azure"))]
 pub mod verify;

@@ -154,7 +154,13 @@ fn one(vendor: &KnownVendor, regions: &[(&String, &Region)]) -> String {
     }
     if let Some(sha1) = &vendor.sha1_signatures {
         let instead = sha1.instead.as_ref().map_or(String::new(), |key| format!("take {key}; otherwise "));
-        line(&mut text, &format!("  signatures     {}: {instead}the plan says `legacy_rsa_sha1: true`", sha1.why));
+        line(
+            &mut text,
+            &format!(
+                "  signatures     {}: {instead}the plan needs `legacy_rsa_sha1: true`, or `false` to refuse them",
+                sha1.why
+            ),
+        );
     }
     let host_key = match vendor.host_key {
         HostKeyHabit::Pinned => Some(

@@ -343,7 +343,8 @@ fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether an address is on this machine.
+pub fn is_loopback(url: &Url) -> bool {
     // An address, not a name: what a name means can change.
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())

@@ -43,7 +43,7 @@ fn to_machine(case: &Case<'_>, works: &str) -> Check {
     let proves = if counted {
         "no packets are lost on the way to the machine"
     } else {
-        "connections from here come about (this system counts no lost packets)"
+        "connections from here succeed (this system does not count lost packets)"
     };
     let base = super::check("network.loss", Part::Bastion, proves);
     let packets = case.evidence.packets.unwrap_or_default();
