@@ -77,31 +77,20 @@ impl Progress<'_> {
 
     /// `attempt` counts the calls that failed so far, from 1.
     pub fn retrying(&self, operation: &str, kind: ErrorKind, code: &str, attempt: u32, delay: Duration) {
-        self.watcher.event(Event::StepRetrying {
-            step: self.step.clone(),
-            operation: operation.to_owned(),
-            kind,
-            code: code.to_owned(),
-            no_answer: None,
-            attempt,
-            delay,
-        });
+        let (ms, step) = (delay.as_millis(), self.step.clone());
+        tracing::debug!(%step, operation, code, attempt, ms, "repeated after a pause");
+        let (operation, code) = (operation.to_owned(), code.to_owned());
+        self.watcher.event(Event::StepRetrying { step, operation, kind, code, no_answer: None, attempt, delay });
     }
 
     /// The same, where it may be known who did not answer.
     pub fn retrying_after(&self, failure: &Failure, attempt: u32, delay: Duration) {
         let Failure { error, no_answer } = failure;
-        let (operation, code, ms) = (&error.operation, error.code.as_deref().unwrap_or("none"), delay.as_millis());
-        tracing::debug!(step = %self.step, operation, code, attempt, ms, "repeated after a pause");
-        self.watcher.event(Event::StepRetrying {
-            step: self.step.clone(),
-            operation: error.operation.clone(),
-            kind: error.kind,
-            code: error.code.clone().unwrap_or_default(),
-            no_answer: no_answer.clone(),
-            attempt,
-            delay,
-        });
+        let code = error.code.clone().unwrap_or_default();
+        let (ms, step, operation) = (delay.as_millis(), self.step.clone(), error.operation.clone());
+        tracing::debug!(%step, operation, code, attempt, ms, "repeated after a pause");
+        let (kind, no_answer) = (error.kind, no_answer.clone());
+        self.watcher.event(Event::StepRetrying { step, operation, kind, code, no_answer, attempt, delay });
     }
 }
 

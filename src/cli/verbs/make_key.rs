@@ -49,7 +49,7 @@ pub fn run(vendor: &KnownVendor, file: &Path, output: RunOutput) -> Result<Exit,
     write(&[(file, &pair.private, 0o600), (&public, &format!("{}\n", pair.public), 0o644)])?;
     print(&match output {
         RunOutput::Json => {
-            let files = json!({"private": file, "public": public});
+            let files = json!({"private": file.display().to_string(), "public": public.display().to_string()});
             let document = json!({
                 "format_version": 1, "vendor": vendor.id, "files": files, "public_key": pair.public, "fingerprint": pair.fingerprint,
             });

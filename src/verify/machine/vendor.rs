@@ -226,8 +226,10 @@ fn dropped(guards: &Guards, all: &[IpNet], wrong: &mut Vec<String>, doubts: &mut
     }
     if let Some(net) = unrouted(guards, all) {
         wrong.push(format!("answers to {net} are sent nowhere: the machine has no default route"));
+    } else if guards.default_route == Some(false) {
+        doubts.push("the machine has no default route, and others that may lead to the plan's sources".to_owned());
     }
-    for rule in &guards.drops {
+    for rule in guards.drops.iter().filter(|rule| !is_of_the_network(rule, all)) {
         let nets = nets(rule);
         match all.iter().find(|net| nets.iter().any(|named| overlap(named, net))) {
             Some(net) if is_route(rule) => wrong.push(format!("answers to {net} are sent nowhere by a route: {rule}")),
@@ -252,13 +254,18 @@ fn nets(rule: &str) -> Vec<IpNet> {
     words.filter_map(|word| word.parse().ok().or_else(|| Some(IpNet::from(word.parse::<IpAddr>().ok()?)))).collect()
 }
 
-/// A source that no route leads to. A rule of the machine's routing may name another table with one.
+/// A source that no route leads to. Where there are other routes, or rules that name another table, the report does not tell enough of
+/// them to say so.
 fn unrouted<'a>(guards: &Guards, all: &'a [IpNet]) -> Option<&'a IpNet> {
-    let routed = |net: &IpNet| {
-        let leads = |rule: &String| is_policy(rule) || is_detour(rule) && nets(rule).iter().any(|to| to.contains(net));
-        guards.drops.iter().any(leads)
-    };
-    all.iter().find(|net| guards.default_route == Some(false) && net.addr().is_ipv4() && !routed(net))
+    let another = |rule: &String| is_detour(rule) && !is_of_the_network(rule, all);
+    let alone = guards.default_route == Some(false) && !guards.drops.iter().any(another);
+    all.iter().find(|net| alone && net.addr().is_ipv4())
+}
+
+/// The way to one machine of the cloud's own, its gateway or resolver, as DHCP brings it.
+fn is_of_the_network(rule: &str, all: &[IpNet]) -> bool {
+    let to = rule.split(' ').next().and_then(|word| word.parse::<IpAddr>().ok()).map(IpNet::from);
+    rule.contains(" proto dhcp") && to.is_some_and(|to| !all.contains(&to))
 }
 
 /// Without a default route little can be reached: what cannot follows from that.
@@ -362,11 +369,28 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_without_a_default_route_answers_those_that_another_leads_to() {
+    fn the_networks_own_gateway_is_no_way_of_the_machines_own() {
+        let all = ranges(&["10.0.0.0/8", "192.0.2.9/32"]);
+        for (rule, doubted) in [
+            ("10.0.1.1 dev ens5 proto dhcp scope link src 10.0.1.10 metric 100", false),
+            ("10.0.0.2 via 10.0.1.1 dev ens5 proto dhcp", false),
+            ("10.9.0.0/16 dev tun0 proto dhcp", true),
+            ("10.0.0.2 via 10.0.1.99 dev ens5", true),
+            ("192.0.2.9 via 10.0.1.99 dev ens5 proto dhcp", true),
+        ] {
+            let (mut wrong, mut doubts) = (Vec::new(), Vec::new());
+            dropped(&Guards { drops: vec![rule.to_owned()], ..Guards::default() }, &all, &mut wrong, &mut doubts);
+            assert_eq!((wrong.is_empty(), doubts.is_empty()), (true, !doubted), "{rule}");
+        }
+    }
+
+    #[test]
+    fn a_machine_without_any_route_answers_nobody() {
         let all = ranges(&["2001:db8::/64", "203.0.113.10/32"]);
         for (drops, expected) in [
             (&[][..], true),
-            (&["192.0.2.0/24 via 10.0.1.1 dev ens5"], true),
+            (&["10.0.1.1 dev ens5 proto dhcp scope link"], true),
+            (&["192.0.2.0/24 via 10.0.1.1 dev ens5"], false),
             (&["0.0.0.0/1 dev tun0", "128.0.0.0/1 dev tun0"], false),
             (&["32765: from all lookup 100"], false),
         ] {
