@@ -82,7 +82,7 @@ impl Moved {
 }
 
 impl ResolvedDeadline {
-    /// Reads back what [`super::tags::common`] wrote; `None` where there is no readable deadline.
+    /// Reads back what [`super::common`] wrote; `None` where there is no readable deadline.
     pub fn from_tags(tags: &Tags) -> Option<Self> {
         let expires = tags.get(EXPIRES)?.parse().ok()?;
         let moved = tags.get(EXTENDED).and_then(|text| Moved::read(text));
