@@ -116,7 +116,7 @@ const PRELUDE: &str = r#"
 set -e
 [ ! -d /home/secoda ] || cd /home/secoda
 ours=/etc/ssh/sshd_config.d/00-gangplank.conf
-restart() { systemctl reset-failed ssh; systemctl restart ssh; }
+restart() { systemctl reset-failed ssh; systemctl restart ssh || { journalctl --no-pager -u ssh -n 20 >&2; false; }; }
 # Edits our settings of sshd.
 configure() { sed -i "$1" $ours; sshd -t; restart; }
 # Writes a file of settings that sshd reads before ours.

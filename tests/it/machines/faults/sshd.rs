@@ -91,8 +91,12 @@ pub const FAULTS: &[Fault] = &[
     ),
     fault(
         "sshd does not start at the next boot",
-        Script("systemctl disable --quiet ssh.service"),
-        Script("systemctl enable --quiet ssh.service"),
+        // `systemctl disable` takes the alias sshd.service away, too. A systemd that has loaded that name meanwhile may forget, once it is
+        // an alias again, that the service runs; the next restart then finds its port taken.
+        Script("rm /etc/systemd/system/multi-user.target.wants/ssh.service; systemctl daemon-reload"),
+        Script(
+            "ln -s /usr/lib/systemd/system/ssh.service /etc/systemd/system/multi-user.target.wants/; systemctl daemon-reload",
+        ),
         Harmless,
     ),
     fault(
